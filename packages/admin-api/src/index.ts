@@ -1,0 +1,5 @@
+/**
+ * Schema and typed client of the local API.
+ * @packageDocumentation
+ */
+export {};

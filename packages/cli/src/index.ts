@@ -1,0 +1,5 @@
+/**
+ * The moat command.
+ * @packageDocumentation
+ */
+export {};

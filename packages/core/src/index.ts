@@ -1,0 +1,63 @@
+/**
+ * What every other package stands on: coded errors, ids, signatures, the clock and logger ports,
+ * and the ports by which the packages that do I/O know each other.
+ *
+ * @example
+ * ```ts
+ * import { MoatError, isMoatError, systemClock } from '@moat/core';
+ * try {
+ *   throw new MoatError('NAME_HELD', 'the name is held by another deployment');
+ * } catch (error) {
+ *   if (isMoatError(error, 'NAME_HELD')) console.error(systemClock.now(), error.toBody());
+ * }
+ * ```
+ * @packageDocumentation
+ */
+export { BoundedQueue } from './bounded-queue.ts';
+export { sleep, systemClock, type Clock, type Timer } from './clock.ts';
+export {
+  CORE_ERROR_CODES,
+  MoatError,
+  errorCode,
+  isMoatError,
+  type CoreErrorCode,
+  type ErrorBody,
+  type ErrorDetails,
+  type MoatErrorOptions,
+} from './errors.ts';
+export {
+  encodeBase32,
+  formatKey,
+  fromBase64url,
+  isDeploymentId,
+  isLabel,
+  isPeerId,
+  parseKey,
+  peerIdFromPublicKey,
+  publicKeyFromPeerId,
+  toBase64url,
+  type DeploymentId,
+  type Hash,
+  type KeyKind,
+  type OwnerKey,
+  type PeerId,
+} from './ids.ts';
+export type { Service } from './lifecycle.ts';
+export { silentLogger, type Logger } from './logger.ts';
+export { signerFromKey, verifySignature, type Signer } from './signature.ts';
+export type { ByteChannel } from './ports/bytes.ts';
+export type { Audience, ControlPlane, HandlerOptions, MessageStream, PeerConnection } from './ports/control-plane.ts';
+export type {
+  AcceptHead,
+  FieldList,
+  Link,
+  LinkPath,
+  LinkStream,
+  Links,
+  OpenRequest,
+  RequestHead,
+  ResponseHead,
+  StreamAcceptor,
+  StreamEvents,
+  StreamKind,
+} from './ports/link.ts';

@@ -1,0 +1,103 @@
+/**
+ * Streams between two peers: what `link` offers to `network`, `node` and `gateway`.
+ * A `tcp` stream carries bytes both ways. An `http` stream carries a structured head, a body and
+ * trailers each way, never raw HTTP/1.1 (RFC 9110 §6 semantics).
+ */
+import type { DeploymentId, PeerId } from '../ids.ts';
+
+export type StreamKind = 'tcp' | 'http';
+
+/** What a stream is for; checked by the accepting side on every open. */
+export interface OpenRequest {
+  readonly deployment: DeploymentId;
+  readonly service: string;
+  readonly kind: StreamKind;
+}
+
+/** Header or trailer fields in order, names in lower case. */
+export type FieldList = readonly (readonly [name: string, value: string])[];
+
+export interface RequestHead {
+  readonly method: string;
+  /** Host the client asked for, lower case, with the port if it named one. */
+  readonly authority: string;
+  /** Origin form (`/path?query`), or `*` for OPTIONS. */
+  readonly target: string;
+  readonly fields: FieldList;
+  /** The client asks to switch protocols (value of Upgrade, lower case), e.g. `websocket`. */
+  readonly upgrade?: string;
+  /** True when no body follows. */
+  readonly bodyless: boolean;
+}
+
+export interface ResponseHead {
+  /** 100–599; 1xx except 101 may come several times before the final head. */
+  readonly status: number;
+  readonly fields: FieldList;
+}
+
+/** The first thing an acceptor sends: on `tcp` that the service is connected, on `http` the response. */
+export type AcceptHead = ResponseHead | { readonly connected: true };
+
+/** What a stream reports. Set once, in the same turn in which the stream is handed over. */
+export interface StreamEvents {
+  /** An opener gets the acceptor's heads here. */
+  onHead(head: AcceptHead): void;
+  /** `chunk` is borrowed until the call returns; credit goes back unless the stream is paused. */
+  onData(chunk: Uint8Array): void;
+  /** The other direction is complete; `trailers` is empty on `tcp`. */
+  onEnd(trailers: FieldList): void;
+  /** `write` may go on. */
+  onDrain(): void;
+  /** Called exactly once, last; `code` is absent after a clean end of both directions. */
+  onClose(code?: string): void;
+}
+
+export interface LinkStream {
+  readonly request: OpenRequest;
+  readonly peer: PeerId;
+  /** The request's head; only on `http`, on the accepting side. */
+  readonly requestHead: RequestHead | undefined;
+  listen(events: StreamEvents): void;
+  /** The acceptor's answer. */
+  writeHead(head: AcceptHead): void;
+  /** Copies or sends `chunk` before it returns; false = no credit is left, wait for `onDrain`. */
+  write(chunk: Uint8Array): boolean;
+  /** Ends our direction. */
+  end(trailers?: FieldList): void;
+  /** Ends both directions now; `code` is an error code such as `GRANT_DENIED`. */
+  reset(code: string): void;
+  /** Stops giving credit back, so that the peer stops within its window. */
+  pause(): void;
+  resume(): void;
+}
+
+/** How a link reaches its peer. */
+export type LinkPath = 'direct' | 'relayed';
+
+export interface Link {
+  readonly peer: PeerId;
+  readonly path: LinkPath;
+  readonly openStreams: number;
+  /** Round trip of the last ping in milliseconds. */
+  readonly rttMs: number | undefined;
+  /** Opens a stream; its fate arrives by events. @throws `LINK_CLOSED` */
+  open(request: OpenRequest, head?: RequestHead): LinkStream;
+  ping(signal: AbortSignal): Promise<number>;
+  /** No new streams; ends when the running ones have, or now with `code`. */
+  close(code?: string): void;
+  readonly closed: AbortSignal;
+}
+
+/** Decides about a stream a peer opened: takes it over, or resets it with a code. */
+export type StreamAcceptor = (stream: LinkStream) => void;
+
+export interface Links {
+  /** The best open link to `peer`. */
+  get(peer: PeerId): Link | undefined;
+  list(): readonly Link[];
+  /** The open link to `peer`, or a new one. @throws `PEER_UNREACHABLE`, `LINK_FAILED` */
+  connect(peer: PeerId, signal: AbortSignal): Promise<Link>;
+  /** Called for each link that opens; returns the way to unsubscribe. */
+  onLink(listener: (link: Link) => void): () => void;
+}

@@ -1,0 +1,5 @@
+/**
+ * The agent of a machine.
+ * @packageDocumentation
+ */
+export {};

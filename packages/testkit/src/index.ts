@@ -1,0 +1,5 @@
+/**
+ * Memory network, clocks, leak check, compliance suites; development only.
+ * @packageDocumentation
+ */
+export {};
