@@ -30,7 +30,7 @@ export interface ErrorBody {
 
 /** A coded error. `kind` is a literal so that checks work across two copies of this package. */
 export class MoatError<C extends string = string> extends Error {
-  readonly kind: 'moat-error' = 'moat-error';
+  readonly kind = 'moat-error' as const;
   readonly code: C;
   readonly details: ErrorDetails;
   readonly reason: string | undefined;

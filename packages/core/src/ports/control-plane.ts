@@ -50,7 +50,11 @@ export interface ControlPlane {
   handle(protocol: string, handler: (stream: MessageStream) => Promise<void>, options: HandlerOptions): void;
   /** One stream as a byte channel, paced so that at most 1 MiB waits unsent. */
   openBytes(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<ByteChannel>;
-  handleBytes(protocol: string, handler: (channel: ByteChannel, connection: PeerConnection) => void, options: HandlerOptions): void;
+  handleBytes(
+    protocol: string,
+    handler: (channel: ByteChannel, connection: PeerConnection) => void,
+    options: HandlerOptions,
+  ): void;
   /** Called for each connection that leaves probation; returns the way to unsubscribe. */
   onAdmitted(listener: (connection: PeerConnection) => void): () => void;
 }

@@ -1,0 +1,56 @@
+/**
+ * Runs suites in one node:test call each, so that each ends with one summary.
+ *   node scripts/test.mjs [unit] [architecture] [e2e] [adversary] [lab]   [-- extra node flags]
+ * `unit` shares no process between files: sockets and timers of one file must not reach the next.
+ */
+import { spawnSync } from 'node:child_process';
+import { globSync } from 'node:fs';
+
+const SUITES = {
+  unit: {
+    files: ['packages/*/test/**/*.test.ts', 'gateway/test/**/*.test.ts', 'examples/*/test/**/*.test.ts'],
+    concurrency: 2,
+  },
+  architecture: { files: ['test/*.test.ts'], concurrency: 2 },
+  e2e: { files: ['test/e2e/*.test.ts'], concurrency: 1 },
+  adversary: { files: ['test/adversary/*.test.ts'], concurrency: 1 },
+  lab: { files: ['test/lab/*.test.ts'], concurrency: 1 },
+};
+
+const separator = process.argv.indexOf('--');
+const names = process.argv.slice(2, separator === -1 ? undefined : separator);
+const extra = separator === -1 ? [] : process.argv.slice(separator + 1);
+const unknown = names.filter((name) => !(name in SUITES));
+if (names.length === 0 || unknown.length > 0) {
+  process.stderr.write(
+    `✗ unknown suite: ${unknown.join(', ') || '(none)'}\n  Next   one or more of ${Object.keys(SUITES).join(', ')}\n`,
+  );
+  process.exit(2);
+}
+
+let failed = false;
+for (const name of names) {
+  const suite = SUITES[name];
+  const files = suite.files.flatMap((pattern) => globSync(pattern)).sort();
+  if (files.length === 0) {
+    process.stderr.write(`${name}: no tests\n`);
+    continue;
+  }
+  process.stderr.write(`\n── ${name}: ${files.length} files\n`);
+  const run = spawnSync(
+    process.execPath,
+    [
+      '--conditions=@moat/source',
+      '--test',
+      '--test-force-exit',
+      '--test-reporter=spec',
+      `--test-concurrency=${suite.concurrency}`,
+      '--test-timeout=600000',
+      ...extra,
+      ...files,
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  failed ||= run.status !== 0;
+}
+process.exit(failed ? 1 : 0);
