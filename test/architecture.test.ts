@@ -50,7 +50,10 @@ interface Import {
   readonly specifier: string;
 }
 
-const imports = [...globSync('packages/*/src/**/*.ts', { cwd: root }), ...globSync('gateway/src/**/*.ts', { cwd: root })]
+const imports = [
+  ...globSync('packages/*/src/**/*.ts', { cwd: root }),
+  ...globSync('gateway/src/**/*.ts', { cwd: root }),
+]
   .map((file) => ({ file, text: readFileSync(join(root, file), 'utf8') }))
   .flatMap(({ file, text }): Import[] => {
     const owner = file.startsWith('gateway') ? 'gateway' : (file.split('/')[1] ?? '');

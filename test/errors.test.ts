@@ -18,7 +18,9 @@ const declared = sources
   .filter(({ file }) => file.endsWith('/errors.ts'))
   .flatMap(({ text }) => {
     const list = /_ERROR_CODES\s*=\s*\[([\s\S]*?)\]\s*as const/.exec(text)?.[1] ?? '';
-    return [...list.matchAll(/^\s*'([A-Z][A-Z0-9_]+)'/gm), ...list.matchAll(/,\s*'([A-Z][A-Z0-9_]+)'/g)].map((m) => m[1] ?? '');
+    return [...list.matchAll(/^\s*'([A-Z][A-Z0-9_]+)'/gm), ...list.matchAll(/,\s*'([A-Z][A-Z0-9_]+)'/g)].map(
+      (m) => m[1] ?? '',
+    );
   });
 
 test('docs/errors.md explains every declared code, once', () => {
