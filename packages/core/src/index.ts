@@ -13,6 +13,7 @@
  * ```
  * @packageDocumentation
  */
+export { Balancer, type BalancerDeps, type BalancerOptions } from './balance.ts';
 export { BoundedQueue } from './bounded-queue.ts';
 export { sleep, systemClock, type Clock, type Timer } from './clock.ts';
 export {

@@ -1,0 +1,137 @@
+/**
+ * Health-aware choice among the instances of a service: power of two choices over load
+ * (Mitzenmacher, 2001). Load = requests in flight, made heavier by failures that fade with time.
+ * Pure: time and chance are passed in. Used by `network` (opening) and `gateway` (routing).
+ */
+
+/** Time and chance of a {@link Balancer}. */
+export interface BalancerDeps {
+  /** Milliseconds; only differences matter. */
+  now(): number;
+  /** Uniform in [0, 1). */
+  random(): number;
+}
+
+export interface BalancerOptions {
+  /** A failure's weight halves in this time. @defaultValue 5000 */
+  readonly halfLifeMs?: number;
+  /** From this sum of failure weights on, an instance counts as unhealthy. @defaultValue 0.5 */
+  readonly unhealthyAbove?: number;
+  /** Failures add up to at most this weight, which bounds the time to forget them. @defaultValue 8 */
+  readonly maxPenalty?: number;
+}
+
+interface Instance {
+  inFlight: number;
+  penalty: number;
+  penaltyAt: number;
+  /** Verdict of an active check; undefined when there is none. */
+  checked: boolean | undefined;
+}
+
+/** A failure weighs as much as this many requests in flight. */
+const FAILURE_LOAD = 16;
+
+/**
+ * Chooses among instances and learns from what happens to the chosen one. The caller frames each use:
+ * `begin` — then `success` or `failure` once the instance has answered or not — and `end` when it is over.
+ * Memory: one record per key ever begun or judged; {@link Balancer.retain} forgets the others.
+ */
+export class Balancer<K> {
+  readonly #deps: BalancerDeps;
+  readonly #halfLifeMs: number;
+  readonly #unhealthyAbove: number;
+  readonly #maxPenalty: number;
+  readonly #instances = new Map<K, Instance>();
+
+  constructor(deps: BalancerDeps, options: BalancerOptions = {}) {
+    this.#deps = deps;
+    this.#halfLifeMs = options.halfLifeMs ?? 5_000;
+    this.#unhealthyAbove = options.unhealthyAbove ?? 0.5;
+    this.#maxPenalty = options.maxPenalty ?? 8;
+  }
+
+  /**
+   * The better of two random instances among the healthy keys; among all keys when none is healthy, so
+   * that a service whose every instance failed is still tried. Undefined only when `keys` is empty.
+   */
+  pick(keys: readonly K[]): K | undefined {
+    if (keys.length < 2) return keys[0];
+    const healthy = keys.filter((key) => this.healthy(key));
+    const candidates = healthy.length > 0 ? healthy : keys;
+    if (candidates.length < 2) return candidates[0];
+    const first = Math.floor(this.#deps.random() * candidates.length);
+    // Draws from the others: shifting past `first` keeps every pair equally likely.
+    let second = Math.floor(this.#deps.random() * (candidates.length - 1));
+    if (second >= first) second += 1;
+    const a = candidates[first] as K;
+    const b = candidates[second] as K;
+    return this.load(b) < this.load(a) ? b : a;
+  }
+
+  /** One more use of `key` is in flight, until {@link Balancer.end}. */
+  begin(key: K): void {
+    this.#instance(key).inFlight += 1;
+  }
+
+  /** A use of `key` is over, however it went. */
+  end(key: K): void {
+    const instance = this.#instances.get(key);
+    if (instance && instance.inFlight > 0) instance.inFlight -= 1;
+  }
+
+  /** `key` answered: earlier failures are forgiven. */
+  success(key: K): void {
+    const instance = this.#instances.get(key);
+    if (instance) instance.penalty = 0;
+  }
+
+  /** `key` could not be reached or did not answer. */
+  failure(key: K): void {
+    const instance = this.#instance(key);
+    instance.penalty = Math.min(this.#maxPenalty, this.#penalty(instance) + 1);
+    instance.penaltyAt = this.#deps.now();
+  }
+
+  /** The verdict of an active health check, which stands until the next; undefined = no check any more. */
+  setChecked(key: K, healthy: boolean | undefined): void {
+    this.#instance(key).checked = healthy;
+  }
+
+  healthy(key: K): boolean {
+    const instance = this.#instances.get(key);
+    if (!instance) return true;
+    return instance.checked !== false && this.#penalty(instance) <= this.#unhealthyAbove;
+  }
+
+  /** Requests in flight plus the weight of recent failures; lower is better. */
+  load(key: K): number {
+    const instance = this.#instances.get(key);
+    return instance ? instance.inFlight + FAILURE_LOAD * this.#penalty(instance) : 0;
+  }
+
+  inFlight(key: K): number {
+    return this.#instances.get(key)?.inFlight ?? 0;
+  }
+
+  /** Forgets all keys but these. */
+  retain(keys: Iterable<K>): void {
+    const kept = new Set(keys);
+    for (const key of this.#instances.keys()) if (!kept.has(key)) this.#instances.delete(key);
+  }
+
+  #penalty(instance: Instance): number {
+    if (instance.penalty === 0) return 0;
+    const elapsedMs = Math.max(0, this.#deps.now() - instance.penaltyAt);
+    return instance.penalty * 0.5 ** (elapsedMs / this.#halfLifeMs);
+  }
+
+  #instance(key: K): Instance {
+    let instance = this.#instances.get(key);
+    if (!instance) {
+      instance = { inFlight: 0, penalty: 0, penaltyAt: 0, checked: undefined };
+      this.#instances.set(key, instance);
+    }
+    return instance;
+  }
+}
