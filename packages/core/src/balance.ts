@@ -32,6 +32,9 @@ interface Instance {
 /** A failure weighs as much as this many requests in flight. */
 const FAILURE_LOAD = 16;
 
+/** A failure that has faded below this is forgotten: else the smallest remainder would decide every tie. */
+const FORGOTTEN_BELOW = 0.01;
+
 /**
  * Chooses among instances and learns from what happens to the chosen one. The caller frames each use:
  * `begin` — then `success` or `failure` once the instance has answered or not — and `end` when it is over.
@@ -123,7 +126,8 @@ export class Balancer<K> {
   #penalty(instance: Instance): number {
     if (instance.penalty === 0) return 0;
     const elapsedMs = Math.max(0, this.#deps.now() - instance.penaltyAt);
-    return instance.penalty * 0.5 ** (elapsedMs / this.#halfLifeMs);
+    const penalty = instance.penalty * 0.5 ** (elapsedMs / this.#halfLifeMs);
+    return penalty < FORGOTTEN_BELOW ? 0 : penalty;
   }
 
   #instance(key: K): Instance {

@@ -14,7 +14,7 @@ function seeded(seed: number): () => number {
   };
 }
 
-function setup(seed = 1): { balancer: Balancer<string>; step(ms: number): void } {
+function setup(seed = 1): { balancer: Balancer<string>; step: (ms: number) => void } {
   let now = 1_000;
   return {
     balancer: new Balancer<string>({ now: () => now, random: seeded(seed) }, { halfLifeMs: 1_000 }),
@@ -111,12 +111,15 @@ suite('balancer', () => {
   });
 
   test('property: a pick is one of the keys and healthy if any is; nothing in flight is negative', () => {
-    const act = fc.tuple(fc.constantFrom('begin', 'end', 'success', 'failure'), fc.constantFrom('a', 'b', 'c'));
+    const act = fc.tuple(
+      fc.constantFrom('begin' as const, 'end' as const, 'success' as const, 'failure' as const),
+      fc.constantFrom('a', 'b', 'c'),
+    );
     fc.assert(
       fc.property(fc.array(act, { maxLength: 60 }), fc.subarray(['a', 'b', 'c'], { minLength: 1 }), (acts, keys) => {
         const { balancer, step } = setup(acts.length);
         for (const [verb, key] of acts) {
-          balancer[verb as 'begin' | 'end' | 'success' | 'failure'](key);
+          balancer[verb](key);
           step(37);
         }
         const picked = balancer.pick(keys);
