@@ -1,0 +1,208 @@
+/**
+ * Machines for end-to-end tests: each has a home of its own and runs the real `moat` command and its processes.
+ * Nothing here waits by the clock: a process says when it is ready, a condition is asked until it holds or its deadline passes.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
+const NODE_FLAGS = ['--conditions=@moat/source', '--disable-warning=ExperimentalWarning'];
+
+export interface CommandResult {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** `data` of the JSON object on stdout, or `error` of a refusal. */
+  readonly json: Record<string, unknown>;
+}
+
+/** The long forms (1 GiB, full counts) run with MOAT_TEST=full. */
+export const full: boolean = process.env['MOAT_TEST'] === 'full';
+
+/** Asks `condition` every 20 ms until it answers something; fails with `what` after `timeoutMs`. */
+export async function eventually<T>(
+  what: string,
+  condition: () => Promise<T | undefined | false>,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const value = await condition();
+      if (value !== undefined && value !== false) return value;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`, { cause: last });
+    await delay(20);
+  }
+}
+
+/** A TCP port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A running process of the product, stopped with the machine. */
+export class Daemon {
+  readonly child: ChildProcess;
+  #output = '';
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#output = (this.#output + text).slice(-200_000);
+      });
+    }
+  }
+
+  get output(): string {
+    return this.#output;
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Resident memory in bytes. */
+  async residentBytes(): Promise<number> {
+    const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    if (!this.running) return;
+    const exit = once(this.child, 'exit');
+    this.child.kill(signal);
+    await exit;
+  }
+}
+
+export interface MachineOptions {
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** One machine: a home, commands, an agent. */
+export class Machine implements AsyncDisposable {
+  readonly name: string;
+  readonly home: string;
+  readonly env: NodeJS.ProcessEnv;
+  #daemons: Daemon[] = [];
+
+  private constructor(name: string, home: string, env: NodeJS.ProcessEnv) {
+    this.name = name;
+    this.home = home;
+    this.env = env;
+  }
+
+  static async create(name: string, options: MachineOptions = {}): Promise<Machine> {
+    const home = await mkdtemp(join(tmpdir(), `moat-${name}-`));
+    const env = { ...process.env, HOME: home, MOAT_HOME: join(home, 'state'), NO_COLOR: '1', ...options.env };
+    delete env['NODE_OPTIONS'];
+    delete env['XDG_CONFIG_HOME'];
+    delete env['XDG_STATE_HOME'];
+    return new Machine(name, home, env);
+  }
+
+  path(...parts: string[]): string {
+    return join(this.home, ...parts);
+  }
+
+  async write(file: string, text: string): Promise<string> {
+    const path = this.path(file);
+    await writeFile(path, text, { mode: 0o600 });
+    return path;
+  }
+
+  /** Runs `moat …args --json` in this home and returns what it said; never throws for an exit code. */
+  async run(args: readonly string[], input = ''): Promise<CommandResult> {
+    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args, '--json'], { cwd: this.home, env: this.env });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.stdin.end(input);
+    const [exitCode] = (await once(child, 'close')) as [number | null];
+    return { exitCode: exitCode ?? -1, stdout, stderr, json: parseOutput(stdout) ?? parseOutput(stderr) ?? {} };
+  }
+
+  /** Like {@link run}, and fails unless the command succeeded. */
+  async ok(args: readonly string[], input = ''): Promise<CommandResult> {
+    const result = await this.run(args, input);
+    if (result.exitCode !== 0) {
+      throw new Error(`${this.name}: moat ${args.join(' ')} exited ${result.exitCode}\n${result.stdout}\n${result.stderr}`);
+    }
+    return result;
+  }
+
+  /** Starts a long-running command. */
+  spawn(args: readonly string[], env: NodeJS.ProcessEnv = {}): Daemon {
+    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
+      cwd: this.home,
+      env: { ...this.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const daemon = new Daemon(child);
+    this.#daemons.push(daemon);
+    return daemon;
+  }
+
+  /** Starts the agent and waits until its local API answers. */
+  async startAgent(args: readonly string[] = []): Promise<Daemon> {
+    const daemon = this.spawn(['node', 'run', '--log-level', 'debug', ...args]);
+    await this.agentReady(daemon);
+    return daemon;
+  }
+
+  async agentReady(daemon: Daemon): Promise<void> {
+    await eventually(`${this.name}: agent ready`, async () => {
+      if (!daemon.running) throw new Error(`agent of ${this.name} exited:\n${daemon.output}`);
+      return (await this.run(['node', 'status'])).exitCode === 0;
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      this.#daemons.toReversed().map(async (daemon) => {
+        const timer = setTimeout(() => void daemon.kill('SIGKILL'), 5_000);
+        await daemon.kill('SIGTERM');
+        clearTimeout(timer);
+      }),
+    );
+    await rm(this.home, { recursive: true, force: true });
+  }
+}
+
+function parseOutput(text: string): Record<string, unknown> | undefined {
+  for (const line of text.trim().split('\n').toReversed()) {
+    try {
+      const value = JSON.parse(line) as { data?: Record<string, unknown>; error?: Record<string, unknown> };
+      return value.data ?? value.error ?? (value as Record<string, unknown>);
+    } catch {
+      continue;
+    }
+  }
+  try {
+    const value = JSON.parse(text) as { data?: Record<string, unknown>; error?: Record<string, unknown> };
+    return value.data ?? value.error;
+  } catch {
+    return undefined;
+  }
+}
