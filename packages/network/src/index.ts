@@ -1,5 +1,24 @@
 /**
- * One member's private network: loopback listeners, SOCKS, and the last hop to a service.
+ * One member's private network: loopback listeners, SOCKS, forwards, and the last hop to a service.
+ * Reading order of a connection: rootless/listeners → opener → *link* → attach → admission → connector/.
+ *
+ * @example
+ * ```ts
+ * import { ExposedTable, createNetwork } from '@moat/network';
+ * const exposed = new ExposedTable({ ownSockets: () => [{ host: '0.0.0.0', port: 4410 }] });
+ * exposed.add({ deployment, target: '127.0.0.1:3000', public: true });
+ * await using network = createNetwork({ links, logger, clock }, { self: 'web-1', deployment, loopback: true, exposed });
+ * await network.start({ signal });
+ * await network.update(view);
+ * console.log(network.services()); // [{ name: 'db', address: '127.93.4.17', port: 5432, … }]
+ * ```
  * @packageDocumentation
  */
-export {};
+export { createNetwork, type NetworkDeps, type NetworkOptions, type PrivateNetwork } from './attach.ts';
+export { NETWORK_ERROR_CODES, type NetworkErrorCode } from './errors.ts';
+export { ExposedTable, type ExposedTargets, type Exposure, type SocketAddress } from './exposed.ts';
+export type { ServiceState } from './service-state.ts';
+export { createForward, type Forward, type ForwardPlace } from './rootless/forward.ts';
+export { environmentOf, hostNameOf, hostsLines, type NamedService } from './rootless/names.ts';
+export { createSocks, type SocksDestination, type SocksServer } from './rootless/socks.ts';
+export { planRun, probeNamespaces, type NamespaceKind, type RunPlan, type RunRequest } from './rootless/run.ts';

@@ -1,0 +1,27 @@
+/**
+ * What can go wrong on the way between a program, the private network and a service.
+ * Beside each code: meaning | remedy. Refusals by contract (`GRANT_DENIED`, `GRANT_EXPIRED`,
+ * `SERVICE_UNKNOWN`, `MEMBER_UNKNOWN`, `MEMBER_EXPIRED`, `DEPLOYMENT_ENDED`) are @moat/contract's.
+ */
+export const NETWORK_ERROR_CODES = [
+  'NOT_EXPOSED', // the member's operator did not expose the service's target to this deployment (or not publicly) | on that machine: moat node expose PORT --to DEPLOYMENT [--public]
+  'NOT_PUBLISHED', // a gateway opened a stream to a service that is not published at it | add a publish line for this gateway and apply
+  'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service) | set the service's protocol in moat.yaml
+  'SERVICE_UNREACHABLE', // no connection to the service's target, or no instance of it could be reached | start the service; moat status shows its target and instances
+  'SERVICE_PROTOCOL', // the service answered with something that is not valid HTTP/1.1 | fix the service, or declare it protocol: tcp
+  'SERVICE_TIMEOUT', // the service took too long to connect or to begin its answer | look at the service's load and logs
+  'SERVICE_RESET', // the service closed the connection in the middle of an exchange | look at the service's logs
+  'SERVICE_BUSY', // this member already holds its limit of connections to services | try again; add instances
+  'REQUEST_INVALID', // a peer sent a request that cannot be written as HTTP/1.1 without ambiguity | update the gateway; report it if it persists
+  'REQUEST_UNREAD', // the service answered before it read the whole request, and the peer kept sending | nothing to do; the answer was delivered
+  'CLIENT_RESET', // the program or client behind a stream broke its connection | nothing to do
+  'TARGET_INVALID', // not HOST:PORT with a host name, IPv4 or [IPv6] and a port 1-65535 | give PORT or HOST:PORT
+  'TARGET_OWN', // the target is one of Moat's own sockets | expose the service itself
+  'LISTEN_FAILED', // no loopback address or local port could be opened for a service | free the port, or use moat forward with another
+  'DESTINATION_REFUSED', // a program asked the proxy for something outside this private network | use SERVICE.NETWORK.internal and the service's port
+  'PROXY_PROTOCOL', // a program spoke something else than SOCKS5 CONNECT to the proxy | configure it for socks5h
+  'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
+  'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
+] as const;
+
+export type NetworkErrorCode = (typeof NETWORK_ERROR_CODES)[number];
