@@ -1,8 +1,61 @@
 /**
  * What may be, as pure functions over plain values: genesis, heads, quorum, versions, addresses,
- * places, grants, publications.
+ * places, grants, publications. Nothing here does I/O, reads a clock or logs.
+ *
+ * @example
+ * ```ts
+ * import { buildView, checkContract, headOf, may, parseContract, signHead } from '@moat/contract';
+ * const contract = parseContract(bytes);
+ * checkContract(contract);
+ * const signature = signHead(headOf(contract, previous), ownerSigner);
+ * const view = buildView(contract, claims, now);
+ * console.log(may(view, 'web-1', 'db', now).reason);
+ * ```
  * @packageDocumentation
  */
+export { grantedServices, may, mayPublish, type Access, type DenialCode, type PublishAccess } from './access.ts';
+export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
+export { bundleFor, mayServe, stillPublished, verifyBundle, type BundleRules, type VerifiedBundle } from './bundle.ts';
+export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
+export {
+  checkNextVersion,
+  checkProvenVersion,
+  compareHeads,
+  type HeadOrder,
+  type HeldVersion,
+  type OfferedVersion,
+} from './chain.ts';
+export { checkContract } from './check.ts';
+export {
+  claimedMember,
+  createClaim,
+  hashClaim,
+  verifyClaim,
+  verifyWitnessed,
+  witnessClaim,
+  type ClaimRequest,
+  type WitnessRules,
+} from './claim.ts';
+export { CONTRACT_ERROR_CODES, type ContractErrorCode } from './errors.ts';
+export { createGenesis, deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
+export { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
+export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey } from './invite.ts';
+export { ipv6NetworkOf, ipv6Of } from './ipv6.ts';
+export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
+export {
+  parseClaimDetails,
+  parseContract,
+  parseGenesis,
+  parseHeadProof,
+  parseMemberClaim,
+  parsePublicationBundle,
+  parseSignedClaim,
+  parseSignedHead,
+  parseWitnessedClaim,
+} from './parse/parse.ts';
+export { resolvePlaces, type Place, type PlaceState } from './places.ts';
+export { publicationHash, publicationsOf } from './publication.ts';
+export { hasQuorum, requireQuorum, type QuorumResult } from './quorum.ts';
 export type {
   Claim,
   ClaimDetails,
@@ -29,3 +82,7 @@ export type {
   Witness,
   WitnessedClaim,
 } from './schema.ts';
+export { resolveMembers, tagOf } from './selector.ts';
+export { extendProof, verifyProof, type VerifiedProof } from './succession.ts';
+export { CLOCK_TOLERANCE_MS, formatTime, isTime, parseTime } from './time.ts';
+export { buildView, type ContractView, type ResolvedGrant } from './view.ts';

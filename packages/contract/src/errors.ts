@@ -1,0 +1,31 @@
+/** Every code this package raises or answers with. Beside each: what it means | what to do. */
+export const CONTRACT_ERROR_CODES = [
+  'NOT_CANONICAL', // a value has no RFC 8785 form: NaN, undefined, a lone surrogate, too deep | report it: Moat never makes such a value
+  'CONTRACT_INVALID', // a contract or another signed object breaks a rule named in the message | correct that field; nothing was changed
+  'CONTRACT_TOO_NEW', // it has fields or a type this Moat does not know; what runs is kept | update Moat on this machine
+  'ADDRESS_INVALID', // an address or multiaddr is malformed, reserved, taken or outside the network | correct the address named in the message
+  'ADDRESS_EXHAUSTED', // the network has no free address left | choose a larger network.ipv4 or remove members
+  'GENESIS_MISMATCH', // the objects shown belong to another deployment | check which deployment the file, token or peer is for
+  'HEAD_MISMATCH', // a contract is not the one its head describes | ask again from another member; the sender altered one of them
+  'HEAD_FORGED', // a head carries no valid signatures of the owners known here | nothing was changed; find out who sent it
+  'HEAD_FORKED', // two different heads were signed at one version, or a head does not follow ours | the owners sign a version that ends the fork; until then what runs is kept
+  'QUORUM_MISSING', // valid signatures, but fewer than the owners' threshold | collect more signatures with moat sign
+  'VERSION_OLD', // a version below the newest one seen here was shown | fetch the newest version; nothing was changed
+  'VERSION_GAP', // a version does not follow the current one directly | plan again on top of the newest version
+  'DEPLOYMENT_ENDED', // the owners ended this deployment for ever | make a new one with moat init
+  'TOKEN_INVALID', // the text is no join token or a damaged one | copy the whole token again or ask for a new one
+  'INVITE_UNKNOWN', // the head shown does not reach the version the token was made for | try again once a keeper has that version, or ask for a new token
+  'CLAIM_FORGED', // a claim's signatures or details do not verify | nothing was changed; join again with a fresh token
+  'WITNESS_INVALID', // a claim's witness is no pinned keeper, came too late or does not verify | join again through a pinned keeper
+  'MEMBER_UNKNOWN', // no member of that name or PeerId | check the name with moat status
+  'MEMBER_EXPIRED', // the membership has ended | an owner extends expires and applies
+  'SERVICE_UNKNOWN', // no service of that name | check the name with moat status
+  'GRANT_DENIED', // no line of the access list allows it; the default is deny | an owner adds an access line and applies
+  'GRANT_EXPIRED', // the only lines that would allow it have expired | an owner renews the access line and applies
+  'PUBLICATION_FORGED', // a publication is not among those the newest head signs | apply again at the owner; the sender altered it
+  'PUBLICATION_WITHDRAWN', // a publication was signed once, but the newest head no longer lists it | publish it again
+  'PUBLICATION_ELSEWHERE', // a publication names other gateways than this one | publish at this gateway, or dial the one it names
+  'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
+] as const;
+
+export type ContractErrorCode = (typeof CONTRACT_ERROR_CODES)[number];

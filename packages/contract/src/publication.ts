@@ -1,0 +1,48 @@
+/** What one gateway is shown of a contract: a name, the service behind it, who may serve it. */
+import { createHash } from 'node:crypto';
+import { toBase64url, type Hash, type PeerId } from '@moat/core';
+import { canonicalBytes, canonicalize } from './canonical.ts';
+import { peerIdOfMultiaddr } from './multiaddr.ts';
+import { resolveMembers } from './selector.ts';
+import type { Contract, Publication, PublishLine } from './schema.ts';
+
+/**
+ * The publications a contract makes, one per publish line, in the order of the lines; none once the
+ * deployment has ended. Tags are resolved and arrays sorted, so every node derives the same bytes.
+ */
+export function publicationsOf(contract: Contract): Publication[] {
+  if (contract.state === 'ended') return [];
+  const witnesses = contract.members
+    .filter((member) => member.keeper === true && member.node !== undefined)
+    .map((member) => member.node as PeerId)
+    .sort();
+  return contract.publish.flatMap((line) => publicationOf(contract, line, witnesses) ?? []);
+}
+
+/** `SHA-256("moat/publication/1" || 0x00 || JCS(publication))`, as the head lists it. */
+export function publicationHash(publication: Publication): Hash {
+  const hash = createHash('sha256').update('moat/publication/1').update(Uint8Array.of(0));
+  return toBase64url(hash.update(canonicalBytes(publication)).digest());
+}
+
+/** Undefined where the line names no service of the contract, which `checkContract` refuses. */
+function publicationOf(contract: Contract, line: PublishLine, witnesses: readonly PeerId[]): Publication | undefined {
+  const service = contract.services.find(({ name }) => name === line.service);
+  if (service === undefined) return undefined;
+  const members = resolveMembers(contract, service.on).flatMap((member): Publication['members'][number][] => {
+    if (member.node !== undefined) return [{ node: member.node }];
+    return member.invite === undefined ? [] : [{ invite: member.invite.key, expires: member.invite.expires }];
+  });
+  return {
+    type: 'moat/publication/1',
+    deployment: contract.deployment,
+    salt: line.salt,
+    gateways: [...new Set(line.gateway.peers.map(peerIdOfMultiaddr))].sort(),
+    name: line.name,
+    service: line.service,
+    kind: service.protocol,
+    tls: line.tls,
+    members: members.sort((a, b) => (canonicalize(a) < canonicalize(b) ? -1 : 1)),
+    witnesses,
+  };
+}
