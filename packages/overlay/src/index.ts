@@ -1,5 +1,25 @@
 /**
  * How peers find and know each other: one libp2p host, hello, heads, join, anchors.
+ *
+ * @example
+ * ```ts
+ * import { createNodeKey } from '@moat/identity';
+ * import { silentLogger, systemClock } from '@moat/core';
+ * import { createMemoryAddressBook, createOverlay, noDeployments } from '@moat/overlay';
+ * await using anchor = createOverlay(
+ *   { logger: silentLogger, clock: systemClock, key: createNodeKey(), deployments: noDeployments, addressBook: createMemoryAddressBook() },
+ *   { listen: ['/ip4/127.0.0.1/tcp/0'], anchor: true, mdns: false },
+ * );
+ * await anchor.start({ signal: AbortSignal.timeout(5000) });
+ * console.log(anchor.addresses());
+ * ```
  * @packageDocumentation
  */
-export {};
+export { createOverlay } from './create-overlay.ts';
+export type { KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+export { noDeployments } from './deployment-view.ts';
+export type { DeploymentPeer, DeploymentView, JoinAnswer, JoinRequest, ProofOutcome } from './deployment-view.ts';
+export type { PublishAnswer, PublishHandler } from './publish.ts';
+export { ADDRESSES_PER_PEER, createMemoryAddressBook, type AddressBook } from './address-book.ts';
+export type { AnchorLimits } from './anchor.ts';
+export { OVERLAY_ERROR_CODES, type OverlayErrorCode } from './errors.ts';

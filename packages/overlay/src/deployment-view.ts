@@ -1,0 +1,82 @@
+/**
+ * The port by which the overlay asks the agent (or the gateway) about deployments. The overlay moves
+ * heads, claims and contracts and decides who may hear of them; what they mean is decided behind this port.
+ */
+import type { DeploymentId, PeerId } from '@moat/core';
+import type { ClaimDetails, HeadProof, MemberClaim, SignedClaim } from '@moat/contract';
+
+/** What `acceptProof` made of a proof; `refused` = forged, a fork, below the pin, or nothing we know. */
+export type ProofOutcome = 'same' | 'older' | 'accepted' | 'refused';
+
+/** What a machine sends a keeper to take its place. */
+export interface JoinRequest {
+  readonly signed: SignedClaim;
+  readonly details: ClaimDetails;
+}
+
+/** All a machine needs to take part, or why not. */
+export type JoinAnswer =
+  | {
+      readonly ok: true;
+      readonly claim: MemberClaim;
+      readonly proof: HeadProof;
+      /** Canonical bytes of the newest contract. */
+      readonly contract: Uint8Array;
+      /** Every witnessed claim the keeper holds. */
+      readonly claims: readonly MemberClaim[];
+    }
+  | {
+      readonly ok: false;
+      /** `JOIN_REFUSED`, `INVITE_USED`, `INVITE_EXPIRED`, … */
+      readonly code: string;
+      readonly message: string;
+    };
+
+/** One place's machine, as far as the overlay cares. */
+export interface DeploymentPeer {
+  readonly peer: PeerId;
+  readonly keeper: boolean;
+}
+
+export interface DeploymentView {
+  /** Deployments this machine takes part in. */
+  deployments(): readonly DeploymentId[];
+  /** Deployments whose members or witnessed claims list this PeerId; nobody else hears of them. */
+  sharedWith(peer: PeerId): readonly DeploymentId[];
+  /** The newest proof; undefined for a deployment we do not know. */
+  proof(deployment: DeploymentId): HeadProof | undefined;
+  /** The claim by which this machine holds its place, if no version pins it. */
+  ownClaim(deployment: DeploymentId): MemberClaim | undefined;
+  claims(deployment: DeploymentId): readonly MemberClaim[];
+  /** Canonical bytes of that version, if it is held. */
+  contract(deployment: DeploymentId, version: number): Uint8Array | undefined;
+  /**
+   * Verifies, pulls the contract where the proof is newer, persists and applies. Never rejects for hostile
+   * input. May run for several peers at once for one deployment, so it compares with the pin again after `pull`.
+   * `pull` yields canonical bytes that still have to match the head, and rejects when the peer has none.
+   */
+  acceptProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome>;
+  /** Verifies and persists; true = it was new. Never rejects for hostile input. */
+  acceptClaim(from: PeerId, claim: MemberClaim): Promise<boolean>;
+  /** The keeper's side of joining; a rejection reaches the other side as `JOIN_REFUSED`. */
+  witness(request: JoinRequest, from: PeerId): Promise<JoinAnswer>;
+  /** Everyone in the deployment, this machine included. */
+  members(deployment: DeploymentId): readonly DeploymentPeer[];
+  /** The contract's anchors: multiaddrs with `/p2p/<PeerId>`. */
+  anchors(deployment: DeploymentId): readonly string[];
+}
+
+/** The view of a machine in no deployment: a gateway, a bare anchor. */
+export const noDeployments: DeploymentView = {
+  deployments: () => [],
+  sharedWith: () => [],
+  proof: () => undefined,
+  ownClaim: () => undefined,
+  claims: () => [],
+  contract: () => undefined,
+  acceptProof: () => Promise.resolve('refused'),
+  acceptClaim: () => Promise.resolve(false),
+  witness: () => Promise.resolve({ ok: false, code: 'JOIN_REFUSED', message: 'this machine keeps no deployment' }),
+  members: () => [],
+  anchors: () => [],
+};

@@ -1,0 +1,15 @@
+/** Codes this package raises; the comment is meaning | remedy. */
+export const OVERLAY_ERROR_CODES = [
+  'PEER_UNREACHABLE', // no known address, LAN or anchor leads to this machine now | see `moat status`; start the other machine or add an anchor
+  'PROTOCOL_UNSUPPORTED', // the other side does not serve this protocol, or not to us | update the older machine; check that both share a deployment
+  'STREAM_ENDED', // the other side ended or reset the stream before its message was complete | retry; look at the other machine's log
+  'MESSAGE_TOO_LARGE', // a message is above the protocol's bound | update both machines; report it if they are current
+  'MESSAGE_INVALID', // a message is not what the protocol says | update the older machine
+  'NO_KEEPER_REACHABLE', // none of the token's keepers could be reached | start a keeper, or use `moat join --wait`
+  'JOIN_REFUSED', // the keeper does not know this deployment, invite or machine | check the token; ask the owner for a new one
+  'PUBLISH_FAILED', // the gateway could not process the publication | retry; ask its operator
+  'ADDRESS_MALFORMED', // a multiaddr cannot be read or has no PeerId | write it like /dns4/host/tcp/4410/p2p/12D3Koo…
+  'LISTEN_FAILED', // the overlay's port cannot be opened | stop what uses the port, or set another with --listen
+  'OVERLAY_STOPPED', // the overlay is not running | start the agent
+] as const;
+export type OverlayErrorCode = (typeof OVERLAY_ERROR_CODES)[number];

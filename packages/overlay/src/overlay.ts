@@ -1,0 +1,96 @@
+import type { Clock, ControlPlane, DeploymentId, Logger, PeerConnection, PeerId, Service } from '@moat/core';
+import type { MemberClaim, PublicationBundle } from '@moat/contract';
+import type { NodeKey } from '@moat/identity';
+import type { AddressBook } from './address-book.ts';
+import type { AnchorLimits } from './anchor.ts';
+import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
+import type { PublishAnswer, PublishHandler } from './publish.ts';
+
+/** What the overlay uses of the rest. */
+export interface OverlayDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly key: NodeKey;
+  readonly deployments: DeploymentView;
+  readonly addressBook: AddressBook;
+}
+
+export interface OverlayOptions {
+  /** Multiaddrs to listen on, e.g. `/ip4/0.0.0.0/tcp/4410`; empty = no inbound connection. */
+  readonly listen: readonly string[];
+  /** Multiaddrs told to others instead of the ones listened on. */
+  readonly announce?: readonly string[];
+  /** Relay for others, within limits. @defaultValue false */
+  readonly anchor?: boolean | Partial<AnchorLimits>;
+  /** Find members on the local network by multicast DNS. */
+  readonly mdns: boolean;
+  readonly limits?: Partial<OverlayLimits>;
+}
+
+/** Bounds and deadlines; the defaults fit a node, a public gateway raises `connections`. */
+export interface OverlayLimits {
+  /** Open connections. @defaultValue 1200 */
+  readonly connections: number;
+  /** Connections whose handshake is not finished. @defaultValue 512 */
+  readonly pendingConnections: number;
+  /** New connections a second from one address. @defaultValue 32 */
+  readonly connectionsPerSecond: number;
+  /** Milliseconds an inbound handshake may take. @defaultValue 3000 */
+  readonly handshakeMs: number;
+  /** Milliseconds a connection may stay without a reason. @defaultValue 5000 */
+  readonly probationMs: number;
+  /** Milliseconds one dial may take. @defaultValue 8000 */
+  readonly dialMs: number;
+  /** Milliseconds between two signs of life on a connection. @defaultValue 60000 */
+  readonly keepAliveMs: number;
+  /** Milliseconds between two comparisons of heads with one peer. @defaultValue 600000 */
+  readonly compareMs: number;
+  /** Milliseconds before the second attempt of a redial; doubles up to `redialMaxMs`. @defaultValue 500 */
+  readonly redialMinMs: number;
+  /** @defaultValue 60000 */
+  readonly redialMaxMs: number;
+}
+
+/** A peer the overlay stays connected to although no deployment asks for it: a gateway we publish at. */
+export interface KeptPeer {
+  readonly peer: PeerId;
+  /** Multiaddrs, tried before the address book's. */
+  readonly addresses: readonly string[];
+  /** Called for each new connection to it, once hello is done; the connection is still on probation. */
+  readonly onConnection: (connection: PeerConnection) => void;
+}
+
+/** The control plane plus everything that moves deployments' news over it. */
+export interface Overlay extends Service, ControlPlane {
+  /** Multiaddrs with `/p2p/<own PeerId>` under which this machine can be dialed now, relayed ones last. */
+  addresses(): readonly string[];
+  /** PeerIds of the anchors that relay for this machine now. */
+  reservations(): readonly PeerId[];
+  /** Deployments that we and the peer named to each other on this connection. */
+  shared(connection: PeerConnection): readonly DeploymentId[];
+  /** Dials these addresses (all of one peer) and waits for hello. @throws `PEER_UNREACHABLE` */
+  dial(addresses: readonly string[], signal: AbortSignal): Promise<PeerConnection>;
+  /** Keeps a connection to a peer, redialing for ever; returns the way to stop. */
+  keep(target: KeptPeer): () => void;
+  /** Ends probation for a reason of the caller's, until `withdraw` takes the reason back. */
+  admit(connection: PeerConnection, reason: string): void;
+  /** Takes a reason back; a connection with none left is closed. */
+  withdraw(connection: PeerConnection, reason: string): void;
+  /** To call after every change of the deployment view: closes what lost its reason, says hello again, dials. */
+  viewChanged(): void;
+  /** Tells everyone entitled the newest proof. */
+  announceHead(deployment: DeploymentId): void;
+  announceClaim(claim: MemberClaim): void;
+  /**
+   * Asks keepers in turn (multiaddrs with `/p2p/`, also relayed ones) until one answers.
+   * @throws `NO_KEEPER_REACHABLE`
+   */
+  requestJoin(keepers: readonly string[], request: JoinRequest, signal: AbortSignal): Promise<JoinAnswer>;
+  /**
+   * Shows a bundle to the gateway at the other end; `ok` admits the connection on both sides.
+   * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`
+   */
+  publish(connection: PeerConnection, bundle: PublicationBundle, signal: AbortSignal): Promise<PublishAnswer>;
+  /** Serves `/moat/publish/1`, also during probation. */
+  servePublish(handler: PublishHandler): void;
+}
