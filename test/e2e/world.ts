@@ -1,0 +1,189 @@
+/**
+ * A small world of real processes: a gateway for `*.localhost`, and machines of one deployment that joined by token.
+ * `grow` does what people do: key, file, apply, invite, join.
+ */
+import { readFile } from 'node:fs/promises';
+import { stringify } from 'yaml';
+import { Browser } from './browser.ts';
+import { Machine, eventually, freePort, type Daemon } from './machine.ts';
+
+export interface MemberSpec {
+  readonly tags?: readonly string[];
+  readonly keeper?: boolean;
+  /** Targets exposed on joining, `PORT` or `PORT,public`. */
+  readonly expose?: readonly string[];
+  /** False: no inbound port, as behind a NAT. @defaultValue true */
+  readonly inbound?: boolean;
+}
+
+export interface DeploymentSpec {
+  readonly name: string;
+  readonly members: Readonly<Record<string, MemberSpec>>;
+  readonly services: Readonly<Record<string, object>>;
+  readonly access?: readonly object[];
+  /** Name to service, published at the world's gateway. */
+  readonly publish?: Readonly<Record<string, string>>;
+  /** The gateway also serves as the anchor. */
+  readonly anchored?: boolean;
+}
+
+interface GatewayProcess {
+  readonly machine: Machine;
+  daemon: Daemon;
+  readonly port: number;
+  readonly pin: { readonly domain: string; readonly peers: readonly string[] };
+  readonly browser: Browser;
+}
+
+/** Everything is stopped and removed with the world. */
+export class World implements AsyncDisposable {
+  readonly machines = new Map<string, Machine>();
+  readonly agents = new Map<string, Daemon>();
+  readonly #ports = new Map<string, readonly [number, number]>();
+  #gateway: GatewayProcess | undefined;
+  #spec: DeploymentSpec | undefined;
+
+  get gateway(): GatewayProcess {
+    if (!this.#gateway) throw new Error('this world has no gateway');
+    return this.#gateway;
+  }
+
+  machine(name: string): Machine {
+    const machine = this.machines.get(name);
+    if (!machine) throw new Error(`no machine ${name}`);
+    return machine;
+  }
+
+  agent(name: string): Daemon {
+    const agent = this.agents.get(name);
+    if (!agent) throw new Error(`no agent ${name}`);
+    return agent;
+  }
+
+  async startGateway(publishers: unknown = 'open'): Promise<void> {
+    const machine = await Machine.create('gateway');
+    this.machines.set('gateway', machine);
+    const [port, httpPort, overlayPort, linkPort] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+    await machine.write(
+      'gateway.yaml',
+      stringify({
+        version: 1,
+        domain: 'localhost',
+        publishers,
+        listen: {
+          https: `127.0.0.1:${port}`,
+          http: `127.0.0.1:${httpPort}`,
+          overlay: [`/ip4/127.0.0.1/tcp/${overlayPort}`],
+          link: `127.0.0.1:${linkPort}`,
+        },
+        tls: { local: {} },
+      }),
+    );
+    const daemon = machine.spawn(['gateway', 'run', '--config', machine.path('gateway.yaml')]);
+    const status = await eventually('gateway ready', async () => {
+      if (!daemon.running) throw new Error(`gateway exited:\n${daemon.output}`);
+      const result = await machine.run(['gateway', 'status']);
+      return result.exitCode === 0 && result.json;
+    });
+    const ca = await readFile(String(status['caFile']), 'utf8');
+    this.#gateway = {
+      machine,
+      daemon,
+      port,
+      pin: { domain: 'localhost', peers: status['peers'] as string[] },
+      browser: new Browser({ port, ca }),
+    };
+  }
+
+  /** Makes the machines of a deployment, applies its first version from `owner`, and lets the others join. */
+  async grow(spec: DeploymentSpec): Promise<void> {
+    this.#spec = spec;
+    const owner = await this.#addMachine('owner', spec.members['owner'] ?? { keeper: true });
+    await owner.ok(['key', 'new']);
+    await this.apply();
+    for (const name of Object.keys(spec.members)) {
+      if (name !== 'owner') await this.join(name);
+    }
+  }
+
+  /** Writes moat.yaml on the owner's machine from the spec, with `changes` from now on, and applies it. */
+  async apply(changes: Partial<DeploymentSpec> = {}): Promise<void> {
+    await this.writeFile(changes);
+    await this.machine('owner').ok(['apply', '--yes', '--wait']);
+  }
+
+  async writeFile(changes: Partial<DeploymentSpec> = {}): Promise<void> {
+    const spec = { ...this.#currentSpec(), ...changes };
+    this.#spec = spec;
+    const owner = this.machine('owner');
+    const status = await owner.ok(['node', 'status']);
+    const members = Object.entries({ owner: { keeper: true }, ...spec.members }).map(([name, member]) => [
+      name,
+      {
+        ...(member.tags ? { tags: member.tags } : {}),
+        ...(member.keeper ? { keeper: true } : {}),
+        ...(name === 'owner' ? { node: status.json['peerId'] } : {}),
+      },
+    ]);
+    const publish = Object.entries(spec.publish ?? {}).map(([name, service]) => [
+      name,
+      { service, gateway: this.gateway.pin },
+    ]);
+    await owner.write(
+      'moat.yaml',
+      stringify({
+        version: 1,
+        name: spec.name,
+        network: { plane: 'rootless' },
+        anchors: spec.anchored ? this.gateway.pin.peers : [],
+        members: Object.fromEntries(members),
+        services: spec.services,
+        access: spec.access ?? [],
+        ...(publish.length > 0 ? { publish: Object.fromEntries(publish) } : {}),
+      }),
+    );
+  }
+
+  /** Invites `name` and lets a new machine take the place; `via` hands the token over first, e.g. to stop the owner. */
+  async join(name: string, via: () => Promise<void> = async () => {}): Promise<void> {
+    const spec = this.#currentSpec().members[name] ?? {};
+    const token = await this.invite(name);
+    await via();
+    const machine = await this.#addMachine(name, spec);
+    await machine.ok(['join', '-', '--wait', ...(spec.expose ?? []).flatMap((target) => ['--expose', target])], token);
+  }
+
+  /** A token for the place `name`. */
+  async invite(name: string, flags: readonly string[] = []): Promise<string> {
+    const result = await this.machine('owner').ok(['invite', name, ...flags]);
+    return String(result.json['token']);
+  }
+
+  /** Starts the agent of a machine again, with the ports it had. */
+  async restart(name: string): Promise<void> {
+    this.agents.set(name, await this.machine(name).startAgent(this.#flags(name)));
+  }
+
+  async #addMachine(name: string, spec: MemberSpec): Promise<Machine> {
+    const machine = await Machine.create(name);
+    this.machines.set(name, machine);
+    if (spec.inbound !== false) this.#ports.set(name, [await freePort(), await freePort()]);
+    this.agents.set(name, await machine.startAgent(this.#flags(name)));
+    return machine;
+  }
+
+  #flags(name: string): string[] {
+    const ports = this.#ports.get(name);
+    if (!ports) return ['--no-mdns', '--no-inbound'];
+    return ['--no-mdns', '--listen', `/ip4/127.0.0.1/tcp/${ports[0]}`, '--link-port', String(ports[1])];
+  }
+
+  #currentSpec(): DeploymentSpec {
+    if (!this.#spec) throw new Error('this world has no deployment yet');
+    return this.#spec;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.machines.values()].map((machine) => machine[Symbol.asyncDispose]()));
+  }
+}
