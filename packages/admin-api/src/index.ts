@@ -1,5 +1,67 @@
 /**
- * Schema and typed client of the local API.
+ * Schema and typed client of the local APIs: the agent's and the gateway's, HTTP over a Unix socket.
+ * The tables of endpoints are the only description; servers, clients and the OpenAPI document come from them.
+ *
+ * @example
+ * ```ts
+ * import { createAgentClient } from '@moat/admin-api';
+ * const agent = createAgentClient({ socketPath: '/var/lib/moat/agent.sock' });
+ * const { deployments } = await agent.status();
+ * for (const { name, version, member } of deployments) console.log(name, version, member);
+ * ```
  * @packageDocumentation
  */
-export {};
+export { createAgentClient, type AgentClient } from './agent-client.ts';
+export { agentEndpoints, type AgentEndpoints } from './agent-endpoints.ts';
+export type { Endpoint, Method } from './endpoint.ts';
+export { createApp, type App, type AppOptions, type Call, type Handlers } from './app.ts';
+export { ADMIN_API_ERROR_CODES, type AdminApiErrorCode } from './errors.ts';
+export { createGatewayClient, type GatewayClient } from './gateway-client.ts';
+export { gatewayEndpoints, type GatewayEndpoints } from './gateway-endpoints.ts';
+export {
+  errorAnswerSchema,
+  type Document,
+  type Done,
+  type ErrorAnswer,
+  type LocalAddress,
+  type Notice,
+} from './schema/answer.ts';
+export type {
+  CreateDeploymentRequest,
+  DeploymentDetail,
+  DeploymentSummary,
+  PlaceStatus,
+  PublicationStatus,
+  ReceiptStatus,
+  ServiceStatus,
+  StoredVersion,
+  SubmitVersionRequest,
+  VersionAccepted,
+} from './schema/deployment.ts';
+export type {
+  AgentEvent,
+  AgentEventLine,
+  AlarmEvent,
+  ClaimEvent,
+  JoinEvent,
+  LinkEvent,
+  PublicationEvent,
+  VersionEvent,
+} from './schema/event.ts';
+export type { GatewayName, GatewayNames, GatewayRoute, GatewayRoutes, GatewayStatus } from './schema/gateway.ts';
+export type {
+  Explanation,
+  Exposed,
+  ExposeRequest,
+  Forward,
+  ForwardRequest,
+  HostsAnswer,
+  Joined,
+  JoinRequest,
+  LinkStatus,
+  NodeStatus,
+  Pinged,
+  PingRequest,
+  UnexposeRequest,
+} from './schema/node.ts';
+export type { CallInput, CallOptions } from './unix-client.ts';

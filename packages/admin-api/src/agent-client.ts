@@ -1,0 +1,90 @@
+/** The agent's API as methods. */
+import { agentEndpoints } from './agent-endpoints.ts';
+import type {
+  CreateDeploymentRequest,
+  DeploymentDetail,
+  DeploymentSummary,
+  PublicationStatus,
+  StoredVersion,
+  SubmitVersionRequest,
+  VersionAccepted,
+} from './schema/deployment.ts';
+import type { AgentEvent } from './schema/event.ts';
+import type {
+  Explanation,
+  Exposed,
+  ExposeRequest,
+  Forward,
+  ForwardRequest,
+  HostsAnswer,
+  Joined,
+  JoinRequest,
+  NodeStatus,
+  Pinged,
+  PingRequest,
+  UnexposeRequest,
+} from './schema/node.ts';
+import { UnixClient, type CallOptions } from './unix-client.ts';
+
+/**
+ * Every method throws `AGENT_NOT_RUNNING`, `AGENT_TIMEOUT`, `AGENT_ANSWER_INVALID`, or the code the agent
+ * answered with. `deployment` is an id, or a name that only one deployment has.
+ */
+export interface AgentClient {
+  status(options?: CallOptions): Promise<NodeStatus>;
+  deployments(options?: CallOptions): Promise<readonly DeploymentSummary[]>;
+  deployment(deployment: string, options?: CallOptions): Promise<DeploymentDetail>;
+  version(deployment: string, version: number, options?: CallOptions): Promise<StoredVersion>;
+  createDeployment(request: CreateDeploymentRequest, options?: CallOptions): Promise<VersionAccepted>;
+  submitVersion(deployment: string, request: SubmitVersionRequest, options?: CallOptions): Promise<VersionAccepted>;
+  forget(deployment: string, options?: CallOptions): Promise<void>;
+  join(request: JoinRequest, options?: CallOptions): Promise<Joined>;
+  exposed(options?: CallOptions): Promise<readonly Exposed[]>;
+  expose(request: ExposeRequest, options?: CallOptions): Promise<Exposed>;
+  unexpose(request: UnexposeRequest, options?: CallOptions): Promise<void>;
+  forwards(options?: CallOptions): Promise<readonly Forward[]>;
+  addForward(request: ForwardRequest, options?: CallOptions): Promise<Forward>;
+  removeForward(id: string, options?: CallOptions): Promise<void>;
+  explain(deployment: string, from: string, to: string, options?: CallOptions): Promise<Explanation>;
+  ping(deployment: string, request: PingRequest, options?: CallOptions): Promise<Pinged>;
+  publications(options?: CallOptions): Promise<readonly PublicationStatus[]>;
+  hosts(deployment: string, options?: CallOptions): Promise<HostsAnswer>;
+  /** What happens, until `signal` is aborted or the agent ends. */
+  events(signal: AbortSignal): AsyncIterable<AgentEvent>;
+  stop(options?: CallOptions): Promise<void>;
+}
+
+/** A client of the agent that listens on `socketPath` (`<state directory>/agent.sock`). */
+export function createAgentClient(options: { readonly socketPath: string }): AgentClient {
+  const client = new UnixClient({ ...options, who: 'the agent', startCommand: 'moat node run' });
+  const on = agentEndpoints;
+  return {
+    status: (call) => client.call(on.status, {}, call),
+    deployments: async (call) => (await client.call(on.deployments, {}, call)).deployments,
+    deployment: (deployment, call) => client.call(on.deployment, { params: { deployment } }, call),
+    version: (deployment, version, call) =>
+      client.call(on.version, { params: { deployment, version: String(version) } }, call),
+    createDeployment: (body, call) => client.call(on.createDeployment, { body }, call),
+    submitVersion: (deployment, body, call) => client.call(on.submitVersion, { params: { deployment }, body }, call),
+    forget: async (deployment, call) => void (await client.call(on.forget, { params: { deployment } }, call)),
+    join: (body, call) => client.call(on.join, { body }, { timeoutMs: 30_000 + (body.waitMs ?? 0), ...call }),
+    exposed: async (call) => (await client.call(on.exposed, {}, call)).exposed,
+    expose: (body, call) => client.call(on.expose, { body }, call),
+    unexpose: async (body, call) => void (await client.call(on.unexpose, { body }, call)),
+    forwards: async (call) => (await client.call(on.forwards, {}, call)).forwards,
+    addForward: (body, call) => client.call(on.addForward, { body }, call),
+    removeForward: async (forward, call) => void (await client.call(on.removeForward, { params: { forward } }, call)),
+    explain: (deployment, from, to, call) =>
+      client.call(on.explain, { params: { deployment }, query: { from, to } }, call),
+    ping: (deployment, body, call) =>
+      client.call(
+        on.ping,
+        { params: { deployment }, body },
+        { timeoutMs: (body.timeoutMs ?? 10_000) + 5_000, ...call },
+      ),
+    publications: async (call) => (await client.call(on.publications, {}, call)).publications,
+    hosts: (deployment, call) => client.call(on.hosts, { params: { deployment } }, call),
+    events: (signal) => client.follow(on.events, signal),
+    stop: async (call) => void (await client.call(on.stop, {}, call)),
+  };
+}

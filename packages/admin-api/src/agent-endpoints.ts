@@ -1,0 +1,121 @@
+/** The local API of an agent, version 1. `{deployment}` is an id, or a name that only one deployment has. */
+import { z } from 'zod';
+import { endpoint, type Endpoint } from './endpoint.ts';
+import { doneSchema, type Done } from './schema/answer.ts';
+import {
+  createDeploymentRequestSchema,
+  deploymentDetailSchema,
+  deploymentSummarySchema,
+  publicationStatusSchema,
+  storedVersionSchema,
+  submitVersionRequestSchema,
+  versionAcceptedSchema,
+  type CreateDeploymentRequest,
+  type DeploymentDetail,
+  type DeploymentSummary,
+  type PublicationStatus,
+  type StoredVersion,
+  type SubmitVersionRequest,
+  type VersionAccepted,
+} from './schema/deployment.ts';
+import { agentEventSchema, type AgentEvent } from './schema/event.ts';
+import {
+  explanationSchema,
+  exposedSchema,
+  exposeRequestSchema,
+  forwardRequestSchema,
+  forwardSchema,
+  hostsAnswerSchema,
+  joinedSchema,
+  joinRequestSchema,
+  nodeStatusSchema,
+  pingedSchema,
+  pingRequestSchema,
+  unexposeRequestSchema,
+  type Explanation,
+  type Exposed,
+  type ExposeRequest,
+  type Forward,
+  type ForwardRequest,
+  type HostsAnswer,
+  type Joined,
+  type JoinRequest,
+  type NodeStatus,
+  type Pinged,
+  type PingRequest,
+  type UnexposeRequest,
+} from './schema/node.ts';
+
+const deploymentsSchema: z.ZodType<{ readonly deployments: readonly DeploymentSummary[] }> = z.object({
+  deployments: z.array(deploymentSummarySchema),
+});
+const exposedListSchema: z.ZodType<{ readonly exposed: readonly Exposed[] }> = z.object({
+  exposed: z.array(exposedSchema),
+});
+const forwardsSchema: z.ZodType<{ readonly forwards: readonly Forward[] }> = z.object({
+  forwards: z.array(forwardSchema),
+});
+const publicationsSchema: z.ZodType<{ readonly publications: readonly PublicationStatus[] }> = z.object({
+  publications: z.array(publicationStatusSchema),
+});
+
+/** Every endpoint by name. */
+export interface AgentEndpoints {
+  readonly status: Endpoint<null, NodeStatus>;
+  readonly deployments: Endpoint<null, { readonly deployments: readonly DeploymentSummary[] }>;
+  readonly deployment: Endpoint<null, DeploymentDetail>;
+  readonly version: Endpoint<null, StoredVersion>;
+  readonly createDeployment: Endpoint<CreateDeploymentRequest, VersionAccepted>;
+  readonly submitVersion: Endpoint<SubmitVersionRequest, VersionAccepted>;
+  readonly forget: Endpoint<null, Done>;
+  readonly join: Endpoint<JoinRequest, Joined>;
+  readonly exposed: Endpoint<null, { readonly exposed: readonly Exposed[] }>;
+  readonly expose: Endpoint<ExposeRequest, Exposed>;
+  readonly unexpose: Endpoint<UnexposeRequest, Done>;
+  readonly forwards: Endpoint<null, { readonly forwards: readonly Forward[] }>;
+  readonly addForward: Endpoint<ForwardRequest, Forward>;
+  readonly removeForward: Endpoint<null, Done>;
+  readonly explain: Endpoint<null, Explanation>;
+  readonly ping: Endpoint<PingRequest, Pinged>;
+  readonly publications: Endpoint<null, { readonly publications: readonly PublicationStatus[] }>;
+  readonly hosts: Endpoint<null, HostsAnswer>;
+  readonly events: Endpoint<null, AgentEvent>;
+  readonly stop: Endpoint<null, Done>;
+}
+
+const ONE = '/v1/deployments/{deployment}';
+
+export const agentEndpoints: AgentEndpoints = {
+  status: endpoint('get', '/v1/status', 'The agent as a whole', nodeStatusSchema),
+  deployments: endpoint('get', '/v1/deployments', 'Every deployment this machine holds', deploymentsSchema),
+  deployment: endpoint('get', ONE, 'One deployment: contract, claims, places, services, paths', deploymentDetailSchema),
+  version: endpoint('get', `${ONE}/versions/{version}`, 'One stored version', storedVersionSchema),
+  createDeployment: endpoint('post', '/v1/deployments', 'Takes version 0 of a new deployment', versionAcceptedSchema, {
+    body: createDeploymentRequestSchema,
+  }),
+  submitVersion: endpoint('post', `${ONE}/versions`, 'Takes the next version', versionAcceptedSchema, {
+    body: submitVersionRequestSchema,
+  }),
+  forget: endpoint('delete', ONE, 'Leaves a deployment: stops it and deletes its data here', doneSchema),
+  join: endpoint('post', '/v1/join', 'Takes a place by a token', joinedSchema, { body: joinRequestSchema }),
+  exposed: endpoint('get', '/v1/exposed', 'What the operator exposed', exposedListSchema),
+  expose: endpoint('post', '/v1/exposed', 'Exposes a local target to a deployment', exposedSchema, {
+    body: exposeRequestSchema,
+  }),
+  unexpose: endpoint('delete', '/v1/exposed', 'Takes the consent back', doneSchema, { body: unexposeRequestSchema }),
+  forwards: endpoint('get', '/v1/forwards', 'Every forward', forwardsSchema),
+  addForward: endpoint('post', '/v1/forwards', 'Opens a local listener that leads to a service', forwardSchema, {
+    body: forwardRequestSchema,
+  }),
+  removeForward: endpoint('delete', '/v1/forwards/{forward}', 'Closes a forward', doneSchema),
+  explain: endpoint('get', `${ONE}/explain`, 'May FROM reach TO, and how', explanationSchema, {
+    query: ['from', 'to'],
+  }),
+  ping: endpoint('post', `${ONE}/ping`, 'Round trip to a member or a service', pingedSchema, {
+    body: pingRequestSchema,
+  }),
+  publications: endpoint('get', '/v1/publications', 'Every publication and its address', publicationsSchema),
+  hosts: endpoint('get', `${ONE}/hosts`, 'Names and addresses for a program', hostsAnswerSchema),
+  events: endpoint('get', '/v1/events', 'What happens, one JSON a line', agentEventSchema, { stream: true }),
+  stop: endpoint('post', '/v1/stop', 'Stops the agent in order', doneSchema),
+};

@@ -1,0 +1,152 @@
+/** A table of endpoints and their handlers as one web handler, with its OpenAPI document at `/v1/openapi.json`. */
+import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
+import { MoatError, isMoatError } from '@moat/core';
+import type { Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { z } from 'zod';
+import type { Endpoint } from './endpoint.ts';
+import { errorAnswerSchema } from './schema/answer.ts';
+
+/** A contract has at most 1 MiB; its JSON in a request may be escaped. */
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+/** A request after its checks; every parameter and query of the endpoint is there. */
+export interface Call<Body> {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, string>>;
+  readonly body: Body;
+  /** Aborted when the client is gone. */
+  readonly signal: AbortSignal;
+}
+
+/** One handler per endpoint; a streaming endpoint's handler returns an async iterable. */
+export type Handlers<Table> = {
+  readonly [Name in keyof Table]: Table[Name] extends Endpoint<infer Body, infer Answer>
+    ? (call: Call<Body>) => Answer | Promise<Answer> | AsyncIterable<Answer>
+    : never;
+};
+
+export interface AppOptions {
+  /** Title of the OpenAPI document. */
+  readonly title: string;
+  readonly version: string;
+  /** Told of each error without a code of ours, which the client sees as `INTERNAL`. */
+  readonly onUnexpected: (error: unknown) => void;
+}
+
+/** What a server needs of the app: the fetch handler. */
+export interface App {
+  fetch(request: Request): Response | Promise<Response>;
+}
+
+type AnyHandler = (call: Call<unknown>) => unknown;
+
+/** Checks requests by the table, calls handlers, and sends coded errors as {@link errorAnswerSchema}. */
+export function createApp<Table extends object>(table: Table, handlers: Handlers<Table>, options: AppOptions): App {
+  const app = new OpenAPIHono();
+  app.use('*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => sendError(c, invalid('the body is too large')) }));
+  for (const [name, target] of Object.entries(table) as [string, Endpoint<unknown, unknown>][]) {
+    const handler = handlers[name as keyof Table] as AnyHandler;
+    app.openAPIRegistry.registerPath(describe(target));
+    app.on(target.method.toUpperCase(), target.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
+      const answer = await handler(await readCall(c, target));
+      return target.stream ? sendLines(answer as AsyncIterable<unknown>) : c.json(answer as object);
+    });
+  }
+  app.doc31('/v1/openapi.json', { openapi: '3.1.0', info: { title: options.title, version: options.version } });
+  app.notFound((c) => sendError(c, new MoatError('ENDPOINT_UNKNOWN', `no endpoint ${c.req.method} ${c.req.path}`)));
+  app.onError((error, c) => {
+    if (isMoatError(error)) return sendError(c, error);
+    options.onUnexpected(error);
+    return sendError(c, new MoatError('INTERNAL', 'something failed inside; the log says what'));
+  });
+  return { fetch: (request) => app.fetch(request) };
+}
+
+function describe(target: Endpoint<unknown, unknown>): ReturnType<typeof createRoute> {
+  const params = [...target.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? '');
+  return createRoute({
+    method: target.method,
+    path: target.path,
+    summary: target.summary,
+    request: {
+      ...(params.length === 0 ? {} : { params: strings(params) }),
+      ...(target.query.length === 0 ? {} : { query: strings(target.query) }),
+      ...(target.body === null
+        ? {}
+        : { body: { content: { 'application/json': { schema: target.body } }, required: true } }),
+    },
+    responses: {
+      200: {
+        description: target.stream ? 'JSON lines' : 'Done',
+        content: { [target.stream ? 'application/x-ndjson' : 'application/json']: { schema: target.answer } },
+      },
+      default: { description: 'A coded error', content: { 'application/json': { schema: errorAnswerSchema } } },
+    },
+  });
+}
+
+function strings(names: readonly string[]): z.ZodObject<Record<string, z.ZodString>> {
+  return z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
+}
+
+async function readCall(c: Context, target: Endpoint<unknown, unknown>): Promise<Call<unknown>> {
+  const query: Record<string, string> = {};
+  for (const name of target.query) {
+    const value = c.req.query(name);
+    if (value === undefined) throw invalid(`the query parameter ${name} is missing`);
+    query[name] = value;
+  }
+  const call = { params: c.req.param() as Record<string, string>, query, signal: c.req.raw.signal };
+  return { ...call, body: target.body === null ? null : parseBody(target.body, await c.req.text()) };
+}
+
+function parseBody(schema: z.ZodType, text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw invalid('the body is not JSON', error);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw invalid(`${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'does not fit'}`);
+}
+
+/** One JSON a line; ending the response ends the iteration. */
+function sendLines(items: AsyncIterable<unknown>): Response {
+  const iterator = items[Symbol.asyncIterator]();
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const next = await iterator.next();
+        if (next.done === true) controller.close();
+        else controller.enqueue(encoder.encode(`${JSON.stringify(next.value)}\n`));
+      },
+      async cancel() {
+        await iterator.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(body, { headers: { 'content-type': 'application/x-ndjson' } });
+}
+
+function sendError(c: Context, error: MoatError): Response {
+  return c.json({ error: error.toBody() }, statusOf(error));
+}
+
+/** The client branches on the code alone; the status is for people with curl. */
+function statusOf(error: MoatError): 400 | 403 | 404 | 409 | 500 | 503 {
+  if (error.code === 'INTERNAL') return 500;
+  if (error.retryable) return 503;
+  if (error.code.endsWith('_UNKNOWN')) return 404;
+  if (error.code.endsWith('_INVALID')) return 400;
+  return /_(DENIED|REFUSED|FORGED|EXPIRED)$/.test(error.code) ? 403 : 409;
+}
+
+function invalid(message: string, cause?: unknown): MoatError<'REQUEST_INVALID'> {
+  return new MoatError('REQUEST_INVALID', message, { cause, next: ['compare it with GET /v1/openapi.json'] });
+}
