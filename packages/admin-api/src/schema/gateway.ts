@@ -4,18 +4,20 @@ import { noticeSchema, type Notice } from './answer.ts';
 
 /** The gateway as a whole. */
 export interface GatewayStatus {
-  readonly peer: string;
+  readonly peerId: string;
   readonly pid: number;
   readonly domain: string;
   readonly startedAt: string;
   readonly uptimeMs: number;
   /** Multiaddrs with `/p2p/` that members dial. */
-  readonly addresses: readonly string[];
+  readonly peers: readonly string[];
   readonly httpsPort: number | null;
   readonly httpPort: number | null;
   readonly linkPort: number | null;
   /** Who may publish, as configured. */
   readonly publishers: 'invited' | 'open' | readonly string[];
+  /** PEM file of the local CA; null where certificates come from elsewhere. */
+  readonly caFile: string | null;
   readonly anchor: boolean;
   readonly connections: number;
   readonly links: number;
@@ -27,16 +29,17 @@ export interface GatewayStatus {
 }
 export const gatewayStatusSchema: z.ZodType<GatewayStatus> = z
   .object({
-    peer: z.string(),
+    peerId: z.string(),
     pid: z.number().int(),
     domain: z.string(),
     startedAt: z.string(),
     uptimeMs: z.number(),
-    addresses: z.array(z.string()),
+    peers: z.array(z.string()),
     httpsPort: z.number().int().nullable(),
     httpPort: z.number().int().nullable(),
     linkPort: z.number().int().nullable(),
     publishers: z.union([z.literal('invited'), z.literal('open'), z.array(z.string())]),
+    caFile: z.string().nullable(),
     anchor: z.boolean(),
     connections: z.number().int(),
     links: z.number().int(),

@@ -21,7 +21,7 @@ const linkStatusSchema: z.ZodType<LinkStatus> = z
 
 /** The agent as a whole. */
 export interface NodeStatus {
-  readonly peer: string;
+  readonly peerId: string;
   readonly pid: number;
   readonly agentVersion: string;
   readonly startedAt: string;
@@ -42,7 +42,7 @@ export interface NodeStatus {
 }
 export const nodeStatusSchema: z.ZodType<NodeStatus> = z
   .object({
-    peer: z.string(),
+    peerId: z.string(),
     pid: z.number().int(),
     agentVersion: z.string(),
     startedAt: z.string(),
