@@ -1,5 +1,23 @@
 /**
- * Bytes between two peers: many streams with credit over one TLS 1.3 PSK socket.
+ * Bytes between two peers: many streams with credit over one TLS 1.3 PSK socket, or over one overlay
+ * stream where no direct socket stands.
+ *
+ * @example
+ * ```ts
+ * import { createLinks } from '@moat/link';
+ *
+ * const links = createLinks(
+ *   { logger, clock, control: overlay, accept: (stream) => stream.reset('GRANT_DENIED') },
+ *   { role: 'member', mayLink: (peer) => view.isMember(peer), listen: { host: '::', port: 4411 } },
+ * );
+ * await links.start({ signal });
+ * const link = await links.connect(peer, AbortSignal.timeout(10_000));
+ * const stream = link.open({ deployment, service: 'db', kind: 'tcp' });
+ * stream.listen(events);
+ * stream.write(Buffer.from('hello'));
+ * stream.end();
+ * ```
  * @packageDocumentation
  */
-export {};
+export { LINK_ERROR_CODES, type LinkErrorCode } from './errors.ts';
+export { createLinks, type LinkService, type LinksDeps, type LinksOptions } from './pool.ts';
