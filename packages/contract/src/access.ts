@@ -1,8 +1,10 @@
 /** The one policy function: who may reach what, and by which line. */
 import type { PeerId } from '@moat/core';
+import { parseTime } from './time.ts';
 import type { Publication, Service } from './schema.ts';
-import type { ContractView } from './view.ts';
+import type { ContractView, ResolvedGrant } from './view.ts';
 
+/** Why not. */
 export type DenialCode =
   'DEPLOYMENT_ENDED' | 'MEMBER_UNKNOWN' | 'MEMBER_EXPIRED' | 'SERVICE_UNKNOWN' | 'GRANT_DENIED' | 'GRANT_EXPIRED';
 
@@ -19,16 +21,38 @@ export type Access =
   | { readonly allowed: false; readonly code: DenialCode; readonly reason: string };
 
 /**
- * May the member `from` open a stream to the service `to`? Asked on both sides of every stream.
+ * May the member `from` open a stream to the service `to`? Asked on both sides of every stream. Of several
+ * lines that allow it, the one that lasts longest answers. Being a member is not enough, and neither is
+ * offering the service: the default is deny.
  * @param now milliseconds since 1970; an expiry that has come is over, even if the view is older.
  */
 export function may(view: ContractView, from: string, to: string, now: number): Access {
-  throw new Error(view.contract.name + from + to + now);
+  const { contract } = view;
+  if (contract.state === 'ended') return denied('DEPLOYMENT_ENDED', `${contract.name} was ended by its owners`);
+  const place = view.places.get(from);
+  if (place === undefined) return denied('MEMBER_UNKNOWN', `${contract.name} has no member ${from}`);
+  const memberUntilMs = place.expires === undefined ? Infinity : parseTime(place.expires);
+  if (now >= memberUntilMs) return denied('MEMBER_EXPIRED', `the membership of ${from} ended at ${place.expires}`);
+  if (!view.services.has(to)) return denied('SERVICE_UNKNOWN', `${contract.name} has no service ${to}`);
+
+  const best = longest(view.grantsTo(to), from);
+  if (best === undefined) {
+    return denied('GRANT_DENIED', `no access line of version ${contract.version} lets ${from} reach ${to}`);
+  }
+  if (now >= best.expiresMs) {
+    return denied('GRANT_EXPIRED', `${describe(view, best)} expired at ${contract.access[best.grant]?.expires}`);
+  }
+  return {
+    allowed: true,
+    grant: best.grant,
+    untilMs: Math.min(best.expiresMs, memberUntilMs),
+    reason: describe(view, best),
+  };
 }
 
 /** The services a member may reach now, in the contract's order. */
 export function grantedServices(view: ContractView, from: string, now: number): Service[] {
-  throw new Error(view.contract.name + from + now);
+  return view.contract.services.filter(({ name }) => may(view, from, name, now).allowed);
 }
 
 /** A member's answer to a gateway that opens a stream to a service. */
@@ -40,5 +64,24 @@ export interface PublishAccess {
 
 /** May this gateway open streams to the service? Only what is published at it. */
 export function mayPublish(view: ContractView, gateway: PeerId, service: string): PublishAccess {
-  throw new Error(view.contract.name + gateway + service);
+  const publications = view.publishedAt(gateway).filter((publication) => publication.service === service);
+  return { allowed: publications.length > 0, publications };
+}
+
+/** The line that lets this member in and ends last; the first of equals. */
+function longest(grants: readonly ResolvedGrant[], from: string): ResolvedGrant | undefined {
+  let best: ResolvedGrant | undefined;
+  for (const grant of grants) {
+    if (grant.from.has(from) && (best === undefined || grant.expiresMs > best.expiresMs)) best = grant;
+  }
+  return best;
+}
+
+function describe({ contract }: ContractView, { grant }: ResolvedGrant): string {
+  const line = contract.access[grant];
+  return `access[${grant}] of version ${contract.version}: ${line?.from.join(', ')} → ${line?.to.join(', ')}`;
+}
+
+function denied(code: DenialCode, reason: string): Access {
+  return { allowed: false, code, reason };
 }

@@ -1,5 +1,10 @@
 /** Publication bundles: what a member shows a gateway, and what the gateway believes of it. */
-import type { DeploymentId, PeerId } from '@moat/core';
+import { MoatError, type DeploymentId, type PeerId } from '@moat/core';
+import { compareProof, refuse } from './chain.ts';
+import { hashClaim, verifyWitnessed } from './claim.ts';
+import { publicationHash, publicationsOf } from './publication.ts';
+import { verifyProof } from './succession.ts';
+import { parseTime } from './time.ts';
 import type {
   Contract,
   Head,
@@ -11,16 +16,35 @@ import type {
   WitnessedClaim,
 } from './schema.ts';
 
-/** The bundle for one gateway: its publications and, without details, the claims on places they list. */
+/**
+ * The bundle for one gateway: all its publications, and the claims on places they list without the
+ * details, which no gateway learns.
+ * @param claims the presenting member's own, if it holds its place by claim.
+ */
 export function bundleFor(
   proof: HeadProof,
   contract: Contract,
   claims: readonly MemberClaim[],
   gateway: PeerId,
 ): PublicationBundle {
-  throw new Error(proof.genesis.nonce + contract.name + claims.length + gateway);
+  const publications = publicationsOf(contract).filter(({ gateways }) => gateways.includes(gateway));
+  return {
+    proof,
+    publications,
+    claims: claims
+      .filter(({ claim }) => publications.some((publication) => inviteEnd(publication, claim.invite) !== undefined))
+      .map(({ claim, nodeSignature, inviteSignature, witness, keeper, keeperSignature }) => ({
+        claim,
+        nodeSignature,
+        inviteSignature,
+        witness,
+        keeper,
+        keeperSignature,
+      })),
+  };
 }
 
+/** What a gateway holds a bundle against. */
 export interface BundleRules {
   /** The gateway's own PeerId. */
   readonly gateway: PeerId;
@@ -34,32 +58,133 @@ export interface BundleRules {
   readonly now: number;
 }
 
+/** What a gateway may believe. */
 export interface VerifiedBundle {
   readonly deployment: DeploymentId;
+  /** To pin. */
   readonly head: SignedHead;
   readonly publications: readonly Publication[];
-  /** Those of `publications` that list a place the presenter holds: it is their upstream. */
+  /**
+   * Those of `publications` that list a place the presenter holds: it is their upstream. Empty only when the
+   * bundle is news about a deployment known here, shown by a node that serves nothing (any more).
+   */
   readonly serves: readonly Publication[];
-  /** The verified claims on listed places, to keep and pass as `known`. */
+  /** The verified claims on the presenter's place, to keep and pass as `known`. */
   readonly claims: readonly WitnessedClaim[];
 }
 
 /**
- * Everything a gateway checks before it serves a name for somebody.
+ * Everything a gateway checks before it serves a name for somebody: the head's quorums back to genesis, its
+ * age, each publication's hash and gateway, the presenter's place. Quota and who owns a name are the
+ * gateway's own questions. Verifies at most the signatures of the heads and of the claims on the presenter's
+ * place.
  * @throws `HEAD_FORGED`, `QUORUM_MISSING`, `GENESIS_MISMATCH`, `VERSION_OLD`, `HEAD_FORKED`,
  * `PUBLICATION_FORGED`, `PUBLICATION_WITHDRAWN`, `PUBLICATION_ELSEWHERE`, `CLAIM_FORGED`, `WITNESS_INVALID`,
  * `PUBLISHER_UNKNOWN`
  */
 export function verifyBundle(bundle: PublicationBundle, rules: BundleRules): VerifiedBundle {
-  throw new Error(bundle.proof.genesis.nonce + rules.gateway);
+  const { proof, publications } = bundle;
+  const { pinned, presenter } = rules;
+  const { deployment } = verifyProof(proof);
+  const { head } = proof.newest;
+  if (pinned !== null && pinned.head.deployment !== deployment) {
+    throw new MoatError('GENESIS_MISMATCH', 'the bundle is of another deployment', { details: { deployment } });
+  }
+  const order = refuse(compareProof(pinned, proof), pinned?.head, head);
+
+  checkPublications(publications, head, rules);
+  const claims = claimsOnPlaceOf(presenter, bundle, deployment, rules.now);
+  const counted = [...(rules.known ?? []), ...claims];
+  const serves = publications.filter((publication) => mayServe(publication, presenter, counted));
+  const isNews = order === 'next' || order === 'newer' || (pinned !== null && publications.length === 0);
+  if (serves.length === 0 && !isNews) {
+    throw new MoatError('PUBLISHER_UNKNOWN', 'the node holds no place that these publications list', {
+      details: { deployment, node: presenter, version: head.version },
+    });
+  }
+  return { deployment, head: proof.newest, publications, serves, claims };
 }
 
 /** Of the publications a gateway serves, those the newest head still signs; the others are withdrawn. */
 export function stillPublished(head: Head, served: readonly Publication[]): Publication[] {
-  throw new Error(head.deployment + served.length);
+  const signed = new Set(head.publications);
+  return served.filter((publication) => signed.has(publicationHash(publication)));
 }
 
-/** True when the peer holds a place the publication lists, by pin or by one of these verified claims. */
+/**
+ * True when the peer holds a place the publication lists: pinned, or by the only claim that one of its
+ * keepers witnessed in time. A place with two different claims is frozen. Without crypto: the claims were verified.
+ */
 export function mayServe(publication: Publication, peer: PeerId, claims: readonly WitnessedClaim[]): boolean {
-  throw new Error(publication.name + peer + claims.length);
+  if (publication.members.some((member) => 'node' in member && member.node === peer)) return true;
+  const counted = claims.filter(({ claim, keeper, witness }) => {
+    const end = claim.deployment === publication.deployment ? inviteEnd(publication, claim.invite) : undefined;
+    return end !== undefined && publication.witnesses.includes(keeper) && parseTime(witness.time) < end;
+  });
+  return counted.some(
+    ({ claim }) =>
+      claim.node === peer &&
+      counted.every((other) => other.claim.invite !== claim.invite || hashClaim(other.claim) === hashClaim(claim)),
+  );
+}
+
+function checkPublications(
+  publications: readonly Publication[],
+  head: Head,
+  { gateway, pinned }: Pick<BundleRules, 'gateway' | 'pinned'>,
+): void {
+  const signed = new Set(head.publications);
+  const seen = new Set<string>();
+  for (const publication of publications) {
+    const hash = publicationHash(publication);
+    const details = { deployment: head.deployment, version: head.version, name: publication.name };
+    if (publication.deployment !== head.deployment || !signed.has(hash) || seen.has(hash)) {
+      if (pinned?.head.publications.includes(hash) === true && !seen.has(hash)) {
+        throw new MoatError('PUBLICATION_WITHDRAWN', `${publication.name} was withdrawn in version ${head.version}`, {
+          details,
+        });
+      }
+      throw new MoatError('PUBLICATION_FORGED', `${publication.name} is not what version ${head.version} publishes`, {
+        details,
+      });
+    }
+    if (!publication.gateways.includes(gateway)) {
+      throw new MoatError('PUBLICATION_ELSEWHERE', `${publication.name} is published at other gateways`, { details });
+    }
+    seen.add(hash);
+  }
+}
+
+/** Verified claims on the place the presenter claims; claims on other places are their holders' to show. */
+function claimsOnPlaceOf(
+  presenter: PeerId,
+  { publications, claims }: PublicationBundle,
+  deployment: DeploymentId,
+  now: number,
+): WitnessedClaim[] {
+  const own = new Set(claims.flatMap(({ claim }) => (claim.node === presenter ? claim.invite : null) ?? []));
+  return claims.filter((witnessed) => {
+    const { claim } = witnessed;
+    if (claim.invite === null || !own.has(claim.invite)) return false;
+    const listing = publications.find((publication) => inviteEnd(publication, claim.invite) !== undefined);
+    const listed = listing?.members.find((member) => 'invite' in member && member.invite === claim.invite);
+    // The invite was pinned or taken back since: the claim is history, not forgery.
+    if (listing === undefined || listed === undefined || !('invite' in listed)) return false;
+    if (claim.deployment !== deployment) {
+      throw new MoatError('CLAIM_FORGED', 'the claim is of another deployment', {
+        details: { deployment, node: claim.node },
+      });
+    }
+    verifyWitnessed(witnessed, { witnesses: listing.witnesses, inviteExpires: listed.expires, now });
+    return true;
+  });
+}
+
+/** When a listed invite ends, in milliseconds since 1970. */
+function inviteEnd(publication: Publication, invite: string | null): number | undefined {
+  if (invite === null) return undefined;
+  for (const member of publication.members) {
+    if ('invite' in member && member.invite === invite) return parseTime(member.expires);
+  }
+  return undefined;
 }

@@ -29,22 +29,17 @@ export function hashCanonical(value: unknown): Hash {
 }
 
 function write(value: unknown, depth: number): string {
-  switch (typeof value) {
-    case 'string':
-      return writeString(value);
-    case 'boolean':
-      return value ? 'true' : 'false';
-    case 'number':
-      if (!Number.isFinite(value)) throw refused('a number that is not finite');
-      // -0 is written as 0, as ECMAScript does.
-      return String(value);
-    case 'object':
-      if (value === null) return 'null';
-      if (depth >= MAX_DEPTH) throw refused('more than 64 levels');
-      return Array.isArray(value) ? writeArray(value, depth) : writeObject(value, depth);
-    default:
-      throw refused(`a value of type ${typeof value}`);
+  if (value === null) return 'null';
+  if (typeof value === 'string') return writeString(value);
+  if (typeof value === 'boolean') return value ? 'true' : 'false';
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw refused('a number that is not finite');
+    // -0 is written as 0, as ECMAScript does.
+    return String(value);
   }
+  if (typeof value !== 'object') throw refused(`a value of type ${typeof value}`);
+  if (depth >= MAX_DEPTH) throw refused('more than 64 levels');
+  return Array.isArray(value) ? writeArray(value, depth) : writeObject(value, depth);
 }
 
 function writeArray(values: readonly unknown[], depth: number): string {

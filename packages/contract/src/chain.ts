@@ -1,4 +1,10 @@
 /** Versions in order: what may follow what, rollback and fork. */
+import { MoatError } from '@moat/core';
+import { checkContract } from './check.ts';
+import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
+import { contractMatchesHead, headHash } from './head.ts';
+import { requireQuorum } from './quorum.ts';
+import { verifyProof } from './succession.ts';
 import type { Contract, Genesis, Head, HeadProof, SignedHead } from './schema.ts';
 
 /**
@@ -7,9 +13,35 @@ import type { Contract, Genesis, Head, HeadProof, SignedHead } from './schema.ts
  */
 export type HeadOrder = 'first' | 'same' | 'older' | 'next' | 'newer' | 'fork';
 
-/** Both heads are verified and of one deployment. */
-export function compareHeads(pinned: SignedHead | null, offered: SignedHead): HeadOrder {
-  throw new Error(String(pinned?.head.version) + offered.head.version);
+/**
+ * Both heads are verified and of one deployment. `newer` alone is no reason to take a head: only its whole
+ * proof shows whether the pinned owners agreed ({@link compareProof}).
+ */
+export function compareHeads(pinned: Pick<SignedHead, 'head'> | null, offered: Pick<SignedHead, 'head'>): HeadOrder {
+  if (pinned === null) return 'first';
+  const [ours, theirs] = [pinned.head, offered.head];
+  if (theirs.version < ours.version) return 'older';
+  if (theirs.version === ours.version) return headHash(theirs) === headHash(ours) ? 'same' : 'fork';
+  if (theirs.version > ours.version + 1) return 'newer';
+  return theirs.previous === headHash(ours) ? 'next' : 'fork';
+}
+
+/**
+ * Where a verified proof stands beside what is pinned. Besides the newest head, the successions on the way
+ * must run through the pinned one, and the owners in force at its version must be the ones it names: else
+ * dropped owners could sign past it by leaving out the succession that dropped them.
+ */
+export function compareProof(pinned: Pick<SignedHead, 'head'> | null, proof: HeadProof): HeadOrder {
+  const order = compareHeads(pinned, proof.newest);
+  if (pinned === null || (order !== 'next' && order !== 'newer')) return order;
+  const { head } = pinned;
+  let owners = ownersHash(proof.genesis.owners);
+  for (const succession of proof.successions) {
+    if (succession.head.version <= head.version) owners = succession.head.owners;
+    const step = compareHeads(pinned, succession);
+    if (step === 'fork') return 'fork';
+  }
+  return owners === head.owners ? order : 'fork';
 }
 
 /** A version we hold. */
@@ -32,18 +64,82 @@ export interface OfferedVersion {
  * `GENESIS_MISMATCH`, `DEPLOYMENT_ENDED`, `CONTRACT_INVALID`, `ADDRESS_INVALID`
  */
 export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, next: OfferedVersion): void {
-  throw new Error(String(current?.head.version) + genesis.nonce + next.contract.name);
+  const { contract, signed } = next;
+  const { head, signatures } = signed;
+  if (head.deployment !== deploymentIdOf(genesis) || contract.deployment !== head.deployment) throw otherGenesis(head);
+  const owners = ownerSetOf(contract.owners);
+  const before = current === null ? ownerSetOf(genesis.owners) : ownerSetOf(current.contract.owners);
+
+  if (current === null) {
+    if (head.version !== 0 || head.previous !== null) throw gap(head, 'version 0 comes first');
+    if (ownersHash(owners) !== ownersHash(before)) throw otherGenesis(head);
+  } else {
+    if (current.contract.state === 'ended') throw ended(head);
+    const order = refuse(compareHeads(current, signed), current.head, head);
+    if (order === 'same') refuse('older', current.head, head);
+    if (order !== 'next') throw gap(head, `version ${current.head.version} is the current one`);
+  }
+
+  requireQuorum(head, signatures, before, [owners]);
+  if (ownersHash(owners) !== ownersHash(before)) requireQuorum(head, signatures, owners, [before]);
+  contractMatchesHead(contract, head);
+  checkContract(contract);
 }
 
 /**
  * May a node that perhaps missed versions take this contract? The proof is verified, the contract is the
  * one it names, and it is not below what is pinned. Returns `same` when it is the pinned one.
- * @throws as {@link checkNextVersion}
+ * @throws as {@link checkNextVersion}, save `VERSION_GAP`.
  */
 export function checkProvenVersion(
-  pinned: SignedHead | null,
+  current: HeldVersion | null,
   proof: HeadProof,
   contract: Contract,
 ): 'first' | 'same' | 'next' | 'newer' {
-  throw new Error(String(pinned?.head.version) + proof.genesis.nonce + contract.name);
+  const { head } = proof.newest;
+  const { deployment } = verifyProof(proof);
+  if (current !== null && current.head.deployment !== deployment) throw otherGenesis(head);
+  const order = refuse(compareProof(current, proof), current?.head, head);
+  if (current?.contract.state === 'ended' && order !== 'same') throw ended(head);
+  contractMatchesHead(contract, head);
+  checkContract(contract);
+  return order;
+}
+
+/** Passes every order but the two that a node never follows. @throws `VERSION_OLD`, `HEAD_FORKED` */
+export function refuse(
+  order: HeadOrder,
+  pinned: Head | undefined,
+  { deployment, version }: Head,
+): Exclude<HeadOrder, 'older' | 'fork'> {
+  const details = { deployment, version, pinned: pinned?.version ?? null };
+  if (order === 'older') {
+    throw new MoatError('VERSION_OLD', `version ${version} is not newer than version ${pinned?.version}, seen here`, {
+      details,
+    });
+  }
+  if (order === 'fork') {
+    throw new MoatError('HEAD_FORKED', `version ${version} does not lie on the chain of version ${pinned?.version}`, {
+      details,
+    });
+  }
+  return order;
+}
+
+function otherGenesis({ deployment, version }: Head): MoatError<'GENESIS_MISMATCH'> {
+  return new MoatError('GENESIS_MISMATCH', 'the version and the genesis are of different deployments', {
+    details: { deployment, version },
+  });
+}
+
+function gap({ deployment, version }: Head, reason: string): MoatError<'VERSION_GAP'> {
+  return new MoatError('VERSION_GAP', `version ${version} cannot be taken now: ${reason}`, {
+    details: { deployment, version },
+  });
+}
+
+function ended({ deployment, version }: Head): MoatError<'DEPLOYMENT_ENDED'> {
+  return new MoatError('DEPLOYMENT_ENDED', 'the owners have ended this deployment', {
+    details: { deployment, version },
+  });
 }

@@ -1,10 +1,133 @@
 /** What a schema cannot say: a contract's references, uniqueness and reachability. */
+import { MoatError } from '@moat/core';
+import { checkAddresses } from './addresses.ts';
+import { CONTRACT_LIMITS } from './limits.ts';
+import { isReachable } from './parse/owners.ts';
+import { witnessesOf, tagOf } from './selector.ts';
 import type { Contract } from './schema.ts';
 
 /**
- * The rules every node holds every contract to, whoever wrote it.
+ * The rules every node holds every contract to, whoever wrote it. The contract has been parsed: its fields
+ * are well-formed one by one. A tag that no member carries is no error: it selects nobody.
  * @throws `CONTRACT_INVALID`, `ADDRESS_INVALID`; `details.path` names the field, as `members[2].invite`.
  */
 export function checkContract(contract: Contract): void {
-  throw new Error(contract.name);
+  checkOwners(contract);
+  checkMembers(contract);
+  checkAddresses(contract);
+  checkServices(contract);
+  checkAccess(contract);
+  checkPublish(contract);
+}
+
+function checkOwners({ owners }: Contract): void {
+  unique(
+    owners.keys.map(({ name }) => name),
+    (i) => `owners.keys[${i}].name`,
+    'two owners have this name',
+  );
+  unique(
+    owners.keys.map(({ key }) => key),
+    (i) => `owners.keys[${i}].key`,
+    'two owners have this key',
+  );
+  if (!isReachable(owners)) throw invalid('owners.threshold', 'all weights together do not reach it');
+}
+
+function checkMembers(contract: Contract): void {
+  const { members } = contract;
+  const at = (field: string) => (i: number) => `members[${i}].${field}`;
+  unique(
+    members.map(({ name }) => name),
+    at('name'),
+    'two members have this name',
+  );
+  unique(
+    members.map(({ node }) => node),
+    at('node'),
+    'two members are this node',
+  );
+  unique(
+    members.map(({ wireguard }) => wireguard),
+    at('wireguard'),
+    'two members have this WireGuard key',
+  );
+  unique(
+    members.map(({ invite }) => invite?.key),
+    at('invite.key'),
+    'two members have this invite',
+  );
+  const held = members.findIndex(
+    ({ node, wireguard, invite }) => invite !== undefined && (node ?? wireguard) !== undefined,
+  );
+  if (held >= 0) throw invalid(at('invite')(held), 'a member with a machine has no invite');
+
+  const keepers = witnessesOf(contract).length;
+  if (keepers === 0) throw invalid('members', 'at least one member with a node is a keeper');
+  if (keepers > CONTRACT_LIMITS.keepers) throw invalid('members', `more than ${CONTRACT_LIMITS.keepers} keepers`);
+}
+
+function checkServices({ services, members }: Contract): void {
+  unique(
+    services.map(({ name }) => name),
+    (i) => `services[${i}].name`,
+    'two services have this name',
+  );
+  const names = new Set(members.map(({ name }) => name));
+  for (const [i, { on, protocol, health }] of services.entries()) {
+    known(on, names, (k) => `services[${i}].on[${k}]`);
+    if (health !== undefined && protocol !== 'http') {
+      throw invalid(`services[${i}].health`, 'only an http service has a health path');
+    }
+  }
+}
+
+function checkAccess({ access, members, services }: Contract): void {
+  const names = new Set(members.map(({ name }) => name));
+  const targets = new Set(services.map(({ name }) => name));
+  for (const [i, { from, to }] of access.entries()) {
+    known(from, names, (k) => `access[${i}].from[${k}]`);
+    for (const [k, service] of to.entries()) {
+      if (!targets.has(service)) throw invalid(`access[${i}].to[${k}]`, `there is no service ${service}`);
+    }
+  }
+}
+
+function checkPublish({ publish, services }: Contract): void {
+  const targets = new Set(services.map(({ name }) => name));
+  for (const [i, { service }] of publish.entries()) {
+    if (!targets.has(service)) throw invalid(`publish[${i}].service`, `there is no service ${service}`);
+  }
+  unique(
+    publish.map(({ name, gateway }) => `${name} ${gateway.domain}`),
+    (i) => `publish[${i}].name`,
+    'this name is published twice at one gateway',
+  );
+  // Two publications with one salt could be told apart from their hashes alone.
+  unique(
+    publish.map(({ salt }) => salt),
+    (i) => `publish[${i}].salt`,
+    'two publications have this salt',
+  );
+}
+
+function known(selectors: readonly string[], names: ReadonlySet<string>, path: (i: number) => string): void {
+  for (const [i, selector] of selectors.entries()) {
+    if (tagOf(selector) === undefined && !names.has(selector)) {
+      throw invalid(path(i), `there is no member ${selector}`);
+    }
+  }
+}
+
+function unique(values: readonly (string | undefined)[], path: (i: number) => string, reason: string): void {
+  const seen = new Set<string>();
+  for (const [i, value] of values.entries()) {
+    if (value === undefined) continue;
+    if (seen.has(value)) throw invalid(path(i), reason);
+    seen.add(value);
+  }
+}
+
+function invalid(path: string, reason: string): MoatError<'CONTRACT_INVALID'> {
+  return new MoatError('CONTRACT_INVALID', `the contract is invalid at ${path}`, { reason, details: { path } });
 }

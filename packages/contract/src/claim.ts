@@ -1,7 +1,22 @@
 /** Claims: how a machine takes a place, and the pinned keeper's witness that makes it count. */
-import type { DeploymentId, Hash, PeerId, Signer } from '@moat/core';
-import type { Claim, ClaimDetails, Contract, Member, SignedClaim, WitnessedClaim } from './schema.ts';
+import {
+  MoatError,
+  formatKey,
+  isMoatError,
+  parseKey,
+  peerIdFromPublicKey,
+  publicKeyFromPeerId,
+  verifySignature,
+  type DeploymentId,
+  type Hash,
+  type PeerId,
+  type Signer,
+} from '@moat/core';
+import { canonicalBytes, hashCanonical } from './canonical.ts';
+import { CLOCK_TOLERANCE_MS, formatTime, parseTime } from './time.ts';
+import type { Claim, ClaimDetails, Contract, Member, SignedClaim, Witness, WitnessedClaim } from './schema.ts';
 
+/** What a machine needs to claim a place. */
 export interface ClaimRequest {
   readonly deployment: DeploymentId;
   readonly details: ClaimDetails;
@@ -10,6 +25,7 @@ export interface ClaimRequest {
   readonly inviteSigner: Signer | null;
 }
 
+/** What a witness is held to. */
 export interface WitnessRules {
   /** The pinned keepers' PeerIds; nobody else may witness. */
   readonly witnesses: readonly PeerId[];
@@ -20,40 +36,118 @@ export interface WitnessRules {
 }
 
 /** A claim signed by the node key and, for a vacant place, the invite key. */
-export function createClaim(request: ClaimRequest): SignedClaim {
-  throw new Error(request.deployment);
+export function createClaim({ deployment, details, nodeSigner, inviteSigner }: ClaimRequest): SignedClaim {
+  const claim: Claim = {
+    type: 'moat/claim/1',
+    deployment,
+    invite: inviteSigner === null ? null : formatKey('ed25519', inviteSigner.publicKey),
+    node: peerIdFromPublicKey(nodeSigner.publicKey),
+    details: hashCanonical(details),
+  };
+  const bytes = canonicalBytes(claim);
+  return {
+    claim,
+    nodeSignature: nodeSigner.sign('moat/claim/1', bytes),
+    inviteSignature: inviteSigner === null ? null : inviteSigner.sign('moat/claim/1', bytes),
+  };
 }
 
-/** What a witness is about. */
+/** What a witness is about: the claim without its signatures, so that a retry is the same claim. */
 export function hashClaim(claim: Claim): Hash {
-  throw new Error(claim.deployment);
+  return hashCanonical(claim);
 }
 
 /** @throws `CLAIM_FORGED` unless both signatures verify and the details, where given, are the claim's. */
-export function verifyClaim(signed: SignedClaim, details?: ClaimDetails): void {
-  throw new Error(signed.claim.deployment + details?.member);
+export function verifyClaim({ claim, nodeSignature, inviteSignature }: SignedClaim, details?: ClaimDetails): void {
+  const bytes = canonicalBytes(claim);
+  const node = keyOr(() => publicKeyFromPeerId(claim.node));
+  if (!verifySignature('moat/claim/1', bytes, nodeSignature, node)) throw forged(claim, 'not signed by its node');
+  if ((claim.invite === null) !== (inviteSignature === null)) {
+    throw forged(claim, 'invite key and invite signature do not come together');
+  }
+  if (claim.invite !== null && inviteSignature !== null) {
+    const { invite } = claim;
+    const key = keyOr(() => parseKey('ed25519', invite));
+    if (!verifySignature('moat/claim/1', bytes, inviteSignature, key)) throw forged(claim, 'not signed by its invite');
+  }
+  if (details !== undefined && hashCanonical(details) !== claim.details) throw forged(claim, 'its details differ');
 }
 
 /**
- * A keeper's countersignature. The caller has verified the claim and remembers it, once per invite key.
+ * A keeper's countersignature. The caller has verified the claim, seen that the invite is open at this
+ * time, and remembers the claim on disk, once per invite key, before it gives the answer away.
  * @param timeMs milliseconds since 1970, written in whole seconds.
  */
 export function witnessClaim(signed: SignedClaim, timeMs: number, keeperSigner: Signer): WitnessedClaim {
-  throw new Error(signed.claim.deployment + timeMs + keeperSigner.publicKey.length);
+  const witness: Witness = { type: 'moat/witness/1', claim: hashClaim(signed.claim), time: formatTime(timeMs) };
+  return {
+    claim: signed.claim,
+    nodeSignature: signed.nodeSignature,
+    inviteSignature: signed.inviteSignature,
+    witness,
+    keeper: peerIdFromPublicKey(keeperSigner.publicKey),
+    keeperSignature: keeperSigner.sign('moat/witness/1', canonicalBytes(witness)),
+  };
 }
 
 /**
- * Verifies a witnessed claim whole: its own signatures, its witness and the witness' time.
+ * Verifies a witnessed claim whole: its own signatures, its witness and the witness' time. A witness made
+ * before the invite's end counts for ever, so every node that has the claim comes to the same answer.
  * @throws `CLAIM_FORGED`, `WITNESS_INVALID`
  */
 export function verifyWitnessed(witnessed: WitnessedClaim, rules: WitnessRules, details?: ClaimDetails): void {
-  throw new Error(witnessed.keeper + rules.witnesses.length + details?.member);
+  const { claim, witness, keeper, keeperSignature } = witnessed;
+  // Cheap checks first: a flood of claims by strangers then costs no signature check.
+  if (!rules.witnesses.includes(keeper)) throw notWitnessed(claim, 'its witness is no pinned keeper');
+  if (witness.claim !== hashClaim(claim)) throw notWitnessed(claim, 'the witness is about another claim');
+  const timeMs = parseTime(witness.time);
+  if (claim.invite !== null) {
+    if (rules.inviteExpires === undefined) throw notWitnessed(claim, 'its place has no invite');
+    if (timeMs >= parseTime(rules.inviteExpires)) throw notWitnessed(claim, 'witnessed after the invite had expired');
+  }
+  if (rules.now !== undefined && timeMs > rules.now + CLOCK_TOLERANCE_MS) {
+    throw notWitnessed(claim, 'the witness lies more than five minutes ahead of this clock');
+  }
+  const key = keyOr(() => publicKeyFromPeerId(keeper));
+  if (!verifySignature('moat/witness/1', canonicalBytes(witness), keeperSignature, key)) {
+    throw notWitnessed(claim, 'not signed by its witness');
+  }
+  verifyClaim(witnessed, details);
 }
 
 /**
  * The member whose place this claim is for: the one with that invite, or the one pinned to that node, and
  * of the claimed name. Undefined when there is none. Checks no signature and no time.
  */
-export function claimedMember(contract: Contract, claim: Claim, details: ClaimDetails): Member | undefined {
-  throw new Error(contract.name + claim.deployment + details.member);
+export function claimedMember(
+  contract: Pick<Contract, 'deployment' | 'members'>,
+  claim: Claim,
+  details: ClaimDetails,
+): Member | undefined {
+  if (claim.deployment !== contract.deployment) return undefined;
+  const member = contract.members.find(({ name }) => name === details.member);
+  if (member === undefined) return undefined;
+  const fits =
+    claim.invite === null
+      ? member.node === claim.node
+      : member.node === undefined && member.invite?.key === claim.invite;
+  return fits ? member : undefined;
+}
+
+/** A malformed key verifies nothing. */
+function keyOr(read: () => Uint8Array): Uint8Array {
+  try {
+    return read();
+  } catch (error) {
+    if (isMoatError(error, 'ID_INVALID')) return new Uint8Array(0);
+    throw error;
+  }
+}
+
+function forged({ deployment, node }: Claim, reason: string): MoatError<'CLAIM_FORGED'> {
+  return new MoatError('CLAIM_FORGED', `the claim is forged: ${reason}`, { details: { deployment, node } });
+}
+
+function notWitnessed({ deployment, node }: Claim, reason: string): MoatError<'WITNESS_INVALID'> {
+  return new MoatError('WITNESS_INVALID', `the claim does not count: ${reason}`, { details: { deployment, node } });
 }

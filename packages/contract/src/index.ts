@@ -21,6 +21,7 @@ export {
   checkNextVersion,
   checkProvenVersion,
   compareHeads,
+  compareProof,
   type HeadOrder,
   type HeldVersion,
   type OfferedVersion,
@@ -41,6 +42,7 @@ export { createGenesis, deploymentIdOf, ownerSetOf, ownersHash } from './genesis
 export { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
 export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey } from './invite.ts';
 export { ipv6NetworkOf, ipv6Of } from './ipv6.ts';
+export { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from './limits.ts';
 export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
 export {
   parseClaimDetails,
@@ -82,7 +84,8 @@ export type {
   Witness,
   WitnessedClaim,
 } from './schema.ts';
-export { resolveMembers, tagOf } from './selector.ts';
+export { resolveMembers, tagOf, witnessesOf } from './selector.ts';
 export { extendProof, verifyProof, type VerifiedProof } from './succession.ts';
+export { isTarget, parseTarget, type Target } from './target.ts';
 export { CLOCK_TOLERANCE_MS, formatTime, isTime, parseTime } from './time.ts';
 export { buildView, type ContractView, type ResolvedGrant } from './view.ts';

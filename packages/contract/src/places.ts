@@ -1,13 +1,18 @@
 /** Who holds which place now: the contract's members and the witnessed claims put together. */
-import type { PeerId } from '@moat/core';
-import type { Contract, MemberClaim } from './schema.ts';
+import { isMoatError, type PeerId } from '@moat/core';
+import { claimedMember, hashClaim, verifyWitnessed } from './claim.ts';
+import { witnessesOf } from './selector.ts';
+import { parseTime } from './time.ts';
+import type { Contract, Member, MemberClaim } from './schema.ts';
 
 /**
  * `pinned` by the contract, `claimed` by a witnessed claim, `invited` (vacant, its invite still open),
- * `vacant`, `frozen` (two different witnessed claims), `expired` (the membership ended).
+ * `vacant`, `frozen` (two different witnessed claims, or a machine that holds another place already),
+ * `expired` (the membership ended).
  */
 export type PlaceState = 'pinned' | 'claimed' | 'invited' | 'vacant' | 'frozen' | 'expired';
 
+/** One member as it stands now. */
 export interface Place {
   readonly name: string;
   readonly tags: readonly string[];
@@ -19,7 +24,7 @@ export interface Place {
   readonly wireguard?: string;
   /** When the membership ends, as the contract writes it. */
   readonly expires?: string;
-  /** The claim by which the place is held, where one is. */
+  /** The claim by which the place is held, or that tells a pinned machine's WireGuard key. */
   readonly claim?: MemberClaim;
 }
 
@@ -29,5 +34,116 @@ export interface Place {
  * @param now milliseconds since 1970.
  */
 export function resolvePlaces(contract: Contract, claims: readonly MemberClaim[], now: number): Place[] {
-  throw new Error(contract.name + claims.length + now);
+  const byMember = validClaims(contract, claims);
+  const holders = new Set<PeerId>();
+  for (const member of contract.members) {
+    if (member.node !== undefined && !isOver(member.expires, now)) holders.add(member.node);
+  }
+  const winners = firstPlaces(contract, byMember, holders, now);
+  return contract.members.map((member) => placeOf(member, byMember.get(member.name) ?? [], winners, now));
+}
+
+/** Verified claims by member name: one of each distinct claim, the earliest witness first. */
+function validClaims(contract: Contract, claims: readonly MemberClaim[]): Map<string, MemberClaim[]> {
+  const witnesses = witnessesOf(contract);
+  const seen = new Set<string>();
+  const byMember = new Map<string, MemberClaim[]>();
+  for (const claim of claims.toSorted(byTime)) {
+    const member = claimedMember(contract, claim.claim, claim.details);
+    const hash = hashClaim(claim.claim);
+    if (member === undefined || seen.has(hash)) continue;
+    const expires = claim.claim.invite === null ? undefined : member.invite?.expires;
+    try {
+      verifyWitnessed(
+        claim,
+        { witnesses, ...(expires === undefined ? {} : { inviteExpires: expires }) },
+        claim.details,
+      );
+    } catch (error) {
+      if (isMoatError(error)) continue;
+      throw error;
+    }
+    seen.add(hash);
+    const list = byMember.get(member.name);
+    if (list === undefined) byMember.set(member.name, [claim]);
+    else list.push(claim);
+  }
+  return byMember;
+}
+
+/**
+ * A machine takes one place of a network: the pinned one, else the one witnessed first. Maps each claimed
+ * member to its claim; a place that is missing here and has claims is frozen.
+ */
+function firstPlaces(
+  contract: Contract,
+  byMember: ReadonlyMap<string, readonly MemberClaim[]>,
+  holders: Set<PeerId>,
+  now: number,
+): ReadonlyMap<string, MemberClaim> {
+  const winners = new Map<string, MemberClaim>();
+  const vacant = contract.members.filter(({ node, expires }) => node === undefined && !isOver(expires, now));
+  const single = vacant.flatMap(({ name }) => {
+    const claims = byMember.get(name) ?? [];
+    return claims.length === 1 ? claims : [];
+  });
+  for (const claim of single.sort(byTime)) {
+    if (holders.has(claim.claim.node)) continue;
+    holders.add(claim.claim.node);
+    winners.set(claim.details.member, claim);
+  }
+  return winners;
+}
+
+function placeOf(
+  member: Member,
+  claims: readonly MemberClaim[],
+  winners: ReadonlyMap<string, MemberClaim>,
+  now: number,
+): Place {
+  const held = member.node === undefined ? winners.get(member.name) : claims.at(-1);
+  const wireguard = member.wireguard ?? held?.details.wireguard ?? undefined;
+  const state = stateOf(member, claims, held, now);
+  return {
+    name: member.name,
+    tags: member.tags,
+    ipv4: member.ipv4,
+    keeper: member.keeper === true,
+    peer: state === 'pinned' ? (member.node ?? null) : state === 'claimed' ? (held?.claim.node ?? null) : null,
+    state,
+    ...(wireguard === undefined ? {} : { wireguard }),
+    ...(member.expires === undefined ? {} : { expires: member.expires }),
+    ...(held === undefined ? {} : { claim: held }),
+  };
+}
+
+function stateOf(
+  member: Member,
+  claims: readonly MemberClaim[],
+  held: MemberClaim | undefined,
+  now: number,
+): PlaceState {
+  if (isOver(member.expires, now)) return 'expired';
+  if (member.node !== undefined) return 'pinned';
+  if (held !== undefined) return 'claimed';
+  if (claims.length > 0) return 'frozen';
+  return member.invite === undefined || isOver(member.invite.expires, now) ? 'vacant' : 'invited';
+}
+
+function isOver(expires: string | undefined, now: number): boolean {
+  return expires !== undefined && now >= parseTime(expires);
+}
+
+/** By witness time, then by member and claim, so that every node sorts alike. */
+function byTime(a: MemberClaim, b: MemberClaim): number {
+  return (
+    parseTime(a.witness.time) - parseTime(b.witness.time) ||
+    compare(a.details.member, b.details.member) ||
+    compare(a.claim.details, b.claim.details) ||
+    compare(a.keeper, b.keeper)
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

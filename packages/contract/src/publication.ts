@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { toBase64url, type Hash, type PeerId } from '@moat/core';
 import { canonicalBytes, canonicalize } from './canonical.ts';
 import { peerIdOfMultiaddr } from './multiaddr.ts';
-import { resolveMembers } from './selector.ts';
+import { resolveMembers, witnessesOf } from './selector.ts';
 import type { Contract, Publication, PublishLine } from './schema.ts';
 
 /**
@@ -12,10 +12,7 @@ import type { Contract, Publication, PublishLine } from './schema.ts';
  */
 export function publicationsOf(contract: Contract): Publication[] {
   if (contract.state === 'ended') return [];
-  const witnesses = contract.members
-    .filter((member) => member.keeper === true && member.node !== undefined)
-    .map((member) => member.node as PeerId)
-    .sort();
+  const witnesses = witnessesOf(contract);
   return contract.publish.flatMap((line) => publicationOf(contract, line, witnesses) ?? []);
 }
 

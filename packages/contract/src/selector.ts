@@ -1,4 +1,5 @@
-/** Selectors of members: a member's name, or `tag:<tag>` for all that carry the tag. */
+/** Which members a part of the contract speaks of: a member's name, `tag:<tag>` for all that carry the tag, keepers. */
+import type { PeerId } from '@moat/core';
 import type { Contract, Member } from './schema.ts';
 
 const TAG_PREFIX = 'tag:';
@@ -14,4 +15,9 @@ export function resolveMembers(contract: Pick<Contract, 'members'>, selectors: r
   return contract.members.filter(
     (member) => wanted.has(member.name) || member.tags.some((tag) => wanted.has(TAG_PREFIX + tag)),
   );
+}
+
+/** Pinned keepers, who alone may witness claims; sorted. */
+export function witnessesOf(contract: Pick<Contract, 'members'>): PeerId[] {
+  return contract.members.flatMap(({ keeper, node }) => (keeper === true && node !== undefined ? [node] : [])).sort();
 }

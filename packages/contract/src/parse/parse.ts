@@ -13,48 +13,53 @@ import type {
   SignedHead,
   WitnessedClaim,
 } from '../schema.ts';
+import { claimDetailsSchema, memberClaimSchema, signedClaimSchema, witnessedClaimSchema } from './claim.ts';
+import { contractSchema } from './contract.ts';
+import { genesisSchema, headProofSchema, signedHeadSchema } from './head.ts';
+import { publicationBundleSchema } from './publication.ts';
+import { parseStrict } from './strict.ts';
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A contract, its shape alone: `checkContract` holds it to the rules across fields. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseContract(input: unknown): Contract {
-  throw new Error(typeof input);
+  return parseStrict(contractSchema, 'contract', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** The beginning of a deployment. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseGenesis(input: unknown): Genesis {
-  throw new Error(typeof input);
+  return parseStrict(genesisSchema, 'genesis', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A proof; `verifyProof` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseHeadProof(input: unknown): HeadProof {
-  throw new Error(typeof input);
+  return parseStrict(headProofSchema, 'proof', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A head and the signatures on it. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseSignedHead(input: unknown): SignedHead {
-  throw new Error(typeof input);
+  return parseStrict(signedHeadSchema, 'head', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** What a member shows a gateway; `verifyBundle` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parsePublicationBundle(input: unknown): PublicationBundle {
-  throw new Error(typeof input);
+  return parseStrict(publicationBundleSchema, 'publication bundle', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A witnessed claim with its details, as members hold it. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseMemberClaim(input: unknown): MemberClaim {
-  throw new Error(typeof input);
+  return parseStrict(memberClaimSchema, 'claim', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A witnessed claim as gateways see it. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseWitnessedClaim(input: unknown): WitnessedClaim {
-  throw new Error(typeof input);
+  return parseStrict(witnessedClaimSchema, 'claim', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** A claim before its witness. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseSignedClaim(input: unknown): SignedClaim {
-  throw new Error(typeof input);
+  return parseStrict(signedClaimSchema, 'claim', input);
 }
 
-/** @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+/** What a claim keeps from gateways. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseClaimDetails(input: unknown): ClaimDetails {
-  throw new Error(typeof input);
+  return parseStrict(claimDetailsSchema, "claim's details", input);
 }

@@ -1,0 +1,27 @@
+/** The most a contract may hold. Every list from outside is bounded here, so hostile input costs little. */
+
+/** Bytes of one canonical contract, and of anything else that is parsed here. */
+export const MAX_CONTRACT_BYTES = 1_048_576;
+
+/** Entries of each list. */
+export const CONTRACT_LIMITS = {
+  owners: 32,
+  /** Of one owner. */
+  weight: 1000,
+  anchors: 16,
+  members: 2048,
+  keepers: 64,
+  tagsPerMember: 16,
+  services: 512,
+  grants: 1024,
+  publications: 256,
+  /** Entries of one `on`, `from` or `to`. */
+  selectors: 256,
+  /** Addresses of one gateway, or of the keepers in a token. */
+  peers: 16,
+  /** Both sides of a succession. */
+  signatures: 64,
+  successions: 1024,
+  /** In one bundle. */
+  claims: 256,
+} as const;

@@ -1,0 +1,82 @@
+/** The contract's own shape. */
+import { z } from 'zod';
+import { CONTRACT_LIMITS } from '../limits.ts';
+import type { Contract, GatewayPin, Grant, Member, PublishLine, Service } from '../schema.ts';
+import {
+  boxKey,
+  deploymentId,
+  directAddr,
+  hostName,
+  label,
+  ownerKey,
+  peerId,
+  port,
+  random16,
+  selector,
+  setOf,
+  target,
+  time,
+  urlPath,
+  version,
+  wireguardKey,
+} from './fields.ts';
+import { ownersSchema } from './owners.ts';
+
+const memberSchema: z.ZodType<Member> = z.strictObject({
+  name: label,
+  node: z.exactOptional(peerId),
+  wireguard: z.exactOptional(wireguardKey),
+  ipv4: z.ipv4(),
+  tags: setOf(label, CONTRACT_LIMITS.tagsPerMember),
+  keeper: z.exactOptional(z.literal(true)),
+  invite: z.exactOptional(z.strictObject({ key: ownerKey, expires: time })),
+  expires: z.exactOptional(time),
+});
+
+const serviceSchema: z.ZodType<Service> = z.strictObject({
+  name: label,
+  on: setOf(selector, CONTRACT_LIMITS.selectors, 1),
+  port,
+  target,
+  protocol: z.enum(['tcp', 'http']),
+  health: z.exactOptional(urlPath),
+});
+
+const grantSchema: z.ZodType<Grant> = z.strictObject({
+  from: setOf(selector, CONTRACT_LIMITS.selectors, 1),
+  to: setOf(label, CONTRACT_LIMITS.selectors, 1),
+  expires: z.exactOptional(time),
+});
+
+const gatewaySchema: z.ZodType<GatewayPin> = z.strictObject({
+  domain: hostName,
+  peers: setOf(directAddr, CONTRACT_LIMITS.peers, 1),
+  box: z.exactOptional(boxKey),
+});
+
+const publishSchema: z.ZodType<PublishLine> = z.strictObject({
+  name: hostName,
+  salt: random16,
+  service: label,
+  tls: z.enum(['terminate', 'passthrough']),
+  gateway: gatewaySchema,
+});
+
+export const contractSchema: z.ZodType<Contract> = z.strictObject({
+  type: z.literal('moat/contract/1'),
+  deployment: deploymentId,
+  name: label,
+  version,
+  owners: ownersSchema,
+  anchors: setOf(directAddr, CONTRACT_LIMITS.anchors),
+  network: z.strictObject({
+    ipv4: z.string().max(18),
+    plane: z.enum(['auto', 'wireguard', 'rootless']),
+    maxStale: z.exactOptional(z.int().min(3_600_000)),
+  }),
+  members: z.array(memberSchema).min(1).max(CONTRACT_LIMITS.members),
+  services: z.array(serviceSchema).max(CONTRACT_LIMITS.services),
+  access: z.array(grantSchema).max(CONTRACT_LIMITS.grants),
+  publish: z.array(publishSchema).max(CONTRACT_LIMITS.publications),
+  state: z.enum(['active', 'ended']),
+});

@@ -1,0 +1,28 @@
+/** Publications and the bundles that show them. */
+import { z } from 'zod';
+import { CONTRACT_LIMITS } from '../limits.ts';
+import type { Publication, PublicationBundle } from '../schema.ts';
+import { witnessedClaimSchema } from './claim.ts';
+import { deploymentId, hostName, label, ownerKey, peerId, random16, sortedSetOf, time } from './fields.ts';
+import { headProofSchema } from './head.ts';
+
+const publicationSchema: z.ZodType<Publication> = z.strictObject({
+  type: z.literal('moat/publication/1'),
+  deployment: deploymentId,
+  salt: random16,
+  gateways: sortedSetOf(peerId, CONTRACT_LIMITS.peers),
+  name: hostName,
+  service: label,
+  kind: z.enum(['tcp', 'http']),
+  tls: z.enum(['terminate', 'passthrough']),
+  members: z
+    .array(z.union([z.strictObject({ node: peerId }), z.strictObject({ invite: ownerKey, expires: time })]))
+    .max(CONTRACT_LIMITS.members),
+  witnesses: sortedSetOf(peerId, CONTRACT_LIMITS.keepers),
+});
+
+export const publicationBundleSchema: z.ZodType<PublicationBundle> = z.strictObject({
+  proof: headProofSchema,
+  publications: z.array(publicationSchema).max(CONTRACT_LIMITS.publications),
+  claims: z.array(witnessedClaimSchema).max(CONTRACT_LIMITS.claims),
+});
