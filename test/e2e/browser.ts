@@ -42,7 +42,10 @@ export class Browser {
   }
 
   /** Sends a request and hands over the response as it starts. */
-  async open(host: string, options: RequestOptions = {}): Promise<{ response: IncomingMessage; hints: number; socket: TLSSocket }> {
+  async open(
+    host: string,
+    options: RequestOptions = {},
+  ): Promise<{ response: IncomingMessage; hints: number; socket: TLSSocket }> {
     const request = httpsRequest({
       ...this.tls(host),
       servername: options.servername ?? host,

@@ -147,7 +147,9 @@ export class Machine implements AsyncDisposable {
   async ok(args: readonly string[], input = ''): Promise<CommandResult> {
     const result = await this.run(args, input);
     if (result.exitCode !== 0) {
-      throw new Error(`${this.name}: moat ${args.join(' ')} exited ${result.exitCode}\n${result.stdout}\n${result.stderr}`);
+      throw new Error(
+        `${this.name}: moat ${args.join(' ')} exited ${result.exitCode}\n${result.stdout}\n${result.stderr}`,
+      );
     }
     return result;
   }
@@ -166,9 +168,13 @@ export class Machine implements AsyncDisposable {
 
   /** Starts the agent and waits until its local API answers. */
   async startAgent(args: readonly string[] = []): Promise<Daemon> {
-    const daemon = this.spawn(['node', 'run', '--log-level', 'debug', ...args]);
+    const daemon = this.spawnAgent(args);
     await this.agentReady(daemon);
     return daemon;
+  }
+
+  spawnAgent(args: readonly string[] = []): Daemon {
+    return this.spawn(['node', 'run', '--log-level', 'debug', ...args]);
   }
 
   async agentReady(daemon: Daemon): Promise<void> {

@@ -47,7 +47,12 @@ export async function startWebService(label = 'web'): Promise<WebService> {
   return Object.assign(service, { port: (server.address() as AddressInfo).port });
 }
 
-async function answer(service: WebService, label: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  service: WebService,
+  label: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://service');
   switch (url.pathname) {
     case '/upload': {
@@ -102,7 +107,8 @@ async function answer(service: WebService, label: string, request: IncomingMessa
 /** SHA-256 of the first `bytes` of a download. */
 export function downloadHash(bytes: number): string {
   const hash = createHash('sha256');
-  for (let left = bytes; left > 0; left -= BLOCK.length) hash.update(left >= BLOCK.length ? BLOCK : BLOCK.subarray(0, left));
+  for (let left = bytes; left > 0; left -= BLOCK.length)
+    hash.update(left >= BLOCK.length ? BLOCK : BLOCK.subarray(0, left));
   return hash.digest('hex');
 }
 

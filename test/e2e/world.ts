@@ -79,12 +79,7 @@ export class World implements AsyncDisposable {
         tls: { local: {} },
       }),
     );
-    const daemon = machine.spawn(['gateway', 'run', '--config', machine.path('gateway.yaml')]);
-    const status = await eventually('gateway ready', async () => {
-      if (!daemon.running) throw new Error(`gateway exited:\n${daemon.output}`);
-      const result = await machine.run(['gateway', 'status']);
-      return result.exitCode === 0 && result.json;
-    });
+    const { daemon, status } = await this.#runGateway(machine);
     const ca = await readFile(String(status['caFile']), 'utf8');
     this.#gateway = {
       machine,
@@ -95,10 +90,25 @@ export class World implements AsyncDisposable {
     };
   }
 
+  /** Starts the gateway again after it was stopped or killed. */
+  async restartGateway(): Promise<void> {
+    this.gateway.daemon = (await this.#runGateway(this.gateway.machine)).daemon;
+  }
+
+  async #runGateway(machine: Machine): Promise<{ daemon: Daemon; status: Record<string, unknown> }> {
+    const daemon = machine.spawn(['gateway', 'run', '--config', machine.path('gateway.yaml')]);
+    const status = await eventually('gateway ready', async () => {
+      if (!daemon.running) throw new Error(`gateway exited:\n${daemon.output}`);
+      const result = await machine.run(['gateway', 'status']);
+      return result.exitCode === 0 && result.json;
+    });
+    return { daemon, status };
+  }
+
   /** Makes the machines of a deployment, applies its first version from `owner`, and lets the others join. */
   async grow(spec: DeploymentSpec): Promise<void> {
     this.#spec = spec;
-    const owner = await this.#addMachine('owner', spec.members['owner'] ?? { keeper: true });
+    const owner = await this.addMachine('owner', spec.members['owner'] ?? { keeper: true });
     await owner.ok(['key', 'new']);
     await this.apply();
     for (const name of Object.keys(spec.members)) {
@@ -149,7 +159,7 @@ export class World implements AsyncDisposable {
     const spec = this.#currentSpec().members[name] ?? {};
     const token = await this.invite(name);
     await via();
-    const machine = await this.#addMachine(name, spec);
+    const machine = await this.addMachine(name, spec);
     await machine.ok(['join', '-', '--wait', ...(spec.expose ?? []).flatMap((target) => ['--expose', target])], token);
   }
 
@@ -161,10 +171,26 @@ export class World implements AsyncDisposable {
 
   /** Starts the agent of a machine again, with the ports it had. */
   async restart(name: string): Promise<void> {
-    this.agents.set(name, await this.machine(name).startAgent(this.#flags(name)));
+    await this.machine(name).agentReady(this.spawnAgent(name));
   }
 
-  async #addMachine(name: string, spec: MemberSpec): Promise<Machine> {
+  /** Like {@link restart}, without waiting for it. */
+  spawnAgent(name: string): Daemon {
+    const agent = this.machine(name).spawnAgent(this.#flags(name));
+    this.agents.set(name, agent);
+    return agent;
+  }
+
+  /** Where programs on `machine` reach `service`, by its status. */
+  async serviceAddress(machine: string, service: string): Promise<{ host: string; port: number }> {
+    const status = await this.machine(machine).ok(['status']);
+    const found = objectsIn(status.json).find((o) => o['name'] === service && typeof o['address'] === 'string');
+    if (!found) throw new Error(`no address of ${service} in ${status.stdout}`);
+    return { host: String(found['address']), port: Number(found['port']) };
+  }
+
+  /** A machine with a running agent, in no deployment yet. */
+  async addMachine(name: string, spec: MemberSpec = {}): Promise<Machine> {
     const machine = await Machine.create(name);
     this.machines.set(name, machine);
     if (spec.inbound !== false) this.#ports.set(name, [await freePort(), await freePort()]);
@@ -186,4 +212,11 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.machines.values()].map((machine) => machine[Symbol.asyncDispose]()));
   }
+}
+
+/** Every object inside a JSON value, outermost first. */
+export function objectsIn(value: unknown): Record<string, unknown>[] {
+  if (Array.isArray(value)) return value.flatMap(objectsIn);
+  if (typeof value !== 'object' || value === null) return [];
+  return [value as Record<string, unknown>, ...Object.values(value).flatMap(objectsIn)];
 }
