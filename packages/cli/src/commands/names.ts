@@ -1,0 +1,35 @@
+/** `moat names`: what is public, where, and whether it works. */
+import type { Command } from 'commander';
+import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { renderTable } from '../output/table.ts';
+import { addVerb, type VerbRunner } from '../verb.ts';
+
+export function addNames(program: Command, runner: VerbRunner): void {
+  addVerb<{ readonly network?: string }>(
+    program,
+    runner,
+    {
+      usage: 'names',
+      summary: 'what is public, where, and whether it works',
+      group: 'Publish',
+      orDev: true,
+      examples: [['moat names', 'each name at each gateway']],
+      options: [NETWORK_OPTION],
+    },
+    async ({ agent, style }, _, options) => {
+      const wanted = options.network === undefined ? undefined : await selectDeployment(agent, options.network);
+      const all = await agent.publications();
+      const names = all.filter(({ deployment }) => wanted === undefined || deployment === wanted);
+      const rows = names.map((name) => [
+        name.state === 'live' ? style.ok : name.state === 'refused' ? style.fail : style.attention,
+        name.url ?? name.name,
+        `→ ${name.service}`,
+        name.gateway,
+        name.state,
+        name.error === null ? '' : `${name.error.message}  ${style.dim(name.error.code)}`,
+      ]);
+      const nothing = 'Nothing is public.  Next: moat publish SERVICE --name NAME --gateway DOMAIN';
+      return { kind: 'names', data: { names }, text: rows.length === 0 ? nothing : renderTable(rows) };
+    },
+  );
+}

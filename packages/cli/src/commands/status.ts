@@ -1,0 +1,159 @@
+/** `moat status`: this machine, its networks, how each member is reached. */
+import type { DeploymentDetail, NodeStatus } from '@moat/admin-api';
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import type { Style } from '../output/style.ts';
+import { renderTable } from '../output/table.ts';
+import { formatDuration, shorten } from '../output/units.ts';
+import { addVerb, type VerbRunner } from '../verb.ts';
+
+interface StatusOptions {
+  readonly detail?: boolean;
+  readonly network?: string;
+}
+
+export function addStatus(program: Command, runner: VerbRunner): void {
+  addVerb<StatusOptions>(
+    program,
+    runner,
+    {
+      usage: 'status',
+      summary: 'this machine, its networks, and how each member is reached',
+      group: 'Use',
+      orDev: true,
+      examples: [
+        ['moat status', 'everything in a few lines'],
+        ['moat status -d', 'also ids, heads, targets and what was done with each version'],
+        ['moat status --json', 'for programs'],
+      ],
+      options: [{ flags: '-d, --detail', text: 'ids, heads, targets, receipts' }, NETWORK_OPTION],
+    },
+    async (context, _, options) => {
+      const node = await context.agent.status();
+      const deployments = await loadDetails(context, node, options.network);
+      return {
+        kind: 'status',
+        data: { node, deployments: deployments.map((detail) => slim(detail, options.detail === true)) },
+        text: [
+          renderNode(context, node),
+          ...deployments.map((detail) => renderDeployment(context, detail, options.detail === true)),
+          ...(deployments.length === 0 ? ['In no network yet.  Next: moat join TOKEN-FILE, or moat init'] : []),
+        ].join('\n\n'),
+      };
+    },
+  );
+}
+
+async function loadDetails(
+  context: Context,
+  node: NodeStatus,
+  wanted: string | undefined,
+): Promise<DeploymentDetail[]> {
+  const ids =
+    wanted === undefined ? node.deployments.map(({ id }) => id) : [await selectDeployment(context.agent, wanted)];
+  return Promise.all(ids.map((id) => context.agent.deployment(id)));
+}
+
+/** Signed documents are long; they are in `--json -d` only. */
+function slim(detail: DeploymentDetail, whole: boolean): object {
+  if (whole) return detail;
+  const { contract: _, proof: __, claims: ___, receipts: ____, ...rest } = detail;
+  return rest;
+}
+
+function renderNode({ style }: Context, node: NodeStatus): string {
+  const direct = node.links.filter(({ path }) => path === 'direct').length;
+  const relayed = node.links.length - direct;
+  const links = [direct > 0 ? `${direct} direct` : '', relayed > 0 ? `${relayed} relayed` : ''].filter((s) => s !== '');
+  const lines = [
+    `${style.bold('This machine')}  ${shorten(node.peerId)}  up ${formatDuration(node.uptimeMs)}  links ${links.join(', ') || 'none'}${node.anchor ? '  anchor' : ''}`,
+    ...node.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
+  ];
+  return lines.join('\n');
+}
+
+function renderDeployment(context: Context, detail: DeploymentDetail, whole: boolean): string {
+  const { style, io } = context;
+  const age = formatDuration(Math.max(0, io.now() - Date.parse(detail.acceptedAt)));
+  const place = detail.member === null ? 'no place here' : `this machine is ${detail.member}`;
+  return [
+    `${style.bold(detail.name)}  version ${detail.version}, since ${age}  ${place}${detail.keeper ? ' (keeper)' : ''}${detail.state === 'active' ? '' : `  ${style.bad(detail.state)}`}`,
+    ...(whole ? [style.dim(`  id ${detail.id}   head ${detail.head}`)] : []),
+    ...detail.alarms.map((alarm) => `  ${style.fail} ${alarm.message}  ${style.dim(alarm.code)}`),
+    renderPlaces(detail, style, whole),
+    ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
+    ...(detail.publications.length === 0 ? [] : [renderPublications(detail, style)]),
+    ...(whole && detail.receipts.length > 0 ? [renderReceipts(detail, style)] : []),
+  ].join('\n');
+}
+
+function renderPlaces(detail: DeploymentDetail, style: Style, whole: boolean): string {
+  const rows = detail.places.map((place) => {
+    const held = place.peer !== null;
+    const mark = place.self || place.connected ? style.ok : held ? style.attention : style.dim('·');
+    const path = place.self
+      ? 'this machine'
+      : place.connected
+        ? (place.path ?? 'connected')
+        : held
+          ? 'not connected'
+          : '';
+    return [
+      `${mark} ${place.name}`,
+      place.ipv4,
+      place.keeper ? `${place.state}, keeper` : place.state,
+      path,
+      place.rttMs === null ? '' : formatDuration(place.rttMs),
+      whole && place.peer !== null ? style.dim(place.peer) : '',
+    ];
+  });
+  return renderTable([['MEMBER', 'ADDRESS', 'PLACE', 'PATH', 'RTT'].map(style.dim), ...rows], { indent: 2 });
+}
+
+function renderServices(detail: DeploymentDetail, style: Style, whole: boolean): string {
+  const rows = detail.services.map((service) => {
+    const here = service.local === null ? style.dim('not granted here') : `${service.local.host}:${service.local.port}`;
+    const health =
+      service.exposed === false
+        ? `${style.attention} not exposed here: moat node expose ${service.target} --to ${detail.name}`
+        : service.instances === 0
+          ? `${style.attention} nobody offers it`
+          : service.healthy < service.instances
+            ? `${style.attention} ${service.healthy} of ${service.instances} healthy`
+            : `${style.ok} ${service.instances}`;
+    return [
+      service.name,
+      `${service.host}:${service.port}`,
+      here,
+      health,
+      whole ? style.dim(`→ ${service.target}`) : '',
+    ];
+  });
+  return renderTable([['SERVICE', 'NAME', 'HERE', 'INSTANCES'].map(style.dim), ...rows], { indent: 2 });
+}
+
+function renderPublications(detail: DeploymentDetail, style: Style): string {
+  const rows = detail.publications.map((publication) => {
+    const mark =
+      publication.state === 'live' ? style.ok : publication.state === 'refused' ? style.fail : style.attention;
+    const why = publication.error === null ? '' : `${publication.error.message}  ${style.dim(publication.error.code)}`;
+    return [
+      `${mark} ${publication.url ?? `${publication.name} at ${publication.gateway}`}`,
+      `→ ${publication.service}`,
+      publication.state,
+      why,
+    ];
+  });
+  return renderTable([['PUBLIC'].map(style.dim), ...rows], { indent: 2 });
+}
+
+function renderReceipts(detail: DeploymentDetail, style: Style): string {
+  const rows = detail.receipts.map((receipt) => [
+    `${receipt.result === 'applied' ? style.ok : style.fail} version ${receipt.version}`,
+    receipt.result,
+    receipt.time,
+    receipt.message ?? '',
+  ]);
+  return renderTable([['RECEIPT'].map(style.dim), ...rows], { indent: 2 });
+}

@@ -1,0 +1,58 @@
+/** Which deployment a command is about, and what this machine's agent holds of it. */
+import type { AgentClient, DeploymentDetail } from '@moat/admin-api';
+import {
+  parseContract,
+  parseHeadProof,
+  parseMemberClaim,
+  type Contract,
+  type HeadProof,
+  type MemberClaim,
+} from '@moat/contract';
+import { MoatError } from '@moat/core';
+import type { Context } from '../context.ts';
+import type { VerbOption } from '../verb.ts';
+
+export const NETWORK_OPTION: VerbOption = {
+  flags: '-n, --network <name>',
+  text: 'the network (deployment) by name or id; needed where there are several',
+  env: 'MOAT_NETWORK',
+};
+
+/**
+ * The id of the deployment meant by `wanted`, or of the only one.
+ * @throws `DEPLOYMENT_UNKNOWN`, `DEPLOYMENT_AMBIGUOUS`, `AGENT_NOT_RUNNING`
+ */
+export async function selectDeployment(agent: AgentClient, wanted: string | undefined): Promise<string> {
+  const all = await agent.deployments();
+  const fitting = wanted === undefined ? all : all.filter(({ id, name }) => id === wanted || name === wanted);
+  const [only] = fitting;
+  if (only !== undefined && fitting.length === 1) return only.id;
+  if (only === undefined) {
+    const what = wanted === undefined ? 'this machine is in no network yet' : `this machine is in no network ${wanted}`;
+    throw new MoatError('DEPLOYMENT_UNKNOWN', what, {
+      next: wanted === undefined ? ['moat join TOKEN-FILE', 'moat init'] : [`moat status`],
+    });
+  }
+  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `${fitting.length} networks fit`, {
+    next: fitting.map(({ id, name }) => `--network ${fitting.some((o) => o.id !== id && o.name === name) ? id : name}`),
+  });
+}
+
+/** A deployment with its signed documents parsed. */
+export interface LoadedDeployment {
+  readonly detail: DeploymentDetail;
+  readonly contract: Contract;
+  readonly proof: HeadProof;
+  readonly claims: readonly MemberClaim[];
+}
+
+/** @throws `AGENT_ANSWER_INVALID`, `CONTRACT_TOO_NEW` and what the agent answers. */
+export async function loadDeployment(context: Context, id: string): Promise<LoadedDeployment> {
+  const detail = await context.agent.deployment(id, { signal: context.io.signal });
+  return {
+    detail,
+    contract: parseContract(detail.contract),
+    proof: parseHeadProof(detail.proof),
+    claims: detail.claims.map((claim) => parseMemberClaim(claim)),
+  };
+}

@@ -1,0 +1,58 @@
+/** Questions, asked only at a terminal and on stderr. Without one, the answer must be on the command line. */
+import { MoatError } from '@moat/core';
+import type { Readable, Writable } from 'node:stream';
+import type { Io } from '../io.ts';
+
+export interface Prompt {
+  /** True when somebody can answer. */
+  readonly interactive: boolean;
+  /**
+   * @throws `CONFIRMATION_NEEDED` without a terminal, `DECLINED` on no.
+   */
+  confirm(question: string, facts: readonly string[]): Promise<void>;
+  /** @throws `CONFIRMATION_NEEDED` without a terminal (`flag` is what to say instead), `DECLINED` when given up. */
+  text(question: string, options: { readonly flag: string; readonly initial?: string }): Promise<string>;
+  /** Never shown. @throws as {@link text} */
+  secret(question: string, options: { readonly flag: string }): Promise<string>;
+}
+
+/** @param assumeYes `--yes`: every confirmation is given. */
+export function createPrompt(io: Io, assumeYes: boolean): Prompt {
+  const interactive = io.stdin.isTTY === true && io.stderr.isTTY === true;
+  const streams = { input: io.stdin as Readable, output: io.stderr as Writable };
+  const needed = (question: string, flag: string): MoatError =>
+    new MoatError('CONFIRMATION_NEEDED', `${question} There is no terminal to ask.`, { next: [`add ${flag}`] });
+  return {
+    interactive,
+    async confirm(question, facts) {
+      for (const fact of facts) io.stderr.write(`  ${fact}\n`);
+      if (assumeYes) return;
+      if (!interactive) throw needed(question, '--yes, once you agree');
+      const { confirm } = await import('@clack/prompts');
+      const answer = await confirm({ message: question, initialValue: false, signal: io.signal, ...streams });
+      if (answer !== true) throw declined();
+    },
+    async text(question, { flag, initial }) {
+      if (!interactive) {
+        if (initial !== undefined && assumeYes) return initial;
+        throw needed(question, flag);
+      }
+      const { text } = await import('@clack/prompts');
+      const preset = initial === undefined ? {} : { initialValue: initial };
+      const answer = await text({ message: question, signal: io.signal, ...preset, ...streams });
+      if (typeof answer !== 'string') throw declined();
+      return answer;
+    },
+    async secret(question, { flag }) {
+      if (!interactive) throw needed(question, flag);
+      const { password } = await import('@clack/prompts');
+      const answer = await password({ message: question, signal: io.signal, ...streams });
+      if (typeof answer !== 'string') throw declined();
+      return answer;
+    },
+  };
+}
+
+function declined(): MoatError {
+  return new MoatError('DECLINED', 'nothing was changed');
+}

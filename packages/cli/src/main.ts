@@ -1,0 +1,31 @@
+/** The process of the `moat` command: arguments, signals, exit code. */
+import { readFileSync } from 'node:fs';
+import { Interrupted } from './io.ts';
+import { runCommand } from './program.ts';
+
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const stop = new AbortController();
+
+for (const signalName of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signalName, () => {
+    // Once = orderly, twice = now.
+    if (stop.signal.aborted) process.exit(signalName === 'SIGINT' ? 130 : 143);
+    stop.abort(new Interrupted(signalName));
+  });
+}
+// A reader such as `head` may leave early.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+process.exitCode = await runCommand(
+  process.argv.slice(2),
+  {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    cwd: process.cwd(),
+    signal: stop.signal,
+    now: () => Date.now(),
+  },
+  manifest.version,
+);

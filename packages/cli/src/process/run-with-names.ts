@@ -1,0 +1,124 @@
+/**
+ * Starts a program that knows the names of a private network. Where the system allows it, the program gets
+ * a mount namespace of its own whose /etc/hosts has them; elsewhere variables and a SOCKS proxy lead there.
+ */
+import type { HostsAnswer } from '@moat/admin-api';
+import { MoatError, errorCode } from '@moat/core';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Io } from '../io.ts';
+
+export interface RunRequest {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly hosts: HostsAnswer;
+  readonly io: Io;
+  /** False: variables only. */
+  readonly names: boolean;
+}
+
+/**
+ * Runs the program in the foreground and returns its exit code (128 + n after signal n).
+ * @throws `COMMAND_NOT_FOUND`
+ */
+export async function runWithNames(request: RunRequest): Promise<number> {
+  const namespace = request.names ? findNamespace() : undefined;
+  if (namespace === undefined)
+    return runToEnd(spawnProgram(request, [request.file, ...request.args], false), request.io);
+  const directory = mkdtempSync(join(tmpdir(), 'moat-run-'));
+  try {
+    const hostsFile = join(directory, 'hosts');
+    writeFileSync(hostsFile, renderHosts(readFileSync('/etc/hosts', 'utf8'), request.hosts), { mode: 0o644 });
+    const line = [...namespace.enter, 'sh', '-c', namespace.script, 'sh', hostsFile, request.file, ...request.args];
+    return await runToEnd(spawnProgram(request, line, true), request.io);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+interface Namespace {
+  /** Command that makes the namespace and runs the rest of its arguments there. */
+  readonly enter: readonly string[];
+  /** Shell script: `$1` is the hosts file, the rest the program. */
+  readonly script: string;
+}
+
+const MOUNT = 'mount --bind "$1" /etc/hosts && shift &&';
+const MISSING = 'command -v -- "$1" >/dev/null || exit 127;';
+
+/** The first way that works here: as root directly, else with a user namespace that maps only this user. */
+function findNamespace(): Namespace | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const candidates: Namespace[] = [
+    { enter: ['unshare', '--mount', '--propagation', 'private'], script: `${MOUNT} ${MISSING} exec "$@"` },
+    {
+      enter: ['unshare', '--user', '--map-current-user', '--keep-caps', '--mount', '--propagation', 'private'],
+      // The capabilities of the new namespace were needed for the mount only.
+      script: `${MOUNT} ${MISSING} exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"`,
+    },
+  ];
+  const usable = process.getuid?.() === 0 ? candidates : candidates.slice(1);
+  return usable.find(({ enter, script }) => {
+    const [file = '', ...args] = enter;
+    const probe = spawnSync(file, [...args, 'sh', '-c', script, 'sh', '/etc/hosts', 'true'], { stdio: 'ignore' });
+    return probe.status === 0;
+  });
+}
+
+/** The system's lines, then ours; ours win because resolvers take the first match of a name. */
+export function renderHosts(system: string, { network, hosts }: HostsAnswer): string {
+  const lines = hosts.map(({ address, name }) => `${address} ${name}`);
+  return `# names of the private network ${network}, added by moat run\n${lines.join('\n')}\n${system}`;
+}
+
+/** `MOAT_<SERVICE>_HOST` and `_PORT` for each service; without own names also the proxy. */
+export function networkVariables(answer: HostsAnswer, withNames: boolean): Record<string, string> {
+  const variables: Record<string, string> = { MOAT_NETWORK: answer.network };
+  for (const { service, name, address, port } of answer.hosts) {
+    const prefix = `MOAT_${service.toUpperCase().replaceAll('-', '_')}`;
+    variables[`${prefix}_HOST`] = withNames ? name : address;
+    variables[`${prefix}_PORT`] = String(port);
+  }
+  if (!withNames && answer.socks !== null) {
+    variables['ALL_PROXY'] = `socks5h://${answer.socks.host}:${answer.socks.port}`;
+  }
+  return variables;
+}
+
+function spawnProgram({ hosts, io }: RunRequest, line: readonly string[], withNames: boolean): ChildProcess {
+  const [file = '', ...args] = line;
+  return spawn(file, args, {
+    cwd: io.cwd,
+    env: { ...io.env, ...networkVariables(hosts, withNames) },
+    stdio: 'inherit',
+  });
+}
+
+async function runToEnd(child: ChildProcess, io: Io): Promise<number> {
+  const forward = (): void => {
+    // A terminal has sent Ctrl-C to the whole group already; twice would cut the program's own orderly end.
+    const name = (io.signal.reason as { signalName?: NodeJS.Signals } | undefined)?.signalName ?? 'SIGTERM';
+    if (name !== 'SIGINT' || io.stdin.isTTY !== true) child.kill(name);
+  };
+  io.signal.addEventListener('abort', forward, { once: true });
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', (error) => reject(startError(error, child.spawnfile)));
+      child.once('close', (code, signal) => {
+        const exitCode = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
+        resolve(exitCode);
+      });
+    });
+  } finally {
+    io.signal.removeEventListener('abort', forward);
+  }
+}
+
+function startError(error: Error, file: string): MoatError {
+  const code = errorCode(error);
+  return new MoatError('COMMAND_NOT_FOUND', `cannot run ${file}: ${code === 'ENOENT' ? 'no such program' : code}`, {
+    cause: error,
+  });
+}
