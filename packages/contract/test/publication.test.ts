@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  bundleFor,
+  canonicalize,
+  mayServe,
+  parsePublicationBundle,
+  publicationHash,
+  publicationsOf,
+  stillPublished,
+  verifyBundle,
+  type BundleRules,
+  type PublicationBundle,
+} from '@moat/contract';
+import {
+  NOW,
+  contract,
+  db1,
+  deployment,
+  firstVersion,
+  gateway,
+  identity,
+  laptop,
+  laptopClaim,
+  laptopInvite,
+  nextVersion,
+  signed,
+  stranger,
+  web1,
+} from './deployment.fixture.ts';
+
+const v0 = firstVersion();
+const v1 = nextVersion(v0, { publish: [] });
+const claim = laptopClaim();
+const bundle = bundleFor(v0.proof, v0.contract, [claim], gateway.peer);
+const rules: BundleRules = { gateway: gateway.peer, presenter: web1.peer, pinned: null, now: NOW };
+
+const [first] = publicationsOf(contract);
+assert.ok(first);
+const shop = first;
+
+test('a publication resolves tags, sorts, and names nobody but servers and witnesses', () => {
+  assert.deepEqual(shop, {
+    type: 'moat/publication/1',
+    deployment,
+    salt: contract.publish[0]?.salt,
+    gateways: [gateway.peer],
+    name: 'shop',
+    service: 'web',
+    kind: 'http',
+    tls: 'terminate',
+    members: [{ invite: laptopInvite.key, expires: '2026-11-20T11:00:00Z' }, { node: web1.peer }].sort((a, b) =>
+      canonicalize(a) < canonicalize(b) ? -1 : 1,
+    ),
+    witnesses: [web1.peer],
+  });
+});
+
+test("a publication's bytes do not depend on the order of the contract's lists", () => {
+  const shuffled = { ...contract, members: contract.members.toReversed(), services: contract.services.toReversed() };
+  assert.deepEqual(publicationsOf(shuffled).map(publicationHash), [publicationHash(shop)]);
+});
+
+test('a gateway believes a bundle that a listed machine shows', () => {
+  const parsed = parsePublicationBundle(canonicalize(bundle));
+  const result = verifyBundle(parsed, rules);
+  assert.equal(result.deployment, deployment);
+  assert.deepEqual(result.head, v0.signed);
+  assert.deepEqual(result.serves, [shop]);
+  assert.deepEqual(verifyBundle(bundle, { ...rules, presenter: laptop.peer }).claims.length, 1);
+});
+
+test("a bundle holds the gateway's own publications and no details of claims", () => {
+  assert.deepEqual(bundleFor(v0.proof, v0.contract, [claim], stranger.peer).publications, []);
+  assert.equal(canonicalize(bundle).includes(claim.details.nonce), false);
+  assert.deepEqual(Object.keys(bundle.claims[0] ?? {}).includes('details'), false);
+});
+
+test('a node without a listed place is refused', () => {
+  for (const presenter of [db1.peer, stranger.peer, gateway.peer]) {
+    assert.throws(() => verifyBundle(bundle, { ...rules, presenter }), { code: 'PUBLISHER_UNKNOWN' });
+    assert.throws(() => verifyBundle(bundle, { ...rules, presenter, pinned: v0.signed }), {
+      code: 'PUBLISHER_UNKNOWN',
+    });
+  }
+  assert.throws(() => verifyBundle({ ...bundle, claims: [] }, { ...rules, presenter: laptop.peer }), {
+    code: 'PUBLISHER_UNKNOWN',
+  });
+});
+
+test('a forged member claim is refused', () => {
+  const presenter = stranger.peer;
+  const attempt = (of: PublicationBundle['claims'][number]): void => {
+    verifyBundle({ ...bundle, claims: [of] }, { ...rules, presenter });
+  };
+  const own = laptopClaim(stranger);
+  const thief = identity('thief');
+  attempt(own);
+  assert.throws(() => attempt({ ...claim, claim: { ...claim.claim, node: stranger.peer } }), {
+    code: 'WITNESS_INVALID',
+  });
+  assert.throws(() => attempt({ ...own, inviteSignature: own.nodeSignature }), { code: 'CLAIM_FORGED' });
+  assert.throws(() => attempt(laptopClaim(stranger, { keeper: thief })), { code: 'WITNESS_INVALID' });
+  assert.throws(() => attempt(laptopClaim(stranger, { timeMs: NOW + 3_600_000 })), { code: 'WITNESS_INVALID' });
+  assert.throws(() => attempt(laptopClaim(stranger, { invite: thief })), { code: 'PUBLISHER_UNKNOWN' });
+});
+
+test('a place claimed twice is nobody’s, within a bundle and across bundles', () => {
+  const other = laptopClaim(stranger);
+  const presenter = laptop.peer;
+  assert.throws(() => verifyBundle({ ...bundle, claims: [claim, other] }, { ...rules, presenter }), {
+    code: 'PUBLISHER_UNKNOWN',
+  });
+  assert.throws(() => verifyBundle(bundle, { ...rules, presenter, known: [other] }), { code: 'PUBLISHER_UNKNOWN' });
+  assert.equal(verifyBundle(bundle, { ...rules, presenter, known: [claim] }).serves.length, 1);
+  assert.equal(mayServe(shop, laptop.peer, [claim, other]), false);
+});
+
+test('what the head does not sign is forged, what it no longer signs is withdrawn', () => {
+  for (const change of [{ name: 'bank' }, { service: 'db' }, { members: [{ node: stranger.peer }] }, { salt: 'x' }]) {
+    const forged = { ...bundle, publications: [{ ...shop, ...change }] };
+    assert.throws(() => verifyBundle(forged, rules), { code: 'PUBLICATION_FORGED' });
+  }
+  assert.throws(() => verifyBundle({ ...bundle, publications: [shop, shop] }, rules), { code: 'PUBLICATION_FORGED' });
+  const kept = { ...bundle, proof: v1.proof };
+  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v0.signed }), { code: 'PUBLICATION_WITHDRAWN' });
+  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v1.signed }), { code: 'PUBLICATION_FORGED' });
+});
+
+test('an older bundle is refused, so a withdrawal cannot be undone', () => {
+  const withdrawal = bundleFor(v1.proof, v1.contract, [], gateway.peer);
+  const result = verifyBundle(withdrawal, { ...rules, pinned: v0.signed });
+  assert.deepEqual(result.serves, []);
+  assert.deepEqual(stillPublished(result.head.head, [shop]), []);
+  assert.deepEqual(stillPublished(v0.head, [shop]), [shop]);
+  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: v1.signed }), { code: 'VERSION_OLD' });
+});
+
+test('a gateway that knows nothing of a deployment takes no empty bundle', () => {
+  const withdrawal = bundleFor(v1.proof, v1.contract, [], gateway.peer);
+  assert.throws(() => verifyBundle(withdrawal, rules), { code: 'PUBLISHER_UNKNOWN' });
+});
+
+test('newer news counts even from a node that serves nothing any more', () => {
+  const services = contract.services.map((service) =>
+    service.name === 'web' ? { ...service, on: ['db-1'] } : service,
+  );
+  const moved = nextVersion(v0, { services });
+  const news = bundleFor(moved.proof, moved.contract, [], gateway.peer);
+  assert.deepEqual(verifyBundle(news, { ...rules, pinned: v0.signed }).serves, []);
+});
+
+test('a publication for another gateway is refused here', () => {
+  assert.throws(() => verifyBundle(bundle, { ...rules, gateway: stranger.peer }), { code: 'PUBLICATION_ELSEWHERE' });
+});
+
+test('forged heads, forks and other deployments are refused', () => {
+  const usurped = signed(contract, null, [stranger]);
+  assert.throws(() => verifyBundle({ ...bundle, proof: { ...v0.proof, newest: usurped } }, rules), {
+    code: 'HEAD_FORGED',
+  });
+  const fork = firstVersion({ name: 'fork' });
+  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: fork.signed }), { code: 'HEAD_FORKED' });
+  const pinned = { ...v0.signed, head: { ...v0.head, deployment: 'a'.repeat(26) } };
+  assert.throws(() => verifyBundle(bundle, { ...rules, pinned }), { code: 'GENESIS_MISMATCH' });
+});
