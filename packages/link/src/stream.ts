@@ -1,0 +1,366 @@
+/** One stream of a link: order, credit and half-close of its two directions. */
+import { MoatError, isMoatError } from '@moat/core';
+import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
+
+import { FIRST_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, ReceiveWindow, SendCredit } from './credit.ts';
+import { FRAME, frameError, isCode, type FrameType } from './frame.ts';
+import type { FrameWriter } from './frame-writer.ts';
+import { decodeResponseHead, decodeTrailers, encodeResponseHead, encodeTrailers } from './http-head.ts';
+
+/**
+ * Bytes that may wait unsent before another `write` is an overrun. More than a window, because whoever pipes one
+ * stream into another still gets a window's worth after it paused the first.
+ */
+const MAX_WAITING_BYTES = MAX_STREAM_WINDOW_BYTES + 1024 * 1024;
+/** Small writes that wait are gathered in buffers of this size. */
+const GATHER_BYTES = 4096;
+/** Bytes one stream sends before the next one that waits has its turn. */
+const TURN_BYTES = 64 * 1024;
+/** 1xx heads before the final one. */
+const MAX_INTERIM_HEADS = 16;
+const EMPTY = Buffer.alloc(0);
+
+/** What a stream needs of its link. */
+export interface StreamOwner {
+  readonly peer: PeerId;
+  readonly writer: FrameWriter;
+  /** Credit of the link, shared by its streams. */
+  readonly credit: SendCredit;
+  /** False while the channel takes no more; only small control frames may be written then. */
+  readonly writable: boolean;
+  /** True when readers hold so much that windows must not grow. */
+  readonly pressed: boolean;
+  /** The stream wants its turn when the link can send again. */
+  wait(stream: Stream): void;
+  /** The stream's reader stands still, or reads again (`bytes` 0), or holds more than before. */
+  hold(stream: Stream, bytes: number): void;
+  /** The stream is over. */
+  forget(stream: Stream): void;
+  /** A handler of the stream threw, which is a bug of its owner. */
+  report(error: unknown): void;
+}
+
+/** A frame, or data of any length, that waits; of `bytes` the first `length` count. */
+interface Waiting {
+  readonly type: FrameType;
+  readonly bytes: Uint8Array;
+  length: number;
+  sent: number;
+}
+
+/** Bound: 5 MiB wait unsent; a writer that goes on regardless is reset with `STREAM_OVERRUN`. Received data is never queued. */
+export class Stream implements LinkStream {
+  readonly id: number;
+  readonly request: OpenRequest;
+  readonly requestHead: RequestHead | undefined;
+  /** True when this side opened it. */
+  readonly opener: boolean;
+  readonly #owner: StreamOwner;
+  readonly #credit: SendCredit = new SendCredit(FIRST_STREAM_WINDOW_BYTES);
+  readonly #window: ReceiveWindow = new ReceiveWindow(FIRST_STREAM_WINDOW_BYTES);
+  #events: StreamEvents | undefined;
+  #queue: Waiting[] = [];
+  #waitingBytes = 0;
+  #needsDrain = false;
+  /** The acceptor's final head was written, or arrived. */
+  #answered = false;
+  #interimHeads = 0;
+  #paused = false;
+  /** The reader stood still since credit was given back last. */
+  #lagged = false;
+  #ended = false;
+  #endSent = false;
+  #remoteEnded = false;
+  #closed = false;
+
+  constructor(owner: StreamOwner, id: number, opener: boolean, request: OpenRequest, head: RequestHead | undefined) {
+    this.#owner = owner;
+    this.id = id;
+    this.opener = opener;
+    this.request = request;
+    this.requestHead = head;
+  }
+
+  get peer(): PeerId {
+    return this.#owner.peer;
+  }
+
+  get listening(): boolean {
+    return this.#events !== undefined;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** True while the frame that opens this stream has not left. */
+  get unsent(): boolean {
+    return this.#queue[0]?.type === FRAME.open;
+  }
+
+  listen(events: StreamEvents): void {
+    this.#events = events;
+  }
+
+  /** Sends the open frame, behind others that wait. */
+  begin(payload: Buffer, atOnce: boolean): void {
+    if (atOnce) this.#owner.writer.frame(FRAME.open, this.id, payload);
+    else this.#enqueue(FRAME.open, payload);
+  }
+
+  writeHead(head: AcceptHead): void {
+    if (this.#closed || this.#ended) return;
+    const tcp = 'connected' in head;
+    if (this.opener || this.#answered || tcp !== (this.request.kind === 'tcp')) {
+      throw new MoatError('HEAD_INVALID', 'only the accepting side answers, once, with a head of the stream’s kind');
+    }
+    const bytes = tcp ? EMPTY : encodeResponseHead(head);
+    this.#answered = tcp || isFinal(head.status);
+    this.#send(FRAME.head, bytes);
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#closed || this.#ended) return false;
+    if (!this.opener && !this.#answered) throw headMissing();
+    let sent = 0;
+    if (this.#queue.length === 0) sent = this.#sendData(chunk, 0, chunk.length);
+    if (sent < chunk.length) {
+      if (this.#waitingBytes > MAX_WAITING_BYTES) {
+        this.reset('STREAM_OVERRUN');
+        return false;
+      }
+      this.#enqueueData(sent === 0 ? chunk : chunk.subarray(sent));
+    }
+    if (this.#queue.length === 0 && this.#canSend()) return true;
+    this.#needsDrain = true;
+    if (this.#credit.available > 0) this.#owner.wait(this);
+    return false;
+  }
+
+  end(trailers: FieldList = []): void {
+    if (this.#closed || this.#ended) return;
+    if (!this.opener && !this.#answered) throw headMissing();
+    if (trailers.length > 0 && this.request.kind === 'tcp') {
+      throw new MoatError('HEAD_INVALID', 'a tcp stream has no trailers');
+    }
+    const bytes = encodeTrailers(trailers);
+    this.#ended = true;
+    this.#send(FRAME.end, bytes);
+  }
+
+  reset(code: string): void {
+    if (this.#closed) return;
+    const known = isCode(code) ? code : 'INTERNAL';
+    if (!this.unsent) this.#owner.writer.frame(FRAME.reset, this.id, Buffer.from(known, 'latin1'));
+    this.close(known);
+  }
+
+  pause(): void {
+    if (this.#paused || this.#closed) return;
+    this.#paused = true;
+    this.#lagged = true;
+    this.#owner.hold(this, this.#window.used);
+  }
+
+  resume(): void {
+    if (!this.#paused || this.#closed) return;
+    this.#paused = false;
+    this.#owner.hold(this, 0);
+    if (this.#window.due) this.#giveBack();
+  }
+
+  /** Lets it send what waits, at most one turn's worth. Returns true when its owner may write again: call {@link drained}. */
+  takeTurn(): boolean {
+    let allowance = TURN_BYTES;
+    while (this.#owner.writable && allowance > 0) {
+      const item = this.#queue[0];
+      if (item === undefined) break;
+      if (item.type === FRAME.data) {
+        const sent = this.#sendData(item.bytes, item.sent, Math.min(item.length, item.sent + allowance));
+        if (sent === item.sent) break;
+        allowance -= sent - item.sent;
+        item.sent = sent;
+        if (sent < item.length) continue;
+      } else {
+        this.#owner.writer.frame(item.type, this.id, item.bytes);
+        allowance -= item.length;
+      }
+      this.#queue.shift();
+      this.#waitingBytes -= item.length;
+      if (item.type === FRAME.end) this.#sentEnd();
+    }
+    if (this.#closed) return false;
+    if (this.#queue.length === 0 && this.#canSend()) return this.#needsDrain;
+    const first = this.#queue[0];
+    const ownCredit = this.#credit.available > 0 || (first !== undefined && first.type !== FRAME.data);
+    if (ownCredit && (first !== undefined || this.#needsDrain)) this.#owner.wait(this);
+    return false;
+  }
+
+  drained(): void {
+    if (!this.#needsDrain || this.#closed) return;
+    this.#needsDrain = false;
+    this.#tell(() => this.#events?.onDrain());
+  }
+
+  /** Credit arrived. @throws `FRAME_INVALID` */
+  receiveCredit(bytes: number): void {
+    this.#credit.give(bytes);
+    if (this.#needsDrain || this.#queue.length > 0) this.#owner.wait(this);
+  }
+
+  /** @throws `FRAME_INVALID` for a head that may not come here; a malformed one resets only the stream. */
+  receiveHead(payload: Buffer): void {
+    if (!this.opener || this.#answered) throw frameError('FRAME_INVALID', 'a head out of place', { id: this.id });
+    try {
+      const head = this.#readHead(payload);
+      this.#answered = 'connected' in head || isFinal(head.status);
+      if (!this.#answered && ++this.#interimHeads > MAX_INTERIM_HEADS) return this.reset('HEAD_INVALID');
+      this.#tell(() => this.#events?.onHead(head));
+    } catch (error) {
+      if (!isMoatError(error, 'HEAD_INVALID')) throw error;
+      this.reset('HEAD_INVALID');
+    }
+  }
+
+  /** @throws `FRAME_INVALID`, `CREDIT_EXCEEDED` */
+  receiveData(piece: Buffer): void {
+    this.#checkOrder();
+    this.#window.receive(piece.length);
+    try {
+      this.#events?.onData(piece);
+    } catch (error) {
+      this.#failed(error);
+    }
+    if (this.#closed) return;
+    if (this.#paused) this.#owner.hold(this, this.#window.used);
+    else if (this.#window.due) this.#giveBack();
+  }
+
+  /** @throws `FRAME_INVALID` */
+  receiveEnd(payload: Buffer): void {
+    this.#checkOrder();
+    if (this.request.kind === 'tcp' && payload.length > 0) {
+      throw frameError('FRAME_INVALID', 'trailers on a tcp stream', { id: this.id });
+    }
+    this.#remoteEnded = true;
+    try {
+      const trailers = decodeTrailers(payload);
+      this.#tell(() => this.#events?.onEnd(trailers));
+    } catch (error) {
+      if (!isMoatError(error, 'HEAD_INVALID')) throw error;
+      return this.reset('HEAD_INVALID');
+    }
+    if (this.#endSent) this.close(undefined);
+  }
+
+  /** Ends both directions without a word to the peer. */
+  close(code: string | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#owner.forget(this);
+    this.#queue = [];
+    this.#waitingBytes = 0;
+    try {
+      this.#events?.onClose(code);
+    } catch (error) {
+      this.#owner.report(error);
+    }
+  }
+
+  #readHead(payload: Buffer): AcceptHead {
+    if (this.request.kind === 'http') return decodeResponseHead(payload);
+    if (payload.length > 0) throw frameError('FRAME_INVALID', 'a response head on a tcp stream', { id: this.id });
+    return { connected: true };
+  }
+
+  #checkOrder(): void {
+    if (this.#remoteEnded || (this.opener && !this.#answered)) {
+      throw frameError('FRAME_INVALID', 'data before the head or after the end', { id: this.id });
+    }
+  }
+
+  #canSend(): boolean {
+    return this.#owner.writable && this.#credit.available > 0 && this.#owner.credit.available > 0;
+  }
+
+  /** Sends as much of `chunk` before `to` as credit and channel take; returns where it stopped. */
+  #sendData(chunk: Uint8Array, from: number, to: number): number {
+    const owner = this.#owner;
+    let at = from;
+    while (at < to && owner.writable) {
+      const limit = Math.min(to - at, this.#credit.available, owner.credit.available);
+      if (limit === 0) break;
+      const taken = owner.writer.data(this.id, chunk, at, limit);
+      this.#credit.take(taken);
+      owner.credit.take(taken);
+      at += taken;
+    }
+    return at;
+  }
+
+  /** Sends a head or an end in its place; `bytes` is borrowed. */
+  #send(type: FrameType, bytes: Buffer): void {
+    if (this.#queue.length > 0 || !this.#owner.writable) return this.#enqueue(type, Buffer.from(bytes));
+    this.#owner.writer.frame(type, this.id, bytes);
+    if (type === FRAME.end) this.#sentEnd();
+  }
+
+  #enqueue(type: FrameType, bytes: Buffer): void {
+    this.#queue.push({ type, bytes, length: bytes.length, sent: 0 });
+    this.#waitingBytes += bytes.length;
+    this.#owner.wait(this);
+  }
+
+  /** `chunk` is copied. */
+  #enqueueData(chunk: Uint8Array): void {
+    this.#waitingBytes += chunk.length;
+    if (this.#credit.available > 0) this.#owner.wait(this);
+    const last = this.#queue.at(-1);
+    if (last?.type === FRAME.data && last.length + chunk.length <= last.bytes.length) {
+      last.bytes.set(chunk, last.length);
+      last.length += chunk.length;
+      return;
+    }
+    const bytes = new Uint8Array(Math.max(chunk.length, GATHER_BYTES));
+    bytes.set(chunk);
+    this.#queue.push({ type: FRAME.data, bytes, length: chunk.length, sent: 0 });
+  }
+
+  #sentEnd(): void {
+    this.#endSent = true;
+    if (this.#remoteEnded) this.close(undefined);
+  }
+
+  #giveBack(): void {
+    if (this.#owner.pressed) this.#window.shrink(FIRST_STREAM_WINDOW_BYTES);
+    else if (!this.#lagged) this.#window.grow(MAX_STREAM_WINDOW_BYTES);
+    this.#lagged = false;
+    const bytes = this.#window.giveBack();
+    if (bytes === 0 || this.#remoteEnded) return;
+    const payload = Buffer.allocUnsafe(4);
+    payload.writeUInt32BE(bytes);
+    this.#owner.writer.frame(FRAME.window, this.id, payload);
+  }
+
+  #tell(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#owner.report(error);
+    this.reset('INTERNAL');
+  }
+}
+
+function isFinal(status: number): boolean {
+  return status >= 200 || status === 101;
+}
+
+function headMissing(): MoatError<'HEAD_MISSING'> {
+  return new MoatError('HEAD_MISSING', 'the accepting side writes its head first');
+}
