@@ -1,5 +1,25 @@
 /**
  * The public edge: a process of its own that leads published names, and nothing else, inward.
+ *
+ * @example
+ * ```ts
+ * import { parseGatewayConfig, runGateway } from '@moat/gateway';
+ * const config = parseGatewayConfig('version: 1\ndomain: localhost\npublishers: open\ntls: local\n', 'gateway.yaml', process.env);
+ * const stop = new AbortController();
+ * await runGateway(config, { signal: stop.signal, onReady: ({ httpsPort }) => console.log(`https on ${httpsPort}`) });
+ * ```
  * @packageDocumentation
  */
-export {};
+export type { CertificateFiles } from './certificates/files.ts';
+export {
+  gatewayHome,
+  parseGatewayConfig,
+  type GatewayConfig,
+  type GatewayLimits,
+  type GatewayListen,
+  type HostPort,
+  type Publishers,
+} from './config.ts';
+export { createGateway, type Gateway, type GatewayAddresses, type GatewayDeps } from './create-gateway.ts';
+export { GATEWAY_ERROR_CODES, type GatewayErrorCode } from './errors.ts';
+export { runGateway, type RunGatewayOptions } from './main.ts';

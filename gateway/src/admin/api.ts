@@ -1,0 +1,102 @@
+/** The admin API: HTTP over a Unix socket that only the gateway's user may open. */
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { getRequestListener } from '@hono/node-server';
+import { createApp, gatewayEndpoints, type GatewayName, type GatewayRoute, type GatewayStatus } from '@moat/admin-api';
+import type { Logger, Service } from '@moat/core';
+import { refusal } from '../errors.ts';
+
+export interface AdminApiDeps {
+  readonly logger: Logger;
+  status(): GatewayStatus;
+  names(): readonly GatewayName[];
+  routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
+  /** Asks the process to stop; returns at once. */
+  stop(): void;
+}
+
+export interface AdminApiOptions {
+  readonly socketPath: string;
+  /** Of the OpenAPI document. */
+  readonly version: string;
+}
+
+export class AdminApi implements Service {
+  readonly #deps: AdminApiDeps;
+  readonly #options: AdminApiOptions;
+  #server: Server | undefined;
+
+  constructor(deps: AdminApiDeps, options: AdminApiOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** @throws `LISTEN_FAILED` also when another gateway answers on the socket */
+  async start(options: { readonly signal: AbortSignal }): Promise<void> {
+    options.signal.throwIfAborted();
+    const { socketPath, version } = this.#options;
+    const deps = this.#deps;
+    const app = createApp(
+      gatewayEndpoints,
+      {
+        status: () => deps.status(),
+        names: () => ({ names: deps.names() }),
+        routes: () => deps.routes(),
+        stop: () => {
+          deps.stop();
+          return { done: true as const };
+        },
+      },
+      {
+        title: 'Moat gateway',
+        version,
+        onUnexpected: (err) => deps.logger.error({ component: 'gateway.admin', err }, 'admin request failed'),
+      },
+    );
+    await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+    if (await isAnswered(socketPath)) {
+      throw refusal('LISTEN_FAILED', `another gateway runs on ${socketPath}`, { details: { socketPath } });
+    }
+    await rm(socketPath, { force: true });
+    const listener = getRequestListener((request) => app.fetch(request));
+    const server = createServer((request, response) => void listener(request, response));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) => {
+        reject(refusal('LISTEN_FAILED', `cannot listen on ${socketPath}`, { cause, details: { socketPath } }));
+      });
+      server.listen(socketPath, resolve);
+    });
+    // The directory is ours alone, so nobody came in before this line.
+    await chmod(socketPath, 0o600);
+    this.#server = server;
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    if (!server) return;
+    this.#server = undefined;
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeIdleConnections();
+      // A client that asked us to stop gets its answer; nobody keeps us for longer.
+      setTimeout(() => server.closeAllConnections(), 200).unref();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+function isAnswered(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}

@@ -1,0 +1,94 @@
+/** What the admin API says, read from the parts at the moment it is asked. */
+import type { Clock, Links, PeerId } from '@moat/core';
+import type { GatewayName, GatewayRoute, GatewayStatus } from '@moat/admin-api';
+import type { LocalAuthority } from '../certificates/local-ca.ts';
+import type { GatewayConfig } from '../config.ts';
+import type { NameRegistry } from '../names/registry.ts';
+import type { Intake } from '../publications/intake.ts';
+import type { Ledger } from '../publications/ledger.ts';
+import type { PublicEdge } from '../request/public-edge.ts';
+import type { Routes } from '../routes/snapshot.ts';
+
+/** The parts of a gateway that a report reads. */
+export interface GatewayFacts {
+  readonly config: GatewayConfig;
+  readonly key: { readonly peerId: PeerId };
+  readonly startedMs: number;
+  readonly clock: Clock;
+  readonly authority: LocalAuthority | undefined;
+  readonly overlay: { addresses(): readonly string[]; connections(): readonly unknown[] };
+  readonly links: Pick<Links, 'get' | 'list'> & { readonly port: number | undefined };
+  readonly registry: NameRegistry;
+  readonly ledger: Ledger;
+  readonly routes: Routes;
+  readonly intake: Pick<Intake, 'isLive'>;
+  readonly edge: PublicEdge;
+  urlOf(host: string): string;
+}
+
+export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
+  const { config, edge, links, overlay, startedMs } = facts;
+  const { publishers } = config;
+  return {
+    peerId: facts.key.peerId,
+    pid: process.pid,
+    domain: config.domain,
+    startedAt: new Date(startedMs).toISOString(),
+    uptimeMs: facts.clock.now() - startedMs,
+    peers: [...overlay.addresses()],
+    httpsPort: edge.httpsPort,
+    httpPort: edge.httpPort ?? null,
+    linkPort: links.port ?? null,
+    publishers: publishers === 'open' ? 'open' : [...publishers.allow],
+    caFile: facts.authority?.certificatePath ?? null,
+    anchor: config.anchor,
+    connections: overlay.connections().length,
+    links: links.list().length,
+    names: facts.registry.list().length,
+    requestsInFlight: edge.counts.running,
+    requestsTotal: edge.counts.total,
+    rssBytes: process.memoryUsage.rss(),
+    warnings: [],
+  };
+}
+
+export function gatewayNames(facts: GatewayFacts): GatewayName[] {
+  const { config, intake, ledger, registry, routes } = facts;
+  return registry.list().map((record) => {
+    const { host, deployment } = record;
+    const live = intake.isLive(host);
+    const publication = ledger.publicationAt(deployment, host);
+    return {
+      name: host.slice(0, -config.domain.length - 1),
+      host,
+      url: facts.urlOf(host),
+      deployment,
+      service: routes.current.find(host)?.service ?? publication?.service ?? '',
+      state: publication === undefined ? 'released' : live ? 'live' : 'idle',
+      claimedAt: new Date(record.claimedAtMs).toISOString(),
+      heldUntil: live ? null : new Date(registry.leaseEndMs(record)).toISOString(),
+    };
+  });
+}
+
+export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: GatewayRoute[] } {
+  const { links, routes } = facts;
+  return {
+    snapshot: routes.version,
+    routes: routes.current.list().map(({ host, deployment, service, members, balancer }) => ({
+      host,
+      deployment,
+      service,
+      kind: 'http',
+      upstreams: members.map((peer) => {
+        const link = links.get(peer);
+        return {
+          peer,
+          healthy: link !== undefined && balancer.healthy(peer),
+          path: link?.path ?? null,
+          openStreams: link?.openStreams ?? 0,
+        };
+      }),
+    })),
+  };
+}

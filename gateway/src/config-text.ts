@@ -1,0 +1,260 @@
+/** The text of gateway.yaml: YAML with positions, then a strict schema; every problem as `file:line:col`. */
+import { LineCounter, isNode, isScalar, isMap, parseDocument, type Document } from 'yaml';
+import { z } from 'zod';
+import { isDeploymentId } from '@moat/core';
+import type { HostPort, Publishers } from './config.ts';
+import { refusal } from './errors.ts';
+import { normaliseHost } from './names/host.ts';
+
+/** What the file says, before defaults. */
+export interface ConfigFile {
+  readonly version: 1;
+  readonly domain: string;
+  readonly publishers: Publishers;
+  readonly limits?: ConfigLimits | undefined;
+  readonly tls:
+    | 'local'
+    | { readonly local: object }
+    | { readonly files: readonly { readonly certificate: string; readonly key: string }[] };
+  readonly listen?:
+    | {
+        readonly https?: HostPort | undefined;
+        readonly http?: HostPort | 'off' | undefined;
+        readonly overlay?: readonly string[] | undefined;
+        readonly link?: HostPort | undefined;
+      }
+    | undefined;
+  readonly anchor?: boolean | undefined;
+  readonly announce?: readonly string[] | undefined;
+  readonly publicPort?: number | undefined;
+  readonly state?: string | undefined;
+  readonly store?: string | undefined;
+  readonly console?: { readonly socket?: string | undefined } | undefined;
+}
+
+/** Numbers in plain units: bytes, milliseconds, requests per second. */
+export interface ConfigLimits {
+  readonly namesPerDeployment?: number | undefined;
+  readonly connectionsPerClient?: number | undefined;
+  readonly connections?: number | undefined;
+  readonly requests?: number | undefined;
+  readonly rate?: number | undefined;
+  readonly body?: number | undefined;
+  readonly head?: number | undefined;
+  readonly headTime?: number | undefined;
+  readonly idleTime?: number | undefined;
+  readonly answerTime?: number | undefined;
+  readonly stallTime?: number | undefined;
+}
+
+const count = z.number().int().min(1).max(1_000_000);
+
+const DURATIONS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+const duration = z.string().transform((text, context) => {
+  const [, amount, unit = ''] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
+  if (amount !== undefined && Number(amount) > 0) return Number(amount) * (DURATIONS[unit] ?? 1);
+  return complain(context, 'a time is written like 500ms, 30s, 5m or 1h');
+});
+
+const SIZES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+const size = z.string().transform((text, context) => {
+  const [, amount, unit = ''] = /^(\d{1,9})(B|KiB|MiB|GiB)$/.exec(text) ?? [];
+  if (amount !== undefined && Number(amount) > 0) return Number(amount) * (SIZES[unit] ?? 1);
+  return complain(context, 'a size is written like 16KiB, 100MiB or 1GiB');
+});
+
+const rate = z.string().transform((text, context) => {
+  const [, amount] = /^(\d{1,9})\/s$/.exec(text) ?? [];
+  if (amount !== undefined && Number(amount) > 0) return Number(amount);
+  return complain(context, 'a rate is written like 1000/s');
+});
+
+const none = z.literal('none').transform(() => undefined);
+
+const hostPort = z.union([z.number(), z.string()]).transform((value, context): HostPort => {
+  const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(
+    typeof value === 'number' ? `:${value}` : value,
+  ) ?? ['', '', '', '65536'];
+  if (Number(port) <= 65_535) return { host: (bracketed ?? plain ?? '') || '::', port: Number(port) };
+  return complain(context, 'a listen address is PORT, HOST:PORT or [IPv6]:PORT');
+});
+
+const domain = z.string().transform((text, context) => {
+  const host = normaliseHost(text);
+  return host ?? complain(context, 'not a domain name');
+});
+
+const publishers = z.union([
+  z.literal('open'),
+  z.strictObject({
+    allow: z.array(z.string().refine(isDeploymentId, 'a deployment id has 26 characters of a-z and 2-7')),
+  }),
+]);
+
+const tls = z.union([
+  z.literal('local'),
+  z.strictObject({ local: z.strictObject({}) }),
+  z.strictObject({ files: z.array(z.strictObject({ certificate: z.string(), key: z.string() })).min(1) }),
+]);
+
+const limitsShape = {
+  namesPerDeployment: count.optional(),
+  connectionsPerClient: count.optional(),
+  connections: count.optional(),
+  requests: count.optional(),
+  rate: z.union([none, rate]).optional(),
+  body: z.union([none, size]).optional(),
+  head: size.refine((bytes) => bytes >= 1_024 && bytes <= 64 * 1_024, 'between 1KiB and 64KiB').optional(),
+  headTime: duration.optional(),
+  idleTime: duration.optional(),
+  answerTime: duration.optional(),
+  stallTime: duration.optional(),
+};
+
+const listenShape = {
+  https: hostPort.optional(),
+  http: z.union([z.literal('off'), hostPort]).optional(),
+  overlay: z.array(z.string().startsWith('/', 'a multiaddr begins with /ip4, /ip6 or /dns4')).optional(),
+  link: hostPort.optional(),
+};
+
+const shape = {
+  version: z.literal(1),
+  domain,
+  publishers,
+  limits: z.strictObject(limitsShape).optional(),
+  tls,
+  listen: z.strictObject(listenShape).optional(),
+  anchor: z.boolean().optional(),
+  announce: z.array(z.string().startsWith('/')).optional(),
+  publicPort: z.number().int().min(1).max(65_535).optional(),
+  state: z.string().min(1).optional(),
+  store: z
+    .string()
+    .regex(/^sqlite:./, 'sqlite:PATH (one gateway keeps its own database)')
+    .optional(),
+  console: z.strictObject({ socket: z.string().min(1).optional() }).optional(),
+};
+const schema = z.strictObject(shape);
+
+/** What later versions will understand, so that today's message is true. */
+const NOT_YET: readonly (readonly [path: string, value: RegExp, message: string])[] = [
+  ['publishers', /^"invited"$/, 'invite codes are not there yet; use open or { allow: [deployment ids] }'],
+  ['tls', /"acme"/, 'ACME is not there yet; use local or { files: [...] }'],
+  ['store', /^"postgres:/, 'a shared PostgreSQL is not there yet; use sqlite:PATH'],
+];
+
+/** @throws `GATEWAY_CONFIG_INVALID` */
+export function readConfigText(text: string, path: string): ConfigFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    maxAliasCount: 0,
+    merge: false,
+  } as object);
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${path}:${line}:${col}`;
+  };
+  if (document.errors.length > 0) {
+    throw invalid(document.errors.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0] ?? ''}`));
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 });
+  } catch {
+    throw invalid([`${path}:1:1 aliases are not allowed`]);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.flatMap((issue): string[] => {
+    const keys = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
+    if (issue.code !== 'unrecognized_keys') {
+      return [`${at(offsetOf(document, keys))} ${keys.join('.') || 'file'}: ${explain(issue, value)}`];
+    }
+    return issue.keys.map((key) => {
+      const meant = closest(key, knownKeys(keys));
+      const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+      return `${at(keyOffset(document, keys, key))} ${[...keys, key].join('.')}: unknown key${hint}`;
+    });
+  });
+  throw invalid(problems);
+}
+
+function explain(issue: z.core.$ZodIssue, file: unknown): string {
+  const [key] = issue.path;
+  const value =
+    typeof key === 'string' && typeof file === 'object' && file !== null
+      ? (file as Record<string, unknown>)[key]
+      : undefined;
+  if (value === undefined && issue.path.length === 1) return 'missing';
+  for (const [name, pattern, message] of NOT_YET) {
+    if (name === key && pattern.test(JSON.stringify(value))) return message;
+  }
+  if (issue.code !== 'invalid_union') return issue.message;
+  // The branch that got furthest says most; a literal that did not match says least.
+  const branches = issue.errors.flat().filter((error) => error.code !== 'invalid_value');
+  const deepest = branches.sort((a, b) => b.path.length - a.path.length)[0];
+  if (key === 'publishers') return deepest?.path.length ? deepest.message : 'open, or { allow: [deployment ids] }';
+  if (key === 'tls') return deepest?.path.length ? deepest.message : 'local, or { files: [{ certificate, key }] }';
+  return deepest?.message ?? issue.message;
+}
+
+/** Keys the schema knows at `path`. */
+function knownKeys(path: readonly PropertyKey[]): string[] {
+  if (path.length === 0) return Object.keys(shape);
+  if (path[0] === 'limits') return Object.keys(limitsShape);
+  if (path[0] === 'listen') return Object.keys(listenShape);
+  if (path[0] === 'console') return ['socket'];
+  if (path[0] === 'tls') return path.length > 1 ? ['certificate', 'key'] : ['local', 'files'];
+  return ['allow'];
+}
+
+/** Offset of the value at `path`, or of the nearest thing around it that is there. */
+function offsetOf(document: Document, path: readonly (string | number)[]): number {
+  for (let length = path.length; length > 0; length--) {
+    const node = document.getIn(path.slice(0, length), true);
+    if (isNode(node) && node.range) return node.range[0];
+  }
+  return document.contents?.range?.[0] ?? 0;
+}
+
+function keyOffset(document: Document, path: readonly (string | number)[], key: string): number {
+  const map = path.length === 0 ? document.contents : document.getIn(path, true);
+  if (!isMap(map)) return offsetOf(document, path);
+  const pair = map.items.find((item) => isScalar(item.key) && item.key.value === key);
+  return isNode(pair?.key) && pair.key.range ? pair.key.range[0] : offsetOf(document, path);
+}
+
+/** The known key within a third of the letters, if any. */
+function closest(key: string, known: readonly string[]): string | undefined {
+  const scored = known.map((candidate) => ({
+    candidate,
+    distance: editDistance(key.toLowerCase(), candidate.toLowerCase()),
+  }));
+  const best = scored.sort((a, b) => a.distance - b.distance)[0];
+  return best && best.distance <= Math.max(1, Math.floor(key.length / 3)) ? best.candidate : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+function complain(context: z.core.$RefinementCtx, message: string): never {
+  context.issues.push({ code: 'custom', message, input: context.value });
+  return z.NEVER;
+}
+
+function invalid(problems: readonly string[]): Error {
+  return refusal('GATEWAY_CONFIG_INVALID', problems.join('\n'), { details: { problems } });
+}

@@ -1,0 +1,149 @@
+/**
+ * gateway.yaml: what the operator of a gateway decides. Strict: an unknown key fails with its place and the key that
+ * was meant. Paths are relative to the file; state lies in `MOAT_HOME` or the platform's directory for it.
+ *
+ * ```yaml
+ * version: 1
+ * domain: apps.example.com
+ * publishers: { allow: [q7f3…] }
+ * tls: local
+ * ```
+ */
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { DeploymentId } from '@moat/core';
+import type { CertificateFiles } from './certificates/files.ts';
+import { readConfigText } from './config-text.ts';
+
+/** A gateway's configuration with every default filled in. */
+export interface GatewayConfig {
+  /** Names are one label below it; it answers `/.well-known/moat` itself. */
+  readonly domain: string;
+  readonly publishers: Publishers;
+  readonly limits: GatewayLimits;
+  readonly tls: 'local' | { readonly files: readonly CertificateFiles[] };
+  readonly listen: GatewayListen;
+  /** Relay for others that use this gateway as their anchor. @defaultValue true */
+  readonly anchor: boolean;
+  /** Multiaddrs told to others instead of the ones listened on. */
+  readonly announce: readonly string[];
+  /** Port in public addresses, where something maps it to ours. @defaultValue the https port */
+  readonly publicPort: number | undefined;
+  /** Keys and the local authority; made 0700. */
+  readonly stateDirectory: string;
+  /** SQLite file. @defaultValue `gateway.db` in the state directory */
+  readonly storePath: string;
+  /** Unix socket of the admin API. @defaultValue `gateway.sock` in the state directory */
+  readonly adminSocket: string;
+}
+
+/** Who may publish: anyone, or these deployments. */
+export type Publishers = 'open' | { readonly allow: readonly DeploymentId[] };
+
+export interface GatewayListen {
+  /** @defaultValue `:443` */
+  readonly https: HostPort;
+  /** Redirects to https. @defaultValue `:80`; `off` */
+  readonly http: HostPort | undefined;
+  /** Multiaddrs of the overlay. @defaultValue `/ip4/0.0.0.0/tcp/4410` */
+  readonly overlay: readonly string[];
+  /** @defaultValue `:4411` */
+  readonly link: HostPort;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface GatewayLimits {
+  /** @defaultValue 20 */
+  readonly namesPerDeployment: number;
+  /** Connections of one client address (IPv6: /64). @defaultValue 2048 */
+  readonly connectionsPerClient: number;
+  /** Client connections in all. @defaultValue 20000 */
+  readonly connections: number;
+  /** Requests in work in all. @defaultValue 20000 */
+  readonly requests: number;
+  /** Requests per second of one client address; undefined = any. @defaultValue none */
+  readonly requestsPerSecond: number | undefined;
+  /** Bytes of a request's body; undefined = any. @defaultValue none */
+  readonly maxBodyBytes: number | undefined;
+  /** Bytes of request line and fields. @defaultValue 16KiB */
+  readonly maxHeadBytes: number;
+  /** Time for the head of a request. @defaultValue 30s */
+  readonly headMs: number;
+  /** Time between requests of a connection. @defaultValue 75s */
+  readonly idleMs: number;
+  /** Time for the service's answer to begin. @defaultValue 120s */
+  readonly answerMs: number;
+  /** Time a client may neither send nor take anything. @defaultValue 60s */
+  readonly stallMs: number;
+}
+
+/** Environment by which configuration is found and completed. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the text of gateway.yaml.
+ * @param path of the file, for messages and relative paths
+ * @throws `GATEWAY_CONFIG_INVALID` with every problem as `file:line:col`
+ */
+export function parseGatewayConfig(text: string, path: string, environment: Environment = {}): GatewayConfig {
+  const file = readConfigText(text, path);
+  const base = dirname(resolve(path));
+  const stateDirectory = file.state === undefined ? gatewayHome(environment) : resolve(base, file.state);
+  const { limits = {}, listen = {}, tls } = file;
+  return {
+    domain: file.domain,
+    publishers: file.publishers,
+    limits: {
+      namesPerDeployment: limits.namesPerDeployment ?? 20,
+      connectionsPerClient: limits.connectionsPerClient ?? 2_048,
+      connections: limits.connections ?? 20_000,
+      requests: limits.requests ?? 20_000,
+      requestsPerSecond: limits.rate,
+      maxBodyBytes: limits.body,
+      maxHeadBytes: limits.head ?? 16 * 1_024,
+      headMs: limits.headTime ?? 30_000,
+      idleMs: limits.idleTime ?? 75_000,
+      answerMs: limits.answerTime ?? 120_000,
+      stallMs: limits.stallTime ?? 60_000,
+    },
+    tls:
+      tls === 'local' || 'local' in tls
+        ? 'local'
+        : {
+            files: tls.files.map(({ certificate, key }) => ({
+              certificate: resolve(base, certificate),
+              key: resolve(base, key),
+            })),
+          },
+    listen: {
+      https: listen.https ?? { host: '::', port: 443 },
+      http: listen.http === 'off' ? undefined : (listen.http ?? { host: '::', port: 80 }),
+      overlay: listen.overlay ?? ['/ip4/0.0.0.0/tcp/4410'],
+      link: listen.link ?? { host: '0.0.0.0', port: 4_411 },
+    },
+    anchor: file.anchor ?? true,
+    announce: file.announce ?? [],
+    publicPort: file.publicPort,
+    stateDirectory,
+    storePath:
+      file.store === undefined ? join(stateDirectory, 'gateway.db') : resolve(base, file.store.slice('sqlite:'.length)),
+    adminSocket:
+      file.console?.socket === undefined ? join(stateDirectory, 'gateway.sock') : resolve(base, file.console.socket),
+  };
+}
+
+/** Where a gateway of this user or service keeps its state. */
+export function gatewayHome(environment: Environment): string {
+  const chosen = environment['MOAT_HOME'] ?? environment['STATE_DIRECTORY'];
+  if (chosen !== undefined && chosen !== '') return join(chosen, 'gateway');
+  const user = environment['HOME'] ?? homedir();
+  const state = environment['XDG_STATE_HOME'];
+  if (state !== undefined && state !== '') return join(state, 'moat', 'gateway');
+  return process.platform === 'darwin'
+    ? join(user, 'Library', 'Application Support', 'moat', 'gateway')
+    : join(user, '.local', 'state', 'moat', 'gateway');
+}

@@ -1,0 +1,261 @@
+/** The one place where a gateway's parts meet. */
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moat/core';
+import { loadOrCreateNodeKey } from '@moat/identity';
+import { createLinks, type LinkService } from '@moat/link';
+import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay } from '@moat/overlay';
+import { AdminApi } from './admin/api.ts';
+import { gatewayNames, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
+import { loadOrCreateBoxKey } from './box-key.ts';
+import { SecureContexts, type CertificateSource } from './certificates/contexts.ts';
+import { openFileCertificates } from './certificates/files.ts';
+import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
+import type { GatewayConfig } from './config.ts';
+import { NameRegistry } from './names/registry.ts';
+import { Intake } from './publications/intake.ts';
+import { Ledger } from './publications/ledger.ts';
+import { PublicEdge } from './request/public-edge.ts';
+import { Routes } from './routes/snapshot.ts';
+import { openSqliteStore } from './store/sqlite.ts';
+
+export interface GatewayDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Asked to end the process by the admin API. */
+  onStopAsked(): void;
+}
+
+/** What a running gateway tells about itself. */
+export interface GatewayAddresses {
+  readonly domain: string;
+  /** Multiaddrs with `/p2p/` that members dial. */
+  readonly peers: readonly string[];
+  readonly box: string;
+  readonly httpsPort: number;
+  readonly httpPort: number | undefined;
+  readonly linkPort: number | undefined;
+  /** PEM of the local authority; undefined where certificates come from files. */
+  readonly caFile: string | undefined;
+  readonly adminSocket: string;
+}
+
+export interface Gateway extends Service {
+  readonly addresses: GatewayAddresses;
+  /** Takes no new connection or request and waits for running ones, at most `ms` milliseconds. */
+  drain(ms: number): Promise<void>;
+}
+
+const SWEEP_MS = 3_600_000;
+/** Time for a newly admitted member to answer our tickets. */
+const LINK_MS = 15_000;
+const VERSION = '0.1.0';
+
+/** A gateway as configured; nothing is opened before `start`. */
+export function createGateway(deps: GatewayDeps, config: GatewayConfig): Gateway {
+  return new WiredGateway(deps, config);
+}
+
+class WiredGateway implements Gateway {
+  readonly #deps: GatewayDeps;
+  readonly #config: GatewayConfig;
+  #opened: AsyncDisposableStack | undefined;
+  #edge: PublicEdge | undefined;
+  #addresses: GatewayAddresses | undefined;
+
+  constructor(deps: GatewayDeps, config: GatewayConfig) {
+    this.#deps = deps;
+    this.#config = config;
+  }
+
+  get addresses(): GatewayAddresses {
+    if (!this.#addresses) throw new Error('the gateway is not started');
+    return this.#addresses;
+  }
+
+  async start(options: { readonly signal: AbortSignal }): Promise<void> {
+    await using opening = new AsyncDisposableStack();
+    const { clock, logger } = this.#deps;
+    const config = this.#config;
+    const { domain, limits } = config;
+    const startedMs = clock.now();
+
+    // From here on the machine is touched: files, then sockets, the public ones last.
+    await mkdir(config.stateDirectory, { recursive: true, mode: 0o700 });
+    const key = await loadOrCreateNodeKey(join(config.stateDirectory, 'gateway.key'));
+    const box = await loadOrCreateBoxKey(join(config.stateDirectory, 'box.key'));
+    const store = openSqliteStore(config.storePath);
+    opening.defer(() => store.close());
+    const authority =
+      config.tls === 'local'
+        ? await openLocalAuthority({ clock }, { directory: config.stateDirectory, domain })
+        : undefined;
+    const source = authority ?? (await fileSource(clock, config));
+
+    const registry = new NameRegistry(
+      { clock },
+      { domain, namesPerDeployment: limits.namesPerDeployment },
+      store.names(),
+    );
+    const ledger = new Ledger({ domain }, store.deployments());
+    const routes = new Routes({ now: () => clock.now(), random: Math.random });
+    const contexts = new SecureContexts({
+      clock,
+      source,
+      knows: (host) => host === domain || routes.current.isHeld(host),
+    });
+
+    const overlay = createOverlay(
+      { logger, clock, key, deployments: noDeployments, addressBook: createMemoryAddressBook() },
+      { listen: config.listen.overlay, announce: config.announce, anchor: config.anchor, mdns: false },
+    );
+    const links = createLinks(
+      { logger, clock, control: overlay, accept: refuseStream },
+      { role: 'gateway', mayLink: (peer) => ledger.isUpstream(peer), listen: config.listen.link },
+    );
+    const isConnected = (peer: PeerId): boolean =>
+      links.get(peer) !== undefined || overlay.connections(peer).length > 0;
+
+    const urlOf = (host: string): string => {
+      const port = config.publicPort ?? edge.httpsPort;
+      return port === 443 ? `https://${host}` : `https://${host}:${port}`;
+    };
+    const intake = new Intake(
+      {
+        clock,
+        logger,
+        store,
+        registry,
+        ledger,
+        routes,
+        isConnected,
+        onWithdrawn: (hosts) => edge.withdraw(hosts),
+        onUpstreams: () => links.recheck(),
+      },
+      { gateway: key.peerId, publishers: config.publishers, urlOf },
+    );
+    const edge = new PublicEdge(
+      {
+        clock,
+        logger,
+        links,
+        contexts,
+        newId,
+        snapshot: () => routes.current,
+        identity: () => ({ domain, peers: overlay.addresses(), box: box.publicKey }),
+        onServed: (host) => intake.markServed(host),
+      },
+      { domain, limits, https: config.listen.https, http: config.listen.http, publicPort: config.publicPort },
+    );
+    const facts: GatewayFacts = {
+      config,
+      key,
+      startedMs,
+      clock,
+      authority,
+      overlay,
+      links,
+      registry,
+      ledger,
+      routes,
+      intake,
+      edge,
+      urlOf,
+    };
+
+    await begin(opening, overlay, options.signal);
+    await begin(opening, links, options.signal);
+    opening.defer(linkToMembers(overlay, links, ledger, logger));
+    await begin(opening, edge, options.signal);
+    intake.refreshRoutes();
+    overlay.servePublish((peer, connection, bundle) => intake.publish(peer, connection, bundle));
+    opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
+    const admin = new AdminApi(
+      {
+        logger,
+        status: () => gatewayStatus(facts),
+        names: () => gatewayNames(facts),
+        routes: () => gatewayRoutes(facts),
+        stop: () => this.#deps.onStopAsked(),
+      },
+      { socketPath: config.adminSocket, version: VERSION },
+    );
+    await begin(opening, admin, options.signal);
+
+    this.#edge = edge;
+    this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey });
+    this.#opened = opening.move();
+  }
+
+  async drain(ms: number): Promise<void> {
+    await this.#edge?.drain(ms);
+  }
+
+  async stop(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = undefined;
+    await opened?.disposeAsync();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** Nobody opens streams towards a gateway: it serves no one's services. */
+const refuseStream: StreamAcceptor = (stream) => stream.reset('SERVICE_UNKNOWN');
+
+async function begin(stack: AsyncDisposableStack, service: Service, signal: AbortSignal): Promise<void> {
+  await service.start({ signal });
+  stack.defer(() => service.stop());
+}
+
+function fileSource(clock: Clock, config: GatewayConfig): Promise<CertificateSource> {
+  return openFileCertificates({ clock }, config.tls === 'local' ? [] : config.tls.files);
+}
+
+/** Whenever an upstream's connection is admitted it gets tickets, so that its link stands before the first request. */
+function linkToMembers(overlay: Overlay, links: Links, ledger: Ledger, logger: Logger): () => void {
+  const stopping = new AbortController();
+  const unsubscribe = overlay.onAdmitted(({ peer }) => {
+    if (!ledger.isUpstream(peer) || links.get(peer) !== undefined) return;
+    links.connect(peer, AbortSignal.any([stopping.signal, AbortSignal.timeout(LINK_MS)])).catch((err: unknown) => {
+      logger.debug({ component: 'gateway.links', peer, err }, 'no link to a member yet');
+    });
+  });
+  return () => {
+    unsubscribe();
+    stopping.abort();
+  };
+}
+
+function every(clock: Clock, ms: number, run: () => void): () => void {
+  let timer = clock.after(ms, tick);
+  function tick(): void {
+    timer = clock.after(ms, tick);
+    run();
+  }
+  return () => timer.cancel();
+}
+
+/** 72 random bits, 12 characters. */
+function newId(): string {
+  return randomBytes(9).toString('base64url');
+}
+
+function addressesOf(
+  config: GatewayConfig,
+  parts: { overlay: Overlay; links: LinkService; edge: PublicEdge; authority: LocalAuthority | undefined; box: string },
+): GatewayAddresses {
+  return {
+    domain: config.domain,
+    peers: parts.overlay.addresses(),
+    box: parts.box,
+    httpsPort: parts.edge.httpsPort,
+    httpPort: parts.edge.httpPort,
+    linkPort: parts.links.port,
+    caFile: parts.authority?.certificatePath,
+    adminSocket: config.adminSocket,
+  };
+}

@@ -1,0 +1,55 @@
+/** Codes of the gateway. Each line: code, meaning | remedy; `docs/errors.md` says more. */
+import { MoatError, type ErrorDetails } from '@moat/core';
+
+export const GATEWAY_ERROR_CODES = [
+  // The operator's side.
+  'GATEWAY_CONFIG_INVALID', // gateway.yaml cannot be used as it is | correct the line the message names
+  'LISTEN_FAILED', // a port or socket could not be opened | free it, or choose another in gateway.yaml
+  'CERTIFICATE_INVALID', // certificate or key cannot be read, do not match, or are over | give a valid pair, or `tls: local`
+  'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
+  'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`
+  // Answers to a member that publishes.
+  'PUBLISHER_REFUSED', // the operator of this gateway does not serve this deployment | ask them to allow its id
+  'NAME_HELD', // another deployment holds the name | choose another name, or wait until its lease ends
+  'NAME_INVALID', // not one DNS label, or not under this gateway's domain | use a-z, 0-9 and inner hyphens
+  'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
+  'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
+  'PUBLICATION_UNSUPPORTED', // this gateway serves `http` with `tls: terminate` only | change the publish line
+  'MEMBER_MISPLACED', // the presenter holds no place in what it shows | publish from a member that offers the service
+  // Answers to a client.
+  'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
+  'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length
+  'HTTP_VERSION_UNSUPPORTED', // neither HTTP/1.1 nor HTTP/1.0 | correct the client
+  'METHOD_REFUSED', // CONNECT and TRACE are never forwarded | use another method
+  'EXPECTATION_FAILED', // an Expect other than `100-continue` | leave the field out
+  'HEAD_TOO_LARGE', // request line and fields exceed the limit | send fewer or shorter fields, mostly cookies
+  'HEAD_TIMEOUT', // the request's head did not arrive in time | send it at once
+  'MISDIRECTED', // Host is not the name of the TLS handshake, or unknown here | connect anew with the right name
+  'PATH_UNKNOWN', // the gateway's own domain has no such page | see `/.well-known/moat`
+  'RATE_LIMITED', // this client address sent too many requests | retry after the time in Retry-After
+  'BODY_TOO_LARGE', // the body exceeds this gateway's limit | send less, or ask the operator
+  'NAME_NOT_PUBLISHED', // the name is held, but nothing is published under it now | `moat apply` a publish line
+  'NO_MEMBER_CONNECTED', // no member that offers the service is connected | start its agent; retry later
+  'MEMBER_REFUSED', // the member did not let the stream in | expose the port with `--public`, see `moat explain`
+  'SERVICE_UNREACHABLE', // the member could not reach its service | start the service on its target
+  'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
+  'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service
+  'ANSWER_TIMEOUT', // the service did not answer in time | retry; look at the service
+  'GATEWAY_BUSY', // a bound of the gateway is met | retry later
+  'GATEWAY_STOPPING', // the gateway is going down | retry
+  // Ends of streams, in the log only.
+  'CLIENT_GONE', // the client left before the end | nothing to do
+  'CLIENT_STALLED', // the client neither sent nor read for too long | nothing to do
+  'NAME_WITHDRAWN', // the name was unpublished while a stream ran | nothing to do
+] as const;
+
+export type GatewayErrorCode = (typeof GATEWAY_ERROR_CODES)[number];
+
+/** A coded refusal of the gateway. */
+export function refusal(
+  code: GatewayErrorCode,
+  message: string,
+  options: { readonly details?: ErrorDetails; readonly cause?: unknown; readonly retryable?: boolean } = {},
+): MoatError<GatewayErrorCode> {
+  return new MoatError<GatewayErrorCode>(code, message, options);
+}

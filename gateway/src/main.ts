@@ -1,0 +1,105 @@
+#!/usr/bin/env node
+/** The gateway process: configuration in, one log line when it is ready, exit codes out. */
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { errorCode, isMoatError, systemClock, type Logger } from '@moat/core';
+import { pino } from 'pino';
+import { parseGatewayConfig, type GatewayConfig } from './config.ts';
+import { createGateway, type GatewayAddresses } from './create-gateway.ts';
+import { refusal } from './errors.ts';
+
+export interface RunGatewayOptions {
+  /** First abort: orderly. The gateway stops taking requests, lets the running ones end, then closes. */
+  readonly signal: AbortSignal;
+  /** Now, whatever runs. */
+  readonly kill?: AbortSignal;
+  readonly logger?: Logger;
+  /** Called once everything listens. */
+  readonly onReady?: (addresses: GatewayAddresses) => void;
+}
+
+/** Time for running requests to end after an orderly stop. */
+const DRAIN_MS = 10_000;
+
+/** Runs a gateway until it is told to stop. @throws the codes of its start */
+export async function runGateway(config: GatewayConfig, options: RunGatewayOptions): Promise<void> {
+  const logger = options.logger ?? createLogger('info');
+  const asked = new AbortController();
+  const signal = AbortSignal.any([options.signal, asked.signal]);
+  await using gateway = createGateway({ clock: systemClock, logger, onStopAsked: () => asked.abort() }, config);
+  await gateway.start({ signal });
+  const { addresses } = gateway;
+  logger.info({ component: 'gateway', ...addresses }, 'gateway ready');
+  options.onReady?.(addresses);
+  await aborted(signal);
+  logger.info({ component: 'gateway' }, 'gateway stopping');
+  await Promise.race([gateway.drain(DRAIN_MS), ...(options.kill ? [aborted(options.kill)] : [])]);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** JSON lines on stderr; stdout belongs to results. */
+export function createLogger(level: string): Logger {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+}
+
+async function readConfig(path: string): Promise<GatewayConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw refusal('GATEWAY_CONFIG_INVALID', `cannot read ${path} (${errorCode(cause)})`, { cause });
+  }
+  return parseGatewayConfig(text, path, process.env);
+}
+
+/** Exit statuses of interface.md. */
+function exitCodeOf(error: unknown): number {
+  const code = errorCode(error);
+  if (code === 'GATEWAY_CONFIG_INVALID' || code === 'CERTIFICATE_INVALID' || code.startsWith('KEY_FILE_')) return 3;
+  if (code.startsWith('ERR_PARSE_ARGS')) return 2;
+  return 1;
+}
+
+async function main(): Promise<void> {
+  const orderly = new AbortController();
+  const now = new AbortController();
+  let interrupted: number | undefined;
+  for (const [name, status] of [
+    ['SIGTERM', 143],
+    ['SIGINT', 130],
+  ] as const) {
+    process.on(name, () => {
+      if (orderly.signal.aborted) now.abort();
+      interrupted ??= status;
+      orderly.abort();
+    });
+  }
+  try {
+    const { values } = parseArgs({
+      options: { config: { type: 'string', short: 'c', default: 'gateway.yaml' }, 'log-level': { type: 'string' } },
+    });
+    const logger = createLogger(values['log-level'] ?? process.env['MOAT_LOG_LEVEL'] ?? 'info');
+    await runGateway(await readConfig(values.config), {
+      signal: orderly.signal,
+      kill: now.signal,
+      logger,
+      onReady: (addresses) =>
+        process.stdout.write(`${JSON.stringify({ kind: 'gateway-ready', version: 1, data: addresses })}\n`),
+    });
+    process.exitCode = 0;
+  } catch (error) {
+    const lines = isMoatError(error) ? [`✗ ${error.message}`, `  Code   ${error.code}`] : [`✗ ${String(error)}`];
+    process.stderr.write(`${lines.join('\n')}\n`);
+    process.exitCode = interrupted ?? exitCodeOf(error);
+  }
+  // Whatever a library left open must not keep a stopped gateway.
+  setTimeout(() => process.exit(), 1_000).unref();
+}
+
+if (import.meta.main) await main();

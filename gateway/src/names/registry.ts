@@ -1,0 +1,128 @@
+/**
+ * Who holds which name. First valid claim wins; a name is leased to its deployment and renewed by live members.
+ * The registry proposes changes as records; the caller commits them and then applies them here, so that
+ * nothing is used before it is on disk.
+ */
+import type { Clock, DeploymentId, MoatError } from '@moat/core';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
+import type { NameRecord } from '../store/store.ts';
+import { hostOfName, isUnderDomain } from './host.ts';
+import { leaseEndMs } from './lease.ts';
+
+export interface NameRegistryDeps {
+  readonly clock: Clock;
+}
+
+export interface NameRegistryOptions {
+  readonly domain: string;
+  readonly namesPerDeployment: number;
+  /** First labels nobody may claim. */
+  readonly reserved?: readonly string[];
+}
+
+/** What became of a claim: the record to keep, or why not. */
+export type ClaimOutcome = { readonly record: NameRecord } | { readonly error: MoatError<GatewayErrorCode> };
+
+/** How often a live name's time is written anew. */
+const RENEW_MS = 3_600_000;
+
+export class NameRegistry {
+  readonly #deps: NameRegistryDeps;
+  readonly #options: NameRegistryOptions;
+  readonly #names = new Map<string, NameRecord>();
+  readonly #startedMs: number;
+
+  /** `records` are what the store knew at start. */
+  constructor(deps: NameRegistryDeps, options: NameRegistryOptions, records: readonly NameRecord[]) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#startedMs = deps.clock.now();
+    for (const record of records) this.#names.set(record.host, record);
+  }
+
+  get(host: string): NameRecord | undefined {
+    const record = this.#names.get(host);
+    return record && this.#isHeld(record) ? record : undefined;
+  }
+
+  list(): NameRecord[] {
+    return [...this.#names.values()].filter((record) => this.#isHeld(record));
+  }
+
+  /** End of the lease when no member is connected from now on, in milliseconds since the epoch. */
+  leaseEndMs(record: NameRecord): number {
+    return leaseEndMs(record, this.#startedMs);
+  }
+
+  /** Judges several names of one deployment, so that its limit counts them together. */
+  claim(deployment: DeploymentId, names: readonly string[]): Map<string, ClaimOutcome> {
+    const outcomes = new Map<string, ClaimOutcome>();
+    let held = this.list().filter((record) => record.deployment === deployment).length;
+    for (const name of names) {
+      const outcome = this.#claimOne(deployment, name, held);
+      if ('record' in outcome && this.get(outcome.record.host) === undefined) held += 1;
+      outcomes.set(name, outcome);
+    }
+    return outcomes;
+  }
+
+  /** Takes over records that are on disk now. */
+  apply(records: readonly NameRecord[], releasedHosts: readonly string[] = []): void {
+    for (const host of releasedHosts) this.#names.delete(host);
+    for (const record of records) this.#names.set(record.host, record);
+  }
+
+  /** Names whose lease is over and that `isLive` does not keep. */
+  expired(isLive: (record: NameRecord) => boolean): NameRecord[] {
+    return [...this.#names.values()].filter((record) => !this.#isHeld(record) && !isLive(record));
+  }
+
+  /** Live names whose time should be written anew. */
+  renewals(isLive: (record: NameRecord) => boolean, everyMs: number = RENEW_MS): NameRecord[] {
+    const now = this.#deps.clock.now();
+    return [...this.#names.values()]
+      .filter((record) => record.lastLiveMs + everyMs <= now && isLive(record))
+      .map((record) => ({ ...record, lastLiveMs: now }));
+  }
+
+  #claimOne(deployment: DeploymentId, name: string, held: number): ClaimOutcome {
+    const host = hostOfName(name, this.#options.domain);
+    if (host === undefined) return invalid(name);
+    if (host === this.#options.domain) return invalid(name);
+    if (!isUnderDomain(host, this.#options.domain)) {
+      // One label more than we serve is a mistake; another domain needs a proof.
+      if (host.endsWith(`.${this.#options.domain}`)) return invalid(name);
+      return { error: refusal('NAME_UNPROVEN', `${host} is not under ${this.#options.domain}`) };
+    }
+    const label = host.slice(0, -this.#options.domain.length - 1);
+    if (this.#options.reserved?.includes(label)) return invalid(name);
+    const now = this.#deps.clock.now();
+    const current = this.get(host);
+    if (current && current.deployment !== deployment) {
+      const since = new Date(current.claimedAtMs).toISOString();
+      return {
+        error: refusal('NAME_HELD', `the name is held by deployment ${current.deployment} since ${since}`, {
+          details: { host, deployment: current.deployment, since },
+        }),
+      };
+    }
+    if (current) return { record: { ...current, lastLiveMs: now } };
+    if (held >= this.#options.namesPerDeployment) {
+      const limit = this.#options.namesPerDeployment;
+      return {
+        error: refusal('NAME_LIMIT', `the deployment holds its limit of ${limit} names`, { details: { limit } }),
+      };
+    }
+    return { record: { host, deployment, claimedAtMs: now, lastLiveMs: now, served: false } };
+  }
+
+  #isHeld(record: NameRecord): boolean {
+    return this.#deps.clock.now() < leaseEndMs(record, this.#startedMs);
+  }
+}
+
+function invalid(name: string): ClaimOutcome {
+  return {
+    error: refusal('NAME_INVALID', `${JSON.stringify(name.slice(0, 80))} is not a name this gateway can serve`),
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * What a gateway believes of a bundle: the contract's rules, then the operator's, then what this gateway can serve.
+ * Pure. A name is claimed later, when all else is in order.
+ */
+import type { MoatError, PeerId } from '@moat/core';
+import {
+  deploymentIdOf,
+  hashClaim,
+  mayServe,
+  publicationHash,
+  stillPublished,
+  verifyBundle,
+  type Publication,
+  type PublicationBundle,
+  type WitnessedClaim,
+} from '@moat/contract';
+import type { Publishers } from '../config.ts';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
+import type { DeploymentRecord } from '../store/store.ts';
+
+export interface PublicationRules {
+  /** The gateway's own PeerId. */
+  readonly gateway: PeerId;
+  /** Authenticated PeerId of whoever shows the bundle. */
+  readonly presenter: PeerId;
+  readonly publishers: Publishers;
+  /** What the deployment has shown before. */
+  readonly current: DeploymentRecord | undefined;
+  /** Milliseconds since the epoch. */
+  readonly nowMs: number;
+}
+
+export interface JudgedBundle {
+  /** What to keep: newest head, everything it still publishes here, claims on its places. */
+  readonly record: DeploymentRecord;
+  /** Publications of the record that this gateway serves. */
+  readonly servable: readonly Publication[];
+  readonly refused: readonly { readonly publication: Publication; readonly error: MoatError<GatewayErrorCode> }[];
+}
+
+/** Claims kept of one invite: two that differ are enough to freeze the place. */
+const MAX_CLAIMS_PER_INVITE = 2;
+
+/** @throws `PUBLISHER_REFUSED`, `MEMBER_MISPLACED`, and what `verifyBundle` throws */
+export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules): JudgedBundle {
+  const { publishers, current, presenter } = rules;
+  // The cheap check first: one hash against up to a megabyte of signatures.
+  const deployment = deploymentIdOf(bundle.proof.genesis);
+  if (publishers !== 'open' && !publishers.allow.includes(deployment)) {
+    throw refusal('PUBLISHER_REFUSED', `this gateway does not serve deployment ${deployment}`, {
+      details: { deployment },
+    });
+  }
+  const verified = verifyBundle(bundle, {
+    gateway: rules.gateway,
+    presenter,
+    pinned: current?.proof.newest ?? null,
+    known: current?.claims ?? [],
+    now: rules.nowMs,
+  });
+  // The head decides what is published; a bundle of the same head may show more of it, never take away.
+  const kept = stillPublished(verified.head.head, current?.publications ?? []);
+  const publications = uniqueByHash([...kept, ...verified.publications]);
+  const claims = relevantClaims(publications, [...(current?.claims ?? []), ...verified.claims]);
+  if (publications.length > 0 && !publications.some((publication) => mayServe(publication, presenter, claims))) {
+    throw refusal('MEMBER_MISPLACED', 'the presenter holds no place in what it shows');
+  }
+  const record: DeploymentRecord = { deployment, proof: bundle.proof, publications, claims, updatedMs: rules.nowMs };
+  const servable = publications.filter(isServable);
+  const refused = publications
+    .filter((publication) => !isServable(publication))
+    .map((publication) => ({
+      publication,
+      error: refusal('PUBLICATION_UNSUPPORTED', 'this gateway serves http services with `tls: terminate` only'),
+    }));
+  return { record, servable, refused };
+}
+
+function isServable({ kind, tls }: Publication): boolean {
+  return kind === 'http' && tls === 'terminate';
+}
+
+function uniqueByHash(publications: readonly Publication[]): Publication[] {
+  return [...new Map(publications.map((publication) => [publicationHash(publication), publication])).values()];
+}
+
+function relevantClaims(publications: readonly Publication[], claims: readonly WitnessedClaim[]): WitnessedClaim[] {
+  const invites = new Set(
+    publications.flatMap(({ members }) => members.flatMap((member) => ('invite' in member ? [member.invite] : []))),
+  );
+  const kept = new Map<string, WitnessedClaim>();
+  const counts = new Map<string, number>();
+  for (const claim of claims) {
+    const { invite } = claim.claim;
+    const hash = hashClaim(claim.claim);
+    if (invite === null || !invites.has(invite) || kept.has(hash)) continue;
+    const count = counts.get(invite) ?? 0;
+    if (count >= MAX_CLAIMS_PER_INVITE) continue;
+    counts.set(invite, count + 1);
+    kept.set(hash, claim);
+  }
+  return [...kept.values()];
+}

@@ -1,0 +1,350 @@
+/**
+ * exchange: one request over a link to a member and its answer back. Chooses a member, opens a stream, moves
+ * bytes both ways with back-pressure, and tries another member where that cannot do anything twice.
+ *
+ * Nothing is buffered here: a chunk the client cannot take pauses the stream (its credit runs out), a chunk the
+ * link cannot take pauses the client (TCP's window closes).
+ */
+import {
+  errorCode,
+  type AcceptHead,
+  type Clock,
+  type FieldList,
+  type Links,
+  type LinkStream,
+  type MoatError,
+  type PeerId,
+  type RequestHead,
+} from '@moat/core';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
+import type { Route } from '../routes/snapshot.ts';
+import type { ClientEvents, ClientRequest } from './client-request.ts';
+import { isTrailer, endToEndFields } from './fields.ts';
+import type { Outcome } from './log.ts';
+import type { ParsedHead } from './parse.ts';
+import { checkAnswer, type CheckedAnswer } from './respond.ts';
+import { failureOf } from './stream-failure.ts';
+
+export interface ExchangeDeps {
+  readonly clock: Clock;
+  readonly links: Pick<Links, 'get' | 'connect'>;
+}
+
+export interface ExchangeOptions {
+  readonly domain: string;
+  /** From the last byte of the request to the head of the answer. */
+  readonly answerMs: number;
+  /** A client that neither sends nor takes anything for so long is given up. */
+  readonly stallMs: number;
+  /** Time to get a link to a member that has none. */
+  readonly connectMs: number;
+  /** Undefined = any size. */
+  readonly maxBodyBytes: number | undefined;
+}
+
+/** One use of a member. Events of an abandoned attempt are ignored. */
+interface Attempt {
+  readonly peer: PeerId;
+  readonly stream: LinkStream;
+}
+
+/** May be sent twice (RFC 9110 §9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
+/** Members asked for a link at once where none has one. */
+const MAX_CONNECTS = 4;
+
+export class Exchange implements ClientEvents {
+  readonly route: Route;
+  readonly #deps: ExchangeDeps;
+  readonly #options: ExchangeOptions;
+  readonly #request: ClientRequest;
+  readonly #head: ParsedHead;
+  readonly #inward: RequestHead;
+  readonly #result: PromiseWithResolvers<Outcome> = Promise.withResolvers<Outcome>();
+  readonly #tried = new Set<PeerId>();
+  readonly #ended = new AbortController();
+  #attempt: Attempt | undefined;
+  #answer: CheckedAnswer | undefined;
+  #asked = false;
+  #bodyRead = false;
+  #bodyPaused = false;
+  #bodyDone: boolean;
+  #answerDone = false;
+  #over = false;
+  #lastError: MoatError<GatewayErrorCode> | undefined;
+  /** Time of the client's last sign of life, or since it has been waited for. */
+  #clientMs: number;
+  /** Since when the service has been waited for. */
+  #serviceMs: number;
+  /** True while the client has not taken what was written. */
+  #blocked = false;
+
+  constructor(
+    deps: ExchangeDeps,
+    options: ExchangeOptions,
+    work: { request: ClientRequest; head: ParsedHead; route: Route; inward: RequestHead },
+  ) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#request = work.request;
+    this.#head = work.head;
+    this.route = work.route;
+    this.#inward = work.inward;
+    this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
+    this.#clientMs = this.#serviceMs = deps.clock.now();
+  }
+
+  /** Resolves when nothing more can be sent to the client. Rejects when nothing was: the caller answers then. */
+  run(): Promise<Outcome> {
+    this.#open();
+    return this.#result.promise;
+  }
+
+  /** Ends whatever runs with `code`, as when its name is withdrawn. */
+  end(code: GatewayErrorCode): void {
+    this.#fail(refusal(code, 'the request was ended by the gateway', { retryable: true }));
+  }
+
+  /** To call about every second: ends what waits too long. */
+  watch(nowMs: number): void {
+    if (this.#over) return;
+    if (this.#blocked) {
+      if (nowMs - this.#clientMs > this.#options.stallMs) this.#fail(stalled());
+    } else if (this.#answer === undefined) {
+      const waitsForClient = !this.#bodyDone && !this.#bodyPaused && this.#head.upgrade === undefined;
+      if (waitsForClient && nowMs - this.#clientMs > this.#options.stallMs) this.#fail(stalled());
+      else if (!waitsForClient && nowMs - this.#serviceMs > this.#options.answerMs) {
+        this.#fail(refusal('ANSWER_TIMEOUT', 'the service did not answer in time', { retryable: true }));
+      }
+    }
+  }
+
+  onDrain(): void {
+    this.#blocked = false;
+    this.#attempt?.stream.resume();
+  }
+
+  onBroken(): void {
+    this.#fail(refusal('REQUEST_MALFORMED', 'the body of the request is malformed'));
+  }
+
+  onClose(delivered: boolean): void {
+    if (this.#over) return;
+    if (delivered && this.#answerDone) this.#finish(undefined, 'CLIENT_GONE');
+    else this.#finish('CLIENT_GONE', 'CLIENT_GONE');
+  }
+
+  #open(): void {
+    for (;;) {
+      const candidates = this.route.members.filter((peer) => !this.#tried.has(peer));
+      const linked = candidates.filter((peer) => this.#deps.links.get(peer) !== undefined);
+      const peer = this.route.balancer.pick(linked);
+      if (peer === undefined) return this.#askForLink(candidates);
+      this.#tried.add(peer);
+      try {
+        const link = this.#deps.links.get(peer);
+        if (!link) continue;
+        const { deployment, service } = this.route;
+        const stream = link.open({ deployment, service, kind: 'http' }, this.#inward);
+        this.#begin({ peer, stream });
+        return;
+      } catch (cause) {
+        this.route.balancer.failure(peer);
+        this.#lastError = refusal('LINK_LOST', 'the link to the member broke', { cause, retryable: true });
+      }
+    }
+  }
+
+  /** No member has a link: the ones connected otherwise are asked to open one, once. */
+  #askForLink(candidates: readonly PeerId[]): void {
+    if (this.#asked || candidates.length === 0) {
+      const nobody = refusal('NO_MEMBER_CONNECTED', 'no machine that serves this name is connected now', {
+        retryable: true,
+      });
+      return this.#fail(this.#lastError ?? nobody);
+    }
+    this.#asked = true;
+    const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(this.#options.connectMs)]);
+    const connects = candidates.slice(0, MAX_CONNECTS).map((peer) => this.#deps.links.connect(peer, signal));
+    void Promise.any(connects)
+      .catch(() => undefined)
+      .then(() => {
+        if (!this.#over) this.#open();
+      });
+  }
+
+  #begin(attempt: Attempt): void {
+    const { peer, stream } = attempt;
+    this.#attempt = attempt;
+    this.#serviceMs = this.#deps.clock.now();
+    this.route.balancer.begin(peer);
+    const guarded =
+      <A extends unknown[]>(handle: (...values: A) => void) =>
+      (...values: A): void => {
+        if (this.#attempt === attempt && !this.#over) handle(...values);
+      };
+    stream.listen({
+      onHead: guarded((head: AcceptHead) => this.#onHead(head)),
+      onData: guarded((chunk: Uint8Array) => this.#onData(chunk)),
+      onEnd: guarded((trailers: FieldList) => this.#onEnd(trailers)),
+      onDrain: guarded(() => this.#resumeBody()),
+      onClose: guarded((code?: string) => this.#onStreamClose(code)),
+    });
+    if (this.#bodyDone) stream.end();
+    else if (this.#head.upgrade === undefined) this.#readBody(stream);
+  }
+
+  #readBody(stream: LinkStream): void {
+    this.#bodyRead = true;
+    if (this.#head.expectsContinue) this.#request.answer.inform(100, []);
+    this.#clientMs = this.#deps.clock.now();
+    const { body } = this.#request;
+    const limit = this.#head.upgrade === undefined ? this.#options.maxBodyBytes : undefined;
+    body.read({
+      onData: (chunk) => {
+        if (this.#over) return;
+        this.#clientMs = this.#deps.clock.now();
+        if (limit !== undefined && body.receivedBytes > limit) {
+          return this.#fail(refusal('BODY_TOO_LARGE', `this gateway takes bodies of at most ${limit} bytes`));
+        }
+        if (stream.write(chunk)) return;
+        this.#bodyPaused = true;
+        this.#serviceMs = this.#clientMs;
+        body.pause();
+      },
+      onEnd: (trailers) => {
+        if (this.#over) return;
+        this.#bodyDone = true;
+        this.#serviceMs = this.#deps.clock.now();
+        stream.end(trailers);
+      },
+    });
+  }
+
+  #resumeBody(): void {
+    if (!this.#bodyPaused) return;
+    this.#bodyPaused = false;
+    this.#clientMs = this.#deps.clock.now();
+    this.#request.body.resume();
+  }
+
+  #onHead(head: AcceptHead): void {
+    if ('connected' in head || this.#answer !== undefined) return this.#invalid('the member answered out of order');
+    const { status } = head;
+    if (status >= 100 && status < 200 && status !== 101) {
+      // 100 was answered here; of the others the client's protocol may have none.
+      if (status === 102 || status === 103) this.#request.answer.inform(status, endToEndFields(head.fields));
+      return;
+    }
+    let answer: CheckedAnswer;
+    try {
+      answer = checkAnswer(head, this.#head, this.#options);
+    } catch (error) {
+      return this.#fail(error as MoatError<GatewayErrorCode>);
+    }
+    this.#answer = answer;
+    const attempt = this.#attempt;
+    if (attempt) this.route.balancer.success(attempt.peer);
+    if (status !== 101) return this.#request.answer.writeHead(status, answer.fields);
+    const protocol = head.fields.find(([name]) => name === 'upgrade')?.[1] ?? this.#head.upgrade ?? '';
+    this.#request.answer.writeHead(101, [['connection', 'Upgrade'], ['upgrade', protocol], ...answer.fields]);
+    if (attempt) this.#readBody(attempt.stream);
+  }
+
+  #onData(chunk: Uint8Array): void {
+    const answer = this.#answer;
+    if (!answer) return this.#invalid('the member sent a body before its head');
+    if (answer.status !== 101) {
+      if (!answer.hasBody) return this.#invalid('the service sent a body where none may be');
+      const total = this.#request.answer.sentBytes + chunk.length;
+      if (answer.contentLength !== undefined && total > answer.contentLength) {
+        return this.#invalid('the service sent more than it announced');
+      }
+    }
+    if (this.#request.answer.write(chunk) || this.#blocked) return;
+    this.#blocked = true;
+    this.#clientMs = this.#deps.clock.now();
+    this.#attempt?.stream.pause();
+  }
+
+  #onEnd(trailers: FieldList): void {
+    const answer = this.#answer;
+    if (!answer) return this.#invalid('the member ended without an answer');
+    const sent = this.#request.answer.sentBytes;
+    if (answer.contentLength !== undefined && sent < answer.contentLength) {
+      return this.#invalid('the service sent less than it announced');
+    }
+    this.#answerDone = true;
+    const passed = answer.contentLength === undefined && answer.hasBody;
+    this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailer(name)) : []);
+  }
+
+  #onStreamClose(code: string | undefined): void {
+    if (this.#answerDone) {
+      // A WebSocket's other direction is over too; an upload nobody reads ends with its answer.
+      if (code !== undefined && this.#answer?.status === 101) this.#request.answer.destroy();
+      return;
+    }
+    const attempt = this.#attempt;
+    if (attempt && !this.#answer) this.route.balancer.failure(attempt.peer);
+    this.#failOrRetry(failureOf(code));
+  }
+
+  /** Another member may be tried while nothing came back and nothing can happen twice. */
+  #failOrRetry(error: MoatError<GatewayErrorCode>): void {
+    const harmless = IDEMPOTENT.has(this.#head.method) && this.#head.bodyless && !this.#bodyRead;
+    if (this.#answer !== undefined || !harmless) return this.#fail(error);
+    this.#release();
+    this.#lastError = error;
+    this.#open();
+  }
+
+  #invalid(message: string): void {
+    const attempt = this.#attempt;
+    if (attempt) this.route.balancer.failure(attempt.peer);
+    this.#fail(refusal('ANSWER_INVALID', message));
+  }
+
+  #fail(error: MoatError<GatewayErrorCode>): void {
+    if (this.#over) return;
+    if (this.#request.answer.headSent) {
+      // Too late for an error page: the cut tells the client that the answer is not whole.
+      this.#request.answer.destroy();
+      this.#finish(errorCode(error), error.code);
+      return;
+    }
+    this.#over = true;
+    this.#ended.abort();
+    this.#release(error.code);
+    this.#result.reject(error);
+  }
+
+  #finish(code: string | undefined, resetCode: string): void {
+    this.#over = true;
+    this.#ended.abort();
+    const { peer } = this.#attempt ?? {};
+    this.#release(resetCode);
+    const { deployment, service } = this.route;
+    this.#result.resolve({
+      status: this.#answer?.status ?? 499,
+      code,
+      deployment,
+      service,
+      peer,
+      attempts: this.#tried.size,
+    });
+  }
+
+  /** Lets the attempt go; a stream that is still open is reset. */
+  #release(code: string = 'CLIENT_GONE'): void {
+    const attempt = this.#attempt;
+    if (!attempt) return;
+    this.#attempt = undefined;
+    this.route.balancer.end(attempt.peer);
+    attempt.stream.reset(code);
+  }
+}
+
+function stalled(): MoatError<GatewayErrorCode> {
+  return refusal('CLIENT_STALLED', 'the client neither sent nor read for too long');
+}

@@ -1,0 +1,110 @@
+/**
+ * limits: how much one client address may have. IPv6 clients count by their /64, which is what one subscriber
+ * gets. Bound: `maxAddresses` addresses are remembered; the longest unused without connections is dropped.
+ */
+import { isIPv6 } from 'node:net';
+import type { Clock } from '@moat/core';
+
+export interface ClientLimitsDeps {
+  readonly clock: Clock;
+}
+
+export interface ClientLimitsOptions {
+  readonly connectionsPerClient: number;
+  /** All connections of the listener. */
+  readonly connections: number;
+  /** Requests per second of one client, and as many at once; undefined = any number. */
+  readonly requestsPerSecond: number | undefined;
+  /** @defaultValue 100000 */
+  readonly maxAddresses?: number;
+}
+
+interface Client {
+  connections: number;
+  /** Requests it may make now. */
+  tokens: number;
+  filledMs: number;
+}
+
+export class ClientLimits {
+  readonly #deps: ClientLimitsDeps;
+  readonly #options: ClientLimitsOptions;
+  readonly #clients = new Map<string, Client>();
+  #connections = 0;
+
+  constructor(deps: ClientLimitsDeps, options: ClientLimitsOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Counts a new connection; false = refuse it. Each true is followed by one {@link ClientLimits.leave}. */
+  enter(address: string): boolean {
+    if (this.#connections >= this.#options.connections) return false;
+    const client = this.#client(clientKey(address));
+    if (client.connections >= this.#options.connectionsPerClient) return false;
+    client.connections += 1;
+    this.#connections += 1;
+    return true;
+  }
+
+  leave(address: string): void {
+    const client = this.#clients.get(clientKey(address));
+    if (client) client.connections -= 1;
+    this.#connections -= 1;
+  }
+
+  /** Spends one request. Returns 0, or the milliseconds after which another may be made. */
+  spend(address: string): number {
+    const rate = this.#options.requestsPerSecond;
+    if (rate === undefined) return 0;
+    const client = this.#client(clientKey(address));
+    const now = this.#deps.clock.now();
+    const elapsedMs = Math.max(0, now - client.filledMs);
+    client.tokens = Math.min(rate, client.tokens + (elapsedMs * rate) / 1_000);
+    client.filledMs = now;
+    if (client.tokens < 1) return Math.ceil(((1 - client.tokens) * 1_000) / rate);
+    client.tokens -= 1;
+    return 0;
+  }
+
+  #client(key: string): Client {
+    let client = this.#clients.get(key);
+    if (client) {
+      // Order of the map is order of use.
+      this.#clients.delete(key);
+    } else {
+      client = { connections: 0, tokens: this.#options.requestsPerSecond ?? 0, filledMs: this.#deps.clock.now() };
+    }
+    this.#clients.set(key, client);
+    if (this.#clients.size > (this.#options.maxAddresses ?? 100_000)) this.#forget();
+    return client;
+  }
+
+  #forget(): void {
+    for (const [key, client] of this.#clients) {
+      if (client.connections > 0) continue;
+      this.#clients.delete(key);
+      return;
+    }
+  }
+}
+
+/** The part of an address that one client is known by. */
+export function clientKey(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  if (tail !== undefined) {
+    const after = tail === '' ? [] : tail.split(':');
+    while (groups.length + after.length < 8) groups.push('0');
+    groups.push(...after);
+  }
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, '').toLowerCase())
+    .join(':')}::/64`;
+}

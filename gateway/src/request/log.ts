@@ -1,0 +1,41 @@
+/** log: one line a request, with the id the client was shown. Never paths, queries or field values. */
+import type { Logger, PeerId } from '@moat/core';
+import type { ClientRequest } from './client-request.ts';
+
+/** How a request went. */
+export interface Outcome {
+  readonly status: number;
+  /** Present when something else than the service's answer decided. */
+  readonly code?: string | undefined;
+  readonly deployment?: string | undefined;
+  readonly service?: string | undefined;
+  readonly peer?: PeerId | undefined;
+  readonly attempts?: number | undefined;
+}
+
+export function logRequest(
+  logger: Logger,
+  request: ClientRequest,
+  outcome: Outcome,
+  rest: { readonly delivered: boolean; readonly durationMs: number },
+): void {
+  logger.info(
+    {
+      component: 'gateway.request',
+      requestId: request.id,
+      remoteAddress: request.client.address,
+      host: request.servername,
+      method: request.raw.method.slice(0, 32),
+      status: outcome.status,
+      bytesIn: request.body.receivedBytes,
+      bytesOut: request.answer.sentBytes,
+      durationMs: Math.round(rest.durationMs),
+      ...(outcome.deployment === undefined ? {} : { deployment: outcome.deployment, service: outcome.service }),
+      ...(outcome.peer === undefined ? {} : { peer: outcome.peer }),
+      ...(outcome.code === undefined ? {} : { code: outcome.code }),
+      ...(outcome.attempts !== undefined && outcome.attempts > 1 ? { attempts: outcome.attempts } : {}),
+      ...(rest.delivered ? {} : { cut: true }),
+    },
+    'request',
+  );
+}

@@ -1,0 +1,42 @@
+/** The plain http listener: every known name is sent to https, nothing else is answered. */
+import { refusal } from '../errors.ts';
+import type { RouteSnapshot } from '../routes/snapshot.ts';
+import type { ClientRequest } from './client-request.ts';
+import { parseHead } from './parse.ts';
+import { errorAnswer, ownAnswer, type OwnAnswer } from './respond.ts';
+
+export interface RedirectDeps {
+  snapshot(): RouteSnapshot;
+}
+
+export interface RedirectOptions {
+  readonly domain: string;
+  /** Port clients reach https on; 443 is left out of URLs. */
+  readonly httpsPort: () => number;
+}
+
+/** Answers one request on the plain listener. */
+export function serveRedirect(deps: RedirectDeps, options: RedirectOptions, request: ClientRequest): void {
+  request.listen({ onDrain: () => undefined, onBroken: () => request.answer.destroy(), onClose: () => undefined });
+  const { answer } = request;
+  const own = redirect(deps, options, request);
+  answer.closeAfter();
+  answer.writeHead(own.status, own.fields);
+  if (request.raw.method !== 'HEAD') answer.write(own.body);
+  answer.end([]);
+}
+
+function redirect(deps: RedirectDeps, options: RedirectOptions, request: ClientRequest): OwnAnswer {
+  try {
+    const head = parseHead(request.raw, { scheme: 'http' });
+    if (head.host !== options.domain && !deps.snapshot().isHeld(head.host)) {
+      throw refusal('MISDIRECTED', 'no such name is served here');
+    }
+    const port = options.httpsPort();
+    const authority = port === 443 ? head.host : `${head.host}:${port}`;
+    const location = `https://${authority}${head.target === '*' ? '/' : head.target}`;
+    return ownAnswer(308, 'REDIRECT', 'text/plain; charset=utf-8', `${location}\n`, [['location', location]]);
+  } catch (error) {
+    return errorAnswer(error, request.id, undefined);
+  }
+}

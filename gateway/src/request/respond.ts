@@ -1,0 +1,181 @@
+/**
+ * respond: what a client may see of a service's answer, and the gateway's own answers. A service's head is
+ * checked like a client's: a hostile member must not be able to write a second answer into the first.
+ */
+import { STATUS_CODES } from 'node:http';
+import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
+import { endToEndFields } from './fields.ts';
+import type { ParsedHead } from './parse.ts';
+
+export interface AnswerRules {
+  /** The gateway's domain; cookies for all of it are narrowed to the host that sets them. */
+  readonly domain: string;
+}
+
+/** A checked final answer. */
+export interface CheckedAnswer {
+  readonly status: number;
+  readonly fields: FieldList;
+  /** Bytes the body must have; undefined = until its end. */
+  readonly contentLength: number | undefined;
+  /** False for answers that have no body whatever their fields say. */
+  readonly hasBody: boolean;
+}
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+const BAD_VALUE = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
+
+/** @throws `ANSWER_INVALID` */
+export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: AnswerRules): CheckedAnswer {
+  const { status } = answer;
+  if (!Number.isInteger(status) || status < 101 || status > 599) throw invalid('the status is out of range');
+  if (status === 101 && head.upgrade === undefined) throw invalid('the service switched protocols unasked');
+  let length: string | undefined;
+  for (const [name, value] of answer.fields) {
+    if (!TOKEN.test(name) || BAD_VALUE.test(value)) throw invalid('a field of the answer is malformed');
+    if (name !== 'content-length') continue;
+    if (length !== undefined || !/^\d{1,15}$/.test(value)) throw invalid('the length of the answer is ambiguous');
+    length = value;
+  }
+  const hasBody = head.method !== 'HEAD' && status !== 204 && status !== 304 && status >= 200;
+  const forbidden = status === 204 || status < 200;
+  const fields = endToEndFields(answer.fields)
+    .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && length !== undefined))
+    .map(([name, value]): readonly [string, string] => [
+      name,
+      name === 'set-cookie' ? narrowCookie(value, head.host, rules.domain) : value,
+    ]);
+  return { status, fields, contentLength: hasBody && length !== undefined ? Number(length) : undefined, hasBody };
+}
+
+/** Names under one domain belong to strangers: no cookie of one may reach another. */
+function narrowCookie(cookie: string, host: string, domain: string): string {
+  if (!host.endsWith(`.${domain}`)) return cookie;
+  return cookie
+    .split(';')
+    .filter((attribute, index) => {
+      const [name = '', value = ''] = attribute.split('=', 2);
+      if (index === 0 || name.trim().toLowerCase() !== 'domain') return true;
+      const scope = value.trim().toLowerCase().replace(/^\./, '');
+      return scope !== domain && !domain.endsWith(`.${scope}`);
+    })
+    .join(';');
+}
+
+/** HTTP status of each code a client may be shown. */
+const STATUS: Partial<Record<GatewayErrorCode, number>> = {
+  REQUEST_MALFORMED: 400,
+  PATH_UNKNOWN: 404,
+  NAME_NOT_PUBLISHED: 404,
+  METHOD_REFUSED: 405,
+  HEAD_TIMEOUT: 408,
+  CLIENT_STALLED: 408,
+  BODY_TOO_LARGE: 413,
+  EXPECTATION_FAILED: 417,
+  MISDIRECTED: 421,
+  RATE_LIMITED: 429,
+  HEAD_TOO_LARGE: 431,
+  TRANSFER_CODING_UNSUPPORTED: 501,
+  MEMBER_REFUSED: 502,
+  SERVICE_UNREACHABLE: 502,
+  LINK_LOST: 502,
+  ANSWER_INVALID: 502,
+  NO_MEMBER_CONNECTED: 503,
+  GATEWAY_BUSY: 503,
+  GATEWAY_STOPPING: 503,
+  ANSWER_TIMEOUT: 504,
+  HTTP_VERSION_UNSUPPORTED: 505,
+};
+
+/** The same request may succeed later. */
+const RETRYABLE: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
+
+/** An answer of the gateway itself, whole. */
+export interface OwnAnswer {
+  readonly status: number;
+  readonly code: string;
+  readonly fields: FieldList;
+  readonly body: Buffer;
+}
+
+/** The page for `error`: JSON where the client prefers it, HTML else; both carry the id that is in the log. */
+export function errorAnswer(error: unknown, id: string, accept: string | undefined): OwnAnswer {
+  const code = isMoatError(error) ? error.code : 'INTERNAL';
+  const status = STATUS[code as GatewayErrorCode] ?? 500;
+  // Whatever is not ours to say stays in the log.
+  const message = status === 500 || !isMoatError(error) ? 'something failed inside the gateway' : error.message;
+  const reason = STATUS_CODES[status] ?? '';
+  const retryAfterMs = isMoatError(error) ? error.details['retryAfterMs'] : undefined;
+  const retryAfter = status === 429 || status === 503 ? Math.ceil(Number(retryAfterMs ?? 5_000) / 1_000) : undefined;
+  const json = prefersJson(accept);
+  const body = json
+    ? JSON.stringify({ error: { code, message, next: [], retryable: RETRYABLE.has(status) }, requestId: id })
+    : page(`${status} ${reason}`, message, code, id);
+  return ownAnswer(status, code, json ? 'application/json; charset=utf-8' : 'text/html; charset=utf-8', body, [
+    ['x-request-id', id],
+    ...(retryAfter === undefined ? [] : [['retry-after', String(Math.max(1, retryAfter))] as const]),
+    ...(status === 405 ? [['allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'] as const] : []),
+  ]);
+}
+
+export function ownAnswer(status: number, code: string, type: string, text: string, more: FieldList = []): OwnAnswer {
+  const body = Buffer.from(text);
+  return {
+    status,
+    code,
+    body,
+    fields: [
+      ['content-type', type],
+      ['content-length', String(body.length)],
+      ['cache-control', 'no-store'],
+      ['x-content-type-options', 'nosniff'],
+      ['content-security-policy', "default-src 'none'; style-src 'unsafe-inline'"],
+      ...more,
+    ],
+  };
+}
+
+/** The whole answer as bytes, for connections whose request could not be read. */
+export function rawAnswer({ status, fields, body }: OwnAnswer): Buffer {
+  const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  return Buffer.concat([
+    Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}connection: close\r\n\r\n`, 'latin1'),
+    body,
+  ]);
+}
+
+/** True when `application/json` is asked for and not less than HTML. */
+function prefersJson(accept: string | undefined): boolean {
+  if (accept === undefined) return false;
+  let json = 0;
+  let html = 0;
+  for (const range of accept.toLowerCase().split(',')) {
+    const [type = '', ...parameters] = range.split(';').map((part) => part.trim());
+    const quality = Number(parameters.find((parameter) => parameter.startsWith('q='))?.slice(2) ?? 1);
+    if (type === 'application/json' || type.endsWith('+json')) json = Math.max(json, quality);
+    if (type === 'text/html' || type === 'application/xhtml+xml') html = Math.max(html, quality);
+  }
+  return json > 0 && json >= html;
+}
+
+function page(title: string, message: string, code: string, id: string): string {
+  return `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${escape(title)}</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;color:#222;background:#fff}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}}h1{font-size:1.4em}code{font-size:.9em}</style>
+<h1>${escape(title)}</h1>
+<p>${escape(message[0]?.toUpperCase() ?? '')}${escape(message.slice(1))}.</p>
+<p><code>${escape(code)}</code> · request <code>${escape(id)}</code></p>
+</html>
+`;
+}
+
+function escape(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+function invalid(message: string): Error {
+  return refusal('ANSWER_INVALID', message);
+}

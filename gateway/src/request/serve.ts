@@ -1,0 +1,177 @@
+/** The phases behind `tls` for one request, in order: parse → limits → route → edge → exchange → respond → log. */
+import { errorCode, isMoatError, type Logger } from '@moat/core';
+import { refusal } from '../errors.ts';
+import type { RouteSnapshot } from '../routes/snapshot.ts';
+import type { ClientAddress, ClientRequest } from './client-request.ts';
+import { inwardHead } from './edge.ts';
+import { Exchange, type ExchangeDeps, type ExchangeOptions } from './exchange.ts';
+import type { ClientLimits } from './limits.ts';
+import { logRequest, type Outcome } from './log.ts';
+import { parseHead, type ParsedHead } from './parse.ts';
+import { errorAnswer, rawAnswer, type OwnAnswer } from './respond.ts';
+import { findDestination } from './route.ts';
+import { answerSelf, type GatewayIdentity } from './self.ts';
+
+export interface RequestServerDeps extends ExchangeDeps {
+  readonly logger: Logger;
+  readonly limits: ClientLimits;
+  newId(): string;
+  snapshot(): RouteSnapshot;
+  identity(): GatewayIdentity;
+  /** A request was answered by a service under this host. */
+  onServed(host: string): void;
+}
+
+export interface RequestServerOptions extends ExchangeOptions {
+  /** Requests in work at once; one more is answered 503. */
+  readonly maxRequests: number;
+}
+
+const WATCH_MS = 1_000;
+
+export class RequestServer {
+  readonly #deps: RequestServerDeps;
+  readonly #options: RequestServerOptions;
+  readonly #running = new Set<Exchange>();
+  #stopping = false;
+  #watching = false;
+
+  constructor(deps: RequestServerDeps, options: RequestServerOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Requests in work. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Serves one request to its end. Never rejects. */
+  async serve(request: ClientRequest): Promise<void> {
+    const closed = Promise.withResolvers<boolean>();
+    let exchange: Exchange | undefined;
+    request.listen({
+      onDrain: () => exchange?.onDrain(),
+      onBroken: () => (exchange ? exchange.onBroken() : request.answer.destroy()),
+      onClose: (delivered) => {
+        exchange?.onClose(delivered);
+        closed.resolve(delivered);
+      },
+    });
+    let outcome: Outcome;
+    try {
+      const head = parseHead(request.raw, { scheme: 'https' });
+      this.#spend(request.client);
+      const { domain } = this.#options;
+      const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
+      if (destination.kind === 'self') {
+        outcome = this.#send(request, answerSelf(head, this.#deps.identity()), head);
+      } else {
+        const inward = inwardHead(request, head, { domain });
+        exchange = new Exchange(this.#deps, this.#options, { request, head, route: destination.route, inward });
+        outcome = await this.#run(exchange);
+      }
+    } catch (error) {
+      outcome = this.#refuse(request, error);
+      if (exchange) outcome = { ...outcome, deployment: exchange.route.deployment, service: exchange.route.service };
+    }
+    const delivered = await closed.promise;
+    const durationMs = this.#deps.clock.now() - request.startedMs;
+    logRequest(this.#deps.logger, request, outcome, { delivered, durationMs });
+  }
+
+  /** The answer to bytes that are no request; it is logged here. */
+  answerUnreadable(client: ClientAddress, servername: string, error: Error): Buffer {
+    const id = this.#deps.newId();
+    const answer = errorAnswer(error, id, undefined);
+    this.#deps.logger.info(
+      {
+        component: 'gateway.request',
+        requestId: id,
+        remoteAddress: client.address,
+        host: servername,
+        status: answer.status,
+        code: answer.code,
+      },
+      'request',
+    );
+    return rawAnswer(answer);
+  }
+
+  /** Ends what runs under these hosts: they were withdrawn. */
+  withdraw(hosts: readonly string[]): void {
+    if (hosts.length === 0) return;
+    const gone = new Set(hosts);
+    for (const exchange of this.#running) if (gone.has(exchange.route.host)) exchange.end('NAME_WITHDRAWN');
+  }
+
+  /** New requests get 503 from now on. */
+  drain(): void {
+    this.#stopping = true;
+  }
+
+  /** Ends everything that runs. */
+  stop(): void {
+    this.#stopping = true;
+    for (const exchange of this.#running) exchange.end('GATEWAY_STOPPING');
+  }
+
+  async #run(exchange: Exchange): Promise<Outcome> {
+    if (this.#stopping) throw refusal('GATEWAY_STOPPING', 'this gateway is going down', { retryable: true });
+    if (this.#running.size >= this.#options.maxRequests) {
+      throw refusal('GATEWAY_BUSY', 'this gateway has too much to do', { retryable: true });
+    }
+    this.#running.add(exchange);
+    this.#watch();
+    try {
+      const outcome = await exchange.run();
+      if (outcome.status !== 499) this.#deps.onServed(exchange.route.host);
+      return outcome;
+    } finally {
+      this.#running.delete(exchange);
+    }
+  }
+
+  #spend(client: ClientAddress): void {
+    const retryAfterMs = this.#deps.limits.spend(client.address);
+    if (retryAfterMs === 0) return;
+    throw refusal('RATE_LIMITED', 'this address sends too many requests', {
+      retryable: true,
+      details: { retryAfterMs },
+    });
+  }
+
+  #refuse(request: ClientRequest, error: unknown): Outcome {
+    const { rawFields } = request.raw;
+    const at = rawFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'accept');
+    const answer = errorAnswer(error, request.id, at === -1 ? undefined : rawFields[at + 1]);
+    if (answer.status === 500) {
+      this.#deps.logger.error({ component: 'gateway.request', requestId: request.id, err: error }, 'request failed');
+    }
+    const outcome = this.#send(request, answer, undefined);
+    // What the member said stays out of the page and in the log.
+    const streamCode = isMoatError(error) ? error.details['streamCode'] : undefined;
+    return { ...outcome, code: typeof streamCode === 'string' ? `${errorCode(error)}/${streamCode}` : answer.code };
+  }
+
+  #send(request: ClientRequest, answer: OwnAnswer, head: ParsedHead | undefined): Outcome {
+    // Whoever was refused may have sent more than was read.
+    if (!request.body.complete || head === undefined) request.answer.closeAfter();
+    request.answer.writeHead(answer.status, answer.fields);
+    if (request.raw.method !== 'HEAD') request.answer.write(answer.body);
+    request.answer.end([]);
+    return { status: answer.status };
+  }
+
+  /** One timer for all requests in work, while there are any. */
+  #watch(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    this.#deps.clock.after(WATCH_MS, () => {
+      this.#watching = false;
+      const now = this.#deps.clock.now();
+      for (const exchange of this.#running) exchange.watch(now);
+      if (this.#running.size > 0) this.#watch();
+    });
+  }
+}

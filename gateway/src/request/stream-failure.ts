@@ -1,0 +1,37 @@
+/** Why a stream ended before its answer, in the words a client may be told. */
+import type { MoatError } from '@moat/core';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
+
+/** The member's own rules said no. */
+const REFUSED =
+  /^(?:GRANT_|MEMBER_|SERVICE_UNKNOWN|NOT_EXPOSED|NOT_PUBLISHED|KIND_MISMATCH|PUBLICATION_|DEPLOYMENT_|NETWORK_STOPPED|STALE)/;
+
+const MESSAGES: Readonly<Record<string, readonly [GatewayErrorCode, string]>> = {
+  SERVICE_UNREACHABLE: ['SERVICE_UNREACHABLE', 'the service behind this name is not reachable on its machine'],
+  SERVICE_RESET: ['SERVICE_UNREACHABLE', 'the service behind this name broke off before it answered'],
+  SERVICE_PROTOCOL: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
+  SERVICE_TIMEOUT: ['ANSWER_TIMEOUT', 'the service behind this name did not answer in time'],
+  SERVICE_BUSY: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+  STREAM_LIMIT: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+  OPEN_RATE: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+  REQUEST_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
+  HEAD_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
+  HEAD_TOO_LARGE: ['HEAD_TOO_LARGE', 'the head of the request is too large'],
+  ANSWER_INVALID: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
+};
+
+/** Failures that another try meets again. */
+const FINAL: ReadonlySet<GatewayErrorCode> = new Set(['REQUEST_MALFORMED', 'HEAD_TOO_LARGE', 'ANSWER_INVALID']);
+
+/** `code` is what the other side reset the stream with; undefined when it just ended. */
+export function failureOf(code: string | undefined): MoatError<GatewayErrorCode> {
+  const details = code === undefined ? {} : { streamCode: code.slice(0, 64) };
+  if (code !== undefined && REFUSED.test(code)) {
+    return refusal('MEMBER_REFUSED', 'the machine behind this name does not let the request in', { details });
+  }
+  const [ours, message] = (code === undefined ? undefined : MESSAGES[code]) ?? [
+    'LINK_LOST',
+    'the connection to the machine behind this name broke',
+  ];
+  return refusal(ours, message, { details, retryable: !FINAL.has(ours) });
+}

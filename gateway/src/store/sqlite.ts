@@ -1,0 +1,153 @@
+/** {@link GatewayStore} on node:sqlite: one file, WAL, `synchronous=FULL`. */
+import { chmodSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
+import { refusal } from '../errors.ts';
+import type { DeploymentRecord, GatewayStore, NameRecord, StoreChange } from './store.ts';
+
+/** Each entry takes the database from version i to i + 1. */
+const MIGRATIONS = [
+  `CREATE TABLE names (
+     host TEXT PRIMARY KEY, deployment TEXT NOT NULL, claimed_at INTEGER NOT NULL,
+     last_live INTEGER NOT NULL, served INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE deployments (
+     deployment TEXT PRIMARY KEY, proof TEXT NOT NULL, publications TEXT NOT NULL,
+     claims TEXT NOT NULL, updated INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
+];
+
+/** SQLITE_FULL; the disk or the page limit. */
+const SQLITE_FULL = 13;
+
+/**
+ * Opens the database at `path`, making it (0600) if need be.
+ * @throws `STORE_FAILED`, `DISK_FULL`
+ */
+export function openSqliteStore(path: string): GatewayStore {
+  return guarded('open', () => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const database = new DatabaseSync(path, { timeout: 5_000 });
+    try {
+      chmodSync(path, 0o600);
+      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      migrate(database);
+      return new SqliteStore(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  });
+}
+
+class SqliteStore implements GatewayStore {
+  readonly #database: DatabaseSync;
+  readonly #putName: StatementSync;
+  readonly #deleteName: StatementSync;
+  readonly #putDeployment: StatementSync;
+  #open = true;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#putName = database.prepare(
+      `INSERT INTO names (host, deployment, claimed_at, last_live, served) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (host) DO UPDATE SET deployment = excluded.deployment, claimed_at = excluded.claimed_at,
+         last_live = excluded.last_live, served = excluded.served`,
+    );
+    this.#deleteName = database.prepare('DELETE FROM names WHERE host = ?');
+    this.#putDeployment = database.prepare(
+      `INSERT INTO deployments (deployment, proof, publications, claims, updated) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (deployment) DO UPDATE SET proof = excluded.proof, publications = excluded.publications,
+         claims = excluded.claims, updated = excluded.updated`,
+    );
+  }
+
+  names(): NameRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT host, deployment, claimed_at, last_live, served FROM names ORDER BY host')
+        .all()
+        .map((row) => ({
+          host: String(row['host']),
+          deployment: String(row['deployment']),
+          claimedAtMs: Number(row['claimed_at']),
+          lastLiveMs: Number(row['last_live']),
+          served: row['served'] === 1,
+        })),
+    );
+  }
+
+  deployments(): DeploymentRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT deployment, proof, publications, claims, updated FROM deployments')
+        .all()
+        .map((row) => ({
+          deployment: String(row['deployment']),
+          proof: JSON.parse(String(row['proof'])) as HeadProof,
+          publications: JSON.parse(String(row['publications'])) as Publication[],
+          claims: JSON.parse(String(row['claims'])) as WitnessedClaim[],
+          updatedMs: Number(row['updated']),
+        })),
+    );
+  }
+
+  commit(change: StoreChange): void {
+    guarded('write', () => {
+      this.#database.exec('BEGIN IMMEDIATE');
+      try {
+        for (const host of change.releasedHosts ?? []) this.#deleteName.run(host);
+        for (const name of change.names ?? []) {
+          this.#putName.run(name.host, name.deployment, name.claimedAtMs, name.lastLiveMs, name.served ? 1 : 0);
+        }
+        for (const record of change.deployments ?? []) {
+          const { deployment, proof, publications, claims, updatedMs } = record;
+          this.#putDeployment.run(
+            deployment,
+            JSON.stringify(proof),
+            JSON.stringify(publications),
+            JSON.stringify(claims),
+            updatedMs,
+          );
+        }
+        this.#database.exec('COMMIT');
+      } catch (error) {
+        // A full disk may have rolled back already.
+        if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+        throw error;
+      }
+    });
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#database.close();
+  }
+}
+
+function migrate(database: DatabaseSync): void {
+  const version = Number(database.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
+  if (version > MIGRATIONS.length) {
+    throw refusal('STORE_FAILED', 'the database was written by a newer version of the gateway');
+  }
+  for (const [index, migration] of MIGRATIONS.entries()) {
+    if (index < version) continue;
+    database.exec(`BEGIN; ${migration} PRAGMA user_version = ${index + 1}; COMMIT;`);
+  }
+}
+
+function guarded<T>(action: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    const { errcode, kind } = error as { errcode?: number; kind?: string };
+    if (kind === 'moat-error') throw error;
+    // The low byte is the primary result code.
+    if (errcode !== undefined && (errcode & 0xff) === SQLITE_FULL) {
+      throw refusal('DISK_FULL', 'the disk of the gateway database is full', { cause: error, retryable: true });
+    }
+    throw refusal('STORE_FAILED', `cannot ${action} the gateway database`, { cause: error });
+  }
+}
