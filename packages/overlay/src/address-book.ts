@@ -23,7 +23,8 @@ export function createMemoryAddressBook(maxPeers: number = 4096): AddressBook {
       const merged = [...new Set([...addresses, ...(peers.get(peer) ?? [])])].slice(0, ADDRESSES_PER_PEER);
       peers.delete(peer);
       peers.set(peer, merged);
-      if (peers.size > maxPeers) for (const oldest of peers.keys()) return void peers.delete(oldest);
+      const [oldest] = peers.keys();
+      if (peers.size > maxPeers && oldest !== undefined) peers.delete(oldest);
     },
   };
 }

@@ -1,3 +1,28 @@
+/**
+ * An anchor lets two machines meet that accept no inbound connection: a machine reserves a place here, others
+ * are passed through to it. It knows PeerIds and addresses, never deployments, and cannot read what passes.
+ * It is open to any PeerId within the quotas below.
+ */
+import { MoatError, errorCode, type Clock, type Logger, type PeerId, type Timer } from '@moat/core';
+import type { Stream } from '@libp2p/interface';
+import type { OverlayConnection } from './connection.ts';
+import type { Control } from './control.ts';
+import { Deadline } from './deadline.ts';
+import type { Probation } from './probation.ts';
+import { RelayStream, relay, type Throttle } from './relay-stream.ts';
+import {
+  HOP_PROTOCOL,
+  RELAY_STATUS,
+  STOP_PROTOCOL,
+  decodeHopRequest,
+  decodeStopStatus,
+  encodeHopStatus,
+  encodeStopConnect,
+  type RelayStatus,
+} from './relay-wire.ts';
+import { Tally } from './tally.ts';
+import { TokenBucket } from './token-bucket.ts';
+
 /** What one anchor gives to strangers. */
 export interface AnchorLimits {
   /** Reservations held at once; more are refused. @defaultValue 1024 */
@@ -14,4 +39,203 @@ export interface AnchorLimits {
   readonly relayedPerAddress: number;
   /** Bytes a second that one PeerId may send through, on average. @defaultValue 8388608 */
   readonly bytesPerSecondPerPeer: number;
+}
+
+export const DEFAULT_ANCHOR_LIMITS: AnchorLimits = {
+  reservations: 1024,
+  reservationsPerAddress: 64,
+  reservationMs: 3_600_000,
+  relayed: 1024,
+  relayedPerPeer: 64,
+  relayedPerAddress: 128,
+  bytesPerSecondPerPeer: 8 * 1024 * 1024,
+};
+
+/** Milliseconds for one relay request, the other peer's answer included. */
+const HOP_MS = 8000;
+/** Relay streams of one connection. */
+const MAX_HOP_STREAMS = 64;
+
+interface Reservation {
+  readonly connection: OverlayConnection;
+  readonly release: () => void;
+  readonly timer: Timer;
+}
+
+interface Bucket {
+  readonly bucket: TokenBucket;
+  users: number;
+}
+
+export interface AnchorDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly control: Control;
+  readonly probation: Probation;
+}
+
+export class Anchor {
+  readonly #deps: AnchorDeps;
+  readonly #limits: AnchorLimits;
+  readonly #reservations = new Map<PeerId, Reservation>();
+  readonly #reservedFrom = new Tally();
+  readonly #relayedBy = new Tally();
+  readonly #relayedFrom = new Tally();
+  readonly #buckets = new Map<PeerId, Bucket>();
+  #relayed = 0;
+
+  constructor(deps: AnchorDeps, limits: AnchorLimits) {
+    this.#deps = deps;
+    this.#limits = limits;
+  }
+
+  serve(): void {
+    this.#deps.control.handleRaw(
+      HOP_PROTOCOL,
+      (stream, connection) => this.#serve(stream, connection),
+      'anyone',
+      MAX_HOP_STREAMS,
+    );
+  }
+
+  /** Reservations and relayed connections now. */
+  get load(): { readonly reservations: number; readonly relayed: number } {
+    return { reservations: this.#reservations.size, relayed: this.#relayed };
+  }
+
+  /** Gives up what a closed connection held. */
+  forget(connection: OverlayConnection): void {
+    if (this.#reservations.get(connection.peer)?.connection === connection) this.#drop(connection.peer);
+  }
+
+  stop(): void {
+    for (const peer of this.#reservations.keys()) this.#drop(peer);
+  }
+
+  async #serve(stream: Stream, connection: OverlayConnection): Promise<void> {
+    const hop = new RelayStream(stream);
+    using deadline = new Deadline(this.#deps.clock, HOP_MS, connection.closed);
+    const request = decodeHopRequest(await hop.read(deadline.signal));
+    if (connection.relayed) return this.#refuse(hop, RELAY_STATUS.permissionDenied);
+    if (request.kind === 'reserve') return this.#reserve(hop, connection);
+    await this.#connect(hop, connection, request.peer, deadline.signal);
+  }
+
+  async #reserve(hop: RelayStream, connection: OverlayConnection): Promise<void> {
+    const { clock, probation } = this.#deps;
+    const address = connection.remote?.host ?? '';
+    const held = this.#reservations.get(connection.peer);
+    const full =
+      held === undefined &&
+      (this.#reservations.size >= this.#limits.reservations ||
+        this.#reservedFrom.of(address) >= this.#limits.reservationsPerAddress);
+    if (full) return this.#refuse(hop, RELAY_STATUS.reservationRefused);
+    if (held !== undefined) this.#drop(connection.peer);
+    this.#reservedFrom.add(address);
+    this.#reservations.set(connection.peer, {
+      connection,
+      release: probation.hold(connection),
+      timer: clock.after(this.#limits.reservationMs, () => this.#drop(connection.peer)),
+    });
+    hop.write(encodeHopStatus(RELAY_STATUS.ok, Math.floor((clock.now() + this.#limits.reservationMs) / 1000)));
+    await hop.stream.close({ signal: connection.closed });
+  }
+
+  async #connect(hop: RelayStream, source: OverlayConnection, peer: PeerId, signal: AbortSignal): Promise<void> {
+    const target = this.#reservations.get(peer)?.connection;
+    if (target === undefined || target.closed.aborted) return this.#refuse(hop, RELAY_STATUS.noReservation);
+    const address = source.remote?.host ?? '';
+    if (this.#isBusy(source.peer, peer, address)) return this.#refuse(hop, RELAY_STATUS.resourceLimitExceeded);
+    this.#relayed += 1;
+    for (const end of [source.peer, peer]) this.#relayedBy.add(end);
+    this.#relayedFrom.add(address);
+    try {
+      const stop = await this.#stop(source.peer, target, signal);
+      if (stop === undefined) return await this.#refuse(hop, RELAY_STATUS.connectionFailed);
+      hop.write(encodeHopStatus(RELAY_STATUS.ok));
+      this.#deps.logger.debug({ peer: source.peer, to: peer }, 'relaying');
+      await this.#relay({ hop, source }, { stop, target });
+    } finally {
+      this.#relayed -= 1;
+      for (const end of [source.peer, peer]) this.#relayedBy.remove(end);
+      this.#relayedFrom.remove(address);
+    }
+  }
+
+  async #relay(
+    from: { hop: RelayStream; source: OverlayConnection },
+    to: { stop: RelayStream; target: OverlayConnection },
+  ): Promise<void> {
+    const [a, b] = [from.source.peer, to.target.peer];
+    try {
+      await relay(
+        this.#deps.clock,
+        { from: from.hop, throttle: this.#throttle(a) },
+        { from: to.stop, throttle: this.#throttle(b) },
+      );
+    } finally {
+      this.#unthrottle(a);
+      this.#unthrottle(b);
+    }
+  }
+
+  /** Asks the reserved peer to take the connection; undefined when it does not. */
+  async #stop(source: PeerId, target: OverlayConnection, signal: AbortSignal): Promise<RelayStream | undefined> {
+    let stream: Stream | undefined;
+    try {
+      stream = await target.raw.newStream(STOP_PROTOCOL, {
+        signal,
+        runOnLimitedConnection: true,
+        maxOutboundStreams: MAX_HOP_STREAMS * 4,
+      });
+      const stop = new RelayStream(stream);
+      stop.write(encodeStopConnect(source));
+      if (decodeStopStatus(await stop.read(signal)) === RELAY_STATUS.ok) return stop;
+      throw new MoatError('PEER_UNREACHABLE', 'refused by the other side');
+    } catch (error) {
+      this.#deps.logger.debug({ peer: target.peer, code: errorCode(error) }, 'relay target did not answer');
+      stream?.abort(error as Error);
+      return undefined;
+    }
+  }
+
+  async #refuse(hop: RelayStream, status: RelayStatus): Promise<void> {
+    hop.write(encodeHopStatus(status));
+    await hop.stream.close({ signal: AbortSignal.timeout(HOP_MS) });
+  }
+
+  #isBusy(source: PeerId, target: PeerId, address: string): boolean {
+    return (
+      this.#relayed >= this.#limits.relayed ||
+      this.#relayedBy.of(source) >= this.#limits.relayedPerPeer ||
+      this.#relayedBy.of(target) >= this.#limits.relayedPerPeer ||
+      this.#relayedFrom.of(address) >= this.#limits.relayedPerAddress
+    );
+  }
+
+  #throttle(peer: PeerId): Throttle {
+    const entry = this.#buckets.get(peer) ?? {
+      bucket: new TokenBucket(this.#deps.clock, this.#limits.bytesPerSecondPerPeer),
+      users: 0,
+    };
+    entry.users += 1;
+    this.#buckets.set(peer, entry);
+    return (bytes) => entry.bucket.take(bytes);
+  }
+
+  #unthrottle(peer: PeerId): void {
+    const entry = this.#buckets.get(peer);
+    if (entry === undefined) return;
+    entry.users -= 1;
+    if (entry.users === 0) this.#buckets.delete(peer);
+  }
+
+  #drop(peer: PeerId): void {
+    const reservation = this.#reservations.get(peer);
+    if (reservation === undefined) return;
+    this.#reservations.delete(peer);
+    reservation.timer.cancel();
+    reservation.release();
+    this.#reservedFrom.remove(reservation.connection.remote?.host ?? '');
+  }
 }

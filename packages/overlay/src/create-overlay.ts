@@ -1,8 +1,363 @@
-import type { Overlay, OverlayDeps, OverlayOptions } from './overlay.ts';
+import {
+  MoatError,
+  type ByteChannel,
+  type DeploymentId,
+  type HandlerOptions,
+  type MessageStream,
+  type PeerConnection,
+  type PeerId,
+} from '@moat/core';
+import type { MemberClaim, PublicationBundle } from '@moat/contract';
+import { toLibp2pPrivateKey } from '@moat/identity';
+import { peerIdFromString } from '@libp2p/peer-id';
+import type { Connection } from '@libp2p/interface';
+import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
+import { hasMoatIdentity, type OverlayConnection } from './connection.ts';
+import { Control } from './control.ts';
+import { Deadline } from './deadline.ts';
+import type { JoinAnswer, JoinRequest } from './deployment-view.ts';
+import { Dialer, circuitAddress } from './dialer.ts';
+import { goalsOf, type KeptGoal } from './goals.ts';
+import { Heads } from './heads.ts';
+import { Hello } from './hello.ts';
+import { IDENTIFY_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.ts';
+import { Join } from './join.ts';
+import { askKeepers } from './keepers.ts';
+import { Keepalive } from './keepalive.ts';
+import { learnedAddresses } from './learning.ts';
+import { Neighbours } from './neighbours.ts';
+import type { KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+import { Probation } from './probation.ts';
+import { Publish, type PublishAnswer, type PublishHandler } from './publish.ts';
+import { STOP_PROTOCOL } from './relay-wire.ts';
+import { Reservations } from './reservations.ts';
+import { Supervisor } from './supervisor.ts';
+
+export const DEFAULT_LIMITS: OverlayLimits = {
+  connections: 1200,
+  pendingConnections: 512,
+  connectionsPerSecond: 32,
+  handshakeMs: 3000,
+  probationMs: 5000,
+  dialMs: 8000,
+  keepAliveMs: 60_000,
+  compareMs: 600_000,
+  redialMinMs: 500,
+  redialMaxMs: 60_000,
+};
+const IDENTIFY_MS = 5000;
 
 /** Makes the overlay of one machine; nothing is opened before `start`. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Overlay {
-  void deps;
-  void options;
-  throw new Error('under construction');
+  return new Libp2pOverlay(deps, options);
+}
+
+class Libp2pOverlay implements Overlay {
+  readonly self: PeerId;
+  readonly #deps: OverlayDeps;
+  readonly #options: OverlayOptions;
+  readonly #limits: OverlayLimits;
+  readonly #probation: Probation;
+  readonly #control: Control;
+  readonly #heads: Heads;
+  readonly #hello: Hello;
+  readonly #join: Join;
+  readonly #publish: Publish;
+  readonly #dialer: Dialer;
+  readonly #reservations: Reservations;
+  readonly #supervisor: Supervisor;
+  readonly #keepalive: Keepalive;
+  readonly #anchor: Anchor | undefined;
+  readonly #neighbours = new Neighbours();
+  readonly #kept = new Set<KeptGoal>();
+  readonly #comparedAt = new WeakMap<OverlayConnection, number>();
+  #host: Host | undefined;
+  #running: AsyncDisposableStack | undefined;
+
+  constructor(deps: OverlayDeps, options: OverlayOptions) {
+    this.self = deps.key.peerId;
+    this.#deps = deps;
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const { addressBook, clock, deployments, logger } = deps;
+    const probation = new Probation(
+      { logger, clock, onClosed: (connection) => this.#onClosed(connection) },
+      this.#limits,
+    );
+    const control = new Control({ logger, clock, probation });
+    const base = { logger, clock, control, probation, deployments };
+    const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });
+    this.#probation = probation;
+    this.#control = control;
+    this.#heads = heads;
+    this.#hello = new Hello({ ...base, heads });
+    this.#join = new Join({ ...base, self: this.self, onWitnessed: (claim) => this.#onWitnessed(claim) });
+    this.#publish = new Publish(base);
+    this.#dialer = new Dialer(
+      {
+        ...base,
+        addressBook,
+        self: this.self,
+        neighbours: this.#neighbours,
+        dial: (address, signal) => this.#started().dial(address, signal),
+      },
+      this.#limits,
+    );
+    const supervisor = new Supervisor(
+      { logger, clock },
+      { minMs: this.#limits.redialMinMs, maxMs: this.#limits.redialMaxMs },
+    );
+    this.#supervisor = supervisor;
+    this.#reservations = new Reservations({
+      ...base,
+      dialer: this.#dialer,
+      client: () => this.#started().reservations,
+      onLost: () => supervisor.wake(),
+    });
+    this.#keepalive = new Keepalive(
+      { logger, clock, probation, onAlive: (connection) => this.#onAlive(connection) },
+      { everyMs: this.#limits.keepAliveMs },
+    );
+    const anchor = options.anchor ?? false;
+    if (anchor !== false)
+      this.#anchor = new Anchor(base, { ...DEFAULT_ANCHOR_LIMITS, ...(anchor === true ? {} : anchor) });
+    this.#serve();
+  }
+
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#running !== undefined) return;
+    await using opening = new AsyncDisposableStack();
+    const host = await createHost(
+      {
+        logger: this.#deps.logger,
+        privateKey: toLibp2pPrivateKey(this.#deps.key),
+        gate: (protocol, raw) => this.#control.gate(protocol, raw),
+        onConnection: (raw) => this.#onConnection(raw),
+        onNeighbour: (peer, addresses) => this.#onNeighbour(peer, addresses),
+      },
+      {
+        listen: this.#options.listen,
+        announce: this.#options.announce ?? [],
+        mdns: this.#options.mdns,
+        limits: this.#limits,
+      },
+    );
+    this.#host = host;
+    opening.defer(async () => {
+      this.#host = undefined;
+      for (const connection of this.#probation.all()) this.#probation.close(connection, 'the overlay stops');
+      await host.libp2p.stop();
+    });
+    await this.#control.attach(host.libp2p);
+    this.#reservations.watch();
+    opening.defer(() => this.#anchor?.stop());
+    this.#supervisor.start();
+    opening.defer(() => this.#supervisor.stop());
+    signal.throwIfAborted();
+    this.#running = opening.move();
+    this.#setGoals();
+    this.#deps.logger.info({ peer: this.self, addresses: this.addresses() }, 'overlay started');
+  }
+
+  async stop(): Promise<void> {
+    const running = this.#running;
+    this.#running = undefined;
+    await running?.disposeAsync();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  addresses(): readonly string[] {
+    const direct = this.#host?.addresses() ?? [];
+    const relayed = this.#reservations.held().map(({ address }) => circuitAddress(address, this.self));
+    return [...direct.map((address) => `${address}/p2p/${this.self}`), ...relayed];
+  }
+
+  reservations(): readonly PeerId[] {
+    return this.#reservations.held().map(({ peer }) => peer);
+  }
+
+  shared(connection: PeerConnection): readonly DeploymentId[] {
+    const record = this.#probation.get(connection.id);
+    return record === undefined ? [] : this.#hello.shared(record);
+  }
+
+  connections(peer?: PeerId): readonly PeerConnection[] {
+    return this.#dialer.connections(peer);
+  }
+
+  async connect(peer: PeerId, signal: AbortSignal): Promise<PeerConnection> {
+    return this.#dialer.connect(peer, signal);
+  }
+
+  async dial(addresses: readonly string[], signal: AbortSignal): Promise<PeerConnection> {
+    return this.#dialer.dial(addresses, signal);
+  }
+
+  open(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<MessageStream> {
+    return this.#control.open(connection, protocol, signal);
+  }
+
+  handle(protocol: string, handler: (stream: MessageStream) => Promise<void>, options: HandlerOptions): void {
+    this.#control.handle(protocol, handler, options.audience, options.maxStreams);
+  }
+
+  openBytes(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<ByteChannel> {
+    return this.#control.openBytes(connection, protocol, signal);
+  }
+
+  handleBytes(
+    protocol: string,
+    handler: (channel: ByteChannel, connection: PeerConnection) => void,
+    options: HandlerOptions,
+  ): void {
+    this.#control.handleBytes(protocol, handler, options);
+  }
+
+  onAdmitted(listener: (connection: PeerConnection) => void): () => void {
+    return this.#probation.onAdmitted(listener);
+  }
+
+  keep(target: KeptPeer): () => void {
+    const forget = this.#dialer.prefer(target.peer, target.addresses);
+    const goal: KeptGoal = {
+      peer: target.peer,
+      isMet: () => this.#probation.all().some(({ peer }) => peer === target.peer),
+      attempt: async (signal) => {
+        using deadline = new Deadline(this.#deps.clock, this.#limits.dialMs + this.#limits.probationMs, signal);
+        const connection = await this.#dialer.dial(target.addresses, deadline.signal);
+        target.onConnection(connection);
+      },
+    };
+    this.#kept.add(goal);
+    this.#setGoals();
+    return () => {
+      forget();
+      this.#kept.delete(goal);
+      this.#setGoals();
+    };
+  }
+
+  admit(connection: PeerConnection, reason: string): void {
+    const record = this.#probation.get(connection.id);
+    if (record !== undefined) this.#probation.admit(record, reason);
+  }
+
+  withdraw(connection: PeerConnection, reason: string): void {
+    const record = this.#probation.get(connection.id);
+    if (record !== undefined) this.#probation.withdraw(record, reason);
+  }
+
+  viewChanged(): void {
+    for (const connection of this.#probation.all()) this.#hello.review(connection);
+    this.#setGoals();
+  }
+
+  announceHead(deployment: DeploymentId): void {
+    this.#heads.announceHead(deployment);
+  }
+
+  announceClaim(claim: MemberClaim): void {
+    this.#heads.announceClaim(claim);
+  }
+
+  requestJoin(keepers: readonly string[], request: JoinRequest, signal: AbortSignal): Promise<JoinAnswer> {
+    return askKeepers({ ...this.#deps, dialer: this.#dialer, join: this.#join }, keepers, request, signal);
+  }
+
+  async publish(connection: PeerConnection, bundle: PublicationBundle, signal: AbortSignal): Promise<PublishAnswer> {
+    const record = this.#probation.get(connection.id);
+    if (record === undefined) throw new MoatError('PEER_UNREACHABLE', 'the connection is gone', { retryable: true });
+    return this.#publish.send(record, bundle, signal);
+  }
+
+  servePublish(handler: PublishHandler): void {
+    this.#publish.serve(handler);
+  }
+
+  /** Every protocol of the overlay itself, with who may open it. */
+  #serve(): void {
+    this.#hello.serve();
+    this.#heads.serve();
+    this.#join.serve();
+    this.#anchor?.serve();
+    this.#control.setRule(IDENTIFY_PROTOCOL, 'admitted');
+    this.#control.setRule(PING_PROTOCOL, 'standing');
+    this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
+    this.#probation.onAdmitted((connection) => void this.#onAdmitted(connection as OverlayConnection));
+  }
+
+  #onConnection(raw: Connection): void {
+    const connection = this.#probation.of(raw);
+    if (!hasMoatIdentity(raw)) return this.#probation.close(connection, 'not an Ed25519 identity');
+    this.#keepalive.watch(connection);
+    // the side that dialed says hello first; both lists cross on one stream
+    if (connection.direction === 'outbound') void this.#hello.greet(connection);
+  }
+
+  #onClosed(connection: OverlayConnection): void {
+    this.#keepalive.forget(connection);
+    this.#heads.forget(connection);
+    this.#anchor?.forget(connection);
+    this.#reservations.forget(connection);
+    this.#supervisor.wake();
+    const gone = !this.#probation.all().some(({ peer }) => peer === connection.peer);
+    // strangers must not fill libp2p's peer store
+    if (gone) this.#host?.libp2p.peerStore.delete(peerIdFromString(connection.peer)).catch(() => undefined);
+  }
+
+  /** Identify runs now, not before: it would tell a stranger our addresses and protocols. */
+  async #onAdmitted(connection: OverlayConnection): Promise<void> {
+    const { addressBook, clock, logger } = this.#deps;
+    const host = this.#host;
+    if (host === undefined || this.shared(connection).length === 0) return;
+    try {
+      using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
+      const identified = await host.libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
+      addressBook.learn(connection.peer, learnedAddresses(connection, identified));
+      await host.libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
+    } catch (error) {
+      logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
+    }
+  }
+
+  #onNeighbour(peer: PeerId, addresses: readonly string[]): void {
+    if (peer === this.self) return;
+    this.#neighbours.heard(peer, addresses);
+    if (this.#deps.deployments.sharedWith(peer).length > 0) this.#supervisor.forgive(peer);
+  }
+
+  #onAlive(connection: OverlayConnection): void {
+    const now = this.#deps.clock.now();
+    if (now - (this.#comparedAt.get(connection) ?? 0) < this.#limits.compareMs) return;
+    this.#comparedAt.set(connection, now);
+    for (const deployment of this.#hello.shared(connection)) void this.#heads.compare(connection, deployment);
+  }
+
+  #onWitnessed(claim: MemberClaim): void {
+    this.#heads.announceClaim(claim);
+    this.viewChanged();
+  }
+
+  #setGoals(): void {
+    if (this.#running === undefined) return;
+    const { goals, anchors } = goalsOf({
+      self: this.self,
+      deployments: this.#deps.deployments,
+      dialer: this.#dialer,
+      reservations: this.#reservations,
+      kept: [...this.#kept],
+    });
+    this.#reservations.keepOnly(anchors);
+    this.#supervisor.setGoals(goals);
+  }
+
+  #started(): Host {
+    if (this.#host === undefined)
+      throw new MoatError('OVERLAY_STOPPED', 'the overlay is not running', { retryable: true });
+    return this.#host;
+  }
 }

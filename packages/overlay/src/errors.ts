@@ -8,7 +8,7 @@ export const OVERLAY_ERROR_CODES = [
   'NO_KEEPER_REACHABLE', // none of the token's keepers could be reached | start a keeper, or use `moat join --wait`
   'JOIN_REFUSED', // the keeper does not know this deployment, invite or machine | check the token; ask the owner for a new one
   'PUBLISH_FAILED', // the gateway could not process the publication | retry; ask its operator
-  'ADDRESS_MALFORMED', // a multiaddr cannot be read or has no PeerId | write it like /dns4/host/tcp/4410/p2p/12D3Koo…
+  'DEADLINE_PASSED', // the other side did not answer in time | retry; see `moat status` for the path to it
   'LISTEN_FAILED', // the overlay's port cannot be opened | stop what uses the port, or set another with --listen
   'OVERLAY_STOPPED', // the overlay is not running | start the agent
 ] as const;

@@ -1,0 +1,218 @@
+/**
+ * Reaches a peer by whatever leads to it: addresses the caller knows, the address book, the local network,
+ * then its anchors. Attempts start {@link STAGGER_MS} apart, relayed ones {@link RELAY_AFTER_MS} later, and the
+ * first that stands wins.
+ */
+import { MoatError, type Clock, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import { peerIdOfMultiaddr } from '@moat/contract';
+import type { Connection } from '@libp2p/interface';
+import type { AddressBook } from './address-book.ts';
+import type { OverlayConnection } from './connection.ts';
+import { Deadline, raced } from './deadline.ts';
+import type { DeploymentView } from './deployment-view.ts';
+import { withoutPeer } from './host.ts';
+import type { Neighbours } from './neighbours.ts';
+import type { Probation } from './probation.ts';
+
+const STAGGER_MS = 200;
+const RELAY_AFTER_MS = 800;
+/** Addresses of one peer that are tried, and anchors. */
+const MAX_DIRECT = 8;
+const MAX_RELAYED = 4;
+/** Peers dialed at once; more are refused as unreachable, the supervisor comes back. */
+const MAX_DIALS = 128;
+
+export interface DialerDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly self: PeerId;
+  readonly probation: Probation;
+  readonly deployments: DeploymentView;
+  readonly addressBook: AddressBook;
+  readonly neighbours: Neighbours;
+  readonly dial: (address: string, signal: AbortSignal) => Promise<Connection>;
+}
+
+export class Dialer {
+  readonly #deps: DialerDeps;
+  readonly #dialMs: number;
+  readonly #running = new Map<PeerId, Promise<OverlayConnection>>();
+  readonly #extra = new Map<PeerId, readonly string[]>();
+
+  constructor(deps: DialerDeps, options: { readonly dialMs: number }) {
+    this.#deps = deps;
+    this.#dialMs = options.dialMs;
+  }
+
+  /** Open connections past probation, direct ones first. */
+  connections(peer?: PeerId): OverlayConnection[] {
+    return this.#deps.probation
+      .all()
+      .filter(
+        (connection) =>
+          connection.admitted && !connection.closed.aborted && (peer === undefined || connection.peer === peer),
+      )
+      .sort((a, b) => Number(a.relayed) - Number(b.relayed));
+  }
+
+  /** Addresses of a peer that its owner wants to be reached, tried before all others. */
+  prefer(peer: PeerId, addresses: readonly string[]): () => void {
+    this.#extra.set(peer, addresses);
+    return () => this.#extra.delete(peer);
+  }
+
+  /**
+   * A connection to `peer` on which hello is done; with a peer that shares a deployment it is admitted too.
+   * @throws `PEER_UNREACHABLE`, or the signal's reason.
+   */
+  async connect(peer: PeerId, signal: AbortSignal): Promise<OverlayConnection> {
+    const [open] = this.connections(peer);
+    if (open !== undefined) return open;
+    return this.#reach(peer, [], signal);
+  }
+
+  /** The same over addresses of one peer, before all others. @throws also `ADDRESS_INVALID` */
+  async dial(addresses: readonly string[], signal: AbortSignal): Promise<OverlayConnection> {
+    const peers = new Set(addresses.map(peerIdOfMultiaddr));
+    const [peer] = peers;
+    if (peer === undefined || peers.size > 1) {
+      throw new MoatError('ADDRESS_INVALID', 'addresses of exactly one peer are needed', {
+        details: { addresses: addresses.slice(0, 8) },
+      });
+    }
+    const open = this.connections(peer)[0] ?? this.#deps.probation.all().find((connection) => connection.peer === peer);
+    if (open !== undefined) return this.#greeted(open, signal);
+    return this.#reach(peer, addresses, signal);
+  }
+
+  async #reach(peer: PeerId, addresses: readonly string[], signal: AbortSignal): Promise<OverlayConnection> {
+    if (peer === this.#deps.self) throw unreachable(peer, 'it is this machine');
+    const running = this.#running.get(peer) ?? this.#start(peer, addresses);
+    return this.#greeted(await raced(running, signal), signal);
+  }
+
+  #start(peer: PeerId, addresses: readonly string[]): Promise<OverlayConnection> {
+    if (this.#running.size >= MAX_DIALS) throw unreachable(peer, 'too many dials at once');
+    const running = this.#race(peer, this.#attempts(peer, addresses)).finally(() => this.#running.delete(peer));
+    running.catch(() => undefined);
+    this.#running.set(peer, running);
+    return running;
+  }
+
+  #attempts(peer: PeerId, addresses: readonly string[]): { readonly address: string; readonly delayMs: number }[] {
+    const { addressBook, neighbours } = this.#deps;
+    const known = [
+      ...addresses,
+      ...(this.#extra.get(peer) ?? []),
+      ...addressBook.known(peer),
+      ...neighbours.known(peer),
+    ];
+    const all = [...new Set(known.map((address) => `${withoutPeer(address)}/p2p/${peer}`))];
+    const direct = all.filter((address) => !isRelayed(address)).slice(0, MAX_DIRECT);
+    const relayed = [...new Set([...all.filter(isRelayed), ...this.#circuits(peer)])].slice(0, MAX_RELAYED);
+    return [
+      ...direct.map((address, i) => ({ address, delayMs: i * STAGGER_MS })),
+      ...relayed.map((address, i) => ({ address, delayMs: (direct.length > 0 ? RELAY_AFTER_MS : 0) + i * STAGGER_MS })),
+    ];
+  }
+
+  /** Through the anchors of every deployment shared with the peer. */
+  #circuits(peer: PeerId): string[] {
+    const { deployments, self } = this.#deps;
+    const anchors = deployments.sharedWith(peer).flatMap((deployment: DeploymentId) => deployments.anchors(deployment));
+    return anchors.flatMap((anchor) => {
+      const id = peerIdOfMultiaddr(anchor);
+      return id === peer || id === self ? [] : [circuitAddress(anchor, peer)];
+    });
+  }
+
+  async #race(
+    peer: PeerId,
+    attempts: readonly { readonly address: string; readonly delayMs: number }[],
+  ): Promise<OverlayConnection> {
+    if (attempts.length === 0) throw unreachable(peer, 'no address, neighbour or anchor is known');
+    const { clock, dial, logger, probation } = this.#deps;
+    using deadline = new Deadline(clock, this.#dialMs);
+    const won = new AbortController();
+    const waiting: (() => void)[] = [];
+    const tries = attempts.map(async ({ address, delayMs }) => {
+      if (delayMs > 0) await turn(clock, delayMs, waiting, won.signal);
+      using attempt = new Deadline(clock, this.#dialMs, won.signal);
+      try {
+        const connection = probation.of(await dial(address, attempt.signal));
+        if (won.signal.aborted) {
+          probation.close(connection, 'another path was faster');
+          throw new Error('another path was faster');
+        }
+        return connection;
+      } catch (error) {
+        logger.debug({ peer, address, err: error }, 'dial failed');
+        waiting.shift()?.();
+        throw error;
+      }
+    });
+    try {
+      return await raced(Promise.any(tries), deadline.signal);
+    } catch (cause) {
+      throw unreachable(peer, 'no path leads to it', cause);
+    } finally {
+      won.abort(new Error('another path was faster'));
+      for (const attempt of tries) attempt.catch(() => undefined);
+    }
+  }
+
+  /** Waits for hello, and for admission where the peer is one of ours. */
+  async #greeted(connection: OverlayConnection, signal: AbortSignal): Promise<OverlayConnection> {
+    await raced(connection.greeted.promise, signal);
+    const expected = this.#deps.deployments.sharedWith(connection.peer).length > 0;
+    if (expected && !connection.admitted && !connection.closed.aborted) await this.#admission(connection, signal);
+    if (connection.closed.aborted) throw unreachable(connection.peer, 'it closed the connection');
+    return connection;
+  }
+
+  async #admission(connection: OverlayConnection, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const unsubscribe = this.#deps.probation.onAdmitted((admitted) => {
+      if (admitted === connection) resolve();
+    });
+    const onClosed = (): void => resolve();
+    connection.closed.addEventListener('abort', onClosed);
+    try {
+      await raced(promise, signal);
+    } finally {
+      unsubscribe();
+      connection.closed.removeEventListener('abort', onClosed);
+    }
+  }
+}
+
+/** `/…/p2p/<anchor>/p2p-circuit/p2p/<peer>` */
+export function circuitAddress(anchor: string, peer: PeerId): string {
+  return `${anchor}/p2p-circuit/p2p/${peer}`;
+}
+
+function isRelayed(address: string): boolean {
+  return address.includes('/p2p-circuit');
+}
+
+/** Waits `delayMs`, or less when an attempt before has failed and so passes its turn on. */
+async function turn(clock: Clock, delayMs: number, waiting: (() => void)[], over: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  waiting.push(resolve);
+  const timer = clock.after(delayMs, resolve);
+  try {
+    await raced(promise, over);
+  } finally {
+    timer.cancel();
+    const at = waiting.indexOf(resolve);
+    if (at >= 0) waiting.splice(at, 1);
+  }
+}
+
+function unreachable(peer: PeerId, reason: string, cause?: unknown): MoatError<'PEER_UNREACHABLE'> {
+  return new MoatError('PEER_UNREACHABLE', `cannot reach ${peer}: ${reason}`, {
+    details: { peer },
+    retryable: true,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

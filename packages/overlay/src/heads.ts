@@ -1,0 +1,254 @@
+/**
+ * `/moat/heads/1`: how heads and witnessed claims travel. One stream is one of
+ *   news     { deployment, proof, claims } in parts, unasked; no answer
+ *   compare  what each side holds of one deployment; afterwards both send the other what it lacks as news
+ *   pull     the contract of one version, in parts; only to peers the deployment lists
+ * Whoever accepts something new tells it at once to everyone entitled, except where it came from. Everything
+ * is verified behind the deployment view before it is passed on; the rest gets no answer.
+ */
+import { errorCode, type Clock, type DeploymentId, type Hash, type Logger, type MessageStream } from '@moat/core';
+import { hashClaim, headHash, type MemberClaim } from '@moat/contract';
+import { z } from 'zod';
+import type { OverlayConnection } from './connection.ts';
+import type { Control } from './control.ts';
+import { Deadline } from './deadline.ts';
+import type { DeploymentView } from './deployment-view.ts';
+import { decodeJson, encodeJson, invalid, readParts, writeParts } from './messages.ts';
+import { MAX_NEWS_BYTES, decodeNews, encodeNews, type News } from './news.ts';
+import { Outbox } from './outbox.ts';
+import type { Probation } from './probation.ts';
+
+export const HEADS_PROTOCOL = '/moat/heads/1';
+const MAX_CONTRACT_BYTES = 1024 * 1024;
+/** Bytes of a summary: the hashes of some 20,000 claims. */
+const MAX_SUMMARY_BYTES = 1024 * 1024;
+const EXCHANGE_MS = 20_000;
+
+const deploymentSchema = z.string().regex(/^[a-z2-7]{26}$/);
+const hashSchema = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+const requestSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('news') }),
+  z.strictObject({ kind: z.literal('compare'), deployment: deploymentSchema }),
+  z.strictObject({ kind: z.literal('pull'), deployment: deploymentSchema, version: z.int().min(0) }),
+]);
+const summarySchema = z.strictObject({
+  version: z.int().min(0).nullable(),
+  head: hashSchema.nullable(),
+  claims: z.array(hashSchema).max(20_000),
+});
+const foundSchema = z.strictObject({ found: z.boolean() });
+
+interface Summary {
+  readonly version: number | null;
+  readonly head: Hash | null;
+  readonly claims: readonly Hash[];
+}
+
+export interface HeadsDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly control: Control;
+  readonly probation: Probation;
+  readonly deployments: DeploymentView;
+  /** The view changed because of news. */
+  readonly onChanged: () => void;
+}
+
+export class Heads {
+  readonly #deps: HeadsDeps;
+  readonly #outboxes = new Map<OverlayConnection, Outbox>();
+
+  constructor(deps: HeadsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Serves admitted peers, and those on probation that a deployment of ours lists: they may lack our head. */
+  serve(): void {
+    const { control, deployments } = this.#deps;
+    control.handle(
+      HEADS_PROTOCOL,
+      (stream, connection) => this.#serve(stream, connection),
+      (connection) => deployments.sharedWith(connection.peer).length > 0,
+      8,
+    );
+  }
+
+  announceHead(deployment: DeploymentId, except?: OverlayConnection): void {
+    for (const connection of this.#entitled(deployment)) {
+      if (connection !== except) this.#outbox(connection).addHead(deployment);
+    }
+  }
+
+  announceClaim(claim: MemberClaim, except?: OverlayConnection): void {
+    const { deployment } = claim.claim;
+    for (const connection of this.#entitled(deployment)) {
+      if (connection !== except) this.#outbox(connection).addClaim(deployment, claim);
+    }
+  }
+
+  /** Acts on news; what is unknown, invalid or old changes nothing and nobody learns of it. Never rejects. */
+  async take(connection: OverlayConnection, { deployment, proof, claims }: News): Promise<void> {
+    const { deployments, onChanged, logger } = this.#deps;
+    if (deployments.proof(deployment) === undefined) return;
+    let changed = false;
+    try {
+      if (proof !== undefined) {
+        const { version } = proof.newest.head;
+        const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, version);
+        const outcome = await deployments.acceptProof(connection.peer, proof, pull);
+        if (outcome === 'accepted') {
+          onChanged();
+          this.announceHead(deployment, connection);
+        }
+      }
+      for (const claim of claims) {
+        if (claim.claim.deployment !== deployment || !(await deployments.acceptClaim(connection.peer, claim))) continue;
+        changed = true;
+        this.announceClaim(claim, connection);
+      }
+    } catch (error) {
+      logger.error({ deployment, peer: connection.peer, err: error }, 'news not processed');
+    }
+    if (changed) onChanged();
+  }
+
+  /** Compares one shared deployment with the peer and sends what it lacks. Never rejects. */
+  async compare(connection: OverlayConnection, deployment: DeploymentId): Promise<void> {
+    try {
+      using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
+      const stream = await this.#open(connection, { kind: 'compare', deployment }, deadline.signal);
+      try {
+        const ours = this.#summary(deployment);
+        await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, deadline.signal);
+        await stream.close();
+        this.#sendLacking(connection, deployment, await readSummary(stream, deadline.signal));
+      } catch (error) {
+        stream.abort(error as Error);
+        throw error;
+      }
+    } catch (error) {
+      this.#deps.logger.debug({ peer: connection.peer, deployment, code: errorCode(error) }, 'heads not compared');
+    }
+  }
+
+  /** Frees what was kept for a connection. */
+  forget(connection: OverlayConnection): void {
+    this.#outboxes.delete(connection);
+  }
+
+  async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
+    using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
+    const { signal } = deadline;
+    const request = decodeJson(await stream.read(signal), requestSchema);
+    switch (request.kind) {
+      case 'news': {
+        const news = decodeNews(await readParts(stream, MAX_NEWS_BYTES, signal));
+        // answered before it is looked at, so that the answer tells nothing
+        await stream.close();
+        return this.take(connection, news);
+      }
+      case 'compare': {
+        const theirs = await readSummary(stream, signal);
+        const entitled = this.#isEntitled(connection, request.deployment);
+        const ours = entitled ? this.#summary(request.deployment) : { version: null, head: null, claims: [] };
+        await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, signal);
+        if (entitled) this.#sendLacking(connection, request.deployment, theirs);
+        return;
+      }
+      case 'pull': {
+        const { deployment, version } = request;
+        const contract = this.#isEntitled(connection, deployment)
+          ? this.#deps.deployments.contract(deployment, version)
+          : undefined;
+        await stream.write(encodeJson({ found: contract !== undefined }), signal);
+        if (contract !== undefined) await writeParts(stream, contract, MAX_CONTRACT_BYTES, signal);
+      }
+    }
+  }
+
+  /** @throws `MESSAGE_INVALID` when the peer has no such contract for us, and what a stream throws. */
+  #pull(connection: OverlayConnection, deployment: DeploymentId, version: number): Promise<Uint8Array> {
+    return this.#deps.probation.during(connection, async () => {
+      using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
+      const stream = await this.#open(connection, { kind: 'pull', deployment, version }, deadline.signal);
+      try {
+        await stream.close();
+        const { found } = decodeJson(await stream.read(deadline.signal), foundSchema);
+        if (!found) throw invalid('a head without its contract');
+        return await readParts(stream, MAX_CONTRACT_BYTES, deadline.signal);
+      } catch (error) {
+        stream.abort(error as Error);
+        throw error;
+      }
+    });
+  }
+
+  async #open(
+    connection: OverlayConnection,
+    request: z.infer<typeof requestSchema>,
+    signal: AbortSignal,
+  ): Promise<MessageStream> {
+    const stream = await this.#deps.control.open(connection, HEADS_PROTOCOL, signal);
+    await stream.write(encodeJson(request), signal);
+    return stream;
+  }
+
+  async #send(connection: OverlayConnection, news: News): Promise<void> {
+    using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
+    const stream = await this.#open(connection, { kind: 'news' }, deadline.signal);
+    await writeParts(stream, encodeNews(news), MAX_NEWS_BYTES, deadline.signal);
+    await stream.close();
+  }
+
+  #summary(deployment: DeploymentId): Summary {
+    const { deployments } = this.#deps;
+    const proof = deployments.proof(deployment);
+    return {
+      version: proof?.newest.head.version ?? null,
+      head: proof === undefined ? null : headHash(proof.newest.head),
+      claims: deployments
+        .claims(deployment)
+        .map(({ claim }) => hashClaim(claim))
+        .slice(0, 20_000),
+    };
+  }
+
+  #sendLacking(connection: OverlayConnection, deployment: DeploymentId, theirs: Summary): void {
+    const ours = this.#summary(deployment);
+    const outbox = this.#outbox(connection);
+    // at equal versions a different head is a fork, which both sides want to know of
+    const behind = (theirs.version ?? -1) <= (ours.version ?? -1);
+    if (behind && ours.head !== theirs.head) outbox.addHead(deployment);
+    const known = new Set(theirs.claims);
+    for (const claim of this.#deps.deployments.claims(deployment)) {
+      if (!known.has(hashClaim(claim.claim))) outbox.addClaim(deployment, claim);
+    }
+  }
+
+  #outbox(connection: OverlayConnection): Outbox {
+    const known = this.#outboxes.get(connection);
+    if (known !== undefined) return known;
+    const outbox = new Outbox({
+      proof: (deployment) => this.#deps.deployments.proof(deployment),
+      isEntitled: (deployment) => this.#isEntitled(connection, deployment),
+      send: (news) => this.#send(connection, news),
+      onFailure: (error) => this.#deps.logger.debug({ peer: connection.peer, err: error }, 'news not delivered'),
+    });
+    if (!connection.closed.aborted) this.#outboxes.set(connection, outbox);
+    return outbox;
+  }
+
+  #entitled(deployment: DeploymentId): OverlayConnection[] {
+    return this.#deps.probation
+      .all()
+      .filter((connection) => connection.admitted && this.#isEntitled(connection, deployment));
+  }
+
+  #isEntitled(connection: OverlayConnection, deployment: DeploymentId): boolean {
+    return !connection.closed.aborted && this.#deps.deployments.sharedWith(connection.peer).includes(deployment);
+  }
+}
+
+async function readSummary(stream: MessageStream, signal: AbortSignal): Promise<Summary> {
+  return decodeJson(await readParts(stream, MAX_SUMMARY_BYTES, signal), summarySchema);
+}

@@ -1,0 +1,201 @@
+/**
+ * The one libp2p host of a machine: TCP, Noise, Yamux, relay client. Everything libp2p would decide on its own is
+ * set here: connection limits, no connection monitor, no Yamux keepalive, identify only when told, and one
+ * wrapper around every protocol handler, libp2p's own included.
+ */
+import { MoatError, type Logger } from '@moat/core';
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2';
+import { identify, type Identify } from '@libp2p/identify';
+import type {
+  Connection,
+  Libp2p,
+  PeerDiscovery,
+  PrivateKey,
+  Startable,
+  Stream,
+  StreamHandler,
+  Transport,
+} from '@libp2p/interface';
+import { mdns } from '@libp2p/mdns';
+import { noise } from '@libp2p/noise';
+import { ping, type Ping } from '@libp2p/ping';
+import { tcp } from '@libp2p/tcp';
+import { yamux } from '@libp2p/yamux';
+import { multiaddr, type Multiaddr } from '@multiformats/multiaddr';
+import { createLibp2p } from 'libp2p';
+import type { OverlayLimits } from './overlay.ts';
+
+export const IDENTIFY_PROTOCOL = '/moat/id/1.0.0';
+export const PING_PROTOCOL = '/moat/ping/1.0.0';
+
+/** Says nothing about deployments, and is the same for every Moat node. */
+const MDNS_SERVICE = '_moat._udp.local';
+
+export interface HostDeps {
+  readonly logger: Logger;
+  readonly privateKey: PrivateKey;
+  /** Resolves when this stream may run; a rejection resets it. Asked for every inbound stream of every protocol. */
+  readonly gate: (protocol: string, connection: Connection) => Promise<void>;
+  readonly onConnection: (connection: Connection) => void;
+  /** A machine heard of by multicast DNS. */
+  readonly onNeighbour: (peer: string, addresses: readonly string[]) => void;
+}
+
+export interface HostOptions {
+  readonly listen: readonly string[];
+  readonly announce: readonly string[];
+  readonly mdns: boolean;
+  readonly limits: OverlayLimits;
+}
+
+/** The part of libp2p's relay client that makes and loses reservations. */
+export interface ReservationClient extends EventTarget {
+  addRelay(peer: Libp2p['peerId'], type: 'configured'): Promise<unknown>;
+  hasReservation(peer: Libp2p['peerId']): boolean;
+}
+
+export interface Host {
+  readonly libp2p: Libp2p<{ identify: Identify; ping: Ping }>;
+  readonly reservations: ReservationClient;
+  /**
+   * One connection to one multiaddr with `/p2p/`. libp2p's own dialer tries a peer's addresses one after the
+   * other and joins a second dial to the first, so that a dead address would hold up the relay.
+   */
+  dial(address: string, signal: AbortSignal): Promise<Connection>;
+  /** Multiaddrs this machine listens on or announces, without `/p2p/`. */
+  addresses(): string[];
+}
+
+/** What we reach inside libp2p; its public type hides it. */
+interface Components {
+  readonly registrar: { handle(protocol: string, handler: StreamHandler, options?: object): Promise<void> };
+  readonly transportManager: {
+    dial(address: Multiaddr, options: { signal: AbortSignal }): Promise<Connection>;
+    getAddrs(): Multiaddr[];
+    getTransports(): Transport[];
+  };
+  readonly addressManager: { confirmObservedAddr(address: Multiaddr, options: { type: 'transport' }): void };
+}
+
+/** Opens the host. @throws `LISTEN_FAILED`, `ADDRESS_INVALID` */
+export async function createHost(deps: HostDeps, options: HostOptions): Promise<Host> {
+  const { limits } = options;
+  for (const address of [...options.listen, ...options.announce]) parseMultiaddr(address);
+  let components: Components | undefined;
+  const libp2p = await createLibp2p({
+    start: false,
+    privateKey: deps.privateKey,
+    nodeInfo: { name: 'moat', version: '1', userAgent: 'moat/1' },
+    addresses: { listen: [...options.listen], announce: [...options.announce] },
+    transports: [tcp(), circuitRelayTransport({ maxInboundStopStreams: 64, maxOutboundStopStreams: 64 })],
+    connectionEncrypters: [noise()],
+    streamMuxers: [
+      yamux({
+        enableKeepAlive: false,
+        maxInboundStreams: 64,
+        maxOutboundStreams: 256,
+        // the cap on unsent bytes resets the stream: our own writers stay far below it
+        streamOptions: { maxReadBufferLength: 512 * 1024, maxWriteBufferLength: 4 * 1024 * 1024 },
+      }),
+    ],
+    connectionMonitor: { enabled: false },
+    connectionManager: {
+      maxConnections: limits.connections,
+      maxIncomingPendingConnections: limits.pendingConnections,
+      inboundConnectionThreshold: limits.connectionsPerSecond,
+      inboundUpgradeTimeout: limits.handshakeMs,
+      dialTimeout: limits.dialMs,
+      addressDialTimeout: limits.dialMs,
+      // libp2p gives a peer up after its retries; our supervisor never does
+      reconnectRetries: 0,
+    },
+    services: {
+      identify: identify({ protocolPrefix: 'moat', runOnConnectionOpen: false, maxInboundStreams: 2 }),
+      ping: ping({ protocolPrefix: 'moat', maxInboundStreams: 2 }),
+      gate: (inner: unknown) => {
+        components = inner as Components;
+        wrapHandlers(components, deps.gate);
+        return {};
+      },
+      lan: (inner: unknown) => (options.mdns ? lan(inner, deps.onNeighbour) : {}),
+    },
+  });
+  libp2p.addEventListener('connection:open', (event) => deps.onConnection(event.detail));
+  if (components === undefined) throw new MoatError('INTERNAL', 'libp2p did not make its services');
+  try {
+    await libp2p.start();
+  } catch (cause) {
+    await libp2p.stop();
+    throw new MoatError('LISTEN_FAILED', 'the overlay cannot listen on its addresses', {
+      cause,
+      details: { listen: [...options.listen] },
+    });
+  }
+  const { addressManager, transportManager } = components;
+  // libp2p withholds public addresses until AutoNAT confirms them; ours are what the operator configured
+  for (const address of transportManager.getAddrs()) addressManager.confirmObservedAddr(address, { type: 'transport' });
+  return {
+    libp2p: libp2p as unknown as Host['libp2p'],
+    reservations: reservationClient(transportManager.getTransports()),
+    dial: (address, signal) => transportManager.dial(parseMultiaddr(address), { signal }),
+    addresses: () =>
+      libp2p
+        .getMultiaddrs()
+        .map((address) => withoutPeer(address.toString()))
+        .filter((text) => !text.includes('/p2p-circuit')),
+  };
+}
+
+/** @throws `ADDRESS_INVALID` */
+export function parseMultiaddr(text: string): Multiaddr {
+  try {
+    return multiaddr(text);
+  } catch (cause) {
+    throw new MoatError('ADDRESS_INVALID', 'not a multiaddr', { cause, details: { address: text.slice(0, 200) } });
+  }
+}
+
+/** The multiaddr up to its last `/p2p/`. */
+export function withoutPeer(address: string): string {
+  return address.replace(/\/p2p\/[^/]+$/, '');
+}
+
+/** `node.use()` would do this for one protocol, but it adds the handler again for every stream that comes in. */
+function wrapHandlers(components: Components, gate: HostDeps['gate']): void {
+  const { registrar } = components;
+  const handle = registrar.handle.bind(registrar);
+  registrar.handle = (protocol, handler, options) =>
+    handle(
+      protocol,
+      async (stream: Stream, connection: Connection) => {
+        // what comes in while the stream waits stays in the peer's window
+        if (stream.readStatus === 'readable') stream.pause();
+        await gate(protocol, connection);
+        if (stream.readStatus === 'paused') stream.resume();
+        await handler(stream, connection);
+      },
+      { ...options, runOnLimitedConnection: true },
+    );
+}
+
+function reservationClient(transports: readonly Transport[]): ReservationClient {
+  const relay = transports.find((transport) => transport[Symbol.toStringTag] === '@libp2p/circuit-relay-v2-transport');
+  const { reservationStore } = relay as unknown as { reservationStore: ReservationClient & { relayFilter: object } };
+  // the store never asks an anchor again that once failed; ours may come back
+  reservationStore.relayFilter = { has: () => false, add: () => undefined };
+  return reservationStore;
+}
+
+/** mDNS as a plain service: what strangers on the LAN say never reaches libp2p's peer store. */
+function lan(components: unknown, onNeighbour: HostDeps['onNeighbour']): object {
+  const service = mdns({ serviceTag: MDNS_SERVICE })(
+    components as Parameters<ReturnType<typeof mdns>>[0],
+  ) as PeerDiscovery & Startable;
+  service.addEventListener('peer', ({ detail }) =>
+    onNeighbour(
+      detail.id.toString(),
+      detail.multiaddrs.map((address) => address.toString()),
+    ),
+  );
+  return { start: () => service.start(), stop: () => service.stop() };
+}

@@ -1,0 +1,93 @@
+/**
+ * One timer a connection, on the side that dialed it: every minute a few bytes there and back, so that both
+ * sides notice a dead path and no middlebox forgets it. libp2p's monitor and Yamux's keepalive are off.
+ */
+import { randomBytes } from 'node:crypto';
+import { MoatError, type Clock, type Logger, type Timer } from '@moat/core';
+import type { StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
+import type { OverlayConnection } from './connection.ts';
+import { Deadline, raced } from './deadline.ts';
+import { PING_PROTOCOL } from './host.ts';
+import { stands, type Probation } from './probation.ts';
+
+/** Milliseconds the answer may take. */
+const PING_MS = 10_000;
+const PING_BYTES = 32;
+
+export interface KeepaliveDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly probation: Probation;
+  /** Called after each answer, at most every `everyMs`. */
+  readonly onAlive: (connection: OverlayConnection) => void;
+}
+
+export class Keepalive {
+  readonly #deps: KeepaliveDeps;
+  readonly #everyMs: number;
+  readonly #timers = new Map<OverlayConnection, Timer>();
+
+  constructor(deps: KeepaliveDeps, options: { readonly everyMs: number }) {
+    this.#deps = deps;
+    this.#everyMs = options.everyMs;
+  }
+
+  /** Starts the timer of a connection this side dialed. */
+  watch(connection: OverlayConnection): void {
+    if (connection.direction !== 'outbound' || connection.closed.aborted) return;
+    // up to a tenth earlier, so that a thousand connections do not beat together
+    const delayMs = this.#everyMs * (1 - Math.random() / 10);
+    this.#timers.set(
+      connection,
+      this.#deps.clock.after(delayMs, () => void this.#beat(connection)),
+    );
+  }
+
+  forget(connection: OverlayConnection): void {
+    this.#timers.get(connection)?.cancel();
+    this.#timers.delete(connection);
+  }
+
+  async #beat(connection: OverlayConnection): Promise<void> {
+    if (stands(connection)) {
+      try {
+        await ping(connection, this.#deps.clock);
+        this.#deps.onAlive(connection);
+      } catch (error) {
+        if (connection.closed.aborted) return;
+        this.#deps.logger.info({ peer: connection.peer, connection: connection.id, err: error }, 'connection is dead');
+        this.#deps.probation.close(connection, 'no answer to a keepalive');
+        return;
+      }
+    }
+    this.watch(connection);
+  }
+}
+
+/** One round trip on this very connection. @throws what a stream throws, or `DEADLINE_PASSED` */
+async function ping(connection: OverlayConnection, clock: Clock): Promise<void> {
+  using deadline = new Deadline(clock, PING_MS, connection.closed);
+  const stream = await connection.raw.newStream(PING_PROTOCOL, {
+    signal: deadline.signal,
+    runOnLimitedConnection: true,
+  });
+  const sent = randomBytes(PING_BYTES);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let received = Buffer.alloc(0);
+  stream.addEventListener('message', (event: StreamMessageEvent) => {
+    received = Buffer.concat([received, event.data.subarray()]);
+    if (received.length < PING_BYTES) return;
+    if (received.equals(sent)) resolve();
+    else reject(new MoatError('MESSAGE_INVALID', 'a wrong answer to a keepalive'));
+  });
+  stream.addEventListener('close', (event: StreamCloseEvent) => reject(event.error ?? new Error('closed')));
+  try {
+    stream.send(sent);
+    await raced(promise, deadline.signal);
+    await stream.close({ signal: deadline.signal });
+  } catch (error) {
+    promise.catch(() => undefined);
+    stream.abort(error as Error);
+    throw error;
+  }
+}

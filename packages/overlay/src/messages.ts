@@ -1,0 +1,82 @@
+/**
+ * How Moat's protocols write on a stream: JSON in one message, or a document in parts: a message of
+ * 4 bytes with the whole length (big endian), then messages of at most 64 KiB until it is reached.
+ */
+import { MoatError, type MessageStream } from '@moat/core';
+import type { ZodType } from 'zod';
+import { MAX_MESSAGE_BYTES } from './message-stream.ts';
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+export function encodeJson(value: unknown): Uint8Array {
+  return encoder.encode(JSON.stringify(value));
+}
+
+/** @throws `MESSAGE_INVALID` for anything but the UTF-8 JSON of what `schema` says. */
+export function decodeJson<T>(bytes: Uint8Array, schema: ZodType<T>): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(decoder.decode(bytes));
+  } catch (cause) {
+    throw invalid('not JSON', cause);
+  }
+  const result = schema.safeParse(value);
+  if (!result.success) throw invalid('not the fields this protocol has', result.error);
+  return result.data;
+}
+
+/** Runs a parser of another package on a part of a message. @throws `MESSAGE_INVALID` */
+export function parsed<T>(parse: (input: unknown) => T, input: unknown): T {
+  try {
+    return parse(input);
+  } catch (cause) {
+    throw invalid('a signed object in it is malformed', cause);
+  }
+}
+
+/** @throws `MESSAGE_TOO_LARGE` before anything is sent, or what `write` throws. */
+export async function writeParts(
+  stream: MessageStream,
+  document: Uint8Array,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (document.length > maxBytes) throw tooLarge(document.length, maxBytes);
+  const length = new Uint8Array(4);
+  new DataView(length.buffer).setUint32(0, document.length);
+  await stream.write(length, signal);
+  for (let at = 0; at < document.length; at += MAX_MESSAGE_BYTES) {
+    await stream.write(document.subarray(at, at + MAX_MESSAGE_BYTES), signal);
+  }
+}
+
+/** @throws `MESSAGE_TOO_LARGE` above `maxBytes`, `MESSAGE_INVALID`, or what `read` throws. */
+export async function readParts(stream: MessageStream, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
+  const header = await stream.read(signal);
+  if (header.length !== 4) throw invalid('a document begins with its length');
+  const length = new DataView(header.buffer, header.byteOffset).getUint32(0);
+  if (length > maxBytes) throw tooLarge(length, maxBytes);
+  // what arrives is kept as it comes: a length alone reserves no memory
+  const parts: Uint8Array[] = [];
+  for (let received = 0; received < length;) {
+    const part = await stream.read(signal);
+    if (part.length === 0) throw invalid('an empty part');
+    received += part.length;
+    if (received > length) throw invalid('more parts than the length says');
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+export function invalid(reason: string, cause?: unknown): MoatError<'MESSAGE_INVALID'> {
+  return new MoatError(
+    'MESSAGE_INVALID',
+    `the other side sent a malformed message: ${reason}`,
+    cause === undefined ? {} : { cause },
+  );
+}
+
+function tooLarge(bytes: number, maxBytes: number): MoatError<'MESSAGE_TOO_LARGE'> {
+  return new MoatError('MESSAGE_TOO_LARGE', `a document here has at most ${maxBytes} bytes`, { details: { bytes } });
+}

@@ -1,0 +1,153 @@
+/**
+ * Keeps what must stay: connections to two keepers of each deployment, reservations at two anchors, the peers
+ * somebody asked to keep. It tries for ever, each peer with its own capped, jittered backoff. libp2p's own
+ * reconnecting is not used: after five attempts it deletes the tag and gives up.
+ */
+import { errorCode, type Clock, type Logger, type PeerId, type Timer } from '@moat/core';
+
+/** Something to keep true for `want` of the candidates, in order of preference. */
+export interface Goal {
+  readonly key: string;
+  readonly candidates: readonly PeerId[];
+  readonly want: number;
+  isMet(peer: PeerId): boolean;
+  /** Makes it true for one candidate, or rejects. */
+  attempt(peer: PeerId, signal: AbortSignal): Promise<void>;
+}
+
+export interface SupervisorDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+export interface SupervisorOptions {
+  /** Milliseconds before the second attempt. */
+  readonly minMs: number;
+  /** Milliseconds between attempts at most. */
+  readonly maxMs: number;
+}
+
+/** Attempts at once; the rest wait for their turn. */
+const MAX_RUNNING = 16;
+
+interface Attempts {
+  failures: number;
+  notBefore: number;
+  running: boolean;
+}
+
+/** Bound: one record for each candidate of a goal. */
+export class Supervisor {
+  readonly #deps: SupervisorDeps;
+  readonly #options: SupervisorOptions;
+  #goals: readonly Goal[] = [];
+  readonly #attempts = new Map<string, Attempts>();
+  #running = 0;
+  #timer: Timer | undefined;
+  #stopped = new AbortController();
+  #woken = false;
+
+  constructor(deps: SupervisorDeps, options: SupervisorOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#stopped.abort();
+  }
+
+  start(): void {
+    this.#stopped = new AbortController();
+    this.wake();
+  }
+
+  stop(): void {
+    this.#stopped.abort(new Error('the overlay stops'));
+    this.#timer?.cancel();
+  }
+
+  setGoals(goals: readonly Goal[]): void {
+    this.#goals = goals;
+    const keys = new Set(goals.flatMap((goal) => goal.candidates.map((peer) => recordKey(goal, peer))));
+    for (const key of this.#attempts.keys()) if (!keys.has(key)) this.#attempts.delete(key);
+    this.wake();
+  }
+
+  /** Looks again soon: something was lost, found or changed. */
+  wake(): void {
+    if (this.#woken || this.#stopped.signal.aborted) return;
+    this.#woken = true;
+    setImmediate(() => {
+      this.#woken = false;
+      if (!this.#stopped.signal.aborted) this.#look();
+    });
+  }
+
+  /** A peer was heard of: no reason to wait any longer. */
+  forgive(peer: PeerId): void {
+    for (const goal of this.#goals) {
+      const attempts = this.#attempts.get(recordKey(goal, peer));
+      if (attempts !== undefined) attempts.notBefore = 0;
+    }
+    this.wake();
+  }
+
+  #look(): void {
+    this.#timer?.cancel();
+    const now = this.#deps.clock.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const goal of this.#goals) {
+      let lacking =
+        goal.want - goal.candidates.filter((peer) => goal.isMet(peer) || this.#record(goal, peer).running).length;
+      for (const peer of goal.candidates) {
+        if (lacking <= 0) break;
+        const attempts = this.#record(goal, peer);
+        if (attempts.running || goal.isMet(peer)) continue;
+        if (attempts.notBefore > now || this.#running >= MAX_RUNNING) {
+          next = Math.min(next, Math.max(attempts.notBefore, now + 50));
+          continue;
+        }
+        lacking -= 1;
+        void this.#try(goal, peer, attempts);
+      }
+    }
+    if (next !== Number.POSITIVE_INFINITY) this.#timer = this.#deps.clock.after(next - now, () => this.wake());
+  }
+
+  async #try(goal: Goal, peer: PeerId, attempts: Attempts): Promise<void> {
+    attempts.running = true;
+    this.#running += 1;
+    try {
+      await goal.attempt(peer, this.#stopped.signal);
+      // a peer that comes and goes is not dialed in a tight loop either
+      attempts.notBefore = this.#deps.clock.now() + this.#delay(attempts.failures);
+      attempts.failures = 0;
+    } catch (error) {
+      attempts.notBefore = this.#deps.clock.now() + this.#delay(attempts.failures);
+      attempts.failures += 1;
+      this.#deps.logger.debug(
+        { goal: goal.key, peer, attempt: attempts.failures, code: errorCode(error), err: error },
+        'not reached',
+      );
+    } finally {
+      attempts.running = false;
+      this.#running -= 1;
+      this.wake();
+    }
+  }
+
+  #delay(failures: number): number {
+    const { minMs, maxMs } = this.#options;
+    return Math.min(maxMs, minMs * 2 ** Math.min(failures, 30)) * (0.5 + Math.random() / 2);
+  }
+
+  #record(goal: Goal, peer: PeerId): Attempts {
+    const key = recordKey(goal, peer);
+    const known = this.#attempts.get(key);
+    if (known !== undefined) return known;
+    const attempts: Attempts = { failures: 0, notBefore: 0, running: false };
+    this.#attempts.set(key, attempts);
+    return attempts;
+  }
+}
+
+function recordKey(goal: Goal, peer: PeerId): string {
+  return `${goal.key} ${peer}`;
+}
