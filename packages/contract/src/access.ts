@@ -1,6 +1,6 @@
 /** The one policy function: who may reach what, and by which line. */
 import type { PeerId } from '@moat/core';
-import { parseTime } from './time.ts';
+import { formatTime } from './time.ts';
 import type { Publication, Service } from './schema.ts';
 import type { ContractView, ResolvedGrant } from './view.ts';
 
@@ -31,8 +31,9 @@ export function may(view: ContractView, from: string, to: string, now: number): 
   if (contract.state === 'ended') return denied('DEPLOYMENT_ENDED', `${contract.name} was ended by its owners`);
   const place = view.places.get(from);
   if (place === undefined) return denied('MEMBER_UNKNOWN', `${contract.name} has no member ${from}`);
-  const memberUntilMs = place.expires === undefined ? Infinity : parseTime(place.expires);
-  if (now >= memberUntilMs) return denied('MEMBER_EXPIRED', `the membership of ${from} ended at ${place.expires}`);
+  if (now >= place.untilMs) {
+    return denied('MEMBER_EXPIRED', `the membership of ${from} ended at ${formatTime(place.untilMs)}`);
+  }
   if (!view.services.has(to)) return denied('SERVICE_UNKNOWN', `${contract.name} has no service ${to}`);
 
   const best = longest(view.grantsTo(to), from);
@@ -40,13 +41,13 @@ export function may(view: ContractView, from: string, to: string, now: number): 
     return denied('GRANT_DENIED', `no access line of version ${contract.version} lets ${from} reach ${to}`);
   }
   if (now >= best.expiresMs) {
-    return denied('GRANT_EXPIRED', `${describe(view, best)} expired at ${contract.access[best.grant]?.expires}`);
+    return denied('GRANT_EXPIRED', `${best.text} expired at ${formatTime(best.expiresMs)}`);
   }
   return {
     allowed: true,
     grant: best.grant,
-    untilMs: Math.min(best.expiresMs, memberUntilMs),
-    reason: describe(view, best),
+    untilMs: Math.min(best.expiresMs, place.untilMs),
+    reason: best.text,
   };
 }
 
@@ -75,11 +76,6 @@ function longest(grants: readonly ResolvedGrant[], from: string): ResolvedGrant 
     if (grant.from.has(from) && (best === undefined || grant.expiresMs > best.expiresMs)) best = grant;
   }
   return best;
-}
-
-function describe({ contract }: ContractView, { grant }: ResolvedGrant): string {
-  const line = contract.access[grant];
-  return `access[${grant}] of version ${contract.version}: ${line?.from.join(', ')} → ${line?.to.join(', ')}`;
 }
 
 function denied(code: DenialCode, reason: string): Access {

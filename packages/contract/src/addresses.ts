@@ -1,6 +1,6 @@
 /** IPv4 addresses inside a network: allocated by whoever writes the contract, checked by every node. */
-import { isIPv4 } from 'node:net';
 import { MoatError } from '@moat/core';
+import { isIpv4 } from './ip.ts';
 import type { Contract } from './schema.ts';
 
 /** An IPv4 network, numbers unsigned: `first` is the network address, `last` the broadcast address. */
@@ -26,7 +26,7 @@ const PERMITTED: readonly (readonly [string, number])[] = [
  */
 export function parseNetwork(cidr: string): Ipv4Network {
   const [address = '', length = '', ...rest] = cidr.split('/', 3);
-  if (rest.length > 0 || !isIPv4(address) || !/^(?:8|9|1\d|2\d)$/.test(length)) {
+  if (rest.length > 0 || !isIpv4(address) || !/^(?:8|9|1\d|2\d)$/.test(length)) {
     throw invalid(cidr, 'a network is written as 10.77.0.0/16, with a prefix of 8 to 29');
   }
   const network = networkAt(address, Number(length));
@@ -66,7 +66,7 @@ export function checkAddresses(contract: Pick<Contract, 'network' | 'members'>):
   const owner = new Map<string, string>();
   for (const [i, { name, ipv4 }] of contract.members.entries()) {
     const path = `members[${i}].ipv4`;
-    if (!isIPv4(ipv4)) throw invalid(ipv4, `${name}'s address is not an IPv4 address`, path);
+    if (!isIpv4(ipv4)) throw invalid(ipv4, `${name}'s address is not an IPv4 address`, path);
     const address = toNumber(ipv4);
     if (address < first || address > last) throw invalid(ipv4, `${name}'s address is outside ${cidr}`, path);
     if (address <= first + 1 || address === last) throw invalid(ipv4, `${name}'s address is reserved`, path);

@@ -13,8 +13,18 @@ import {
   type Signer,
 } from '@moat/core';
 import { canonicalBytes, hashCanonical } from './canonical.ts';
+import { witnessesOf } from './selector.ts';
 import { CLOCK_TOLERANCE_MS, formatTime, parseTime } from './time.ts';
-import type { Claim, ClaimDetails, Contract, Member, SignedClaim, Witness, WitnessedClaim } from './schema.ts';
+import type {
+  Claim,
+  ClaimDetails,
+  Contract,
+  Member,
+  MemberClaim,
+  SignedClaim,
+  Witness,
+  WitnessedClaim,
+} from './schema.ts';
 
 /** What a machine needs to claim a place. */
 export interface ClaimRequest {
@@ -132,6 +142,34 @@ export function claimedMember(
       ? member.node === claim.node
       : member.node === undefined && member.invite?.key === claim.invite;
   return fits ? member : undefined;
+}
+
+/**
+ * What a node asks of a claim it is shown before it keeps it and passes it on.
+ * @param now milliseconds since 1970; when given, a witness more than five minutes ahead of it is refused.
+ * @returns the member whose place it takes.
+ * @throws `MEMBER_UNKNOWN` when this version has no such place, `CLAIM_FORGED`, `WITNESS_INVALID`
+ */
+export function verifyMemberClaim(
+  contract: Pick<Contract, 'deployment' | 'members'>,
+  memberClaim: MemberClaim,
+  now?: number,
+): Member {
+  const { claim, details } = memberClaim;
+  const member = claimedMember(contract, claim, details);
+  if (member === undefined) {
+    throw new MoatError('MEMBER_UNKNOWN', 'the claim is for no place of this version', {
+      details: { deployment: contract.deployment, node: claim.node, member: details.member },
+    });
+  }
+  const inviteExpires = claim.invite === null ? undefined : member.invite?.expires;
+  const rules: WitnessRules = {
+    witnesses: witnessesOf(contract),
+    ...(inviteExpires === undefined ? {} : { inviteExpires }),
+    ...(now === undefined ? {} : { now }),
+  };
+  verifyWitnessed(memberClaim, rules, details);
+  return member;
 }
 
 /** A malformed key verifies nothing. */

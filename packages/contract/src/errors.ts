@@ -26,6 +26,18 @@ export const CONTRACT_ERROR_CODES = [
   'PUBLICATION_WITHDRAWN', // a publication was signed once, but the newest head no longer lists it | publish it again
   'PUBLICATION_ELSEWHERE', // a publication names other gateways than this one | publish at this gateway, or dial the one it names
   'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
+  // About a deployment file (moat.yaml); with its line and column.
+  'FILE_TOO_LARGE', // the file is larger than 1 MiB | split the deployment, or remove what it does not need
+  'FILE_SYNTAX', // the file is not one YAML document, or is nested or aliased too deep | correct the line shown
+  'FILE_INVALID', // a field of the file is missing or has a value it cannot have | correct the line shown
+  'FIELD_UNKNOWN', // the file has a field this format does not know | correct its name; the message lists the known ones
+  'FIELD_UNSUPPORTED', // the file asks for something this version of Moat cannot enforce yet | leave the field out, or update Moat
+  'REFERENCE_UNKNOWN', // the file names a member, tag or service it does not have | correct the name, or add what it names
+  'DUPLICATE', // the file has a name, key, address, port or entry twice | remove one of them
+  'OWNERS_UNREACHABLE', // all owners together do not reach the threshold, or there is no owner | lower owners.threshold or add keys
+  'KEEPER_MISSING', // no member is a keeper, or none that is has a machine | mark a member that is always on keeper: true and pin its machine (node:)
+  'GATEWAY_UNRESOLVED', // a gateway's domain did not answer with a valid identity | check the domain and that its gateway runs, or write { domain, peers, box }
+  'ANCHOR_UNRESOLVED', // an anchor's domain did not answer with a valid identity | check the domain and that its node runs, or write an address that ends in /p2p/<PeerId>
 ] as const;
 
 export type ContractErrorCode = (typeof CONTRACT_ERROR_CODES)[number];

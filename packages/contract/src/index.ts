@@ -32,6 +32,7 @@ export {
   createClaim,
   hashClaim,
   verifyClaim,
+  verifyMemberClaim,
   verifyWitnessed,
   witnessClaim,
   type ClaimRequest,

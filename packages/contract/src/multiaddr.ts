@@ -1,13 +1,13 @@
 /** Multiaddrs in text form, as contracts and tokens carry them: where a peer is reached and who it is. */
-import { isIPv4, isIPv6 } from 'node:net';
 import { MoatError, isPeerId, type PeerId } from '@moat/core';
+import { isIpv4, isIpv6 } from './ip.ts';
 
 const MAX_MULTIADDR_CHARS = 512;
 
 /** Protocol → check of its value; null = it has none. Others are refused until Moat can dial them. */
 const PROTOCOLS: ReadonlyMap<string, ((value: string) => boolean) | null> = new Map([
-  ['ip4', (value: string) => isIPv4(value)],
-  ['ip6', (value: string) => isIPv6(value) && !value.includes('%')],
+  ['ip4', (value: string) => isIpv4(value)],
+  ['ip6', (value: string) => isIpv6(value)],
   ['dns', isHostName],
   ['dns4', isHostName],
   ['dns6', isHostName],

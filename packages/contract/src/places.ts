@@ -1,7 +1,6 @@
 /** Who holds which place now: the contract's members and the witnessed claims put together. */
-import { isMoatError, type PeerId } from '@moat/core';
-import { claimedMember, hashClaim, verifyWitnessed } from './claim.ts';
-import { witnessesOf } from './selector.ts';
+import { isMoatError, type Hash, type PeerId } from '@moat/core';
+import { hashClaim, verifyMemberClaim } from './claim.ts';
 import { parseTime } from './time.ts';
 import type { Contract, Member, MemberClaim } from './schema.ts';
 
@@ -22,8 +21,8 @@ export interface Place {
   readonly peer: PeerId | null;
   readonly state: PlaceState;
   readonly wireguard?: string;
-  /** When the membership ends, as the contract writes it. */
-  readonly expires?: string;
+  /** When the membership ends, in milliseconds since 1970; infinite when it does not. */
+  readonly untilMs: number;
   /** The claim by which the place is held, or that tells a pinned machine's WireGuard key. */
   readonly claim?: MemberClaim;
 }
@@ -45,28 +44,18 @@ export function resolvePlaces(contract: Contract, claims: readonly MemberClaim[]
 
 /** Verified claims by member name: one of each distinct claim, the earliest witness first. */
 function validClaims(contract: Contract, claims: readonly MemberClaim[]): Map<string, MemberClaim[]> {
-  const witnesses = witnessesOf(contract);
-  const seen = new Set<string>();
+  const seen = new Set<Hash>();
   const byMember = new Map<string, MemberClaim[]>();
   for (const claim of claims.toSorted(byTime)) {
-    const member = claimedMember(contract, claim.claim, claim.details);
     const hash = hashClaim(claim.claim);
-    if (member === undefined || seen.has(hash)) continue;
-    const expires = claim.claim.invite === null ? undefined : member.invite?.expires;
+    if (seen.has(hash)) continue;
     try {
-      verifyWitnessed(
-        claim,
-        { witnesses, ...(expires === undefined ? {} : { inviteExpires: expires }) },
-        claim.details,
-      );
+      const { name } = verifyMemberClaim(contract, claim);
+      byMember.set(name, [...(byMember.get(name) ?? []), claim]);
+      seen.add(hash);
     } catch (error) {
-      if (isMoatError(error)) continue;
-      throw error;
+      if (!isMoatError(error)) throw error;
     }
-    seen.add(hash);
-    const list = byMember.get(member.name);
-    if (list === undefined) byMember.set(member.name, [claim]);
-    else list.push(claim);
   }
   return byMember;
 }
@@ -112,7 +101,7 @@ function placeOf(
     peer: state === 'pinned' ? (member.node ?? null) : state === 'claimed' ? (held?.claim.node ?? null) : null,
     state,
     ...(wireguard === undefined ? {} : { wireguard }),
-    ...(member.expires === undefined ? {} : { expires: member.expires }),
+    untilMs: member.expires === undefined ? Infinity : parseTime(member.expires),
     ...(held === undefined ? {} : { claim: held }),
   };
 }

@@ -39,7 +39,13 @@ function publicationOf(contract: Contract, line: PublishLine, witnesses: readonl
     service: line.service,
     kind: service.protocol,
     tls: line.tls,
-    members: members.sort((a, b) => (canonicalize(a) < canonicalize(b) ? -1 : 1)),
+    members: sortedByText(members),
     witnesses,
   };
+}
+
+/** By canonical text, in code units: an order that does not depend on the contract's. */
+function sortedByText<T>(values: readonly T[]): T[] {
+  const keyed = values.map((value) => ({ value, text: canonicalize(value) }));
+  return keyed.sort((a, b) => (a.text < b.text ? -1 : 1)).map(({ value }) => value);
 }

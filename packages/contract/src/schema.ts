@@ -215,4 +215,6 @@ export interface Token {
   readonly anchors: readonly string[];
   /** 32 random bytes, base64url. */
   readonly seed?: string;
+  /** The place it is for, which the claim's details name; absent in a locator. */
+  readonly member?: string;
 }

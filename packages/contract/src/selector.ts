@@ -11,10 +11,9 @@ export function tagOf(selector: string): string | undefined {
 
 /** The members that any of the selectors names, in the contract's order, each once. */
 export function resolveMembers(contract: Pick<Contract, 'members'>, selectors: readonly string[]): Member[] {
-  const wanted = new Set(selectors);
-  return contract.members.filter(
-    (member) => wanted.has(member.name) || member.tags.some((tag) => wanted.has(TAG_PREFIX + tag)),
-  );
+  const names = new Set(selectors);
+  const tags = new Set(selectors.flatMap((selector) => tagOf(selector) ?? []));
+  return contract.members.filter((member) => names.has(member.name) || member.tags.some((tag) => tags.has(tag)));
 }
 
 /** Pinned keepers, who alone may witness claims; sorted. */

@@ -17,6 +17,8 @@ export interface ResolvedGrant {
   readonly from: ReadonlySet<string>;
   /** Milliseconds since 1970; infinite when it never expires. */
   readonly expiresMs: number;
+  /** The line as people read it: `access[0] of version 3: tag:web → db`. */
+  readonly text: string;
 }
 
 /** Answers about one version and the claims on it. Immutable: a change is a new view, swapped whole. */
@@ -51,6 +53,8 @@ export interface ContractView {
 export function buildView(contract: Contract, claims: readonly MemberClaim[], now: number): ContractView {
   const places = new Map(resolvePlaces(contract, claims, now).map((place) => [place.name, place]));
   const held = [...places.values()].filter(({ peer }) => peer !== null);
+  const peers = held.flatMap(({ peer }) => peer ?? []);
+  const keepers = held.filter(({ keeper }) => keeper);
   const byPeer = new Map(held.map((place) => [place.peer, place]));
   const grants = grantsByService(contract);
   const published = publicationsByGateway(contract);
@@ -74,8 +78,8 @@ export function buildView(contract: Contract, claims: readonly MemberClaim[], no
     memberOf: (peer) => byPeer.get(peer),
     membersOn: (service) => offering.get(service) ?? [],
     servicesOf: (member) => offered.get(member) ?? [],
-    peers: () => held.flatMap(({ peer }) => peer ?? []),
-    keepers: () => held.filter(({ keeper }) => keeper),
+    peers: () => peers,
+    keepers: () => keepers,
     grantsTo: (service) => grants.get(service) ?? [],
     publishedAt: (gateway) => published.get(gateway) ?? [],
     nextExpiry: (after) => expiries.find((timeMs) => timeMs > after) ?? null,
@@ -87,7 +91,8 @@ function grantsByService(contract: Contract): ReadonlyMap<string, ResolvedGrant[
   for (const [grant, line] of contract.access.entries()) {
     const from = new Set(resolveMembers(contract, line.from).map(({ name }) => name));
     const expiresMs = line.expires === undefined ? Infinity : parseTime(line.expires);
-    for (const service of line.to) append(byService, service, { grant, from, expiresMs });
+    const text = `access[${grant}] of version ${contract.version}: ${line.from.join(', ')} → ${line.to.join(', ')}`;
+    for (const service of line.to) append(byService, service, { grant, from, expiresMs, text });
   }
   return byService;
 }

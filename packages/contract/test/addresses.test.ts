@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -155,6 +155,43 @@ test('a target is host:port', () => {
   ]) {
     assert.throws(() => parseTarget(bad), { code: 'CONTRACT_INVALID' }, bad);
   }
+});
+
+test('IP addresses are told apart as the machine does', () => {
+  const texts = fc.oneof(
+    fc.ipV4(),
+    fc.ipV4Extended(),
+    fc.ipV6(),
+    fc.string(),
+    fc.stringMatching(/^[0-9a-f:.%]{0,46}$/),
+    fc.constantFrom(
+      '',
+      '::',
+      '::1',
+      '1::',
+      '1.2.3.4.',
+      '.1.2.3.4',
+      '1.2.3',
+      '01.2.3.4',
+      '::ffff:1.2.3.4',
+      'fe80::1%lo',
+    ),
+  );
+  fc.assert(
+    fc.property(texts, (text) => {
+      const leads = (address: string): boolean => {
+        try {
+          peerIdOfMultiaddr(`${address}/tcp/1/p2p/${web1.peer}`);
+          return true;
+        } catch {
+          return false;
+        }
+      };
+      assert.equal(leads(`/ip4/${text}`), isIPv4(text), text);
+      assert.equal(leads(`/ip6/${text}`), isIPv6(text) && !text.includes('%'), text);
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 test('random text ends in an address or a code', () => {
