@@ -1,10 +1,31 @@
 /**
  * One member's private network: what this machine may reach, and what reaches it.
+ * Outward: rootless/ → opener → *link*. Inward: *link* → accept → admission → connector/.
  */
-import type { Clock, DeploymentId, LinkStream, Links, Logger, Service } from '@moat/core';
-import type { ContractView } from '@moat/contract';
-import type { ExposedTargets, SocketAddress } from './exposed.ts';
+import {
+  MoatError,
+  type Clock,
+  type DeploymentId,
+  type LinkStream,
+  type Links,
+  type Logger,
+  type OpenRequest,
+  type Service,
+  type Timer,
+} from '@moat/core';
+import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
+import { admit, type Asked } from './admission.ts';
+import { serveHttp } from './connector/http1.ts';
+import { ServicePool } from './connector/service-pool.ts';
+import { serveTcp, type Running } from './connector/tcp.ts';
+import { parseTarget, type ExposedTargets, type SocketAddress } from './exposed.ts';
+import type { HeldStream } from './held-stream.ts';
+import { Opener, type Candidate } from './opener.ts';
+import { Listeners } from './rootless/listeners.ts';
+import { hostNameOf } from './rootless/names.ts';
+import { createSocks, type SocksDestination, type SocksServer } from './rootless/socks.ts';
 import type { ServiceState } from './service-state.ts';
+import { createStreamPair } from './stream-pair.ts';
 
 export interface NetworkDeps {
   readonly links: Links;
@@ -23,13 +44,15 @@ export interface NetworkOptions {
   readonly loopback: boolean;
   /** Open a SOCKS5 proxy for this network on 127.0.0.1; port 0 = any free one. */
   readonly socks?: { readonly port: number };
+  /** Streams from peers at a time; more are refused with `SERVICE_BUSY`. @defaultValue 4096 */
+  readonly maxAccepted?: number;
 }
 
 /** Start, then {@link PrivateNetwork.update} with each contract; the node routes accepted streams by deployment. */
 export interface PrivateNetwork extends Service {
   /**
-   * Takes a contract into force: first ends streams and listeners it no longer allows, then opens new
-   * listeners. Updates are applied one after another, in order of calls.
+   * Takes a contract into force. Before it returns, streams the contract no longer allows are ended; the
+   * promise resolves when listeners are closed and opened too. Updates apply one after another.
    */
   update(view: ContractView): Promise<void>;
   /** Judges running streams again, after an exposure was taken away. */
@@ -43,12 +66,265 @@ export interface PrivateNetwork extends Service {
   open(service: string, signal: AbortSignal): Promise<LinkStream>;
   /** Every service of the contract, in its order. */
   services(): readonly ServiceState[];
+  /** Where the SOCKS5 proxy, or another one the node shares between networks, finds a service of this network. */
+  resolve(host: string, port: number): SocksDestination | undefined;
   /** Sockets this network listens on: never a target. */
   sockets(): readonly SocketAddress[];
   /** Where the SOCKS5 proxy listens; undefined when there is none. */
   readonly socks: SocketAddress | undefined;
 }
 
+/** Opens nothing until `start` and `update`. */
 export function createNetwork(deps: NetworkDeps, options: NetworkOptions): PrivateNetwork {
-  throw new Error(`not built yet: ${options.self} ${String(deps)}`);
+  return new AttachedNetwork(deps, options);
+}
+
+/** A stream from a peer, with what was decided about it. */
+interface Accepted {
+  readonly asked: Asked;
+  readonly target: string;
+  readonly running: Running;
+}
+
+/** Timers longer than this overflow; a later one is armed when it comes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+class AttachedNetwork implements PrivateNetwork {
+  readonly #deps: NetworkDeps;
+  readonly #options: NetworkOptions;
+  readonly #pool: ServicePool;
+  readonly #opener: Opener;
+  readonly #listeners: Listeners;
+  readonly #accepted = new Set<Accepted>();
+  readonly #opened = new Set<HeldStream>();
+  #view: ContractView | undefined;
+  #socks: SocksServer | undefined;
+  #expiry: Timer | undefined;
+  /** The last update in line; updates never overlap. */
+  #updating: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(deps: NetworkDeps, options: NetworkOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    const connectDeps = {
+      clock: deps.clock,
+      isOwnSocket: (host: string, port: number) => options.exposed.isOwnSocket(host, port),
+    };
+    this.#pool = new ServicePool(connectDeps);
+    this.#opener = new Opener({
+      links: deps.links,
+      clock: deps.clock,
+      random: deps.random ?? Math.random,
+      openLocal: (request) => this.#openLocal(request),
+    });
+    this.#listeners = new Listeners(
+      { open: (service, signal) => this.open(service, signal) },
+      { deployment: options.deployment, member: options.self },
+    );
+  }
+
+  get socks(): SocketAddress | undefined {
+    return this.#socks && { host: this.#socks.host, port: this.#socks.port };
+  }
+
+  async start(): Promise<void> {
+    if (this.#options.socks === undefined) return;
+    this.#socks = await createSocks({ resolve: (host, port) => this.resolve(host, port) }, this.#options.socks);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#view = undefined;
+    this.#expiry?.cancel();
+    for (const { running } of this.#accepted) running.abort('NETWORK_STOPPED');
+    for (const stream of this.#opened) stream.reset('NETWORK_STOPPED');
+    this.#pool.close();
+    await this.#updating;
+    await Promise.all([this.#listeners.close(), this.#socks?.stop()]);
+    this.#socks = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  update(view: ContractView): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    this.#view = view;
+    this.review();
+    this.#opener.retain(new Map(view.contract.services.map(({ name }) => [name, peersOn(view, name)])));
+    this.#armExpiry(view);
+    const applied = this.#updating.then(() => this.#applyListeners());
+    this.#updating = applied;
+    return applied;
+  }
+
+  review(): void {
+    const now = this.#deps.clock.now();
+    for (const { asked, target, running } of this.#accepted) {
+      const admission = this.#admit(asked, now);
+      if (!admission.admitted) running.abort(admission.code);
+      // A target the contract moved away from is no longer what was granted.
+      else if (admission.service.target !== target) running.abort('SERVICE_UNKNOWN');
+    }
+    for (const stream of this.#opened) {
+      const denial = this.#denialOf(stream.request.service, now);
+      const offered = this.#view !== undefined && peersOn(this.#view, stream.request.service).includes(stream.peer);
+      if (denial !== undefined) stream.reset(denial.code);
+      else if (!offered) stream.reset('SERVICE_UNKNOWN');
+    }
+  }
+
+  accept(stream: LinkStream): void {
+    const admission = this.#admit(stream, this.#deps.clock.now());
+    const code = admission.admitted ? this.#fullCode() : admission.code;
+    if (!admission.admitted || code !== undefined) {
+      this.#deps.logger.debug({ peer: stream.peer, service: stream.request.service, code }, 'refused a stream');
+      stream.listen(IGNORED);
+      stream.reset(code ?? 'GRANT_DENIED');
+      return;
+    }
+    const { target } = admission.service;
+    const address = parseTarget(target);
+    const onClosed = (): void => {
+      if (accepted) this.#accepted.delete(accepted);
+    };
+    let accepted: Accepted | undefined;
+    const running =
+      stream.request.kind === 'http'
+        ? serveHttp({ pool: this.#pool, clock: this.#deps.clock, logger: this.#deps.logger }, stream, address, onClosed)
+        : serveTcp(this.#connectDeps(), stream, address, onClosed);
+    if (running.closed) return;
+    accepted = { asked: { peer: stream.peer, request: stream.request }, target, running };
+    this.#accepted.add(accepted);
+  }
+
+  async open(service: string, signal: AbortSignal): Promise<LinkStream> {
+    const view = this.#view;
+    if (!view || this.#stopped) throw new MoatError('NETWORK_STOPPED', 'the network has no contract yet or is stopped');
+    const denial = this.#denialOf(service, this.#deps.clock.now());
+    if (denial) throw denial;
+    const candidates = view.membersOn(service).flatMap(({ peer, name }): Candidate[] => {
+      return peer === null ? [] : [{ peer, local: name === this.#options.self }];
+    });
+    const request: OpenRequest = { deployment: this.#options.deployment, service, kind: 'tcp' };
+    const stream = await this.#opener.open(request, candidates, signal, (closed) => this.#opened.delete(closed));
+    this.#opened.add(stream);
+    // The contract may have changed while the instance was answering.
+    const late = this.#stopped ? 'NETWORK_STOPPED' : this.#denialOf(service, this.#deps.clock.now())?.code;
+    if (late === undefined) return stream;
+    stream.reset(late);
+    throw new MoatError(late, `${service} was taken away while it was being opened`);
+  }
+
+  services(): readonly ServiceState[] {
+    const view = this.#view;
+    if (!view) return [];
+    const now = this.#deps.clock.now();
+    return view.contract.services.map(({ name, protocol, port }) => {
+      const listener = this.#listeners.get(name);
+      const stands = listener && !('code' in listener) ? listener : undefined;
+      const held = view.membersOn(name).filter(({ peer }) => peer !== null);
+      return {
+        name,
+        host: hostNameOf(name, view.contract.name),
+        protocol,
+        servicePort: port,
+        address: stands?.host ?? null,
+        port: stands?.port ?? port,
+        granted: may(view, this.#options.self, name, now).allowed,
+        local: held.some((place) => place.name === this.#options.self),
+        instances: held.map((place) => place.name),
+        healthy: this.#opener.healthy(name, held.flatMap(peerOf)).length,
+        ...(listener && 'code' in listener ? { code: listener.code } : {}),
+      };
+    });
+  }
+
+  resolve(host: string, port: number): SocksDestination | undefined {
+    const state = this.services().find((each) => {
+      const byName = each.host === host && (each.servicePort === port || each.port === port);
+      return byName || (each.address === host && each.port === port);
+    });
+    return state && { open: (signal) => this.open(state.name, signal) };
+  }
+
+  sockets(): readonly SocketAddress[] {
+    return this.socks ? [...this.#listeners.sockets(), this.socks] : this.#listeners.sockets();
+  }
+
+  #admit(asked: Asked, now: number): ReturnType<typeof admit> {
+    const view = this.#view;
+    if (!view || this.#stopped) return { admitted: false, code: 'NETWORK_STOPPED' };
+    return admit({ view, self: this.#options.self, exposed: this.#options.exposed }, asked, now);
+  }
+
+  /** Why this member may not open `service`; undefined when it may. */
+  #denialOf(service: string, now: number): MoatError | undefined {
+    const view = this.#view;
+    if (!view) return new MoatError('NETWORK_STOPPED', 'the network has no contract');
+    const access = may(view, this.#options.self, service, now);
+    return access.allowed ? undefined : new MoatError(access.code, access.reason, { details: { service } });
+  }
+
+  #fullCode(): 'SERVICE_BUSY' | undefined {
+    return this.#accepted.size >= (this.#options.maxAccepted ?? 4_096) ? 'SERVICE_BUSY' : undefined;
+  }
+
+  #connectDeps(): Parameters<typeof serveTcp>[0] {
+    const { exposed } = this.#options;
+    return { clock: this.#deps.clock, isOwnSocket: (host, port) => exposed.isOwnSocket(host, port) };
+  }
+
+  /** A stream to this member itself takes the same checks as one from outside. */
+  #openLocal(request: OpenRequest): LinkStream {
+    const peer = this.#view?.places.get(this.#options.self)?.peer ?? '';
+    const { opened, accepted } = createStreamPair({ request, opener: peer, acceptor: peer });
+    this.accept(accepted);
+    return opened;
+  }
+
+  /** Reads the newest view when its turn comes, so that a burst of updates costs one change. */
+  async #applyListeners(): Promise<void> {
+    const view = this.#view;
+    if (!view || !this.#options.loopback) return;
+    const granted = grantedServices(view, this.#options.self, this.#deps.clock.now());
+    const wanted = granted.map(({ name, port }) => ({ service: name, port }));
+    await this.#listeners.remove(wanted);
+    if (!this.#stopped) await this.#listeners.add(wanted);
+    for (const { name, listener } of granted.map((each) => ({ ...each, listener: this.#listeners.get(each.name) }))) {
+      if (listener && 'code' in listener) {
+        this.#deps.logger.warn({ service: name, code: listener.code }, 'no local address for a service');
+      }
+    }
+  }
+
+  /** Grants and memberships end by the clock, not only by a new version. */
+  #armExpiry(view: ContractView): void {
+    this.#expiry?.cancel();
+    this.#expiry = undefined;
+    const now = this.#deps.clock.now();
+    const next = view.nextExpiry(now);
+    if (next === null) return;
+    this.#expiry = this.#deps.clock.after(Math.min(Math.max(0, next - now) + 1, MAX_TIMER_MS), () => {
+      if (this.#view === view) void this.update(view);
+    });
+  }
+}
+
+const IGNORED = {
+  onHead: (): void => undefined,
+  onData: (): void => undefined,
+  onEnd: (): void => undefined,
+  onDrain: (): void => undefined,
+  onClose: (): void => undefined,
+};
+
+function peerOf({ peer }: Place): string[] {
+  return peer === null ? [] : [peer];
+}
+
+function peersOn(view: ContractView, service: string): string[] {
+  return view.membersOn(service).flatMap(peerOf);
 }

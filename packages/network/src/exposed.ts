@@ -138,7 +138,7 @@ function isWildcard(address: string): boolean {
 }
 
 function isLocalAddress(address: string): boolean {
-  if (address === 'localhost' || address === '::1' || /^127\./.test(address) || isWildcard(address)) return true;
+  if (address === 'localhost' || address === '::1' || address.startsWith('127.') || isWildcard(address)) return true;
   return Object.values(networkInterfaces()).some((entries) =>
     entries?.some((entry) => plainAddress(entry.address) === address),
   );

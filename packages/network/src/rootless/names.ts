@@ -21,6 +21,16 @@ export function hostsLines(services: readonly NamedService[]): string {
   return services.map((each) => `${each.address}\t${hostNameOf(each.name, each.network)}\n`).join('');
 }
 
+/** A whole hosts file: the system's own, then ours. A name of ours in the system's file would win, so it is left out. */
+export function hostsFileOf(systemHosts: string, services: readonly NamedService[]): string {
+  const ours = new Set(services.map(({ name, network }) => hostNameOf(name, network)));
+  const lines = systemHosts.split('\n').filter((line) => {
+    const names = (line.split('#')[0] ?? '').trim().split(/\s+/).slice(1);
+    return !names.some((name) => ours.has(name.toLowerCase()));
+  });
+  return `${lines.join('\n').trimEnd()}\n\n# moat: private network\n${hostsLines(services)}`;
+}
+
 /**
  * `MOAT_<SERVICE>_HOST` and `_PORT` for each service, and `ALL_PROXY` when there is a proxy. Hyphens become
  * underscores. Where two networks have a service of one name, the first in the list gets the variable.

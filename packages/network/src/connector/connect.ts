@@ -1,0 +1,47 @@
+/**
+ * A TCP connection to a service's target, with a deadline, and never to Moat itself.
+ */
+import { connect, type Socket } from 'node:net';
+import type { Clock } from '@moat/core';
+import type { SocketAddress } from '../exposed.ts';
+
+export interface ConnectDeps {
+  readonly clock: Clock;
+  /** See `ExposedTargets`. */
+  isOwnSocket(host: string, port: number): boolean;
+}
+
+/** A target on this machine or its LAN that takes longer than this, in milliseconds, counts as unreachable. */
+export const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * A socket on its way to `target`: writes before `connect` are queued by it. When the target refuses, is too
+ * slow, or turns out to be Moat's own socket or this very socket, it closes with an error instead: a
+ * listener of `connect` looks at `destroyed` first. Half-open is allowed: the user ends its own direction.
+ */
+export function connectTarget(
+  deps: ConnectDeps,
+  target: SocketAddress,
+  timeoutMs: number = CONNECT_TIMEOUT_MS,
+): Socket {
+  const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
+  const timer = deps.clock.after(timeoutMs, () => socket.destroy(new Error('connecting took too long')));
+  socket.prependOnceListener('connect', () => {
+    timer.cancel();
+    const { remoteAddress = '', remotePort = 0, localAddress, localPort } = socket;
+    // Dialing a free port of the ephemeral range on loopback can connect a socket to itself.
+    const isSelf = remotePort === localPort && remoteAddress === localAddress;
+    if (isSelf || deps.isOwnSocket(remoteAddress, remotePort)) {
+      socket.destroy(new Error('the target is a socket of Moat itself'));
+    }
+  });
+  socket.once('close', () => timer.cancel());
+  return socket;
+}
+
+/** Closes a socket so that the other side sees an error, not an end (RST where there is TCP to send it). */
+export function abortSocket(socket: Socket): void {
+  if (socket.destroyed) return;
+  if (socket.connecting || socket.remotePort === undefined) socket.destroy();
+  else socket.resetAndDestroy();
+}

@@ -1,0 +1,152 @@
+/**
+ * A stream whose two ends are in this process: the way from this member to a service it offers itself,
+ * and the memory twin of a link's stream in tests. Same rules as the port in @moat/core: credit, half-close,
+ * one `onClose`, events never inside the call that causes them.
+ */
+import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
+
+type Item = { readonly data: Uint8Array } | { readonly head: AcceptHead } | { readonly trailers: FieldList };
+
+export interface StreamPairOptions {
+  readonly request: OpenRequest;
+  readonly requestHead?: RequestHead;
+  /** PeerId that the acceptor sees. */
+  readonly opener: PeerId;
+  /** PeerId that the opener sees. */
+  readonly acceptor: PeerId;
+  /** Credit each way in bytes. @defaultValue 262144 */
+  readonly windowBytes?: number;
+}
+
+/** Memory: at most one window each way, plus the chunk whose `write` returned false. */
+export function createStreamPair(options: StreamPairOptions): {
+  readonly opened: LinkStream;
+  readonly accepted: LinkStream;
+} {
+  const windowBytes = options.windowBytes ?? 256 * 1024;
+  const opened = new PairEnd(options.request, options.acceptor, undefined, windowBytes);
+  const accepted = new PairEnd(options.request, options.opener, options.requestHead, windowBytes);
+  opened.other = accepted;
+  accepted.other = opened;
+  return { opened, accepted };
+}
+
+class PairEnd implements LinkStream {
+  readonly request: OpenRequest;
+  readonly peer: PeerId;
+  readonly requestHead: RequestHead | undefined;
+  other!: PairEnd;
+  /** What waits to be delivered to us. */
+  readonly #incoming: Item[] = [];
+  #events: StreamEvents | undefined;
+  #scheduled = false;
+  /** Bytes we may still send. */
+  #credit: number;
+  /** Bytes delivered to us whose credit the peer waits for. */
+  #owedBytes = 0;
+  #paused = false;
+  #wantsDrain = false;
+  #sentEnd = false;
+  #gotEnd = false;
+  #closed = false;
+
+  constructor(request: OpenRequest, peer: PeerId, requestHead: RequestHead | undefined, windowBytes: number) {
+    this.request = request;
+    this.peer = peer;
+    this.requestHead = requestHead;
+    this.#credit = windowBytes;
+  }
+
+  listen(events: StreamEvents): void {
+    this.#events = events;
+    this.#schedule();
+  }
+
+  writeHead(head: AcceptHead): void {
+    if (!this.#closed) this.other.#receive({ head });
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#closed || this.#sentEnd) return true;
+    this.#credit -= chunk.length;
+    this.other.#receive({ data: Uint8Array.from(chunk) });
+    if (this.#credit > 0) return true;
+    this.#wantsDrain = true;
+    return false;
+  }
+
+  end(trailers: FieldList = []): void {
+    if (this.#closed || this.#sentEnd) return;
+    this.#sentEnd = true;
+    this.other.#receive({ trailers });
+    this.#schedule();
+  }
+
+  reset(code: string): void {
+    if (this.#closed) return;
+    this.#close(code);
+    this.other.#close(code);
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#repay();
+  }
+
+  #receive(item: Item): void {
+    this.#incoming.push(item);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed || !this.#events) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#deliver();
+    });
+  }
+
+  #deliver(): void {
+    const events = this.#events;
+    if (!events) return;
+    while (!this.#closed) {
+      const item = this.#incoming.shift();
+      if (!item) break;
+      if ('head' in item) {
+        events.onHead(item.head);
+      } else if ('data' in item) {
+        this.#owedBytes += item.data.length;
+        events.onData(item.data);
+        this.#repay();
+      } else {
+        this.#gotEnd = true;
+        events.onEnd(item.trailers);
+      }
+    }
+    if (this.#closed) return;
+    if (this.#wantsDrain && this.#credit > 0) {
+      this.#wantsDrain = false;
+      events.onDrain();
+    }
+    if (this.#sentEnd && this.#gotEnd) this.#close();
+  }
+
+  #repay(): void {
+    if (this.#paused || this.#owedBytes === 0) return;
+    this.other.#credit += this.#owedBytes;
+    this.#owedBytes = 0;
+    if (this.other.#wantsDrain) this.other.#schedule();
+  }
+
+  #close(code?: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#incoming.length = 0;
+    setImmediate(() => this.#events?.onClose(code));
+  }
+}

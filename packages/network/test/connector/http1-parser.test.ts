@@ -1,0 +1,422 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
+import fc from 'fast-check';
+import { ResponseParser, type AskedRequest, type ParserLimits } from '../../src/connector/http1-parser.ts';
+
+interface Read {
+  readonly heads: ResponseHead[];
+  body: string;
+  trailers: FieldList | undefined;
+  used: number;
+  parser: ResponseParser;
+}
+
+const GET: AskedRequest = { method: 'GET' };
+
+/** Reads `text` (latin1) in pieces of `step` bytes; `finish` also ends the connection. */
+function read(text: string, { asked = GET, step = Infinity, finish = false, limits = {} }: ReadOptions = {}): Read {
+  const heads: ResponseHead[] = [];
+  const result = { heads, body: '', trailers: undefined as FieldList | undefined, used: 0 };
+  const parser = new ResponseParser(
+    asked,
+    {
+      onHead: (head) => heads.push(head),
+      onBody: (chunk) => (result.body += chunk.toString('latin1')),
+      onEnd: (trailers) => (result.trailers = trailers),
+    },
+    limits,
+  );
+  const bytes = Buffer.from(text, 'latin1');
+  for (let at = 0; at < bytes.length; at += step) {
+    const piece = bytes.subarray(at, Math.min(bytes.length, at + step));
+    const used = parser.execute(piece);
+    result.used += used;
+    if (used < piece.length) break;
+  }
+  if (finish) parser.finish();
+  return Object.assign(result, { parser });
+}
+
+interface ReadOptions {
+  readonly asked?: AskedRequest;
+  readonly step?: number;
+  readonly finish?: boolean;
+  readonly limits?: ParserLimits;
+}
+
+const OK = 'HTTP/1.1 200 OK\r\n';
+const CHUNKED = `${OK}Transfer-Encoding: chunked\r\n\r\n`;
+
+/** Everything a service may get wrong, or do on purpose, that must not be read leniently. */
+const REFUSED: Record<string, string> = {
+  'not HTTP at all': 'SSH-2.0-OpenSSH_9.2\r\n',
+  'a TLS alert': '\x15\x03\x03\x00\x02\x02\x0a',
+  'an empty line before the status line': `\r\n${OK}Content-Length: 0\r\n\r\n`,
+  'a lower-case version': 'http/1.1 200 OK\r\n\r\n',
+  'HTTP/2 as text': 'HTTP/2.0 200 OK\r\n\r\n',
+  'HTTP/1.2': 'HTTP/1.2 200 OK\r\n\r\n',
+  'HTTP/1.10': 'HTTP/1.10 200 OK\r\n\r\n',
+  'HTTP/0.9': '<html>hello</html>\r\n',
+  'two spaces after the version': 'HTTP/1.1  200 OK\r\n\r\n',
+  'a tab after the version': 'HTTP/1.1\t200 OK\r\n\r\n',
+  'a status of two digits': 'HTTP/1.1 20 OK\r\n\r\n',
+  'a status of four digits': 'HTTP/1.1 2000 OK\r\n\r\n',
+  'a status below 100': 'HTTP/1.1 099 OK\r\n\r\n',
+  'a status above 599': 'HTTP/1.1 600 OK\r\n\r\n',
+  'a negative status': 'HTTP/1.1 -20 OK\r\n\r\n',
+  'no status': 'HTTP/1.1\r\n\r\n',
+  'a NUL in the reason': 'HTTP/1.1 200 O\0K\r\n\r\n',
+  'a bare CR in the reason': 'HTTP/1.1 200 OK\rX: y\r\n\r\n',
+  'a status line ended by LF': 'HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n',
+  'a field ended by LF': `${OK}A: b\nContent-Length: 0\r\n\r\n`,
+  'a head ended by LF': `${OK}Content-Length: 0\r\n\n`,
+  'a line ended by CR CR LF': `${OK}A: b\r\r\n\r\n`,
+  'a bare CR in a value': `${OK}A: b\rContent-Length: 5\r\n\r\n`,
+  'a folded line': `${OK}A: b\r\n c\r\n\r\n`,
+  'a folded line with a tab': `${OK}A: b\r\n\tc\r\n\r\n`,
+  'a folded Content-Length': `${OK}Content-Length:\r\n 5\r\n\r\nhello`,
+  'a folded first line': `${OK} A: b\r\n\r\n`,
+  'a space before the colon': `${OK}Content-Length : 5\r\n\r\nhello`,
+  'a tab before the colon': `${OK}Transfer-Encoding\t: chunked\r\n\r\n`,
+  'a line without a colon': `${OK}Content-Length 5\r\n\r\n`,
+  'an empty name': `${OK}: b\r\n\r\n`,
+  'a name with a space': `${OK}Content Length: 5\r\n\r\n`,
+  'a name with obs-text': `${OK}Content-L\xe9ngth: 5\r\n\r\n`,
+  'a NUL in a name': `${OK}A\0: b\r\n\r\n`,
+  'a NUL in a value': `${OK}A: b\0c\r\n\r\n`,
+  'DEL in a value': `${OK}A: b\x7f\r\n\r\n`,
+  'a vertical tab around a value': `${OK}Transfer-Encoding:\x0bchunked\r\n\r\n`,
+  'both lengths': `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  'both lengths, the other way round': `${OK}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n`,
+  'two equal Content-Lengths': `${OK}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello`,
+  'two different Content-Lengths': `${OK}Content-Length: 5\r\ncontent-length: 6\r\n\r\nhello!`,
+  'Content-Lengths in one field': `${OK}Content-Length: 5, 5\r\n\r\nhello`,
+  'Content-Length with a sign': `${OK}Content-Length: +5\r\n\r\nhello`,
+  'a negative Content-Length': `${OK}Content-Length: -1\r\n\r\n`,
+  'a hexadecimal Content-Length': `${OK}Content-Length: 0x5\r\n\r\nhello`,
+  'a Content-Length with a point': `${OK}Content-Length: 5.0\r\n\r\nhello`,
+  'a Content-Length with an exponent': `${OK}Content-Length: 5e0\r\n\r\nhello`,
+  'a Content-Length with an underscore': `${OK}Content-Length: 1_0\r\n\r\n`,
+  'a Content-Length with a space inside': `${OK}Content-Length: 1 0\r\n\r\n`,
+  'an empty Content-Length': `${OK}Content-Length:\r\n\r\n`,
+  'a Content-Length beyond any integer': `${OK}Content-Length: 99999999999999999999\r\n\r\n`,
+  'Transfer-Encoding identity': `${OK}Transfer-Encoding: identity\r\n\r\n`,
+  'Transfer-Encoding gzip, chunked': `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n`,
+  'Transfer-Encoding chunked, identity': `${OK}Transfer-Encoding: chunked, identity\r\n\r\n`,
+  'Transfer-Encoding xchunked': `${OK}Transfer-Encoding: xchunked\r\n\r\n`,
+  'a quoted Transfer-Encoding': `${OK}Transfer-Encoding: "chunked"\r\n\r\n`,
+  'two Transfer-Encodings': `${OK}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`,
+  'an empty Transfer-Encoding': `${OK}Transfer-Encoding:\r\n\r\n`,
+  'Transfer-Encoding in HTTP/1.0': 'HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+  'Connection naming Content-Length': `${OK}Connection: content-length\r\nContent-Length: 0\r\n\r\n`,
+  'Connection that is no list of tokens': `${OK}Connection: "close"\r\nContent-Length: 0\r\n\r\n`,
+  'a 204 with a length': 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello',
+  'a 204 in chunks': 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+  'a 103 with a length': 'HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n',
+  'a 101 nobody asked for': 'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n',
+  'a chunk size ended by LF': `${CHUNKED}5\nhello\r\n0\r\n\r\n`,
+  'a chunk size with a sign': `${CHUNKED}+5\r\nhello\r\n0\r\n\r\n`,
+  'a negative chunk size': `${CHUNKED}-5\r\nhello\r\n0\r\n\r\n`,
+  'a chunk size with 0x': `${CHUNKED}0x5\r\nhello\r\n0\r\n\r\n`,
+  'a chunk size with an underscore': `${CHUNKED}1_0\r\n`,
+  'a chunk size with a space before it': `${CHUNKED} 5\r\nhello\r\n0\r\n\r\n`,
+  'a chunk size with a space after it': `${CHUNKED}5 \r\nhello\r\n0\r\n\r\n`,
+  'an empty chunk size': `${CHUNKED}\r\nhello\r\n0\r\n\r\n`,
+  'a chunk size that is no number': `${CHUNKED}five\r\n`,
+  'a chunk size beyond any integer': `${CHUNKED}fffffffffffffffff\r\n`,
+  'a chunk extension with a bare CR': `${CHUNKED}5;a\rb\r\nhello\r\n0\r\n\r\n`,
+  'a chunk extension with a NUL': `${CHUNKED}5;a\0\r\nhello\r\n0\r\n\r\n`,
+  'an endless chunk extension': `${CHUNKED}5;${'a'.repeat(2_000)}\r\n`,
+  'a chunk longer than its size': `${CHUNKED}5\r\nhello!\r\n0\r\n\r\n`,
+  'a chunk shorter than its size': `${CHUNKED}5\r\nhell\r\n0\r\n\r\n`,
+  'a chunk ended by LF': `${CHUNKED}5\r\nhello\n0\r\n\r\n`,
+  'a chunk ended by CR and something': `${CHUNKED}5\r\nhello\rX0\r\n\r\n`,
+  'a trailer ended by LF': `${CHUNKED}0\r\nA: b\n\r\n`,
+  'a folded trailer': `${CHUNKED}0\r\nA: b\r\n c\r\n\r\n`,
+  'a trailer without a colon': `${CHUNKED}0\r\nGET / HTTP/1.1\r\n\r\n`,
+  'trailers without end': `${CHUNKED}0\r\n${`A: ${'b'.repeat(100)}\r\n`.repeat(100)}`,
+  'a head without end': `${OK}${`A: ${'b'.repeat(1_000)}\r\n`.repeat(40)}`,
+  'a line without end': `${OK}A: ${'b'.repeat(40_000)}`,
+  'a status line without end': `HTTP/1.1 200 ${'b'.repeat(40_000)}`,
+  'too many fields': `${OK}${'A: b\r\n'.repeat(201)}`,
+  'too many 1xx': 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(17),
+};
+
+suite('response parser: refused', () => {
+  for (const [name, text] of Object.entries(REFUSED)) {
+    test(name, () => {
+      for (const step of [Infinity, 1, 7]) {
+        assert.throws(
+          () => read(text, { step }),
+          (error: unknown) => isMoatError(error, 'SERVICE_PROTOCOL'),
+          `in steps of ${step}`,
+        );
+      }
+    });
+  }
+
+  test('a 101 to another protocol than asked, without Connection, twice named, or in HTTP/1.0', () => {
+    const asked = { method: 'GET', upgrade: 'websocket' };
+    for (const text of [
+      'HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n',
+      'HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n',
+      'HTTP/1.1 101 S\r\nConnection: upgrade\r\n\r\n',
+      'HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n\r\n',
+      'HTTP/1.0 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n',
+    ]) {
+      assert.throws(
+        () => read(text, { asked }),
+        (error: unknown) => isMoatError(error, 'SERVICE_PROTOCOL'),
+        text,
+      );
+    }
+  });
+});
+
+/** Where the connection ends too early. */
+const CUT: Record<string, string> = {
+  'before anything': '',
+  'in the status line': 'HTTP/1.1 20',
+  'in the head': `${OK}Content-Len`,
+  'after a 1xx': 'HTTP/1.1 103 Early Hints\r\n\r\n',
+  'in a counted body': `${OK}Content-Length: 5\r\n\r\nhel`,
+  'in a chunk size': `${CHUNKED}5`,
+  'in a chunk': `${CHUNKED}5\r\nhel`,
+  'between chunks': `${CHUNKED}5\r\nhello\r\n`,
+  'before the last line': `${CHUNKED}0\r\n`,
+  'in the trailers': `${CHUNKED}0\r\nA: b\r\n`,
+};
+
+suite('response parser: cut off', () => {
+  for (const [name, text] of Object.entries(CUT)) {
+    test(name, () => {
+      assert.throws(
+        () => read(text, { finish: true }),
+        (error: unknown) => isMoatError(error, 'SERVICE_RESET'),
+      );
+    });
+  }
+});
+
+interface Expected {
+  readonly status: number;
+  readonly body: string;
+  readonly fields?: FieldList;
+  readonly trailers?: FieldList;
+  readonly reusable: boolean;
+}
+
+const ACCEPTED: Record<string, [text: string, expected: Expected, options?: ReadOptions]> = {
+  'a counted body': [
+    `${OK}Content-Length: 5\r\nX-A: b\r\n\r\nhello`,
+    {
+      status: 200,
+      body: 'hello',
+      fields: [
+        ['content-length', '5'],
+        ['x-a', 'b'],
+      ],
+      reusable: true,
+    },
+  ],
+  'an empty body': [`${OK}Content-Length: 0\r\n\r\n`, { status: 200, body: '', reusable: true }],
+  'a status line without reason': [
+    'HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n',
+    { status: 200, body: '', reusable: true },
+  ],
+  'a reason with obs-text': [
+    'HTTP/1.1 404 \xe9\r\nContent-Length: 0\r\n\r\n',
+    { status: 404, body: '', reusable: true },
+  ],
+  'spaces and tabs around a value': [
+    `${OK}A: \t b c \t\r\nContent-Length:0\r\n\r\n`,
+    {
+      status: 200,
+      body: '',
+      fields: [
+        ['a', 'b c'],
+        ['content-length', '0'],
+      ],
+      reusable: true,
+    },
+  ],
+  chunks: [`${CHUNKED}5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n`, { status: 200, body: 'hello world', reusable: true }],
+  'chunks with extensions, upper case and zeros': [
+    `${CHUNKED}00A;name="v";x\r\n0123456789\r\n0;last\r\n\r\n`,
+    { status: 200, body: '0123456789', reusable: true },
+  ],
+  'a Transfer-Encoding in capitals': [
+    `${OK}TRANSFER-ENCODING: Chunked\r\n\r\n0\r\n\r\n`,
+    { status: 200, body: '', fields: [], reusable: true },
+  ],
+  'trailers, without those that would be believed': [
+    `${CHUNKED}0\r\nGrpc-Status: 0\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\nHost: evil\r\n\r\n`,
+    { status: 200, body: '', trailers: [['grpc-status', '0']], reusable: true },
+  ],
+  'until the connection closes': [`${OK}\r\nhello`, { status: 200, body: 'hello', reusable: false }, { finish: true }],
+  'HTTP/1.0': ['HTTP/1.0 200 OK\r\n\r\nhello', { status: 200, body: 'hello', reusable: false }, { finish: true }],
+  'HTTP/1.0 with keep-alive': [
+    'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi',
+    { status: 200, body: 'hi', reusable: false },
+  ],
+  'Connection: close': [
+    `${OK}Connection: Close\r\nContent-Length: 2\r\n\r\nhi`,
+    { status: 200, body: 'hi', fields: [['content-length', '2']], reusable: false },
+  ],
+  'fields of this connection only, and those it names': [
+    `${OK}Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Authenticate: x\r\nTE: x\r\nUpgrade: h2\r\nA: b\r\nContent-Length: 0\r\n\r\n`,
+    {
+      status: 200,
+      body: '',
+      fields: [
+        ['a', 'b'],
+        ['content-length', '0'],
+      ],
+      reusable: true,
+    },
+  ],
+  'a 204': ['HTTP/1.1 204 No Content\r\n\r\n', { status: 204, body: '', fields: [], reusable: true }],
+  'a 204 that says 0': [
+    'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n',
+    { status: 204, body: '', fields: [], reusable: true },
+  ],
+  'a 304 with the length it would have': [
+    'HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n',
+    { status: 304, body: '', fields: [['content-length', '500']], reusable: true },
+  ],
+  'an answer to HEAD': [
+    `${OK}Content-Length: 500\r\n\r\n`,
+    { status: 200, body: '', fields: [['content-length', '500']], reusable: true },
+    { asked: { method: 'HEAD' } },
+  ],
+  'an answer to HEAD in chunks': [
+    CHUNKED,
+    { status: 200, body: '', fields: [], reusable: true },
+    { asked: { method: 'HEAD' } },
+  ],
+};
+
+suite('response parser: accepted', () => {
+  for (const [name, [text, expected, options]] of Object.entries(ACCEPTED)) {
+    test(name, () => {
+      for (const step of [Infinity, 1, 3]) {
+        const result = read(text, { ...options, step });
+        const head = result.heads.at(-1);
+        assert.equal(head?.status, expected.status);
+        assert.equal(result.body, expected.body);
+        if (expected.fields) assert.deepEqual(head.fields, expected.fields);
+        assert.deepEqual(result.trailers, expected.trailers ?? []);
+        assert.equal(result.parser.complete, true);
+        assert.equal(result.parser.reusable, expected.reusable);
+      }
+    });
+  }
+
+  test('1xx come as heads, 100 does not', () => {
+    const interim = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
+    const { heads } = read(`${interim}${OK}Content-Length: 0\r\n\r\n`, { step: 5 });
+    assert.deepEqual(heads, [
+      { status: 103, fields: [['link', '</a>']] },
+      { status: 200, fields: [['content-length', '0']] },
+    ]);
+  });
+
+  test('after 101 the bytes are not ours', () => {
+    const head = 'HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: x\r\n\r\n';
+    const result = read(`${head}\x81\x02hi`, { asked: { method: 'GET', upgrade: 'websocket' } });
+    assert.equal(result.used, head.length);
+    assert.equal(result.parser.upgraded, true);
+    assert.deepEqual(result.heads, [
+      {
+        status: 101,
+        fields: [
+          ['sec-websocket-accept', 'x'],
+          ['upgrade', 'websocket'],
+        ],
+      },
+    ]);
+  });
+
+  test('bytes after the end are left to the caller', () => {
+    const answer = `${OK}Content-Length: 2\r\n\r\nhi`;
+    assert.equal(read(`${answer}HTTP/1.1 200 OK\r\n\r\n`).used, answer.length);
+  });
+
+  test('says how long an idle connection is kept', () => {
+    const { parser } = read(`${OK}Keep-Alive: max=10, timeout=7\r\nContent-Length: 0\r\n\r\n`);
+    assert.equal(parser.keepAliveMs, 7_000);
+  });
+});
+
+suite('response parser: any bytes', () => {
+  const fragment = fc.constantFrom(
+    'HTTP/1.1 ',
+    'HTTP/1.0 ',
+    '200 OK',
+    '204',
+    '101 S',
+    '103 E',
+    '\r\n',
+    '\n',
+    '\r',
+    ' ',
+    '\t',
+    'Content-Length: ',
+    '5',
+    'Transfer-Encoding: chunked',
+    'Connection: close',
+    ': ',
+    'A',
+    '0\r\n\r\n',
+    '5\r\nhello\r\n',
+    'ff',
+    ';x',
+    'hello',
+    '\0',
+  );
+
+  test('property: noise ends in a coded error or an answer, the same in every split', () => {
+    const noise = fc.oneof(
+      fc.array(fragment, { maxLength: 24 }).map((parts) => parts.join('')),
+      fc.array(fragment, { maxLength: 16 }).map((parts) => `${OK}${parts.join('')}`),
+      fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes).toString('latin1')),
+      fc.uint8Array({ maxLength: 100 }).map((bytes) => `${CHUNKED}${Buffer.from(bytes).toString('latin1')}`),
+    );
+    const outcome = (text: string, step: number): unknown => {
+      try {
+        const { heads, body, trailers, used, parser } = read(text, { step, finish: true });
+        return { heads, body, trailers, used, reusable: parser.reusable };
+      } catch (error) {
+        assert.ok(isMoatError(error, 'SERVICE_PROTOCOL') || isMoatError(error, 'SERVICE_RESET'), String(error));
+        return error.code;
+      }
+    };
+    fc.assert(
+      fc.property(noise, fc.integer({ min: 1, max: 9 }), (text, step) => {
+        assert.deepEqual(outcome(text, step), outcome(text, Infinity));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test('property: chunks of any sizes come out whole, in any split', () => {
+    const chunks = fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { maxLength: 10 });
+    fc.assert(
+      fc.property(chunks, fc.integer({ min: 1, max: 50 }), (parts, step) => {
+        const texts = parts.map((part) => Buffer.from(part).toString('latin1'));
+        const wire = texts.map((text) => `${text.length.toString(16)}\r\n${text}\r\n`).join('');
+        const result = read(`${CHUNKED}${wire}0\r\n\r\n`, { step });
+        assert.equal(result.body, texts.join(''));
+        assert.equal(result.parser.reusable, true);
+      }),
+    );
+  });
+
+  test('a head of single bytes is read in linear time', () => {
+    const fields = `A: ${'b'.repeat(95)}\r\n`.repeat(190);
+    const started = process.cpuUsage().user;
+    for (let i = 0; i < 20; i++) read(`${OK}${fields}Content-Length: 0\r\n\r\n`, { step: 1 });
+    assert.ok(process.cpuUsage().user - started < 10_000_000);
+  });
+});
