@@ -31,6 +31,7 @@ test('a token survives its text, white space around it included', () => {
   const text = encodeToken(token);
   assert.match(text, /^moat1\.[\w-]+$/);
   assert.deepEqual(parseToken(`\n ${text}\r\n`), token);
+  assert.equal(parseToken(encodeToken({ ...token, member: 'laptop' })).member, 'laptop');
   const { seed: _, ...locator } = token;
   assert.deepEqual(parseToken(encodeToken(locator)), locator);
 });
