@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { createInvite } from '@moat/contract';
+import { Deployment, claimFor, introduce, soon, started, until, type Machine } from './world.fixture.ts';
+
+test('a new version reaches everyone with a path to one that knows, at once', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  await using carol = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer, carol: carol.peer };
+  introduce(shop.version(members), alice, bob, carol);
+  await until(() => alice.overlay.connections().length === 2, 'both are at the keeper');
+  const next = shop.version(members);
+  // bob makes the version; carol hears of it through the keeper only
+  bob.view.hold(next);
+  const begin = Date.now();
+  bob.overlay.announceHead(shop.id);
+  await until(() => carol.view.proof(shop.id)?.newest.head.version === 1, 'carol has version 1', 2000);
+  assert.ok(Date.now() - begin < 2000);
+  assert.deepEqual(carol.view.contract(shop.id, 1), next.bytes);
+});
+
+test('a member that a version removes is closed at once and told nothing more', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  await using carol = await started();
+  const shop = new Deployment();
+  introduce(shop.version({ 'alice!': alice.peer, bob: bob.peer, carol: carol.peer }), alice, bob, carol);
+  await until(() => alice.overlay.connections().length === 2, 'both are at the keeper');
+  const next = shop.version({ 'alice!': alice.peer, bob: bob.peer });
+  alice.view.hold(next);
+  alice.overlay.viewChanged();
+  alice.overlay.announceHead(shop.id);
+  assert.equal(alice.overlay.connections(carol.peer).length, 0);
+  await until(() => bob.view.proof(shop.id)?.newest.head.version === 1, 'bob has version 1');
+  await until(() => carol.overlay.connections(alice.peer).length === 0, 'carol is cut off');
+  assert.equal(carol.view.proof(shop.id)?.newest.head.version, 0);
+});
+
+test('who missed versions gets the newest when it comes back, although it does not know the other yet', async () => {
+  await using alice = await started();
+  await using dave = await started();
+  const shop = new Deployment();
+  // dave knows version 0, in which the keeper was another machine
+  const other = await started();
+  const first = shop.version({ 'old!': other.peer, dave: dave.peer });
+  await other.overlay.stop();
+  const second = shop.version({ 'alice!': alice.peer, dave: dave.peer });
+  dave.view.hold(first);
+  alice.view.hold(second);
+  dave.view.onChange = () => dave.overlay.viewChanged();
+  const connection = await dave.overlay.dial(alice.overlay.addresses(), soon());
+  await until(() => dave.view.proof(shop.id)?.newest.head.version === 1, 'dave has version 1');
+  await until(() => dave.overlay.shared(connection).includes(shop.id), 'hello ran again');
+  assert.deepEqual(dave.view.log, ['proof 1 accepted']);
+});
+
+test('heads and claims are compared on connect, in both directions', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  const invite = createInvite(randomBytes(32));
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer, laptop: invite };
+  const first = shop.version(members);
+  const second = shop.version(members);
+  await using laptop = await started();
+  alice.view.hold(second);
+  const answer = await alice.view.witness(claimFor(shop.id, 'laptop', laptop.key, invite), laptop.peer);
+  assert.ok(answer.ok);
+  bob.view.hold(first);
+  await bob.overlay.dial(alice.overlay.addresses(), soon());
+  await until(() => bob.view.proof(shop.id)?.newest.head.version === 1, 'bob has version 1');
+  await until(() => bob.view.claims(shop.id).length === 1, 'bob has the claim');
+});
+
+test('a keeper that is behind takes the newer head from a member that dials it', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer };
+  const first = shop.version(members);
+  const second = shop.version(members);
+  alice.view.hold(first);
+  bob.view.hold(second);
+  await bob.overlay.dial(alice.overlay.addresses(), soon());
+  await until(() => alice.view.proof(shop.id)?.newest.head.version === 1, 'alice has version 1');
+});
+
+test('a machine removed by a version it missed shows an old head and learns nothing', async () => {
+  await using alice = await started({ limits: { probationMs: 300 } });
+  await using eve = await started();
+  const shop = new Deployment();
+  const first = shop.version({ 'alice!': alice.peer, eve: eve.peer });
+  const second = shop.version({ 'alice!': alice.peer });
+  eve.view.hold(first);
+  alice.view.hold(second);
+  const connection = await eve.overlay.dial(alice.overlay.addresses(), AbortSignal.timeout(600)).catch(() => undefined);
+  assert.equal(connection?.closed.aborted ?? true, true);
+  await until(() => alice.view.log.includes('proof 0 older'), 'alice saw the old head');
+  assert.deepEqual(eve.view.log, []);
+});
+
+test('contracts are pulled by members only', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  await using mallory = await started();
+  const shop = new Deployment();
+  introduce(shop.version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  // mallory shares another deployment with alice, so the protocol itself is open to it
+  const zoo = new Deployment();
+  introduce(zoo.version({ 'alice!': alice.peer, mallory: mallory.peer }), alice, mallory);
+  assert.equal(await pull(bob, alice, shop.id), true);
+  assert.equal(await pull(mallory, alice, shop.id), false);
+  assert.equal(await pull(mallory, alice, 'a'.repeat(26)), false);
+  assert.equal(await pull(mallory, alice, zoo.id), true);
+  assert.deepEqual(await compare(mallory, alice, shop.id), { version: null, head: null, claims: [] });
+});
+
+async function pull(from: Machine, to: Machine, deployment: string): Promise<boolean> {
+  const connection = await from.overlay.connect(to.peer, soon());
+  const stream = await from.overlay.open(connection, '/moat/heads/1', soon());
+  await stream.write(Buffer.from(JSON.stringify({ kind: 'pull', deployment, version: 0 })), soon());
+  await stream.close();
+  const { found } = JSON.parse(Buffer.from(await stream.read(soon())).toString()) as { found: boolean };
+  return found;
+}
+
+async function compare(from: Machine, to: Machine, deployment: string): Promise<unknown> {
+  const connection = await from.overlay.connect(to.peer, soon());
+  const stream = await from.overlay.open(connection, '/moat/heads/1', soon());
+  await stream.write(Buffer.from(JSON.stringify({ kind: 'compare', deployment })), soon());
+  const summary = Buffer.from(JSON.stringify({ version: null, head: null, claims: [] }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(summary.length);
+  await stream.write(length, soon());
+  await stream.write(summary, soon());
+  await stream.close();
+  await stream.read(soon());
+  return JSON.parse(Buffer.from(await stream.read(soon())).toString());
+}

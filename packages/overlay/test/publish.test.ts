@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MoatError, isMoatError, type PeerConnection } from '@moat/core';
+import type { PublicationBundle } from '@moat/contract';
+import { Deployment, introduce, soon, started, until } from './world.fixture.ts';
+
+test('an accepted publication admits the connection on both sides', async () => {
+  await using gateway = await started();
+  await using web = await started();
+  const shop = new Deployment();
+  const bundle: PublicationBundle = { proof: shop.version({ 'web!': web.peer }).proof, publications: [], claims: [] };
+  const seen: PublicationBundle[] = [];
+  gateway.overlay.servePublish((_peer, _connection, shown) => {
+    seen.push(shown);
+    return Promise.resolve({
+      ok: true,
+      names: [{ name: 'shop', host: 'shop.localhost', url: 'https://shop.localhost' }],
+      refused: [],
+    });
+  });
+  const admitted: PeerConnection[] = [];
+  gateway.overlay.onAdmitted((connection) => admitted.push(connection));
+  // what the gateway opens as soon as it admits us waits for the answer, it is not refused
+  const tickets = Promise.withResolvers<string>();
+  web.overlay.handle(
+    '/moat/ticket/1',
+    async (stream) => tickets.resolve(Buffer.from(await stream.read(soon())).toString()),
+    { audience: 'admitted' },
+  );
+  gateway.overlay.onAdmitted((connection) => {
+    void gateway.overlay
+      .open(connection, '/moat/ticket/1', soon())
+      .then((stream) => stream.write(Buffer.from('ticket'), soon()));
+  });
+  const connection = await web.overlay.dial(gateway.overlay.addresses(), soon());
+  assert.equal(web.overlay.connections().length, 0);
+  const answer = await web.overlay.publish(connection, bundle, soon());
+  assert.ok(answer.ok);
+  assert.deepEqual(seen, [bundle]);
+  assert.equal(web.overlay.connections(gateway.peer).length, 1);
+  assert.equal(admitted.length, 1);
+  assert.equal(await tickets.promise, 'ticket');
+});
+
+test('a refused one does not, and the connection ends with its probation', async () => {
+  await using gateway = await started({ limits: { probationMs: 300 } });
+  await using web = await started();
+  const shop = new Deployment();
+  gateway.overlay.servePublish(() => Promise.reject(new MoatError('NAME_HELD', 'taken')));
+  const connection = await web.overlay.dial(gateway.overlay.addresses(), soon());
+  const bundle: PublicationBundle = { proof: shop.version({ 'web!': web.peer }).proof, publications: [], claims: [] };
+  assert.deepEqual(await web.overlay.publish(connection, bundle, soon()), {
+    ok: false,
+    code: 'NAME_HELD',
+    message: 'taken',
+  });
+  await until(() => connection.closed.aborted, 'closed', 2000);
+});
+
+test('a kept gateway is dialed again for ever, and each connection is told', async () => {
+  await using web = await started();
+  const first = await started();
+  const [address = ''] = first.overlay.addresses();
+  const connections: PeerConnection[] = [];
+  const release = web.overlay.keep({
+    peer: first.peer,
+    addresses: [address],
+    onConnection: (connection) => connections.push(connection),
+  });
+  await until(() => connections.length === 1, 'first connection');
+  await first.overlay.stop();
+  await until(() => connections[0]?.closed.aborted === true, 'lost');
+  const port = /\/tcp\/(\d+)/.exec(address)?.[1] ?? '';
+  await using again = await started({ key: first.key, listen: [`/ip4/127.0.0.1/tcp/${port}`] });
+  await until(() => connections.length === 2, 'second connection');
+  assert.equal(again.peer, first.peer);
+  release();
+});
+
+test('publish at a machine that is no gateway is unsupported', async () => {
+  await using bob = await started();
+  await using web = await started();
+  const shop = new Deployment();
+  introduce(shop.version({ 'web!': web.peer, bob: bob.peer }), web, bob);
+  const connection = await web.overlay.connect(bob.peer, soon());
+  const bundle: PublicationBundle = {
+    proof: shop.newest?.proof as PublicationBundle['proof'],
+    publications: [],
+    claims: [],
+  };
+  await assert.rejects(web.overlay.publish(connection, bundle, soon()), (error) =>
+    isMoatError(error, 'PROTOCOL_UNSUPPORTED'),
+  );
+});
