@@ -3,6 +3,7 @@
  * `grow` does what people do: key, file, apply, invite, join.
  */
 import { readFile } from 'node:fs/promises';
+import { createAgentClient, type AgentClient } from '@moat/admin-api';
 import { stringify } from 'yaml';
 import { Browser } from './browser.ts';
 import { Machine, eventually, freePort, type Daemon } from './machine.ts';
@@ -23,6 +24,8 @@ export interface DeploymentSpec {
   readonly access?: readonly object[];
   /** Name to service, published at the world's gateway. */
   readonly publish?: Readonly<Record<string, string>>;
+  /** Publish entries as moat.yaml has them, for gateways outside this world. */
+  readonly extraPublish?: Readonly<Record<string, object>>;
   /** The gateway also serves as the anchor. */
   readonly anchored?: boolean;
 }
@@ -135,10 +138,10 @@ export class World implements AsyncDisposable {
         ...(name === 'owner' ? { node: status.json['peerId'] } : {}),
       },
     ]);
-    const publish = Object.entries(spec.publish ?? {}).map(([name, service]) => [
-      name,
-      { service, gateway: this.gateway.pin },
-    ]);
+    const publish = [
+      ...Object.entries(spec.publish ?? {}).map(([name, service]) => [name, { service, gateway: this.gateway.pin }]),
+      ...Object.entries(spec.extraPublish ?? {}),
+    ];
     await owner.write(
       'moat.yaml',
       stringify({
@@ -163,6 +166,11 @@ export class World implements AsyncDisposable {
     await machine.ok(['join', '-', '--wait', ...(spec.expose ?? []).flatMap((target) => ['--expose', target])], token);
   }
 
+  /** The local API of a machine's agent. */
+  client(name: string): AgentClient {
+    return createAgentClient({ socketPath: this.machine(name).path('state', 'agent.sock') });
+  }
+
   /** A token for the place `name`. */
   async invite(name: string, flags: readonly string[] = []): Promise<string> {
     const result = await this.machine('owner').ok(['invite', name, ...flags]);
@@ -183,10 +191,12 @@ export class World implements AsyncDisposable {
 
   /** Where programs on `machine` reach `service`, by its status. */
   async serviceAddress(machine: string, service: string): Promise<{ host: string; port: number }> {
-    const status = await this.machine(machine).ok(['status']);
-    const found = objectsIn(status.json).find((o) => o['name'] === service && typeof o['address'] === 'string');
-    if (!found) throw new Error(`no address of ${service} in ${status.stdout}`);
-    return { host: String(found['address']), port: Number(found['port']) };
+    for (const { id } of await this.client(machine).deployments()) {
+      const { services } = await this.client(machine).deployment(id);
+      const local = services.find(({ name }) => name === service)?.local;
+      if (local) return local;
+    }
+    throw new Error(`${service} has no address on ${machine}`);
   }
 
   /** A machine with a running agent, in no deployment yet. */
