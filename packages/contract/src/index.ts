@@ -57,6 +57,8 @@ export {
   parseWitnessedClaim,
 } from './parse/parse.ts';
 export { resolvePlaces, type Place, type PlaceState } from './places.ts';
+export { planChanges, type Change } from './plan.ts';
+export { planWarnings, type PlanWarning, type PlanWarningCode, type WarningInput } from './plan-warnings.ts';
 export { publicationHash, publicationsOf } from './publication.ts';
 export { hasQuorum, requireQuorum, type QuorumResult } from './quorum.ts';
 export type {
@@ -90,3 +92,21 @@ export { extendProof, verifyProof, type VerifiedProof } from './succession.ts';
 export { isTarget, parseTarget, type Target } from './target.ts';
 export { CLOCK_TOLERANCE_MS, formatTime, isTime, parseTime } from './time.ts';
 export { buildView, type ContractView, type ResolvedGrant } from './view.ts';
+export type { MachinePin } from './yaml/build-members.ts';
+export { buildContract, ownersOf, type BuildInput, type NamedKey } from './yaml/build.ts';
+export { anchorsToResolve, defaultNetwork, gatewaysToResolve } from './yaml/carry-over.ts';
+export {
+  formatDiagnostic,
+  type Diagnostic,
+  type FieldPath,
+  type Position,
+  type ValidationPass,
+} from './yaml/diagnostic.ts';
+export { didYouMean } from './yaml/did-you-mean.ts';
+export { formatDuration, parseDuration, parseExpiry, type Expiry } from './yaml/duration.ts';
+export type { DeploymentFile, FileGrant, FileMember, FileNetwork, FilePublish, FileService } from './yaml/file.ts';
+export { formatDeploymentFile } from './yaml/format.ts';
+export { fileFromContract } from './yaml/from-contract.ts';
+export { deploymentFileJsonSchema } from './yaml/json-schema.ts';
+export { resolveOnline, type OnlineOptions, type OnlineResolvers, type OnlineResult } from './yaml/online.ts';
+export { parseDeploymentFile, type ParsedDeploymentFile } from './yaml/parse.ts';

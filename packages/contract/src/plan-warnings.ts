@@ -1,0 +1,91 @@
+/** What a version allows but its writer may not want, said before it is signed. */
+import { canonicalize } from './canonical.ts';
+import { ownerSetOf } from './genesis.ts';
+import type { Place } from './places.ts';
+import type { Contract } from './schema.ts';
+import { witnessesOf } from './selector.ts';
+import { parseTime } from './time.ts';
+
+/** Why a warning is given; stable, for `--json`. */
+export type PlanWarningCode =
+  | 'SINGLE_KEEPER'
+  | 'STALE_SINGLE_KEEPER'
+  | 'OWNERS_CHANGE'
+  | 'PLACE_FROZEN'
+  | 'MEMBERSHIP_OVER'
+  | 'GRANT_OVER'
+  | 'SERVICE_UNREACHABLE';
+
+export interface PlanWarning {
+  readonly code: PlanWarningCode;
+  /** As in a plan's changes. */
+  readonly path: string;
+  readonly text: string;
+}
+
+export interface WarningInput {
+  readonly from: Contract | null;
+  readonly to: Contract;
+  /** `resolvePlaces` of the current version and its claims. */
+  readonly places?: readonly Place[];
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+export function planWarnings({ from, to, places = [], now }: WarningInput): PlanWarning[] {
+  return [...keepers(to), ...owners(from, to), ...frozen(from, to, places), ...over(to, now), ...unreachable(to)];
+}
+
+function keepers(to: Contract): PlanWarning[] {
+  const pinned = witnessesOf(to).length;
+  if (pinned > 1) return [];
+  const single: PlanWarning = {
+    code: 'SINGLE_KEEPER',
+    path: 'members',
+    text: 'only one keeper has a machine: while it is off, no machine can join and news travels only between members that meet',
+  };
+  if (to.network.maxStale === undefined) return [single];
+  const text = 'with maxStale and only one keeper, the whole network stops when that machine stays off';
+  return [single, { code: 'STALE_SINGLE_KEEPER', path: 'network.maxStale', text }];
+}
+
+function owners(from: Contract | null, to: Contract): PlanWarning[] {
+  if (from === null || canonicalize(ownerSetOf(from.owners)) === canonicalize(ownerSetOf(to.owners))) return [];
+  const text = 'the owners change: a quorum of the current owners and one of the new ones must sign';
+  return [{ code: 'OWNERS_CHANGE', path: 'owners', text }];
+}
+
+function frozen(from: Contract | null, to: Contract, places: readonly Place[]): PlanWarning[] {
+  const before = new Map(from?.members.map((member) => [member.name, member]));
+  const after = new Map(to.members.map((member) => [member.name, member]));
+  return places.flatMap(({ name, state }): PlanWarning[] => {
+    const member = after.get(name);
+    // A machine or another invite in the new version decides.
+    const undecided = member?.node === undefined && member?.invite?.key === before.get(name)?.invite?.key;
+    if (state !== 'frozen' || member === undefined || !undecided) return [];
+    const text = `two machines claimed ${name}: it stays frozen until node: names one or a new invite is made`;
+    return [{ code: 'PLACE_FROZEN', path: `members.${name}`, text }];
+  });
+}
+
+function over(to: Contract, now: number): PlanWarning[] {
+  const isOver = (expires: string | undefined): boolean => expires !== undefined && parseTime(expires) <= now;
+  return [
+    ...to.members.flatMap(({ name, expires }): PlanWarning[] => {
+      const text = `the membership of ${name} ended at ${expires}; to prolong it, write a later time`;
+      return isOver(expires) ? [{ code: 'MEMBERSHIP_OVER', path: `members.${name}`, text }] : [];
+    }),
+    ...to.access.flatMap(({ expires }, i): PlanWarning[] => {
+      const text = `this access line ended at ${expires}; to prolong it, write a later time`;
+      return isOver(expires) ? [{ code: 'GRANT_OVER', path: `access[${i}]`, text }] : [];
+    }),
+  ];
+}
+
+function unreachable(to: Contract): PlanWarning[] {
+  const reached = new Set([...to.access.flatMap((grant) => grant.to), ...to.publish.map(({ service }) => service)]);
+  return to.services.flatMap(({ name }): PlanWarning[] => {
+    const text = `nobody may reach ${name}: no access line and no publish line names it`;
+    return reached.has(name) ? [] : [{ code: 'SERVICE_UNREACHABLE', path: `services.${name}`, text }];
+  });
+}

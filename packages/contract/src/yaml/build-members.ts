@@ -1,0 +1,131 @@
+/** The next version's members: the file's places with the machines, keys, addresses and invites they have. */
+import { MoatError, isMoatError, type PeerId } from '@moat/core';
+import { allocateAddress, checkAddresses } from '../addresses.ts';
+import { resolvePlaces, type Place } from '../places.ts';
+import type { Contract, Invite, Member, MemberClaim } from '../schema.ts';
+import { fixExpiry } from './carry-over.ts';
+import type { FileMember } from './file.ts';
+
+/** A machine for a place, from elsewhere than the file: `init` pins the one it runs on. */
+export interface MachinePin {
+  readonly node: PeerId;
+  readonly wireguard?: string;
+}
+
+export interface MemberInput {
+  readonly members: readonly FileMember[];
+  readonly current: Contract | null;
+  readonly claims: readonly MemberClaim[];
+  readonly pins: ReadonlyMap<string, MachinePin>;
+  readonly invites: ReadonlyMap<string, Invite>;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+/**
+ * Carries over by member name; a member that was renamed is a new place.
+ * @param network IPv4 network of the next version.
+ * @throws `MEMBER_UNKNOWN` for a pin or invite of no member, `CONTRACT_INVALID` for an invite to a place the file
+ * pins, `ADDRESS_EXHAUSTED`
+ */
+export function buildMembers(input: MemberInput, network: string): Member[] {
+  const { members, current, claims, now } = input;
+  const names = new Set(members.map(({ name }) => name));
+  for (const name of [...input.pins.keys(), ...input.invites.keys()]) {
+    if (!names.has(name))
+      throw new MoatError('MEMBER_UNKNOWN', `the file has no member ${name}`, { details: { member: name } });
+  }
+  const before = new Map(current?.members.map((member) => [member.name, member]));
+  const places = new Map(
+    current === null ? [] : resolvePlaces(current, claims, now).map((place) => [place.name, place]),
+  );
+  const addresses = assignAddresses(members, current, network);
+  return members.map((member) => {
+    const { name, tags, keeper } = member;
+    const held = before.get(name);
+    const expires = fixExpiry(member.expires, held?.expires, now);
+    return {
+      name,
+      ...machineOf(member, held, places.get(name), input),
+      ipv4: addresses.get(name) ?? '',
+      tags,
+      ...(keeper ? { keeper: true as const } : {}),
+      ...(expires === undefined ? {} : { expires }),
+    };
+  });
+}
+
+/** Who holds the place: what the file says, then a new invite, then a pin, then what was, claims included. */
+function machineOf(
+  { name, node: written }: FileMember,
+  held: Member | undefined,
+  place: Place | undefined,
+  { pins, invites }: MemberInput,
+): Pick<Member, 'node' | 'wireguard' | 'invite'> {
+  const invited = invites.get(name);
+  if (invited !== undefined) {
+    if (written === undefined) return { invite: invited };
+    throw new MoatError('CONTRACT_INVALID', `${name} cannot be invited: the file pins its machine`, {
+      details: { member: name },
+    });
+  }
+  const before = held?.node ?? place?.peer ?? undefined;
+  const pin = pins.get(name);
+  const node = written ?? pin?.node ?? before;
+  // A WireGuard key belongs to its machine and leaves with it.
+  const known = node === before ? (place?.wireguard ?? held?.wireguard) : undefined;
+  const wireguard = (pin?.node === node ? pin?.wireguard : undefined) ?? known;
+  const vacant = node === undefined && wireguard === undefined;
+  return {
+    ...(node === undefined ? {} : { node }),
+    ...(wireguard === undefined ? {} : { wireguard }),
+    ...(vacant && held?.invite !== undefined ? { invite: held.invite } : {}),
+  };
+}
+
+/** Written ones first, then kept ones that still fit, then new ones; those of removed members last of all. */
+function assignAddresses(
+  members: readonly FileMember[],
+  current: Contract | null,
+  network: string,
+): Map<string, string> {
+  const assigned = new Map<string, string>();
+  const taken = new Set<string>();
+  const assign = (name: string, ipv4: string): void => {
+    assigned.set(name, ipv4);
+    taken.add(ipv4);
+  };
+  for (const { name, ipv4 } of members) if (ipv4 !== undefined) assign(name, ipv4);
+  const kept = new Map(current?.members.map(({ name, ipv4 }) => [name, ipv4]));
+  for (const { name } of members) {
+    const ipv4 = kept.get(name);
+    if (ipv4 !== undefined && !assigned.has(name) && !taken.has(ipv4) && fits(ipv4, network)) assign(name, ipv4);
+  }
+  // A machine that has not heard yet must not take a new member for the removed one.
+  const avoided = new Set([...taken, ...kept.values()]);
+  for (const { name } of members) {
+    if (assigned.has(name)) continue;
+    const ipv4 = allocate(network, avoided, taken);
+    avoided.add(ipv4);
+    assign(name, ipv4);
+  }
+  return assigned;
+}
+
+function allocate(network: string, avoided: ReadonlySet<string>, taken: ReadonlySet<string>): string {
+  try {
+    return allocateAddress(network, avoided);
+  } catch (error) {
+    if (!isMoatError(error, 'ADDRESS_EXHAUSTED')) throw error;
+    return allocateAddress(network, taken);
+  }
+}
+
+function fits(ipv4: string, network: string): boolean {
+  try {
+    checkAddresses({ network: { ipv4: network, plane: 'auto' }, members: [{ name: 'member', ipv4, tags: [] }] });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * A deployment file after parsing: short forms are spelled out, defaults filled in, names still names.
+ * It says what should be; `buildContract` adds what is (machines, keys, addresses, invites, salts).
+ */
+import type { PeerId } from '@moat/core';
+import type { GatewayPin, Owners } from '../schema.ts';
+import type { Expiry } from './duration.ts';
+
+export interface DeploymentFile {
+  readonly name: string;
+  /** Absent parts keep what the current version says; at version 0 they are the writer's own key and 1. */
+  readonly owners: { readonly threshold?: number; readonly keys?: Owners['keys'] };
+  readonly network: FileNetwork;
+  /** Host names, resolved by the writer, or multiaddrs with `/p2p/<PeerId>`. */
+  readonly anchors: readonly string[];
+  readonly members: readonly FileMember[];
+  readonly services: readonly FileService[];
+  readonly access: readonly FileGrant[];
+  readonly publish: readonly FilePublish[];
+}
+
+export interface FileNetwork {
+  /** Absent: the current version's, else one derived from the deployment's id. */
+  readonly ipv4?: string;
+  readonly plane: 'auto' | 'wireguard' | 'rootless';
+  /** Milliseconds, at least an hour; absent = never stale. */
+  readonly maxStale?: number;
+}
+
+export interface FileMember {
+  readonly name: string;
+  readonly tags: readonly string[];
+  readonly keeper: boolean;
+  /** Pins a machine; otherwise whoever joined keeps the place. */
+  readonly node?: PeerId;
+  /** Fixes the address; otherwise it is allocated once and kept. */
+  readonly ipv4?: string;
+  readonly expires?: Expiry;
+}
+
+export interface FileService {
+  readonly name: string;
+  /** Member names or `tag:<tag>`. */
+  readonly on: readonly string[];
+  readonly port: number;
+  readonly target: string;
+  readonly protocol: 'tcp' | 'http';
+  readonly health?: string;
+}
+
+export interface FileGrant {
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+  readonly expires?: Expiry;
+}
+
+export interface FilePublish {
+  readonly name: string;
+  readonly service: string;
+  readonly tls: 'terminate' | 'passthrough';
+  /** Each a domain to resolve, or a pin taken as it is. */
+  readonly gateways: readonly (string | GatewayPin)[];
+}

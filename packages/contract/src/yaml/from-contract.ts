@@ -1,0 +1,93 @@
+/** A contract written out as a deployment file: `moat fmt --from-contract`. */
+import { MoatError } from '@moat/core';
+import { Document, isCollection, isMap, isPair, isScalar, visit } from 'yaml';
+import type { Contract, Grant, Member, Owners, PublishLine, Service } from '../schema.ts';
+import { formatDuration } from './duration.ts';
+import { printDocument } from './format.ts';
+
+const MODELINE = ' yaml-language-server: $schema=./node_modules/@moat/contract/schema/moat.v1.json';
+const SPACED: ReadonlySet<unknown> = new Set(['members', 'services', 'access', 'publish']);
+
+/**
+ * A file that says what `contract` says. Machines, allocated addresses, invites, salts and pins stay in the
+ * contract: `buildContract` with it as the current version gives it back unchanged.
+ * @throws `CONTRACT_INVALID` for a name that leads to different services at different gateways, which no file can say.
+ */
+export function fileFromContract(contract: Contract): string {
+  const { name, owners, network, anchors, members, services, access, publish } = contract;
+  // Maps, since an object would put names that are numbers first.
+  const document = new Document({
+    version: 1,
+    name,
+    owners: { threshold: owners.threshold, keys: new Map(owners.keys.map((owner) => [owner.name, keyFields(owner)])) },
+    network: {
+      ipv4: network.ipv4,
+      plane: network.plane,
+      ...(network.maxStale === undefined ? {} : { maxStale: formatDuration(network.maxStale) }),
+    },
+    anchors,
+    members: new Map(members.map((member) => [member.name, memberFields(member)])),
+    services: new Map(services.map((service) => [service.name, serviceFields(service)])),
+    access: access.map(grantFields),
+    publish: publishEntries(publish),
+  });
+  document.commentBefore = MODELINE;
+  layOut(document);
+  return printDocument(document);
+}
+
+/** Sections are blocks, each of their entries is one line as long as it fits. */
+function layOut(document: Document): void {
+  visit(document, {
+    Pair(_, { key }, path) {
+      if (path.length === 2 && isScalar(key) && SPACED.has(key.value)) key.spaceBefore = true;
+    },
+    Collection(_, node, path) {
+      const section = path.find(isPair)?.key;
+      const isShort =
+        isScalar(section) && !SPACED.has(section.value) && section.value !== 'anchors' && section.value !== 'owners';
+      const depth = path.filter(isCollection).length;
+      if (node.items.length === 0 || depth >= 2 || (depth === 1 && isShort && isMap(node))) node.flow = true;
+    },
+  });
+}
+
+function keyFields({ key, weight }: Owners['keys'][number]): string | { key: string; weight: number } {
+  return weight === 1 ? key : { key, weight };
+}
+
+function memberFields({ tags, keeper, expires }: Member): object {
+  return {
+    ...(tags.length === 0 ? {} : { tags }),
+    ...(keeper === true ? { keeper } : {}),
+    ...(expires === undefined ? {} : { expires }),
+  };
+}
+
+function serviceFields({ on, port, target, protocol, health }: Service): object {
+  return { on, port, target, ...(protocol === 'tcp' ? {} : { protocol }), ...(health === undefined ? {} : { health }) };
+}
+
+function grantFields({ from, to, expires }: Grant): object {
+  return { from, to, ...(expires === undefined ? {} : { expires }) };
+}
+
+function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
+  const byName = new Map<string, { service: string; tls: PublishLine['tls']; domains: string[] }>();
+  for (const { name, service, tls, gateway } of lines) {
+    const entry = byName.get(name) ?? { service, tls, domains: [] };
+    if (entry.service !== service || entry.tls !== tls) {
+      throw new MoatError('CONTRACT_INVALID', `${name} is published differently at different gateways`, {
+        details: { name },
+      });
+    }
+    entry.domains.push(gateway.domain);
+    byName.set(name, entry);
+  }
+  return new Map(
+    [...byName].map(([name, { service, tls, domains }]) => [
+      name,
+      { gateway: domains.length === 1 ? domains[0] : domains, service, ...(tls === 'terminate' ? {} : { tls }) },
+    ]),
+  );
+}

@@ -1,0 +1,243 @@
+/** The third pass: names lead somewhere, nothing is there twice, what is asked for can be had. */
+import { isMoatError } from '@moat/core';
+import { checkAddresses, parseNetwork } from '../addresses.ts';
+import { CONTRACT_LIMITS } from '../limits.ts';
+import { tagOf } from '../selector.ts';
+import type { FieldPath } from './diagnostic.ts';
+import { didYouMean } from './did-you-mean.ts';
+import type { DeploymentFile, FilePublish } from './file.ts';
+import type { Findings } from './findings.ts';
+
+const MIN_MAX_STALE_MS = 3_600_000;
+
+/** Adds what is wrong to `findings`; warnings too. */
+export function checkReferences(file: DeploymentFile, findings: Findings): void {
+  checkSizes(file, findings);
+  checkOwners(file, findings);
+  checkNetwork(file, findings);
+  checkMembers(file, findings);
+  checkServices(file, findings);
+  checkAccess(file, findings);
+  checkPublish(file, findings);
+}
+
+function checkSizes(file: DeploymentFile, findings: Findings): void {
+  const sizes = [
+    ['owners', file.owners.keys?.length ?? 0, CONTRACT_LIMITS.owners],
+    ['members', file.members.length, CONTRACT_LIMITS.members],
+    ['services', file.services.length, CONTRACT_LIMITS.services],
+    ['publish', file.publish.reduce((sum, { gateways }) => sum + gateways.length, 0), CONTRACT_LIMITS.publications],
+  ] as const;
+  for (const [section, count, most] of sizes) {
+    if (count > most)
+      findings.add([section], { code: 'FILE_INVALID', message: `has ${count} entries; at most ${most}` }, 'key');
+  }
+}
+
+function checkOwners({ owners }: DeploymentFile, findings: Findings): void {
+  const { keys, threshold } = owners;
+  if (keys === undefined) return;
+  unique(
+    keys.map(({ key }) => key),
+    (i) => ['owners', 'keys', keys[i]?.name ?? ''],
+    'another owner has this key',
+    findings,
+  );
+  if (keys.length === 0) {
+    findings.add(['owners', 'keys'], { code: 'OWNERS_UNREACHABLE', message: 'names no owner' });
+  } else if (threshold === undefined && keys.length > 1) {
+    const hint = `1 = each owner alone, ${keys.length} = all together`;
+    findings.add(['owners'], { code: 'FILE_INVALID', message: 'several owners need a threshold', hint }, 'key');
+  } else if (threshold !== undefined) {
+    const weight = keys.reduce((sum, key) => sum + key.weight, 0);
+    if (weight >= threshold) return;
+    const message = `cannot be reached: all owners together weigh ${weight}`;
+    findings.add(['owners', 'threshold'], { code: 'OWNERS_UNREACHABLE', message });
+  }
+}
+
+function checkNetwork({ network, anchors }: DeploymentFile, findings: Findings): void {
+  if (network.maxStale !== undefined && network.maxStale < MIN_MAX_STALE_MS) {
+    const message = 'is below 1h: a short outage of the keepers would stop the network';
+    findings.add(['network', 'maxStale'], { code: 'FILE_INVALID', message });
+  }
+  unique(anchors, (i) => ['anchors', i], 'is listed twice', findings);
+  if (network.ipv4 === undefined) return;
+  try {
+    parseNetwork(network.ipv4);
+  } catch (error) {
+    if (!isMoatError(error)) throw error;
+    findings.add(['network', 'ipv4'], { code: 'ADDRESS_INVALID', message: error.message });
+  }
+}
+
+function checkMembers({ members, network }: DeploymentFile, findings: Findings): void {
+  const at =
+    (field: string) =>
+    (i: number): FieldPath => ['members', members[i]?.name ?? '', field];
+  unique(
+    members.map(({ node }) => node),
+    at('node'),
+    'another member is this machine',
+    findings,
+  );
+  unique(
+    members.map(({ ipv4 }) => ipv4),
+    at('ipv4'),
+    'another member has this address',
+    findings,
+  );
+  for (const [i, { name, tags, ipv4 }] of members.entries()) {
+    unique(tags, (k) => ['members', name, 'tags', k], 'is listed twice', findings);
+    const message = addressProblem(network.ipv4, name, ipv4);
+    if (message !== undefined) findings.add(at('ipv4')(i), { code: 'ADDRESS_INVALID', message });
+  }
+  if (members.length === 0) {
+    findings.add(['members'], { code: 'FILE_INVALID', message: 'names no member' }, 'key');
+  } else if (!members.some(({ keeper }) => keeper)) {
+    const message = 'no member is a keeper: nobody could let machines join or spread a new version';
+    findings.add(
+      ['members'],
+      { code: 'KEEPER_MISSING', message, hint: 'add keeper: true to one that is always on' },
+      'key',
+    );
+  }
+}
+
+/** Why an address does not fit a network that the file fixes; a bad network is reported where it stands. */
+function addressProblem(network: string | undefined, name: string, ipv4: string | undefined): string | undefined {
+  if (network === undefined || ipv4 === undefined) return undefined;
+  try {
+    parseNetwork(network);
+  } catch {
+    return undefined;
+  }
+  try {
+    checkAddresses({ network: { ipv4: network, plane: 'auto' }, members: [{ name, ipv4, tags: [] }] });
+    return undefined;
+  } catch (error) {
+    if (!isMoatError(error)) throw error;
+    return error.message;
+  }
+}
+
+function checkServices(file: DeploymentFile, findings: Findings): void {
+  const takenBy = new Map<string, string>();
+  const members = knownMembers(file);
+  for (const { name, on, port, protocol, health } of file.services) {
+    checkSelectors(on, (i) => ['services', name, 'on', i], members, findings);
+    if (health !== undefined && protocol !== 'http') {
+      const hint = 'add protocol: http';
+      findings.add(['services', name, 'health'], {
+        code: 'FILE_INVALID',
+        message: 'only an http service has one',
+        hint,
+      });
+    }
+    for (const member of membersOf(file, on)) {
+      const address = `${member}:${port}`;
+      const other = takenBy.get(address);
+      if (other === undefined) takenBy.set(address, name);
+      else {
+        const message = `${other} has port ${port} on ${member} already`;
+        findings.add(['services', name, 'port'], { code: 'DUPLICATE', message });
+        break;
+      }
+    }
+  }
+}
+
+function checkAccess(file: DeploymentFile, findings: Findings): void {
+  const services = file.services.map(({ name }) => name);
+  const known = new Set(services);
+  const members = knownMembers(file);
+  for (const [i, { from, to }] of file.access.entries()) {
+    checkSelectors(from, (k) => ['access', i, 'from', k], members, findings);
+    const at = (k: number): FieldPath => ['access', i, 'to', k];
+    unique(to, at, 'is listed twice', findings);
+    for (const [k, service] of to.entries()) {
+      if (!known.has(service)) unknown(at(k), `there is no service ${service}`, service, services, findings);
+    }
+  }
+}
+
+function checkPublish(file: DeploymentFile, findings: Findings): void {
+  const protocols = new Map(file.services.map(({ name, protocol }) => [name, protocol]));
+  for (const line of file.publish) {
+    const path = ['publish', line.name];
+    const protocol = protocols.get(line.service);
+    if (protocol === undefined) {
+      unknown([...path, 'service'], `there is no service ${line.service}`, line.service, protocols.keys(), findings);
+    }
+    if (line.tls === 'passthrough' && protocol === 'http') {
+      const message = 'an http service cannot end TLS itself';
+      findings.add([...path, 'tls'], { code: 'FILE_INVALID', message, hint: "make the service's protocol tcp" });
+    }
+    checkGateways(line, path, findings);
+  }
+}
+
+function checkGateways(line: FilePublish, path: FieldPath, findings: Findings): void {
+  const domains = line.gateways.map((gateway) => (typeof gateway === 'string' ? gateway : gateway.domain));
+  unique(domains, (i) => [...path, 'gateway', i], 'this name is published there already', findings);
+  for (const domain of new Set(domains)) {
+    if (!line.name.endsWith(`.${domain}`)) continue;
+    const label = line.name.slice(0, -domain.length - 1);
+    const hint = label.includes('.') ? 'a name at a gateway is one label' : `write ${label}`;
+    findings.add(path, { code: 'FILE_INVALID', message: `names below ${domain} are written without it`, hint }, 'key');
+  }
+}
+
+/** What a selector may name. */
+interface KnownMembers {
+  readonly names: ReadonlySet<string>;
+  readonly tags: ReadonlySet<string>;
+}
+
+function knownMembers({ members }: DeploymentFile): KnownMembers {
+  return { names: new Set(members.map(({ name }) => name)), tags: new Set(members.flatMap(({ tags }) => tags)) };
+}
+
+function checkSelectors(
+  selectors: readonly string[],
+  at: (i: number) => FieldPath,
+  { names, tags }: KnownMembers,
+  findings: Findings,
+): void {
+  unique(selectors, at, 'is listed twice', findings);
+  for (const [i, selector] of selectors.entries()) {
+    const tag = tagOf(selector);
+    if (tag === undefined ? names.has(selector) : tags.has(tag)) continue;
+    const candidates = [...names, ...[...tags].map((name) => `tag:${name}`)];
+    const message = tag === undefined ? `there is no member ${selector}` : `no member has the tag ${tag}`;
+    // The commonest slip: a tag without its prefix.
+    const hint = tags.has(selector) ? `did you mean tag:${selector}?` : didYouMean(selector, candidates);
+    findings.add(at(i), { code: 'REFERENCE_UNKNOWN', message, ...(hint === undefined ? {} : { hint }) });
+  }
+}
+
+function membersOf(file: DeploymentFile, selectors: readonly string[]): string[] {
+  const wanted = new Set(selectors);
+  return file.members
+    .filter(({ name, tags }) => wanted.has(name) || tags.some((tag) => wanted.has(`tag:${tag}`)))
+    .map(({ name }) => name);
+}
+
+function unknown(path: FieldPath, message: string, word: string, known: Iterable<string>, findings: Findings): void {
+  const hint = didYouMean(word, known);
+  findings.add(path, { code: 'REFERENCE_UNKNOWN', message, ...(hint === undefined ? {} : { hint }) });
+}
+
+function unique(
+  values: readonly (string | undefined)[],
+  at: (i: number) => FieldPath,
+  message: string,
+  findings: Findings,
+): void {
+  const seen = new Set<string>();
+  for (const [i, value] of values.entries()) {
+    if (value === undefined) continue;
+    if (seen.has(value)) findings.add(at(i), { code: 'DUPLICATE', message: `${value}: ${message}` });
+    seen.add(value);
+  }
+}

@@ -1,0 +1,92 @@
+/** Spells out a file's short forms: the second pass made sure that each can be read. */
+import type { GatewayPin } from '../schema.ts';
+import { parseDuration, parseExpiry, type Expiry } from './duration.ts';
+import type { DeploymentFile, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
+import type {
+  RawFile,
+  RawGatewayPin,
+  RawMember,
+  RawNetwork,
+  RawOwners,
+  RawPublish,
+  RawService,
+} from './file-schema.ts';
+
+export function spellOut(raw: RawFile): DeploymentFile {
+  return {
+    name: raw.name,
+    owners: spellOwners(raw.owners ?? {}),
+    network: spellNetwork(raw.network ?? {}),
+    anchors: raw.anchors ?? [],
+    members: Object.entries(raw.members).map(([name, member]) => spellMember(name, member ?? {})),
+    services: Object.entries(raw.services ?? {}).map(([name, service]) => spellService(name, service)),
+    access: (raw.access ?? []).map(({ from, to, expires }) => ({
+      from: list(from),
+      to: list(to),
+      ...expiryOf(expires),
+    })),
+    publish: Object.entries(raw.publish ?? {}).map(([name, line]) => spellPublish(name, line)),
+  };
+}
+
+function spellOwners({ threshold, keys }: RawOwners): DeploymentFile['owners'] {
+  return {
+    ...(threshold === undefined ? {} : { threshold }),
+    ...(keys === undefined
+      ? {}
+      : {
+          keys: Object.entries(keys).map(([name, value]) =>
+            typeof value === 'string'
+              ? { name, key: value, weight: 1 }
+              : { name, key: value.key, weight: value.weight ?? 1 },
+          ),
+        }),
+  };
+}
+
+function spellNetwork({ ipv4, plane = 'auto', maxStale }: RawNetwork): FileNetwork {
+  const maxStaleMs = maxStale === undefined ? undefined : parseDuration(maxStale);
+  return {
+    plane,
+    ...(ipv4 === undefined ? {} : { ipv4 }),
+    ...(maxStaleMs === undefined ? {} : { maxStale: maxStaleMs }),
+  };
+}
+
+function spellMember(name: string, { tags = [], keeper = false, node, ipv4, expires }: RawMember): FileMember {
+  return {
+    name,
+    tags,
+    keeper,
+    ...(node === undefined ? {} : { node }),
+    ...(ipv4 === undefined ? {} : { ipv4 }),
+    ...expiryOf(expires),
+  };
+}
+
+function spellService(name: string, raw: RawService): FileService {
+  const { on, port, target = `127.0.0.1:${port}`, protocol = 'tcp', health } = raw;
+  return { name, on: list(on), port, target, protocol, ...(health === undefined ? {} : { health }) };
+}
+
+function spellPublish(name: string, { service, tls = 'terminate', gateway }: RawPublish): FilePublish {
+  const gateways = typeof gateway === 'string' || !isList(gateway) ? [gateway] : gateway;
+  return { name, service, tls, gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))) };
+}
+
+function pinOf({ domain, peers, box }: RawGatewayPin): GatewayPin {
+  return { domain, peers, ...(box === undefined ? {} : { box }) };
+}
+
+function expiryOf(text: string | undefined): { expires?: Expiry } {
+  const expires = text === undefined ? undefined : parseExpiry(text);
+  return expires === undefined ? {} : { expires };
+}
+
+function list(value: string | readonly string[]): readonly string[] {
+  return typeof value === 'string' ? [value] : value;
+}
+
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value);
+}
