@@ -1,0 +1,140 @@
+/** What each endpoint of the local API does. */
+import { MoatError, isDeploymentId } from '@moat/core';
+import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
+import type { AgentEndpoints, Handlers, LocalAddress, NodeStatus, VersionAccepted } from '@moat/admin-api';
+import type { Consent } from '../consent.ts';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { Deployments } from '../deployments/deployments.ts';
+import type { EventFeed } from '../event-feed.ts';
+import type { Forwards } from '../forwards.ts';
+import type { JoinResult } from '../join.ts';
+import type { Publisher } from '../publications/publisher.ts';
+import type { Reconciler } from '../reconcile.ts';
+import type { DeploymentStore } from '../store/deployment-store.ts';
+import { explain, ping, type ProbeDeps } from './probe.ts';
+import { detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
+
+const PING_MS = 10_000;
+
+export interface HandlerDeps {
+  readonly deployments: Deployments;
+  readonly reconciler: Reconciler;
+  readonly publisher: Publisher;
+  readonly consent: Consent;
+  readonly forwards: Forwards;
+  readonly feed: EventFeed;
+  readonly store: DeploymentStore;
+  readonly report: ReportDeps;
+  readonly probe: ProbeDeps;
+  readonly status: () => NodeStatus;
+  readonly socks: () => LocalAddress | null;
+  readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
+  /** Begins an orderly stop. */
+  readonly stop: () => void;
+}
+
+/** Handlers for the agent's table of endpoints. */
+export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
+  const { deployments, reconciler, publisher, consent, forwards, feed, store } = deps;
+  const find = (params: Readonly<Record<string, string>>): Deployment => deployments.find(params['deployment'] ?? '');
+  const accepted = async (deployment: Deployment, changed: boolean): Promise<VersionAccepted> => {
+    await reconciler.settled(deployment.id);
+    const { id, contract, head } = deployment;
+    return { deployment: id, name: contract.name, version: contract.version, head, changed };
+  };
+  return {
+    status: () => deps.status(),
+    deployments: () => ({ deployments: deployments.list().map(summaryOf) }),
+    deployment: ({ params }) => detailOf(deps.report, find(params)),
+    version: ({ params }) => {
+      const { id } = find(params);
+      const number = /^\d{1,9}$/.test(params['version'] ?? '') ? Number(params['version']) : -1;
+      const stored = store.version(id, number);
+      if (stored === undefined)
+        throw new MoatError('VERSION_UNKNOWN', `version ${params['version']} is not stored here`);
+      const contract = documentOf(parseContract(stored.contract));
+      return { version: number, contract, signed: documentOf(stored.signed), acceptedAt: timeText(stored.acceptedAt) };
+    },
+    createDeployment: async ({ body }) => {
+      const contract = parseContract(body.contract);
+      const changed = deployments.create(parseGenesis(body.genesis), contract, parseSignedHead(body.signed));
+      return accepted(deployments.find(contract.deployment), changed);
+    },
+    submitVersion: async ({ params, body }) => {
+      const deployment = find(params);
+      const changed = deployments.submit(deployment, parseContract(body.contract), parseSignedHead(body.signed));
+      return accepted(deployment, changed);
+    },
+    forget: async ({ params }) => {
+      const deployment = find(params);
+      await forwards.forget(deployment.id);
+      consent.forget(deployment.id);
+      deployments.forget(deployment);
+      await reconciler.settled(deployment.id);
+      return { done: true };
+    },
+    join: async ({ body, signal }) => {
+      const { deployment, member, keeper } = await deps.join(body.token, body.waitMs ?? 0, signal);
+      for (const { target, public: isPublic } of body.expose ?? []) {
+        consent.add({ deployment: deployment.id, target, public: isPublic ?? false });
+      }
+      await reconciler.settled(deployment.id);
+      const { name, version } = deployment.contract;
+      return { deployment: deployment.id, name, member, version, keeper };
+    },
+    exposed: () => ({ exposed: consent.list() }),
+    expose: ({ body }) =>
+      consent.add({
+        deployment: idOf(deployments, body.deployment),
+        target: body.target,
+        public: body.public ?? false,
+      }),
+    unexpose: ({ body }) => {
+      consent.remove(idOf(deployments, body.deployment), body.target);
+      return { done: true };
+    },
+    forwards: () => ({ forwards: forwards.list() }),
+    addForward: async ({ body }) => {
+      const deployment = deployments.find(body.deployment);
+      if (!deployment.view.services.has(body.service)) {
+        throw new MoatError(
+          'SERVICE_UNKNOWN',
+          `${deployment.contract.name} has no service ${body.service.slice(0, 63)}`,
+        );
+      }
+      return forwards.add(deployment.id, body.service, body.local, body.keep ?? false);
+    },
+    removeForward: async ({ params }) => {
+      await forwards.remove(params['forward'] ?? '');
+      return { done: true };
+    },
+    explain: ({ params, query }) => explain(deps.probe, find(params), query['from'] ?? '', query['to'] ?? ''),
+    ping: ({ params, body, signal }) =>
+      ping(deps.probe, find(params), body.target, AbortSignal.any([signal, timeout(body.timeoutMs ?? PING_MS)])),
+    publications: () => ({ publications: publisher.status() }),
+    hosts: ({ params }) => hostsOf(deps.report, find(params), deps.socks()),
+    events: ({ signal }) =>
+      feed.follow(signal, [
+        { kind: 'agent', state: 'started' },
+        ...publisher.status().map((publication) => ({ kind: 'publication' as const, publication })),
+      ]),
+    stop: () => {
+      deps.stop();
+      return { done: true };
+    },
+  };
+}
+
+/** Consent may come before the join: an id need not be held here yet. */
+function idOf(deployments: Deployments, reference: string): string {
+  if (isDeploymentId(reference)) return reference;
+  return deployments.find(reference).id;
+}
+
+/** A deadline that says so with a code of ours. */
+function timeout(timeoutMs: number): AbortSignal {
+  const controller = new AbortController();
+  const error = new MoatError('PING_TIMEOUT', `no answer within ${timeoutMs} ms`, { retryable: true });
+  setTimeout(() => controller.abort(error), timeoutMs).unref();
+  return controller.signal;
+}

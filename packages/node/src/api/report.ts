@@ -1,0 +1,141 @@
+/** Deployments as the local API shows them. */
+import type { Links, PeerId } from '@moat/core';
+import type {
+  DeploymentDetail,
+  DeploymentSummary,
+  Document,
+  HostsAnswer,
+  LocalAddress,
+  PlaceStatus,
+  PublicationStatus,
+  ServiceStatus,
+} from '@moat/admin-api';
+import type { ExposedTargets, PrivateNetwork } from '@moat/network';
+import type { AddressBook, Overlay } from '@moat/overlay';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { DeploymentStore } from '../store/deployment-store.ts';
+
+const RECEIPTS_SHOWN = 20;
+
+export interface ReportDeps {
+  readonly self: PeerId;
+  readonly overlay: Pick<Overlay, 'connections' | 'addresses'>;
+  readonly links: Pick<Links, 'get'>;
+  readonly addressBook: AddressBook;
+  readonly exposed: ExposedTargets;
+  readonly network: (id: string) => PrivateNetwork | undefined;
+  readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
+  readonly store: Pick<DeploymentStore, 'receipts'>;
+}
+
+export function summaryOf(deployment: Deployment): DeploymentSummary {
+  const { contract, place } = deployment;
+  return {
+    id: deployment.id,
+    name: contract.name,
+    version: contract.version,
+    head: deployment.head,
+    state: deployment.forked ? 'forked' : contract.state,
+    member: place?.name ?? null,
+    keeper: place?.keeper ?? false,
+    acceptedAt: timeText(deployment.acceptedAt),
+    alarms: deployment.alarms,
+  };
+}
+
+export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
+  const { contract, proof, claims } = deployment;
+  return {
+    ...summaryOf(deployment),
+    contract: documentOf(contract),
+    proof: documentOf(proof),
+    claims: claims.map(documentOf),
+    places: placesOf(deps, deployment),
+    services: servicesOf(deps, deployment),
+    publications: deps.publications(deployment),
+    receipts: deps.store
+      .receipts(deployment.id, RECEIPTS_SHOWN)
+      .map((receipt) => ({ ...receipt, time: timeText(receipt.time) })),
+    keepers: keepersOf(deps, deployment),
+    anchors: contract.anchors,
+  };
+}
+
+/** Names of granted services with their listeners, for `moat run`. */
+export function hostsOf(deps: ReportDeps, deployment: Deployment, socks: LocalAddress | null): HostsAnswer {
+  const states = deps.network(deployment.id)?.services() ?? [];
+  return {
+    deployment: deployment.id,
+    network: deployment.contract.name,
+    hosts: states.flatMap(({ name, host, address, port }) =>
+      address === null ? [] : [{ name: host, service: name, address, port }],
+    ),
+    socks,
+  };
+}
+
+/** Signed values are plain JSON; the API passes them on as they are. */
+export function documentOf(value: object): Document {
+  return value as Document;
+}
+
+export function timeText(timeMs: number): string {
+  return new Date(timeMs).toISOString();
+}
+
+function placesOf({ self, overlay, links }: ReportDeps, deployment: Deployment): PlaceStatus[] {
+  return [...deployment.view.places.values()].map((place) => {
+    const { peer } = place;
+    const link = peer === null || peer === self ? undefined : links.get(peer);
+    const [connection] = peer === null || peer === self ? [] : overlay.connections(peer);
+    const control = connection === undefined ? null : connection.remote === null ? 'relayed' : 'direct';
+    return {
+      name: place.name,
+      tags: place.tags,
+      ipv4: place.ipv4,
+      keeper: place.keeper,
+      peer,
+      state: place.state,
+      self: peer === self,
+      connected: peer === self || connection !== undefined,
+      path: link?.path ?? control,
+      rttMs: link?.rttMs ?? null,
+    };
+  });
+}
+
+function servicesOf({ network, exposed }: ReportDeps, deployment: Deployment): ServiceStatus[] {
+  const states = new Map(
+    network(deployment.id)
+      ?.services()
+      .map((state) => [state.name, state]),
+  );
+  return deployment.contract.services.map((service) => {
+    const state = states.get(service.name);
+    const isLocal = state?.local ?? false;
+    return {
+      name: service.name,
+      host: `${service.name}.${deployment.contract.name}.internal`,
+      port: service.port,
+      protocol: service.protocol,
+      target: service.target,
+      on: deployment.view.membersOn(service.name).map(({ name }) => name),
+      granted: state?.granted ?? false,
+      local: state === undefined || state.address === null ? null : { host: state.address, port: state.port },
+      instances: state?.instances.length ?? 0,
+      healthy: state?.healthy ?? 0,
+      exposed: isLocal ? exposed.isExposed(service.target, deployment.id, false) : null,
+    };
+  });
+}
+
+/** Where pinned keepers can be dialed, for tokens: our own addresses and what the address book knows. */
+function keepersOf({ self, overlay, addressBook }: ReportDeps, deployment: Deployment): string[] {
+  return deployment.view.keepers().flatMap(({ peer, state }) => {
+    if (peer === null || state !== 'pinned') return [];
+    if (peer === self) return overlay.addresses();
+    return addressBook
+      .known(peer)
+      .map((address) => (address.includes(`/p2p/${peer}`) ? address : `${address}/p2p/${peer}`));
+  });
+}

@@ -1,0 +1,173 @@
+/** The agent's configuration: defaults < system file < user file < `MOAT_*` < flags. */
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { MoatError } from '@moat/core';
+import { z } from 'zod';
+import { readConfigFile, type ConfigLayer } from './config-file.ts';
+
+/** How an agent runs; every field is set. */
+export interface NodeConfig {
+  /** Keys, database, socket. @defaultValue `/var/lib/moat` for root, else `$XDG_STATE_HOME/moat` */
+  readonly stateDir: string;
+  /** Unix socket of the local API. @defaultValue `<stateDir>/agent.sock` */
+  readonly socketPath: string;
+  /** Multiaddrs of the overlay; empty = no inbound. @defaultValue port 4410 on every address */
+  readonly listen: readonly string[];
+  /** Multiaddrs told to others instead. @defaultValue none */
+  readonly announce: readonly string[];
+  /** TCP port of links, 0 = any free one; null = links are only dialed. @defaultValue 4411 */
+  readonly linkPort: number | null;
+  /** Address the link port binds to. @defaultValue `::` */
+  readonly linkHost: string;
+  /** Relay for others. @defaultValue false */
+  readonly anchor: boolean;
+  /** Find members on the local network. @defaultValue true */
+  readonly mdns: boolean;
+  /** SOCKS5 proxy on 127.0.0.1, 0 = any free port; null = none. @defaultValue 4412 */
+  readonly socksPort: number | null;
+  /** `loopback`: every user of this machine reaches granted services; `private`: only forwards to Unix sockets. @defaultValue `loopback` */
+  readonly access: 'loopback' | 'private';
+  /** @defaultValue `info` */
+  readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
+}
+
+/** Any part of a configuration, as a file or flags give it. `inbound: false` closes the overlay's and the link port. */
+export type NodeConfigInput = { readonly [K in keyof NodeConfig]?: NodeConfig[K] | undefined } & {
+  readonly inbound?: boolean | undefined;
+};
+
+/** Where configuration comes from; tests give their own. */
+export interface ConfigSources {
+  readonly flags?: NodeConfigInput;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Later files win. @defaultValue `/etc/moat/node.yaml` and `$XDG_CONFIG_HOME/moat/node.yaml` */
+  readonly files?: readonly string[];
+  readonly isRoot?: boolean;
+}
+
+const port = z.number().int().min(0).max(65_535);
+const schema: z.ZodType<NodeConfigInput> = z.strictObject({
+  stateDir: z.string().optional(),
+  socketPath: z.string().optional(),
+  listen: z.array(z.string().startsWith('/')).optional(),
+  announce: z.array(z.string().startsWith('/')).optional(),
+  linkPort: port.nullable().optional(),
+  linkHost: z.string().optional(),
+  anchor: z.boolean().optional(),
+  mdns: z.boolean().optional(),
+  socksPort: port.nullable().optional(),
+  access: z.enum(['loopback', 'private']).optional(),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).optional(),
+  inbound: z.boolean().optional(),
+});
+const KEYS = [
+  'stateDir',
+  'socketPath',
+  'listen',
+  'announce',
+  'linkPort',
+  'linkHost',
+  'anchor',
+  'mdns',
+  'socksPort',
+  'access',
+  'logLevel',
+  'inbound',
+] as const;
+
+/**
+ * The configuration in force. Variables: `MOAT_HOME` (state directory), `MOAT_SOCKET`, `MOAT_LISTEN` and `MOAT_ANNOUNCE`
+ * (comma-separated), `MOAT_LINK_PORT`, `MOAT_LINK_HOST`, `MOAT_SOCKS_PORT` (a number or `off`), `MOAT_ANCHOR`,
+ * `MOAT_MDNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_LOG_LEVEL`.
+ * @throws `CONFIG_INVALID` with file, line and column where a file is wrong.
+ */
+export async function loadNodeConfig(sources: ConfigSources = {}): Promise<NodeConfig> {
+  const env = sources.env ?? process.env;
+  const isRoot = sources.isRoot ?? process.getuid?.() === 0;
+  const layers: ConfigLayer<NodeConfigInput>[] = [];
+  for (const file of sources.files ?? defaultFiles(env)) {
+    const layer = await readConfigFile(file, schema, KEYS);
+    if (layer !== undefined) layers.push(layer);
+  }
+  layers.push({ origin: 'environment', value: check('environment', fromEnvironment(env)) });
+  layers.push({ origin: 'flags', value: check('flags', sources.flags ?? {}) });
+  return complete(layers, env, isRoot);
+}
+
+/** `agent.sock` in the state directory that `MOAT_HOME` or the user's defaults name, for clients. */
+export function defaultStateDir(env: Readonly<Record<string, string | undefined>>, isRoot: boolean): string {
+  if (env['MOAT_HOME'] !== undefined && env['MOAT_HOME'] !== '') return resolve(env['MOAT_HOME']);
+  if (isRoot) return '/var/lib/moat';
+  return join(xdg(env, 'XDG_STATE_HOME', '.local/state'), 'moat');
+}
+
+function complete(
+  layers: readonly ConfigLayer<NodeConfigInput>[],
+  env: Readonly<Record<string, string | undefined>>,
+  isRoot: boolean,
+): NodeConfig {
+  const merged: NodeConfigInput = Object.assign({}, ...layers.map(({ value }) => defined(value))) as NodeConfigInput;
+  const stateDir = resolve(merged.stateDir ?? defaultStateDir(env, isRoot));
+  const inbound = merged.inbound ?? true;
+  return {
+    stateDir,
+    socketPath: merged.socketPath === undefined ? join(stateDir, 'agent.sock') : resolve(merged.socketPath),
+    listen: inbound ? (merged.listen ?? ['/ip4/0.0.0.0/tcp/4410', '/ip6/::/tcp/4410']) : [],
+    announce: merged.announce ?? [],
+    linkPort: inbound ? (merged.linkPort === undefined ? 4411 : merged.linkPort) : null,
+    linkHost: merged.linkHost ?? '::',
+    anchor: merged.anchor ?? false,
+    mdns: merged.mdns ?? true,
+    socksPort: merged.socksPort === undefined ? 4412 : merged.socksPort,
+    access: merged.access ?? 'loopback',
+    logLevel: merged.logLevel ?? 'info',
+  };
+}
+
+function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
+  const flag = (name: string): boolean | string | undefined => {
+    const text = env[name];
+    return text === '1' || text === 'true' ? true : text === '0' || text === 'false' ? false : text;
+  };
+  const number = (name: string): number | string | null | undefined => {
+    const text = env[name];
+    if (text === 'off') return null;
+    return text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
+  };
+  const list = (name: string): string[] | undefined => env[name]?.split(',').filter((part) => part !== '');
+  return defined({
+    stateDir: env['MOAT_HOME'],
+    socketPath: env['MOAT_SOCKET'],
+    listen: list('MOAT_LISTEN'),
+    announce: list('MOAT_ANNOUNCE'),
+    linkPort: number('MOAT_LINK_PORT'),
+    linkHost: env['MOAT_LINK_HOST'],
+    anchor: flag('MOAT_ANCHOR'),
+    mdns: flag('MOAT_MDNS'),
+    socksPort: number('MOAT_SOCKS_PORT'),
+    access: env['MOAT_ACCESS'],
+    logLevel: env['MOAT_LOG_LEVEL'],
+    inbound: flag('MOAT_INBOUND'),
+  });
+}
+
+function check(origin: string, value: object): NodeConfigInput {
+  const parsed = schema.safeParse(defined(value));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new MoatError('CONFIG_INVALID', `${origin}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`);
+}
+
+function defined(value: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined && field !== ''));
+}
+
+function defaultFiles(env: Readonly<Record<string, string | undefined>>): string[] {
+  return ['/etc/moat/node.yaml', join(xdg(env, 'XDG_CONFIG_HOME', '.config'), 'moat', 'node.yaml')];
+}
+
+function xdg(env: Readonly<Record<string, string | undefined>>, name: string, fallback: string): string {
+  const value = env[name];
+  // The XDG specification: a relative path is invalid and ignored.
+  return value !== undefined && isAbsolute(value) ? value : join(env['HOME'] ?? homedir(), fallback);
+}

@@ -1,0 +1,214 @@
+/**
+ * The agent's wiring: what is made of what, in one place. The first half touches the key and the database and
+ * makes objects that only store; the second half opens sockets, each with its undo on the stack.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MoatError, errorCode, systemClock, type Clock, type Logger, type PeerId, type Service } from '@moat/core';
+import { agentEndpoints, createApp, type LocalAddress, type NodeStatus } from '@moat/admin-api';
+import { loadOrCreateNodeKey } from '@moat/identity';
+import { createLinks, type LinkService } from '@moat/link';
+import type { SocksServer } from '@moat/network';
+import { createOverlay, type Overlay } from '@moat/overlay';
+import { StoredAddressBook } from './address-book.ts';
+import { createHandlers } from './api/handlers.ts';
+import { ApiServer } from './api/server.ts';
+import { statusOf } from './api/status.ts';
+import type { NodeConfig } from './config.ts';
+import { Consent } from './consent.ts';
+import { Deployments, type Change } from './deployments/deployments.ts';
+import { Keeper } from './deployments/keeper.ts';
+import { viewOfDeployments } from './deployments/view-of-deployments.ts';
+import { EventFeed } from './event-feed.ts';
+import { Forwards } from './forwards.ts';
+import { joinByToken } from './join.ts';
+import { LocalTime } from './local-time.ts';
+import { Publisher } from './publications/publisher.ts';
+import { Reconciler } from './reconcile.ts';
+import { ownSockets, startProxy } from './sockets.ts';
+import { Database } from './store/database.ts';
+import { DeploymentStore } from './store/deployment-store.ts';
+import { MachineStore } from './store/machine-store.ts';
+
+export interface NodeDeps {
+  readonly logger: Logger;
+  /** @defaultValue the system's */
+  readonly clock?: Clock;
+  /** Asked for by `POST /v1/stop`; the process decides. */
+  readonly onStopRequest?: () => void;
+}
+
+/** A running agent. */
+export interface MoatNode extends Service {
+  /** As the local API answers it; only while running. @throws `AGENT_STOPPING` */
+  status(): NodeStatus;
+}
+
+/** Makes the agent of one machine; nothing is opened before `start`. */
+export function createNode(deps: NodeDeps, config: NodeConfig): MoatNode {
+  let open: { readonly stack: AsyncDisposableStack; readonly status: () => NodeStatus } | undefined;
+  const stop = async (): Promise<void> => {
+    const { stack } = open ?? {};
+    open = undefined;
+    await stack?.disposeAsync();
+  };
+  return {
+    async start({ signal }) {
+      await using stack = new AsyncDisposableStack();
+      const status = await openNode(deps, config, stack, signal);
+      signal.throwIfAborted();
+      open = { stack: stack.move(), status };
+    },
+    stop,
+    status() {
+      if (open === undefined) throw new MoatError('AGENT_STOPPING', 'the agent does not run');
+      return open.status();
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+async function openNode(
+  { logger, clock: machineClock = systemClock, onStopRequest = () => undefined }: NodeDeps,
+  config: NodeConfig,
+  stack: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<() => NodeStatus> {
+  await makeStateDir(config.stateDir);
+  const database = stack.adopt(Database.open(join(config.stateDir, 'node.db')), (db) => db.close());
+  const key = await loadOrCreateNodeKey(join(config.stateDir, 'node.key'));
+  const self: PeerId = key.peerId;
+  const store = new DeploymentStore(database);
+  const machine = new MachineStore(database);
+  const time = new LocalTime({ clock: machineClock, store: machine });
+  const feed = new EventFeed(() => time.now());
+  const addressBook = stack.adopt(new StoredAddressBook({ clock: time, logger, store: machine }), (book) =>
+    book.flush(),
+  );
+  const startedAt = machineClock.now();
+  let proxy: SocksServer | undefined;
+  const socks = (): LocalAddress | null => (proxy === undefined ? null : { host: proxy.host, port: proxy.port });
+
+  const follow = (change: Change): void => void reconciler.follow(change);
+  const deployments = new Deployments({
+    self,
+    store,
+    write: (work) => database.write(work),
+    time,
+    logger,
+    feed,
+    onChange: follow,
+  });
+  const keeper = new Keeper({ self, signer: key.signer, deployments, store, time, logger });
+  const overlay: Overlay = createOverlay(
+    { logger, clock: time, key, addressBook, deployments: viewOfDeployments({ self, deployments, keeper, store }) },
+    { listen: config.listen, announce: config.announce, anchor: config.anchor, mdns: config.mdns },
+  );
+  const links: LinkService = createLinks(
+    { logger, clock: time, control: overlay, accept: (stream) => reconciler.accept(stream) },
+    {
+      role: 'member',
+      mayLink: (peer) => deployments.list().some(({ linkable }) => linkable.has(peer)),
+      ...(config.linkPort === null ? {} : { listen: { host: config.linkHost, port: config.linkPort } }),
+    },
+  );
+  const publisher = new Publisher({
+    overlay,
+    links,
+    clock: time,
+    logger,
+    feed,
+    store: machine,
+    deployment: (id) => deployments.get(id),
+    deployments: () => deployments.list(),
+  });
+  const consent = new Consent({
+    store: machine,
+    ownSockets: () => ownSockets({ overlay, links, networks: reconciler.networks(), proxy }),
+    onWithdrawn: () => reconciler.networks().forEach((network) => network.review()),
+  });
+  const reconciler: Reconciler = new Reconciler(
+    { deployments, overlay, links, publisher, exposed: consent.targets, time, logger, feed, store },
+    { loopback: config.access === 'loopback' },
+  );
+  const forwards = new Forwards({
+    store: machine,
+    logger,
+    open: async (id, service, opening) => {
+      const network = reconciler.network(id);
+      if (network === undefined) throw new MoatError('NOT_A_MEMBER', 'this machine has no place in that deployment');
+      return network.open(service, opening);
+    },
+  });
+  const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, socks, startedAt, now: time });
+  const stopping = new AbortController();
+  const handlers = createHandlers({
+    deployments,
+    reconciler,
+    publisher,
+    consent,
+    forwards,
+    feed,
+    store,
+    report: {
+      self,
+      overlay,
+      links,
+      addressBook,
+      exposed: consent.targets,
+      network: (id) => reconciler.network(id),
+      publications: (deployment) => publisher.statusOf(deployment),
+      store,
+    },
+    probe: { self, overlay, links, now: () => time.now() },
+    status,
+    socks,
+    join: (token, waitMs, calling) =>
+      joinByToken(
+        { self, signer: key.signer, overlay, deployments, store: machine, clock: time, logger, feed },
+        token,
+        waitMs,
+        AbortSignal.any([calling, stopping.signal]),
+      ),
+    stop: onStopRequest,
+  });
+  const app = createApp(agentEndpoints, handlers, {
+    title: 'Moat agent',
+    version: '1',
+    onUnexpected: (error) =>
+      logger.error({ component: 'node.api', code: errorCode(error), err: error }, 'request failed'),
+  });
+
+  // From here on the machine is touched.
+  deployments.load();
+  consent.load();
+  await overlay.start({ signal });
+  stack.defer(() => overlay.stop());
+  await links.start({ signal });
+  stack.defer(() => links.stop());
+  proxy = await startProxy(config, () => reconciler.networks(), logger);
+  stack.defer(() => proxy?.stop());
+  stack.defer(() => reconciler.stop());
+  await reconciler.start();
+  stack.defer(() => publisher.stop());
+  await forwards.start();
+  stack.defer(() => forwards.stop());
+  const server = new ApiServer(app, config.socketPath);
+  await server.start();
+  stack.defer(() => server.stop());
+  stack.defer(() => {
+    feed.emit({ kind: 'agent', state: 'stopping' });
+    feed.end();
+    stopping.abort(new MoatError('AGENT_STOPPING', 'the agent is going down', { retryable: true }));
+  });
+  logger.info({ component: 'node', peer: self, count: deployments.list().length }, 'agent started');
+  return status;
+}
+
+async function makeStateDir(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new MoatError('STATE_UNUSABLE', `cannot make ${path}`, { cause, reason: errorCode(cause) });
+  }
+}

@@ -1,0 +1,173 @@
+/** One deployment as this node holds it in memory; what is here is on disk already. */
+import type { DeploymentId, Hash, PeerId } from '@moat/core';
+import {
+  buildView,
+  grantedServices,
+  hashClaim,
+  headHash,
+  may,
+  type Contract,
+  type ContractView,
+  type HeadProof,
+  type MemberClaim,
+  type Place,
+  type SignedHead,
+} from '@moat/contract';
+import type { Notice } from '@moat/admin-api';
+import type { StoredDeployment } from '../store/deployment-store.ts';
+
+export class Deployment {
+  readonly id: DeploymentId;
+  readonly #self: PeerId;
+  #proof: HeadProof;
+  #contract: Contract;
+  #acceptedAt: number;
+  #head: Hash;
+  readonly #claims: Map<Hash, MemberClaim>;
+  readonly #forks: SignedHead[];
+  #view: ContractView;
+  #linkable: ReadonlySet<PeerId> = new Set();
+  #audience: ReadonlySet<PeerId> = new Set();
+  /** Why a newer version that was signed by the owners is not in force here, e.g. `CONTRACT_TOO_NEW`. */
+  refusal: Notice | undefined;
+
+  constructor(stored: StoredDeployment, self: PeerId, now: number) {
+    this.id = stored.id;
+    this.#self = self;
+    this.#proof = stored.proof;
+    this.#contract = stored.contract;
+    this.#acceptedAt = stored.acceptedAt;
+    this.#head = headHash(stored.proof.newest.head);
+    this.#claims = new Map(stored.claims.map((claim) => [hashClaim(claim.claim), claim]));
+    this.#forks = [...stored.forks];
+    this.#view = this.rebuild(now);
+  }
+
+  get proof(): HeadProof {
+    return this.#proof;
+  }
+
+  get contract(): Contract {
+    return this.#contract;
+  }
+
+  get acceptedAt(): number {
+    return this.#acceptedAt;
+  }
+
+  /** Hash of the pinned head. */
+  get head(): Hash {
+    return this.#head;
+  }
+
+  get claims(): readonly MemberClaim[] {
+    return [...this.#claims.values()];
+  }
+
+  get view(): ContractView {
+    return this.#view;
+  }
+
+  /** The place this machine holds now. */
+  get place(): Place | undefined {
+    return this.#view.memberOf(this.#self);
+  }
+
+  get forked(): boolean {
+    return this.#forks.length > 0;
+  }
+
+  /** Peers a link may stand with: a grant leads one way or the other, or it is a gateway that serves us. */
+  get linkable(): ReadonlySet<PeerId> {
+    return this.#linkable;
+  }
+
+  /** Peers that may hear of this deployment: members, and whoever has a witnessed claim. */
+  get audience(): ReadonlySet<PeerId> {
+    return this.#audience;
+  }
+
+  get alarms(): readonly Notice[] {
+    const forks = this.#forks.map(({ head, signatures }) => ({
+      code: 'HEAD_FORKED',
+      message: `version ${head.version} was signed twice: here ${this.#head}, elsewhere ${headHash(head)} by ${signatures
+        .map(({ key }) => key)
+        .join(', ')}`,
+    }));
+    const frozen = [...this.#view.places.values()]
+      .filter(({ state }) => state === 'frozen')
+      .map(({ name }) => ({ code: 'PLACE_FROZEN', message: `two machines claim ${name}; the next version decides` }));
+    return [...forks, ...frozen, ...(this.refusal === undefined ? [] : [this.refusal])];
+  }
+
+  hasClaim(hash: Hash): boolean {
+    return this.#claims.has(hash);
+  }
+
+  hasFork(hash: Hash): boolean {
+    return this.#forks.some(({ head }) => headHash(head) === hash);
+  }
+
+  /** Claims on one invite, whoever witnessed them. */
+  claimsOn(invite: string): readonly MemberClaim[] {
+    return this.claims.filter(({ claim }) => claim.invite === invite);
+  }
+
+  takeVersion(proof: HeadProof, contract: Contract, acceptedAt: number, now: number): void {
+    this.#proof = proof;
+    this.#contract = contract;
+    this.#acceptedAt = acceptedAt;
+    this.#head = headHash(proof.newest.head);
+    this.refusal = undefined;
+    this.rebuild(now);
+  }
+
+  takeClaim(claim: MemberClaim, now: number): void {
+    this.#claims.set(hashClaim(claim.claim), claim);
+    this.rebuild(now);
+  }
+
+  takeFork(signed: SignedHead): void {
+    this.#forks.push(signed);
+  }
+
+  /** Answers from now on as of `now`: to call when something expired. */
+  rebuild(now: number): ContractView {
+    this.#view = buildView(this.#contract, this.claims, now);
+    this.#linkable = linkablePeers(this.#view, this.place, now);
+    this.#audience = new Set([...this.#view.peers(), ...this.claims.map(({ claim }) => claim.node)]);
+    return this.#view;
+  }
+}
+
+function linkablePeers(view: ContractView, self: Place | undefined, now: number): ReadonlySet<PeerId> {
+  const peers = new Set<PeerId>();
+  if (self === undefined || view.contract.state === 'ended') return peers;
+  for (const { name } of grantedServices(view, self.name, now)) {
+    for (const { peer } of view.membersOn(name)) if (peer !== null) peers.add(peer);
+  }
+  const offered = view.servicesOf(self.name);
+  for (const { name, peer } of view.places.values()) {
+    if (peer !== null && offered.some((service) => may(view, name, service.name, now).allowed)) peers.add(peer);
+  }
+  for (const [gateway] of gatewaysOf(view, self)) peers.add(gateway);
+  if (self.peer !== null) peers.delete(self.peer);
+  return peers;
+}
+
+/** Gateways at which something is published that `self` offers, with the addresses the contract pins. */
+export function gatewaysOf(view: ContractView, self: Place): ReadonlyMap<PeerId, readonly string[]> {
+  const gateways = new Map<PeerId, string[]>();
+  if (view.contract.state === 'ended') return gateways;
+  const offered = new Set(view.servicesOf(self.name).map(({ name }) => name));
+  for (const line of view.contract.publish) {
+    if (!offered.has(line.service)) continue;
+    for (const address of line.gateway.peers) {
+      const peer = address.slice(address.lastIndexOf('/') + 1);
+      const known = gateways.get(peer) ?? [];
+      if (!known.includes(address)) known.push(address);
+      gateways.set(peer, known);
+    }
+  }
+  return gateways;
+}

@@ -1,0 +1,331 @@
+/**
+ * Every deployment of this machine: what is accepted, by which rule. Acceptance is checked and committed in one
+ * turn of the event loop, so two peers that offer at once cannot both pass the same pin.
+ */
+import { MoatError, errorCode, isMoatError, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import {
+  checkNextVersion,
+  checkProvenVersion,
+  claimedMember,
+  compareHeads,
+  deploymentIdOf,
+  extendProof,
+  hashClaim,
+  headHash,
+  parseContract,
+  parseTime,
+  verifyProof,
+  verifyWitnessed,
+  type Contract,
+  type Genesis,
+  type HeadProof,
+  type MemberClaim,
+  type SignedHead,
+} from '@moat/contract';
+import type { ProofOutcome } from '@moat/overlay';
+import type { EventFeed } from '../event-feed.ts';
+import type { LocalTime } from '../local-time.ts';
+import type { DeploymentStore } from '../store/deployment-store.ts';
+import { Deployment } from './deployment.ts';
+
+/** Distinct witnessed claims kept for one invite: two already freeze the place. */
+const CLAIMS_PER_INVITE = 2;
+
+/** What the rest has to follow up on; all of it is on disk. */
+export interface Change {
+  readonly deployment: DeploymentId;
+  readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'forgotten';
+  readonly claim?: MemberClaim;
+}
+
+export interface DeploymentsDeps {
+  readonly self: PeerId;
+  readonly store: DeploymentStore;
+  /** Runs work in one transaction. */
+  readonly write: <T>(work: () => T) => T;
+  readonly time: LocalTime;
+  readonly logger: Logger;
+  readonly feed: EventFeed;
+  /** Called after each commit, in the same turn. */
+  readonly onChange: (change: Change) => void;
+}
+
+/** What joining brings home, verified by {@link Deployments.adopt} as far as a contract goes. */
+export interface Adoption {
+  readonly proof: HeadProof;
+  readonly contract: Contract;
+  readonly claims: readonly MemberClaim[];
+}
+
+export class Deployments {
+  readonly #deps: DeploymentsDeps;
+  readonly #byId = new Map<DeploymentId, Deployment>();
+  /** Deployments a locator was given for: their proofs are taken from members although nothing is held yet. */
+  readonly #expected = new Map<DeploymentId, (proof: HeadProof) => void>();
+
+  constructor(deps: DeploymentsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Takes what is on disk. */
+  load(): void {
+    const { store, self, time } = this.#deps;
+    for (const stored of store.load()) this.#byId.set(stored.id, new Deployment(stored, self, time.now()));
+  }
+
+  list(): readonly Deployment[] {
+    return [...this.#byId.values()];
+  }
+
+  get(id: DeploymentId): Deployment | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** By id, or by a name that only one here has. @throws `DEPLOYMENT_UNKNOWN`, `DEPLOYMENT_AMBIGUOUS` */
+  find(reference: string): Deployment {
+    const byId = this.#byId.get(reference);
+    if (byId !== undefined) return byId;
+    const [first, second] = this.list().filter(({ contract }) => contract.name === reference);
+    if (first === undefined) {
+      throw new MoatError('DEPLOYMENT_UNKNOWN', `this machine holds no deployment ${reference.slice(0, 64)}`, {
+        next: ['moat status', 'moat join TOKEN-FILE'],
+      });
+    }
+    if (second === undefined) return first;
+    throw new MoatError('DEPLOYMENT_AMBIGUOUS', `several deployments here are named ${reference}`, {
+      next: this.list()
+        .filter(({ contract }) => contract.name === reference)
+        .map(({ id }) => `name it by its id: ${id}`),
+    });
+  }
+
+  /**
+   * Takes version 0 of a new deployment; true unless it is held already.
+   * @throws `DEPLOYMENT_EXISTS`, the codes of `checkNextVersion`, `DISK_FULL`
+   */
+  create(genesis: Genesis, contract: Contract, signed: SignedHead): boolean {
+    const held = this.#byId.get(deploymentIdOf(genesis));
+    if (held !== undefined) {
+      if (headHash(signed.head) === held.head) return false;
+      throw new MoatError(
+        'DEPLOYMENT_EXISTS',
+        `${held.contract.name} is held here in version ${held.contract.version}`,
+      );
+    }
+    checkNextVersion(null, genesis, { contract, signed });
+    this.#commit(extendProof(null, genesis, signed, contract.owners), contract);
+    return true;
+  }
+
+  /**
+   * Takes the next version from an owner on this machine; true unless it is the current one.
+   * @throws the codes of `checkNextVersion`, `DISK_FULL`
+   */
+  submit(deployment: Deployment, contract: Contract, signed: SignedHead): boolean {
+    if (headHash(signed.head) === deployment.head) return false;
+    if (deployment.forked) throw forked(deployment);
+    const { proof } = deployment;
+    checkNextVersion({ contract: deployment.contract, head: proof.newest.head }, proof.genesis, { contract, signed });
+    this.#commit(extendProof(proof, proof.genesis, signed, contract.owners), contract);
+    return true;
+  }
+
+  /**
+   * Takes what a keeper gave a machine that joins; claims that do not hold are left out.
+   * @throws the codes of `checkProvenVersion`, `DISK_FULL`
+   */
+  adopt(from: PeerId, { proof, contract, claims }: Adoption): Deployment {
+    const held = this.#byId.get(proof.newest.head.deployment);
+    const order = checkProvenVersion(held === undefined ? null : heldVersion(held), proof, contract);
+    const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
+    for (const claim of claims) this.offerClaim(from, claim);
+    return deployment;
+  }
+
+  /** A peer's proof; never rejects for hostile input. */
+  async offerProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+    const { head } = proof.newest;
+    const held = this.#byId.get(head.deployment);
+    const welcome = this.#expected.get(head.deployment);
+    if (held === undefined && welcome === undefined) return 'refused';
+    try {
+      verifyProof(proof);
+      welcome?.(proof);
+      const order = compareHeads(held?.proof.newest ?? null, proof.newest);
+      if (order === 'same') return 'same';
+      if (order === 'older') {
+        this.#report(from, proof, 'VERSION_OLD', `a head below the pinned version was shown`);
+        return 'older';
+      }
+      if (held !== undefined && (order === 'fork' || held.forked)) throw forked(held);
+      const contract = parseContract(await pull());
+      return this.#takeProof(proof, contract);
+    } catch (error) {
+      this.#refuse(from, proof, error);
+      return 'refused';
+    }
+  }
+
+  /** A peer's witnessed claim; true = it was new. Never throws for hostile input. */
+  offerClaim(from: PeerId, claim: MemberClaim): boolean {
+    const deployment = this.#byId.get(claim.claim.deployment);
+    if (deployment === undefined) return false;
+    try {
+      return this.#takeClaim(deployment, claim);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { component: 'node.claims', peer: from, deployment: deployment.id, code: errorCode(error), err: error },
+        'claim refused',
+      );
+      return false;
+    }
+  }
+
+  /** A keeper's own witness: remembered on disk, then in force. @throws `DISK_FULL` */
+  recordWitnessed(deployment: Deployment, claim: MemberClaim): void {
+    const { store, time } = this.#deps;
+    const { invite } = claim.claim;
+    this.#deps.write(() => {
+      if (invite === null) store.saveClaim(claim);
+      else store.saveWitnessed(invite, claim);
+      time.verified(parseTime(claim.witness.time));
+    });
+    this.#claimTaken(deployment, claim);
+  }
+
+  /** Lets a deployment in that is not held yet, while a locator waits for it; `check` throws to refuse. */
+  expect(id: DeploymentId, check: (proof: HeadProof) => void): Disposable {
+    this.#expected.set(id, check);
+    return { [Symbol.dispose]: () => void this.#expected.delete(id) };
+  }
+
+  /** Judges places and grants anew, as of now. */
+  refresh(deployment: Deployment): void {
+    deployment.rebuild(this.#deps.time.now());
+    this.#deps.onChange({ deployment: deployment.id, kind: 'expiry' });
+  }
+
+  /** Leaves a deployment and deletes what is stored of it. @throws `DISK_FULL` */
+  forget(deployment: Deployment): void {
+    this.#deps.store.forget(deployment.id);
+    this.#byId.delete(deployment.id);
+    this.#deps.onChange({ deployment: deployment.id, kind: 'forgotten' });
+  }
+
+  /** Compares with the pin again: others may have been accepted while the contract was pulled. */
+  #takeProof(proof: HeadProof, contract: Contract): ProofOutcome {
+    const held = this.#byId.get(proof.newest.head.deployment);
+    if (held?.forked === true) throw forked(held);
+    if (held !== undefined) {
+      const order = compareHeads(held.proof.newest, proof.newest);
+      if (order === 'same' || order === 'older') return order;
+    }
+    const order = checkProvenVersion(held === undefined ? null : heldVersion(held), proof, contract);
+    if (order === 'same') return 'same';
+    this.#commit(proof, contract);
+    return 'accepted';
+  }
+
+  #commit(proof: HeadProof, contract: Contract): Deployment {
+    const { store, time, self, logger } = this.#deps;
+    const acceptedAt = time.now();
+    store.saveVersion(proof, contract, acceptedAt);
+    let deployment = this.#byId.get(contract.deployment);
+    if (deployment === undefined) {
+      const stored = { id: contract.deployment, proof, contract, acceptedAt, claims: [], forks: [] };
+      deployment = new Deployment(stored, self, time.now());
+      this.#byId.set(deployment.id, deployment);
+    } else {
+      deployment.takeVersion(proof, contract, acceptedAt, time.now());
+    }
+    logger.info(
+      { component: 'node.deployments', deployment: deployment.id, version: contract.version, head: deployment.head },
+      'version accepted',
+    );
+    this.#deps.onChange({ deployment: deployment.id, kind: 'version' });
+    return deployment;
+  }
+
+  #takeClaim(deployment: Deployment, claim: MemberClaim): boolean {
+    const { store, time, write } = this.#deps;
+    if (deployment.hasClaim(hashClaim(claim.claim))) return false;
+    const member = claimedMember(deployment.contract, claim.claim, claim.details);
+    if (member === undefined) return false;
+    const { invite } = claim.claim;
+    if (invite !== null && deployment.claimsOn(invite).length >= CLAIMS_PER_INVITE) return false;
+    const witnesses = deployment.contract.members.flatMap(({ node, keeper }) =>
+      keeper === true && node !== undefined ? node : [],
+    );
+    const expires = invite === null ? undefined : member.invite?.expires;
+    const rules = { witnesses, now: time.unadjusted, ...(expires === undefined ? {} : { inviteExpires: expires }) };
+    verifyWitnessed(claim, rules, claim.details);
+    write(() => {
+      store.saveClaim(claim);
+      time.verified(parseTime(claim.witness.time));
+    });
+    this.#claimTaken(deployment, claim);
+    return true;
+  }
+
+  #claimTaken(deployment: Deployment, claim: MemberClaim): void {
+    deployment.takeClaim(claim, this.#deps.time.now());
+    const { member } = claim.details;
+    this.#deps.logger.info(
+      { component: 'node.deployments', deployment: deployment.id, member, peer: claim.claim.node },
+      'place claimed',
+    );
+    this.#deps.feed.emit({ kind: 'claim', deployment: deployment.id, member, peer: claim.claim.node });
+    this.#deps.onChange({ deployment: deployment.id, kind: 'claim', claim });
+  }
+
+  #refuse(from: PeerId, proof: HeadProof, error: unknown): void {
+    const { head } = proof.newest;
+    const deployment = this.#byId.get(head.deployment);
+    const code = errorCode(error);
+    const message = isMoatError(error) ? error.message : 'the version could not be taken';
+    this.#report(from, proof, code, message, error);
+    if (deployment === undefined) return;
+    if (code === 'HEAD_FORKED') this.#recordFork(deployment, proof);
+    if (code === 'CONTRACT_TOO_NEW' || code === 'CONTRACT_INVALID' || code === 'ADDRESS_INVALID') {
+      deployment.refusal = { code, message: `version ${head.version} is not in force here: ${message}` };
+    }
+  }
+
+  #recordFork(deployment: Deployment, proof: HeadProof): void {
+    const { newest } = proof;
+    const hash = headHash(newest.head);
+    if (deployment.hasFork(hash) || newest.head.version !== deployment.contract.version) return;
+    try {
+      this.#deps.store.saveFork(proof, this.#deps.time.now());
+    } catch (error) {
+      // The alarm stands in memory all the same; the next showing of that head tries again.
+      this.#deps.logger.error({ component: 'node.deployments', code: errorCode(error), err: error }, 'fork not saved');
+    }
+    deployment.takeFork(newest);
+    const alarm = deployment.alarms.find(({ code }) => code === 'HEAD_FORKED');
+    if (alarm !== undefined) this.#deps.feed.emit({ kind: 'alarm', deployment: deployment.id, alarm });
+    this.#deps.onChange({ deployment: deployment.id, kind: 'alarm' });
+  }
+
+  #report(from: PeerId, proof: HeadProof, code: string, message: string, error?: unknown): void {
+    const { deployment, version } = proof.newest.head;
+    const fields = { component: 'node.deployments', peer: from, deployment, version, code };
+    this.#deps.logger.warn(error === undefined ? fields : { ...fields, err: error }, 'version refused');
+    this.#deps.feed.emit({ kind: 'version', deployment, version, result: 'refused', error: { code, message } });
+  }
+}
+
+function heldVersion(deployment: Deployment): { readonly contract: Contract; readonly head: SignedHead['head'] } {
+  return { contract: deployment.contract, head: deployment.proof.newest.head };
+}
+
+function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
+  return new MoatError(
+    'HEAD_FORKED',
+    `two versions ${deployment.contract.version} of ${deployment.contract.name} were signed`,
+    {
+      reason: 'until the owners sign a version that ends the fork, this node keeps what it runs',
+      details: { deployment: deployment.id, version: deployment.contract.version },
+    },
+  );
+}

@@ -1,0 +1,114 @@
+/** The keeper's side of joining: who may take a vacant place, once. */
+import { isMoatError, type Logger, type PeerId, type Signer } from '@moat/core';
+import {
+  canonicalBytes,
+  claimedMember,
+  hashClaim,
+  parseTime,
+  verifyClaim,
+  witnessClaim,
+  type MemberClaim,
+} from '@moat/contract';
+import type { JoinAnswer, JoinRequest } from '@moat/overlay';
+import type { LocalTime } from '../local-time.ts';
+import type { DeploymentStore } from '../store/deployment-store.ts';
+import type { Deployment } from './deployment.ts';
+import type { Deployments } from './deployments.ts';
+
+export interface KeeperDeps {
+  readonly self: PeerId;
+  readonly signer: Signer;
+  readonly deployments: Deployments;
+  readonly store: DeploymentStore;
+  readonly time: LocalTime;
+  readonly logger: Logger;
+}
+
+/** One answer for unknown deployments, invites and machines, so that nobody can test what we know. */
+const REFUSED: JoinAnswer = {
+  ok: false,
+  code: 'JOIN_REFUSED',
+  message: 'this keeper knows no such deployment, invite or machine',
+};
+
+export class Keeper {
+  readonly #deps: KeeperDeps;
+
+  constructor(deps: KeeperDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Answers a claim: countersigns the first one on an invite, remembered on disk before the answer leaves; an
+   * identical retry gets the same answer, another claim `INVITE_USED`. Runs in one turn.
+   * @throws `DISK_FULL`
+   */
+  witness({ signed, details }: JoinRequest, from: PeerId): JoinAnswer {
+    const { claim } = signed;
+    try {
+      // First, whatever we know: the answer to a stranger takes the same time.
+      verifyClaim(signed, details);
+    } catch (error) {
+      if (isMoatError(error)) return REFUSED;
+      throw error;
+    }
+    const deployment = this.#deps.deployments.get(claim.deployment);
+    if (deployment === undefined || claim.node !== from) return REFUSED;
+    const place = deployment.place;
+    if (place === undefined || !place.keeper || place.state !== 'pinned') return REFUSED;
+    const answer = this.#decide(deployment, { signed, details });
+    this.#deps.logger.info(
+      {
+        component: 'node.keeper',
+        peer: from,
+        deployment: deployment.id,
+        member: details.member,
+        ...(answer.ok ? {} : { code: answer.code }),
+      },
+      answer.ok ? 'claim witnessed' : 'claim refused',
+    );
+    return answer;
+  }
+
+  #decide(deployment: Deployment, { signed, details }: JoinRequest): JoinAnswer {
+    const { claim } = signed;
+    const hash = hashClaim(claim);
+    const earlier = this.#earlier(deployment, claim.invite);
+    const same = earlier.find((each) => hashClaim(each.claim) === hash);
+    if (same !== undefined) return answerWith(deployment, same);
+    if (earlier.length > 0) {
+      return { ok: false, code: 'INVITE_USED', message: 'another machine took the place with this invite' };
+    }
+    const member = claimedMember(deployment.contract, claim, details);
+    if (member === undefined) return REFUSED;
+    const { time } = this.#deps;
+    const now = time.now();
+    const ends = claim.invite === null ? undefined : member.invite?.expires;
+    if (ends !== undefined && now >= parseTime(ends)) {
+      return { ok: false, code: 'INVITE_EXPIRED', message: `the invite expired at ${ends}` };
+    }
+    if (member.expires !== undefined && now >= parseTime(member.expires)) {
+      return { ok: false, code: 'INVITE_EXPIRED', message: `the membership ended at ${member.expires}` };
+    }
+    const witnessed: MemberClaim = { ...witnessClaim(signed, now, this.#deps.signer), details };
+    this.#deps.deployments.recordWitnessed(deployment, witnessed);
+    return answerWith(deployment, witnessed);
+  }
+
+  /** Claims on this invite that we witnessed, also before the deployment was last forgotten, or heard of. */
+  #earlier(deployment: Deployment, invite: string | null): readonly MemberClaim[] {
+    if (invite === null) return [];
+    const own = this.#deps.store.witnessed(deployment.id, invite);
+    return own === undefined ? deployment.claimsOn(invite) : [own];
+  }
+}
+
+function answerWith(deployment: Deployment, claim: MemberClaim): JoinAnswer {
+  return {
+    ok: true,
+    claim,
+    proof: deployment.proof,
+    contract: canonicalBytes(deployment.contract),
+    claims: deployment.claims,
+  };
+}

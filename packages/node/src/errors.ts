@@ -1,0 +1,29 @@
+/** Codes the agent raises or answers with. Beside each: what it means | what to do. */
+export const NODE_ERROR_CODES = [
+  'CONFIG_INVALID', // the agent's configuration has an unknown key or a value that does not fit | correct the line named in the message
+  'STATE_LOCKED', // another agent runs with this state directory | stop it, or give this one another with MOAT_HOME
+  'STATE_UNUSABLE', // the state directory or its database cannot be opened | check its owner, rights and disk; restore a backup
+  'STATE_TOO_NEW', // the database was written by a newer Moat | install that version again
+  'DISK_FULL', // the disk is full: nothing new is taken, what runs goes on | free space; the same call works then
+  'SOCKET_FAILED', // the local API's socket cannot be opened | check the directory's rights, or use a shorter path
+  'DEPLOYMENT_UNKNOWN', // this machine holds no deployment of that id or name | see `moat status` for the ones it holds
+  'DEPLOYMENT_AMBIGUOUS', // several deployments here have that name | name it by its id
+  'DEPLOYMENT_EXISTS', // this machine holds that deployment already | apply a new version instead of creating it
+  'VERSION_UNKNOWN', // that version is not stored here | see `moat status -d`; a machine that joined later lacks older ones
+  'PLACE_TAKEN', // this machine holds another place of that deployment already | use the machine as it is, or a second identity with MOAT_HOME
+  'NOT_A_MEMBER', // this machine has no place in the deployment | join it with a token
+  'INVITE_USED', // the invite was used by another claim | ask the owner for a new token
+  'INVITE_EXPIRED', // the invite's time is over | ask the owner for a new token
+  'JOIN_UNVERIFIED', // what the keeper answered does not hold against the token | ask the owner which keepers to trust; nothing was stored
+  'JOIN_TIMEOUT', // the keeper was reached and the place is not there yet | ask the owner whether the newest version pins this machine
+  'FORWARD_UNKNOWN', // no forward of that id | see `moat forward --list`
+  'FORWARD_INVALID', // the local end of a forward is no port, loopback address or unix path | write 5432, 127.0.0.1:5432 or unix:/path
+  'FORWARD_LIMIT', // the agent holds its limit of forwards | remove one
+  'EXPOSED_UNKNOWN', // that target is not exposed to that deployment | see `moat node status`
+  'PEER_VACANT', // no machine has taken the place yet | invite a machine to it and let it join
+  'PING_SELF', // the target is this machine | name another member
+  'PING_TIMEOUT', // the member did not answer in time | see `moat status`; is the other machine on?
+  'PUBLISH_TIMEOUT', // the gateway did not answer in time | look at the gateway; the agent tries again by itself
+  'AGENT_STOPPING', // the agent is going down | start it again
+] as const;
+export type NodeErrorCode = (typeof NODE_ERROR_CODES)[number];

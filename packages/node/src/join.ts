@@ -1,0 +1,205 @@
+/** Taking a place with a token: claim, witness, contract; nothing is stored of an answer that does not hold. */
+import { randomBytes } from 'node:crypto';
+import {
+  MoatError,
+  errorCode,
+  fromBase64url,
+  isMoatError,
+  sleep,
+  toBase64url,
+  type Clock,
+  type Logger,
+  type PeerId,
+  type Signer,
+} from '@moat/core';
+import {
+  checkTokenHead,
+  createClaim,
+  createInvite,
+  hashClaim,
+  parseContract,
+  parseToken,
+  type Token,
+} from '@moat/contract';
+import type { JoinAnswer, JoinRequest as ClaimShown, Overlay } from '@moat/overlay';
+import type { Deployment } from './deployments/deployment.ts';
+import type { Deployments } from './deployments/deployments.ts';
+import type { EventFeed } from './event-feed.ts';
+import type { MachineStore } from './store/machine-store.ts';
+
+const RETRY_MS = 1000;
+const ASK_MS = 20_000;
+/** A keeper that was reached and answered so may answer otherwise soon. */
+const WORTH_WAITING = new Set(['NO_KEEPER_REACHABLE', 'INVITE_UNKNOWN', 'JOIN_TIMEOUT']);
+
+export interface JoinDeps {
+  readonly self: PeerId;
+  readonly signer: Signer;
+  readonly overlay: Pick<Overlay, 'requestJoin' | 'dial'>;
+  readonly deployments: Deployments;
+  readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly feed: EventFeed;
+}
+
+/** The place taken and the keeper that answered. */
+export interface JoinResult {
+  readonly deployment: Deployment;
+  readonly member: string;
+  readonly keeper: PeerId;
+}
+
+/**
+ * Joins by a token; the same token again gives the same place.
+ * @param waitMs how long to go on while no keeper is in reach.
+ * @throws `TOKEN_INVALID`, `NO_KEEPER_REACHABLE`, `JOIN_REFUSED`, `INVITE_USED`, `INVITE_EXPIRED`, `INVITE_UNKNOWN`,
+ * `PLACE_TAKEN`, `JOIN_UNVERIFIED`, `DISK_FULL`
+ */
+export async function joinByToken(
+  deps: JoinDeps,
+  text: string,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<JoinResult> {
+  const token = parseToken(text);
+  const tell = (step: 'dialing' | 'asking' | 'waiting' | 'joined' | 'refused', message: string): void =>
+    deps.feed.emit({ kind: 'join', deployment: token.deployment, step, message });
+  const deadline = deps.clock.now() + waitMs;
+  for (;;) {
+    tell('asking', `asking ${token.keepers.length} keeper addresses`);
+    try {
+      const result =
+        token.seed === undefined ? await locate(deps, token, signal) : await claimPlace(deps, token, signal);
+      tell('joined', `took ${result.member}`);
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!WORTH_WAITING.has(errorCode(error)) || deps.clock.now() >= deadline) {
+        tell('refused', errorCode(error));
+        throw withWays(error, token);
+      }
+      tell('waiting', errorCode(error));
+      await sleep(deps.clock, RETRY_MS, signal);
+    }
+  }
+}
+
+async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
+  const held = deps.deployments.get(token.deployment)?.place;
+  const shown = ownClaim(deps, token);
+  if (held !== undefined && held.name !== shown.details.member) {
+    throw new MoatError(
+      'PLACE_TAKEN',
+      `this machine holds ${held.name} already, the token is for ${shown.details.member}`,
+      {
+        next: ['use the machine as it is', 'MOAT_HOME=… moat node run gives a second identity'],
+      },
+    );
+  }
+  const answer = await deps.overlay.requestJoin(
+    keeperAddresses(token),
+    shown,
+    AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
+  );
+  if (!answer.ok) throw new MoatError(answer.code, answer.message, { next: ['ask an owner for a new token'] });
+  return adopt(deps, token, shown, answer);
+}
+
+/** The claim made with this token, the same one every time: a retry after a crash must not look like a second machine. */
+function ownClaim(deps: JoinDeps, token: Token): ClaimShown {
+  const { seed, member, deployment } = token;
+  if (seed === undefined || member === undefined) throw new MoatError('TOKEN_INVALID', 'the token names no place');
+  const invite = createInvite(fromBase64url(seed));
+  const known = deps.store.ownClaim(deployment, invite.key);
+  if (known !== undefined) return known;
+  const details = { nonce: toBase64url(randomBytes(16)), member, wireguard: null };
+  const signed = createClaim({ deployment, details, nodeSigner: deps.signer, inviteSigner: invite.signer });
+  deps.store.saveOwnClaim({ signed, details }, invite.key);
+  return { signed, details };
+}
+
+/** Holds the answer against the token, then stores it: version first, then the claims, ours among them. */
+function adopt(deps: JoinDeps, token: Token, shown: ClaimShown, answer: JoinAnswer & { ok: true }): JoinResult {
+  const { member } = shown.details;
+  const { keeper } = answer.claim;
+  try {
+    checkTokenHead(token, answer.proof.newest.head);
+    if (hashClaim(answer.claim.claim) !== hashClaim(shown.signed.claim))
+      throw unverified('another claim was witnessed');
+    const contract = parseContract(answer.contract);
+    const adoption = { proof: answer.proof, contract, claims: [answer.claim, ...answer.claims] };
+    const deployment = deps.deployments.adopt(keeper, adoption);
+    if (deployment.place?.name !== member) throw unverified(`version ${contract.version} does not give us ${member}`);
+    return { deployment, member, keeper };
+  } catch (error) {
+    if (!isMoatError(error) || ['DISK_FULL', 'INVITE_UNKNOWN', 'JOIN_UNVERIFIED', 'HEAD_FORKED'].includes(error.code))
+      throw error;
+    throw unverified(error.message, error);
+  }
+}
+
+/** A locator leads a pinned machine to its deployment: a keeper names it on hello and its head is taken. */
+async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
+  const known = deps.deployments.get(token.deployment);
+  if (known?.place !== undefined) return { deployment: known, member: known.place.name, keeper: deps.self };
+  using _ = deps.deployments.expect(token.deployment, (proof) => checkTokenHead(token, proof.newest.head));
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
+  let lastError: unknown;
+  for (const addresses of addressesByKeeper(token)) {
+    try {
+      const connection = await deps.overlay.dial(addresses, limit);
+      const deployment = await arrival(deps, token, connection.closed, limit);
+      const { place } = deployment;
+      if (place === undefined) throw new MoatError('NOT_A_MEMBER', 'the newest version gives this machine no place');
+      return { deployment, member: place.name, keeper: connection.peer };
+    } catch (error) {
+      signal.throwIfAborted();
+      lastError = error;
+    }
+  }
+  if (isMoatError(lastError) && lastError.code !== 'PEER_UNREACHABLE') throw lastError;
+  throw new MoatError('NO_KEEPER_REACHABLE', 'no keeper of the token answered', { cause: lastError, retryable: true });
+}
+
+async function arrival(deps: JoinDeps, token: Token, closed: AbortSignal, signal: AbortSignal): Promise<Deployment> {
+  const deadline = deps.clock.now() + 5000;
+  for (;;) {
+    const deployment = deps.deployments.get(token.deployment);
+    if (deployment !== undefined) return deployment;
+    if (closed.aborted || deps.clock.now() > deadline) {
+      throw new MoatError('JOIN_TIMEOUT', 'the keeper does not name this deployment to us', { retryable: true });
+    }
+    await sleep(deps.clock, 50, signal);
+  }
+}
+
+/** Direct addresses first, then each keeper behind each anchor. */
+function keeperAddresses(token: Token): string[] {
+  const relayed = token.keepers.flatMap((address) => {
+    const peer = address.slice(address.lastIndexOf('/') + 1);
+    return token.anchors.map((anchor) => `${anchor}/p2p-circuit/p2p/${peer}`);
+  });
+  return [...new Set([...token.keepers, ...relayed])];
+}
+
+function addressesByKeeper(token: Token): readonly (readonly string[])[] {
+  const byPeer = new Map<string, string[]>();
+  for (const address of keeperAddresses(token)) {
+    const peer = address.slice(address.lastIndexOf('/') + 1);
+    byPeer.set(peer, [...(byPeer.get(peer) ?? []), address]);
+  }
+  return [...byPeer.values()];
+}
+
+function unverified(reason: string, cause?: unknown): MoatError<'JOIN_UNVERIFIED'> {
+  return new MoatError('JOIN_UNVERIFIED', `the keeper's answer does not hold: ${reason}`, { cause });
+}
+
+function withWays(error: unknown, token: Token): unknown {
+  if (!isMoatError(error, 'NO_KEEPER_REACHABLE')) return error;
+  const next = ['start a keeper, or wait for one: moat join --wait'];
+  if (token.anchors.length === 0)
+    next.push('on two networks an anchor is needed: moat node run --anchor on any reachable host');
+  return new MoatError(error.code, error.message, { cause: error, next, retryable: true });
+}

@@ -1,0 +1,118 @@
+/** The agent's process: configuration in, log on stderr, signals, exit codes. */
+import { parseArgs } from 'node:util';
+import { MoatError, isMoatError, type Logger } from '@moat/core';
+import { pino } from 'pino';
+import { loadNodeConfig, type NodeConfig, type NodeConfigInput } from './config.ts';
+import { createNode } from './create-node.ts';
+
+/** What a process gives a node to run with. */
+export interface RunNodeOptions {
+  /** Aborted = orderly stop. */
+  readonly signal: AbortSignal;
+  /** @defaultValue pino on stderr at the configured level */
+  readonly logger?: Logger;
+  /** Called once, when the agent serves. */
+  readonly onReady?: (ready: NodeReady) => void;
+}
+
+/** The line `{"kind":"ready","version":1,"data":NodeReady}`. */
+export interface NodeReady {
+  readonly peerId: string;
+  readonly pid: number;
+  readonly socketPath: string;
+  readonly addresses: readonly string[];
+  readonly linkPort: number | null;
+  readonly socks: { readonly host: string; readonly port: number } | null;
+}
+
+/** Runs an agent until `signal` is aborted or its API is asked to stop. @throws the codes of starting */
+export async function runNode(config: NodeConfig, options: RunNodeOptions): Promise<void> {
+  const { signal } = options;
+  const logger = options.logger ?? createLogger(config.logLevel);
+  const stopRequest = new AbortController();
+  const node = createNode({ logger, onStopRequest: () => setImmediate(() => stopRequest.abort()) }, config);
+  await node.start({ signal });
+  try {
+    const { peerId, pid, addresses, linkPort, socks } = node.status();
+    options.onReady?.({ peerId, pid, socketPath: config.socketPath, addresses, linkPort, socks });
+    const ended = AbortSignal.any([signal, stopRequest.signal]);
+    if (!ended.aborted) await new Promise((resolve) => ended.addEventListener('abort', resolve, { once: true }));
+  } finally {
+    await node.stop();
+    logger.info({ component: 'node' }, 'agent stopped');
+  }
+}
+
+/** JSON lines on stderr; stdout is for results. */
+function createLogger(level: NodeConfig['logLevel']): Logger {
+  const destination = pino.destination({ dest: 2, sync: true });
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+}
+
+async function main(): Promise<number> {
+  const controller = new AbortController();
+  let interrupted = 0;
+  for (const [name, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(name, () => {
+      // The first asks for order, the second leaves now: everything acknowledged is on disk.
+      if (interrupted !== 0) process.exit(code);
+      interrupted = code;
+      controller.abort(new MoatError('AGENT_STOPPING', `stopped by ${name}`));
+    });
+  }
+  try {
+    const { flags, ready } = readFlags();
+    const config = await loadNodeConfig({ flags });
+    const onReady = (data: NodeReady): void => {
+      process.stdout.write(`${JSON.stringify({ kind: 'ready', version: 1, data })}\n`);
+    };
+    await runNode(config, { signal: controller.signal, ...(ready ? { onReady } : {}) });
+    return interrupted;
+  } catch (error) {
+    if (interrupted !== 0) return interrupted;
+    const known = isMoatError(error) ? error : new MoatError('INTERNAL', 'the agent failed', { cause: error });
+    process.stderr.write(`${JSON.stringify({ error: known.toBody() })}\n`);
+    if (known.code === 'INTERNAL') console.error(error);
+    return known.code === 'CONFIG_INVALID' ? 3 : known.code === 'STATE_LOCKED' ? 6 : 1;
+  }
+}
+
+function readFlags(): { readonly flags: NodeConfigInput; readonly ready: boolean } {
+  const { values } = parseArgs({
+    options: {
+      ready: { type: 'boolean' },
+      listen: { type: 'string', multiple: true },
+      announce: { type: 'string', multiple: true },
+      'link-port': { type: 'string' },
+      'link-host': { type: 'string' },
+      'socks-port': { type: 'string' },
+      'log-level': { type: 'string' },
+      anchor: { type: 'boolean' },
+      mdns: { type: 'boolean' },
+      inbound: { type: 'boolean' },
+    },
+    allowNegative: true,
+  });
+  const flags = {
+    listen: values.listen,
+    announce: values.announce,
+    linkPort: portOf(values['link-port']),
+    linkHost: values['link-host'],
+    socksPort: portOf(values['socks-port']),
+    logLevel: values['log-level'] as NodeConfig['logLevel'] | undefined,
+    anchor: values.anchor,
+    mdns: values.mdns,
+    inbound: values.inbound,
+  };
+  return { flags, ready: values.ready ?? false };
+}
+
+function portOf(text: string | undefined): number | null | undefined {
+  if (text === undefined) return undefined;
+  return text === 'off' ? null : Number(text);
+}
+
+if (import.meta.main) process.exitCode = await main();

@@ -1,0 +1,194 @@
+/**
+ * Brings this machine in line with what was accepted: first it takes away what a version no longer allows, in the
+ * same turn, then it adds. One deployment's steps run one after another, the newest state last.
+ */
+import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor } from '@moat/core';
+import { createNetwork, type ExposedTargets, type PrivateNetwork } from '@moat/network';
+import type { LinkService } from '@moat/link';
+import type { Overlay } from '@moat/overlay';
+import type { Deployment } from './deployments/deployment.ts';
+import type { Change, Deployments } from './deployments/deployments.ts';
+import type { EventFeed } from './event-feed.ts';
+import type { LocalTime } from './local-time.ts';
+import type { Publisher } from './publications/publisher.ts';
+import type { DeploymentStore } from './store/deployment-store.ts';
+import type { Timer } from '@moat/core';
+
+/** Node's timers end at 2^31 - 1 ms; an expiry further away is looked at again then. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+export interface ReconcilerDeps {
+  readonly deployments: Deployments;
+  readonly overlay: Pick<Overlay, 'viewChanged' | 'announceHead' | 'announceClaim'>;
+  readonly links: Links & Pick<LinkService, 'recheck'>;
+  readonly publisher: Publisher;
+  readonly exposed: ExposedTargets;
+  readonly time: LocalTime;
+  readonly logger: Logger;
+  readonly feed: EventFeed;
+  readonly store: Pick<DeploymentStore, 'addReceipt'>;
+}
+
+export interface ReconcilerOptions {
+  /** Open loopback listeners for granted services. */
+  readonly loopback: boolean;
+}
+
+interface Running {
+  readonly network: PrivateNetwork;
+  readonly member: string;
+}
+
+export class Reconciler {
+  readonly #deps: ReconcilerDeps;
+  readonly #options: ReconcilerOptions;
+  readonly #running = new Map<DeploymentId, Running>();
+  readonly #queues = new Map<DeploymentId, Promise<void>>();
+  readonly #expiries = new Map<DeploymentId, Timer>();
+  readonly #stopped = new AbortController();
+
+  constructor(deps: ReconcilerDeps, options: ReconcilerOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Starts every deployment that is on disk; resolves when all of them serve. */
+  async start(): Promise<void> {
+    await Promise.all(this.#deps.deployments.list().map(({ id }) => this.#apply(id, false)));
+  }
+
+  /** Follows a change that is on disk; resolves when it is in force. */
+  follow(change: Change): Promise<void> {
+    if (this.#stopped.signal.aborted) return Promise.resolve();
+    const { overlay, links, publisher, deployments } = this.#deps;
+    const { deployment: id, kind } = change;
+    const deployment = deployments.get(id);
+    // Before anything is awaited: what is no longer allowed ends now.
+    links.recheck();
+    const running = this.#running.get(id);
+    if (running !== undefined && deployment?.place?.name === running.member) {
+      running.network.update(deployment.view).catch(() => undefined);
+    }
+    if (kind === 'forgotten') publisher.forget(id);
+    overlay.viewChanged();
+    if (kind === 'version') overlay.announceHead(id);
+    if (change.claim !== undefined) overlay.announceClaim(change.claim);
+    return kind === 'alarm' ? Promise.resolve() : this.#apply(id, kind === 'version');
+  }
+
+  /** Resolves when every change so far is in force. */
+  async settled(id: DeploymentId): Promise<void> {
+    await this.#queues.get(id);
+  }
+
+  network(id: DeploymentId): PrivateNetwork | undefined {
+    return this.#running.get(id)?.network;
+  }
+
+  networks(): readonly PrivateNetwork[] {
+    return [...this.#running.values()].map(({ network }) => network);
+  }
+
+  /** Hands a stream to its deployment's network. A stranger cannot tell a deployment we lack from one it is not in. */
+  readonly accept: StreamAcceptor = (stream) => {
+    const network = this.#running.get(stream.request.deployment)?.network;
+    if (network === undefined) stream.reset('GRANT_DENIED');
+    else network.accept(stream);
+  };
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    for (const timer of this.#expiries.values()) timer.cancel();
+    await Promise.allSettled(this.#queues.values());
+    await Promise.allSettled(this.networks().map((network) => network.stop()));
+    this.#running.clear();
+  }
+
+  #apply(id: DeploymentId, isVersion: boolean): Promise<void> {
+    const before = this.#queues.get(id) ?? Promise.resolve();
+    const step = before.then(() => this.#step(id, isVersion));
+    this.#queues.set(id, step);
+    return step;
+  }
+
+  async #step(id: DeploymentId, isVersion: boolean): Promise<void> {
+    if (this.#stopped.signal.aborted) return;
+    const deployment = this.#deps.deployments.get(id);
+    this.#watchExpiry(deployment, id);
+    if (deployment === undefined) {
+      await this.#end(id);
+      this.#queues.delete(id);
+      return;
+    }
+    const { version } = deployment.contract;
+    const { head } = deployment;
+    try {
+      await this.#attach(deployment);
+      this.#deps.publisher.update(deployment);
+      if (isVersion) this.#receipt(id, version, head, null);
+    } catch (error) {
+      if (this.#stopped.signal.aborted) return;
+      this.#deps.logger.error(
+        { component: 'node.reconcile', deployment: id, version, code: errorCode(error), err: error },
+        'version not applied',
+      );
+      this.#receipt(id, version, head, error);
+    }
+  }
+
+  async #attach(deployment: Deployment): Promise<void> {
+    const { id, place, view } = deployment;
+    const running = this.#running.get(id);
+    const member = view.contract.state === 'active' ? place?.name : undefined;
+    if (running !== undefined && running.member !== member) await this.#end(id);
+    if (member === undefined) return;
+    let network = this.#running.get(id)?.network;
+    if (network === undefined) {
+      const { links, logger, time, exposed } = this.#deps;
+      network = createNetwork(
+        { links, logger: logger.child({ deployment: id, member }), clock: time },
+        { self: member, deployment: id, exposed, loopback: this.#options.loopback },
+      );
+      await network.start({ signal: this.#stopped.signal });
+      this.#running.set(id, { network, member });
+    }
+    await network.update(view);
+  }
+
+  async #end(id: DeploymentId): Promise<void> {
+    const running = this.#running.get(id);
+    this.#running.delete(id);
+    await running?.network.stop();
+  }
+
+  /** A grant, a membership or an invite ends by itself: the next change is known beforehand. */
+  #watchExpiry(deployment: Deployment | undefined, id: DeploymentId): void {
+    const { time, deployments } = this.#deps;
+    this.#expiries.get(id)?.cancel();
+    this.#expiries.delete(id);
+    const now = time.now();
+    const next = deployment?.view.nextExpiry(now) ?? null;
+    if (deployment === undefined || next === null) return;
+    const timer = time.after(Math.min(next - now, LONGEST_TIMER_MS), () => {
+      if (deployments.get(id) === deployment) deployments.refresh(deployment);
+    });
+    this.#expiries.set(id, timer);
+  }
+
+  #receipt(id: DeploymentId, version: number, head: string, error: unknown): void {
+    const { store, time, feed, logger } = this.#deps;
+    const failure =
+      error === null ? null : { code: errorCode(error), message: error instanceof Error ? error.message : '' };
+    const result = failure === null ? 'applied' : 'failed';
+    feed.emit({ kind: 'version', deployment: id, version, result, error: failure });
+    try {
+      const { code, message } = failure ?? { code: null, message: null };
+      store.addReceipt(id, { version, head, result, code, message, time: time.now() });
+    } catch (cause) {
+      logger.warn(
+        { component: 'node.reconcile', deployment: id, version, code: errorCode(cause), err: cause },
+        'receipt not saved',
+      );
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/** The sockets an agent itself listens on: the shared proxy, and the list that is never a target. */
+import { errorCode, type Logger } from '@moat/core';
+import type { LinkService } from '@moat/link';
+import { createSocks, type PrivateNetwork, type SocketAddress, type SocksServer } from '@moat/network';
+import type { Overlay } from '@moat/overlay';
+import type { NodeConfig } from './config.ts';
+
+/** One SOCKS5 proxy for every network here; a name belongs to the first network that has it. */
+export async function startProxy(
+  { access, socksPort }: Pick<NodeConfig, 'access' | 'socksPort'>,
+  networks: () => readonly PrivateNetwork[],
+  logger: Logger,
+): Promise<SocksServer | undefined> {
+  // Loopback is open to every user of the machine, which `private` forbids.
+  if (access === 'private' || socksPort === null) return undefined;
+  const resolve: Parameters<typeof createSocks>[0]['resolve'] = (host, port) => {
+    for (const network of networks()) {
+      const destination = network.resolve(host, port);
+      if (destination !== undefined) return destination;
+    }
+    return undefined;
+  };
+  try {
+    return await createSocks({ resolve }, { port: socksPort });
+  } catch (error) {
+    // A convenience: a second agent on this machine must not fail for its default port.
+    logger.warn({ component: 'node.socks', code: errorCode(error), err: error }, 'proxy port taken, using another');
+    return createSocks({ resolve }, { port: 0 });
+  }
+}
+
+export interface OwnSocketsOf {
+  readonly overlay: Pick<Overlay, 'addresses'>;
+  readonly links: Pick<LinkService, 'port'>;
+  readonly networks: readonly PrivateNetwork[];
+  readonly proxy: SocketAddress | undefined;
+}
+
+/** Every TCP socket of this agent; a contract can never lead to one. */
+export function ownSockets({ overlay, links, networks, proxy }: OwnSocketsOf): SocketAddress[] {
+  const sockets = networks.flatMap((network) => network.sockets());
+  for (const address of overlay.addresses()) {
+    const match = /^\/ip[46]\/[^/]+\/tcp\/(\d+)/.exec(address);
+    // Addresses are announced one by one where the host listens on all of them.
+    if (match !== null && !address.includes('/p2p-circuit')) sockets.push({ host: '0.0.0.0', port: Number(match[1]) });
+  }
+  if (links.port !== undefined) sockets.push({ host: '0.0.0.0', port: links.port });
+  if (proxy !== undefined) sockets.push({ host: proxy.host, port: proxy.port });
+  return sockets;
+}

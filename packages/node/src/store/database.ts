@@ -1,0 +1,130 @@
+/**
+ * The agent's one database: node:sqlite, WAL, synchronous=FULL, one writer that holds it exclusively.
+ * What `write` returned from is on disk; what threw left nothing behind.
+ */
+import { chmodSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { MoatError } from '@moat/core';
+import { MIGRATIONS } from './migrations.ts';
+
+/** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
+const SQLITE_BUSY = 5;
+const SQLITE_LOCKED = 6;
+const SQLITE_IOERR = 10;
+const SQLITE_FULL = 13;
+
+/** A row as SQLite gives it. */
+export type Row = Readonly<Record<string, unknown>>;
+
+export class Database implements Disposable {
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #depth = 0;
+
+  private constructor(db: DatabaseSync) {
+    this.#db = db;
+  }
+
+  /**
+   * Opens or makes the database and brings it to the current version.
+   * @throws `STATE_LOCKED`, `STATE_TOO_NEW`, `STATE_UNUSABLE`, `DISK_FULL`
+   */
+  static open(path: string): Database {
+    let db: DatabaseSync | undefined;
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      db = new DatabaseSync(path, { timeout: 500, enableForeignKeyConstraints: true });
+      chmodSync(path, 0o600);
+      // Exclusive: a second agent on the same state would sign and answer beside us.
+      db.exec(
+        'PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY',
+      );
+      const database = new Database(db);
+      database.#migrate();
+      return database;
+    } catch (error) {
+      db?.close();
+      if (error instanceof MoatError) throw error;
+      throw translate(error, `cannot open ${path}`);
+    }
+  }
+
+  /** Runs `work` in one transaction; inner calls join the outer one. @throws `DISK_FULL`, `STATE_UNUSABLE` */
+  write<T>(work: () => T): T {
+    if (this.#depth > 0) return work();
+    this.#depth = 1;
+    try {
+      this.#db.exec('BEGIN IMMEDIATE');
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      if (error instanceof MoatError) throw error;
+      throw translate(error, 'cannot write to the database');
+    } finally {
+      this.#depth = 0;
+    }
+  }
+
+  run(sql: string, ...values: SQLInputValue[]): void {
+    this.#prepare(sql).run(...values);
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#prepare(sql).get(...values);
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): readonly Row[] {
+    return this.#prepare(sql).all(...values);
+  }
+
+  close(): void {
+    this.#statements.clear();
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #migrate(): void {
+    const version = Number(this.get('PRAGMA user_version')?.['user_version'] ?? 0);
+    if (version > MIGRATIONS.length) {
+      throw new MoatError('STATE_TOO_NEW', `the database has version ${version}, this Moat knows ${MIGRATIONS.length}`);
+    }
+    this.write(() => {
+      for (const sql of MIGRATIONS.slice(version)) this.#db.exec(sql);
+      this.#db.exec(`PRAGMA user_version=${MIGRATIONS.length}`);
+    });
+  }
+}
+
+function translate(error: unknown, message: string): MoatError {
+  const code = sqliteCode(error);
+  if (code === SQLITE_FULL || (code === SQLITE_IOERR && /disk|space/i.test(String(error)))) {
+    return new MoatError('DISK_FULL', 'the disk is full', { cause: error, retryable: true });
+  }
+  if (code === SQLITE_BUSY || code === SQLITE_LOCKED) {
+    return new MoatError('STATE_LOCKED', 'another agent runs with this state directory', { cause: error });
+  }
+  return new MoatError('STATE_UNUSABLE', message, {
+    cause: error,
+    reason: error instanceof Error ? error.message : '',
+  });
+}
+
+function sqliteCode(error: unknown): number | undefined {
+  if (typeof error !== 'object' || error === null || !('errcode' in error)) return undefined;
+  return typeof error.errcode === 'number' ? error.errcode & 0xff : undefined;
+}

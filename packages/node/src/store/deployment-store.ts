@@ -1,0 +1,221 @@
+/** Deployments on disk: genesis, versions, claims, what was witnessed, receipts. */
+import type { DeploymentId, Hash, OwnerKey } from '@moat/core';
+import {
+  canonicalBytes,
+  canonicalize,
+  hashClaim,
+  headHash,
+  parseContract,
+  parseGenesis,
+  parseMemberClaim,
+  parseSignedHead,
+  type Contract,
+  type HeadProof,
+  type MemberClaim,
+  type SignedHead,
+  type Succession,
+} from '@moat/contract';
+import type { Database, Row } from './database.ts';
+
+/** Receipts kept of one deployment; the oldest go first. */
+const RECEIPTS_KEPT = 50;
+
+/** A deployment as it was last accepted. */
+export interface StoredDeployment {
+  readonly id: DeploymentId;
+  readonly proof: HeadProof;
+  readonly contract: Contract;
+  /** Milliseconds since 1970. */
+  readonly acceptedAt: number;
+  readonly claims: readonly MemberClaim[];
+  /** Other quorum-signed heads at the pinned version. */
+  readonly forks: readonly SignedHead[];
+}
+
+/** One accepted version. */
+export interface StoredVersion {
+  readonly contract: Uint8Array;
+  readonly signed: SignedHead;
+  readonly acceptedAt: number;
+}
+
+/** What this node did with a version. */
+export interface Receipt {
+  readonly version: number;
+  readonly head: Hash;
+  readonly result: 'applied' | 'failed' | 'refused';
+  readonly code: string | null;
+  readonly message: string | null;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+export class DeploymentStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** Everything as it was acknowledged. @throws `CONTRACT_INVALID` when the disk gives back something else. */
+  load(): readonly StoredDeployment[] {
+    return this.#db
+      .all('SELECT id, genesis, successions, pinned_version FROM deployments ORDER BY id')
+      .flatMap((row) => this.#loadOne(row) ?? []);
+  }
+
+  /** Pins a version: contract, head and proof in one commit. */
+  saveVersion(proof: HeadProof, contract: Contract, acceptedAt: number): void {
+    const { head } = proof.newest;
+    const hash = headHash(head);
+    this.#db.write(() => {
+      this.#db.run(
+        `INSERT INTO deployments (id, genesis, successions, pinned_version, pinned_head) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET successions = excluded.successions, pinned_version = excluded.pinned_version,
+           pinned_head = excluded.pinned_head`,
+        head.deployment,
+        canonicalize(proof.genesis),
+        JSON.stringify(proof.successions),
+        head.version,
+        hash,
+      );
+      this.#db.run(
+        'INSERT INTO versions (deployment, version, head, contract, signed, accepted_at) VALUES (?, ?, ?, ?, ?, ?)',
+        head.deployment,
+        head.version,
+        hash,
+        canonicalBytes(contract),
+        JSON.stringify(proof.newest),
+        acceptedAt,
+      );
+    });
+  }
+
+  version(deployment: DeploymentId, version: number): StoredVersion | undefined {
+    const row = this.#db.get(
+      'SELECT contract, signed, accepted_at FROM versions WHERE deployment = ? AND version = ?',
+      deployment,
+      version,
+    );
+    if (row === undefined) return undefined;
+    return {
+      contract: row['contract'] as Uint8Array,
+      signed: parseSignedHead(row['signed']),
+      acceptedAt: Number(row['accepted_at']),
+    };
+  }
+
+  saveFork(proof: HeadProof, seenAt: number): void {
+    const { head } = proof.newest;
+    this.#db.write(() => {
+      this.#db.run(
+        'INSERT OR IGNORE INTO forks (deployment, head, version, proof, seen_at) VALUES (?, ?, ?, ?, ?)',
+        head.deployment,
+        headHash(head),
+        head.version,
+        JSON.stringify(proof.newest),
+        seenAt,
+      );
+    });
+  }
+
+  saveClaim(claim: MemberClaim): void {
+    this.#db.write(() => {
+      this.#db.run(
+        'INSERT OR IGNORE INTO claims (deployment, hash, claim) VALUES (?, ?, ?)',
+        claim.claim.deployment,
+        hashClaim(claim.claim),
+        JSON.stringify(claim),
+      );
+    });
+  }
+
+  /** What this keeper witnessed for an invite, whenever that was. */
+  witnessed(deployment: DeploymentId, invite: OwnerKey): MemberClaim | undefined {
+    const row = this.#db.get('SELECT claim FROM witnessed WHERE deployment = ? AND invite = ?', deployment, invite);
+    return row === undefined ? undefined : parseMemberClaim(row['claim']);
+  }
+
+  /** Remembers the one claim on an invite, before it is answered; a second one for that invite fails. */
+  saveWitnessed(invite: OwnerKey, claim: MemberClaim): void {
+    this.#db.write(() => {
+      this.#db.run(
+        'INSERT INTO witnessed (deployment, invite, hash, claim) VALUES (?, ?, ?, ?)',
+        claim.claim.deployment,
+        invite,
+        hashClaim(claim.claim),
+        JSON.stringify(claim),
+      );
+      this.saveClaim(claim);
+    });
+  }
+
+  addReceipt(deployment: DeploymentId, receipt: Receipt): void {
+    const { version, head, result, code, message, time } = receipt;
+    this.#db.write(() => {
+      this.#db.run(
+        'INSERT INTO receipts (deployment, version, head, result, code, message, time) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        deployment,
+        version,
+        head,
+        result,
+        code,
+        message,
+        time,
+      );
+      this.#db.run(
+        `DELETE FROM receipts WHERE deployment = ?1 AND id <=
+           (SELECT id FROM receipts WHERE deployment = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`,
+        deployment,
+        RECEIPTS_KEPT,
+      );
+    });
+  }
+
+  /** Newest first. */
+  receipts(deployment: DeploymentId, limit: number): readonly Receipt[] {
+    return this.#db
+      .all('SELECT * FROM receipts WHERE deployment = ? ORDER BY id DESC LIMIT ?', deployment, limit)
+      .map((row) => ({
+        version: Number(row['version']),
+        head: String(row['head']),
+        result: row['result'] as Receipt['result'],
+        code: row['code'] as string | null,
+        message: row['message'] as string | null,
+        time: Number(row['time']),
+      }));
+  }
+
+  /** Deletes a deployment; what was witnessed for it stays. */
+  forget(deployment: DeploymentId): void {
+    this.#db.write(() => {
+      this.#db.run('DELETE FROM deployments WHERE id = ?', deployment);
+      for (const table of ['exposed', 'forwards', 'presented', 'own_claims']) {
+        this.#db.run(`DELETE FROM ${table} WHERE deployment = ?`, deployment);
+      }
+    });
+  }
+
+  #loadOne(row: Row): StoredDeployment | undefined {
+    const id = String(row['id']);
+    const newest = this.version(id, Number(row['pinned_version']));
+    if (newest === undefined) return undefined;
+    return {
+      id,
+      proof: {
+        genesis: parseGenesis(row['genesis']),
+        // Written by saveVersion from verified values; verified again with the proof when it is shown to a peer.
+        successions: JSON.parse(String(row['successions'])) as Succession[],
+        newest: newest.signed,
+      },
+      contract: parseContract(newest.contract),
+      acceptedAt: newest.acceptedAt,
+      claims: this.#db
+        .all('SELECT claim FROM claims WHERE deployment = ? ORDER BY hash', id)
+        .map((claim) => parseMemberClaim(claim['claim'])),
+      forks: this.#db
+        .all('SELECT proof FROM forks WHERE deployment = ? ORDER BY seen_at', id)
+        .map((fork) => parseSignedHead(fork['proof'])),
+    };
+  }
+}

@@ -1,0 +1,96 @@
+/** The database's schema, one script a version; a script that was released is never changed. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE deployments (
+    id TEXT PRIMARY KEY,
+    genesis TEXT NOT NULL,
+    successions TEXT NOT NULL,
+    pinned_version INTEGER NOT NULL,
+    pinned_head TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE versions (
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    version INTEGER NOT NULL,
+    head TEXT NOT NULL,
+    contract BLOB NOT NULL,
+    signed TEXT NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    PRIMARY KEY (deployment, version)
+  ) STRICT;
+
+  CREATE TABLE forks (
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    head TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    proof TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    PRIMARY KEY (deployment, head)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE claims (
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    hash TEXT NOT NULL,
+    claim TEXT NOT NULL,
+    PRIMARY KEY (deployment, hash)
+  ) STRICT, WITHOUT ROWID;
+
+  -- Outlives its deployment: a keeper never witnesses two claims on one invite, whatever happens between.
+  CREATE TABLE witnessed (
+    deployment TEXT NOT NULL,
+    invite TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    claim TEXT NOT NULL,
+    PRIMARY KEY (deployment, invite)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE own_claims (
+    deployment TEXT NOT NULL,
+    invite TEXT NOT NULL,
+    signed TEXT NOT NULL,
+    details TEXT NOT NULL,
+    PRIMARY KEY (deployment, invite)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE receipts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    version INTEGER NOT NULL,
+    head TEXT NOT NULL,
+    result TEXT NOT NULL,
+    code TEXT,
+    message TEXT,
+    time INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX receipts_of ON receipts (deployment, id);
+
+  CREATE TABLE exposed (
+    deployment TEXT NOT NULL,
+    target TEXT NOT NULL,
+    public INTEGER NOT NULL,
+    PRIMARY KEY (deployment, target)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE forwards (
+    id TEXT PRIMARY KEY,
+    deployment TEXT NOT NULL,
+    service TEXT NOT NULL,
+    local TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE presented (
+    deployment TEXT NOT NULL,
+    gateway TEXT NOT NULL,
+    addresses TEXT NOT NULL,
+    PRIMARY KEY (deployment, gateway)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE addresses (
+    peer TEXT PRIMARY KEY,
+    addresses TEXT NOT NULL,
+    learned_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
+];
