@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /* ES5 on purpose: whatever Node is found first must be able to read this file and say what to do. */
 'use strict';
-var fs = require('fs'),
-  path = require('path'),
-  url = require('url');
+var fs = require('node:fs'),
+  path = require('node:path'),
+  url = require('node:url');
 var MIN = [24, 18, 1];
 
 function newEnough(version) {
@@ -25,7 +25,7 @@ function findPinnedNode() {
 }
 
 function startAgain(node) {
-  var child = require('child_process').spawn(node, [__filename].concat(process.argv.slice(2)), {
+  var child = require('node:child_process').spawn(node, [__filename].concat(process.argv.slice(2)), {
     stdio: 'inherit',
     env: Object.assign({}, process.env, { MOAT_REEXEC: '1' }),
   });
@@ -45,7 +45,7 @@ function start() {
   var sources = path.join(__dirname, '..', 'src', 'main.ts');
   if (!fs.existsSync(sources)) return import(url.pathToFileURL(path.join(__dirname, '..', 'dist', 'main.js')).href);
   // Same as --conditions=@moat/source, without starting Node a second time.
-  require('module').registerHooks({
+  require('node:module').registerHooks({
     resolve: function (specifier, context, nextResolve) {
       var conditions = context.conditions.concat('@moat/source');
       return nextResolve(specifier, Object.assign({}, context, { conditions: conditions }));

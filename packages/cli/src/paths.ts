@@ -1,6 +1,11 @@
-/** Where this machine keeps things: `MOAT_HOME`, else systemd's directory, else the platform's for a user. */
+/**
+ * Where this machine keeps things: in `MOAT_HOME`, else where the agent and the gateway put them by default.
+ * The rules are theirs (`loadNodeConfig`, `gatewayHome`), repeated so that a client need not load either.
+ */
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Paths {
   /** Keys, database and socket of the agent; 0700. */
@@ -15,8 +20,14 @@ export interface Paths {
   readonly dev: string;
 }
 
-export function resolvePaths(env: Readonly<Record<string, string | undefined>>): Paths {
-  return pathsIn(homeOf(env));
+export function resolvePaths(env: Environment, isRoot: boolean = process.getuid?.() === 0): Paths {
+  const chosen = env['MOAT_HOME'];
+  if (chosen !== undefined && chosen !== '') return pathsIn(resolve(chosen));
+  const user = join(stateHome(env), 'moat');
+  const service = env['STATE_DIRECTORY'];
+  const paths = pathsIn(isRoot ? '/var/lib/moat' : user);
+  const gatewayHome = join(service === undefined || service === '' ? user : service, 'gateway');
+  return { ...paths, gatewayHome, gatewaySocket: join(gatewayHome, 'gateway.sock'), dev: join(user, 'dev') };
 }
 
 /** The same layout under another home. */
@@ -33,13 +44,9 @@ export function pathsIn(home: string): Paths {
   };
 }
 
-function homeOf(env: Readonly<Record<string, string | undefined>>): string {
-  const chosen = env['MOAT_HOME'] ?? env['STATE_DIRECTORY'];
-  if (chosen !== undefined && chosen !== '') return chosen;
-  const user = env['HOME'] ?? homedir();
-  const state = env['XDG_STATE_HOME'];
-  if (state !== undefined && state !== '') return join(state, 'moat');
-  return process.platform === 'darwin'
-    ? join(user, 'Library', 'Application Support', 'moat')
-    : join(user, '.local', 'state', 'moat');
+/** The XDG specification: a relative path is invalid and ignored. */
+function stateHome(env: Environment): string {
+  const value = env['XDG_STATE_HOME'];
+  if (value !== undefined && isAbsolute(value)) return value;
+  return join(env['HOME'] ?? homedir(), '.local', 'state');
 }

@@ -2,7 +2,7 @@
  * How a verb is declared and run: commander parses, the verb returns an outcome, and this file turns the
  * outcome or the error into output and an exit code. Every verb gets `--json`.
  */
-import { Command, Option } from 'commander';
+import { Option, type Command } from 'commander';
 import type { Context } from './context.ts';
 
 /** What a verb has to say. */

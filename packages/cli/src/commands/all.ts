@@ -1,16 +1,48 @@
 /** Every verb, in the order of `moat help`. */
 import type { Command } from 'commander';
 import type { VerbRunner } from '../verb.ts';
+import { addApply } from './apply.ts';
+import { addDev } from './dev.ts';
+import { addDoctor } from './doctor.ts';
 import { addExplain } from './explain.ts';
+import { addFmt } from './fmt.ts';
 import { addForward } from './forward.ts';
+import { addGateway } from './gateway.ts';
+import { addInit } from './init.ts';
+import { addInvite } from './invite.ts';
 import { addJoin } from './join.ts';
 import { addKey } from './key.ts';
 import { addNames } from './names.ts';
+import { addNode } from './node.ts';
 import { addPing } from './ping.ts';
+import { addPlan } from './plan.ts';
+import { addPublish } from './publish.ts';
 import { addRun } from './run.ts';
 import { addStatus } from './status.ts';
+import { addValidate } from './validate.ts';
 
+/** Adds every verb to the program. */
 export function addVerbs(program: Command, runner: VerbRunner): void {
-  for (const add of [addKey, addJoin, addStatus, addExplain, addPing, addForward, addRun, addNames])
-    add(program, runner);
+  const all = [
+    addDev,
+    addInit,
+    addKey,
+    addValidate,
+    addFmt,
+    addPlan,
+    addApply,
+    addNode,
+    addInvite,
+    addJoin,
+    addStatus,
+    addExplain,
+    addPing,
+    addForward,
+    addRun,
+    addPublish,
+    addNames,
+    addGateway,
+    addDoctor,
+  ];
+  for (const add of all) add(program, runner);
 }

@@ -33,10 +33,8 @@ export function createPrompt(io: Io, assumeYes: boolean): Prompt {
       if (answer !== true) throw declined();
     },
     async text(question, { flag, initial }) {
-      if (!interactive) {
-        if (initial !== undefined && assumeYes) return initial;
-        throw needed(question, flag);
-      }
+      if (assumeYes && initial !== undefined) return initial;
+      if (!interactive) throw needed(question, flag);
       const { text } = await import('@clack/prompts');
       const preset = initial === undefined ? {} : { initialValue: initial };
       const answer = await text({ message: question, signal: io.signal, ...preset, ...streams });

@@ -1,0 +1,105 @@
+/** `moat apply`: makes the deployment what the file says. */
+import type { VersionAccepted } from '@moat/admin-api';
+import { formatDiagnostic } from '@moat/contract';
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { FILE_OPTION, readDeploymentFile } from '../deployment/deployment-file.ts';
+import { findCurrent, nextVersion } from '../deployment/next-version.ts';
+import { resolvePins } from '../deployment/resolve-online.ts';
+import { NETWORK_OPTION } from '../deployment/select.ts';
+import { submitVersion } from '../deployment/submit.ts';
+import { waitUntilApplied } from '../deployment/wait-applied.ts';
+import { renderPlan } from '../output/render-plan.ts';
+import { formatDuration, parseDuration } from '../output/units.ts';
+import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
+import { readOwnerPublicKey } from '../owner/public-key.ts';
+import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
+
+interface ApplyOptions extends OwnerOptions {
+  readonly file: string;
+  readonly network?: string;
+  readonly wait?: string | boolean;
+  readonly yes?: boolean;
+}
+
+const DEFAULT_WAIT = '60s';
+
+export function addApply(program: Command, runner: VerbRunner): void {
+  addVerb<ApplyOptions>(
+    program,
+    runner,
+    {
+      usage: 'apply',
+      summary: 'makes the deployment what the file says: signs and spreads the next version',
+      group: 'Deploy',
+      orDev: true,
+      examples: [
+        ['moat apply', 'shows the change and asks'],
+        ['moat apply --yes --wait', 'for scripts: done when the names this machine publishes are live'],
+      ],
+      options: [
+        FILE_OPTION,
+        { flags: '--wait [time]', text: `until it works here (${DEFAULT_WAIT})` },
+        { flags: '-y, --yes', text: 'no questions; needed to pin a new gateway without a terminal' },
+        NETWORK_OPTION,
+        ...OWNER_OPTIONS,
+      ],
+    },
+    apply,
+  );
+}
+
+async function apply(context: Context, _: readonly string[], options: ApplyOptions): Promise<Outcome> {
+  const { io, style, progress, prompt } = context;
+  const began = io.now();
+  const read = await readDeploymentFile(context, options.file);
+  const publicKey = await readOwnerPublicKey(context, options);
+  const current = await findCurrent(context, read.file, publicKey, options.network);
+  const pins = await resolvePins(context, read, current?.contract ?? null);
+  const { predecessor, contract, changes, warnings: found } = nextVersion(context, read.file, current, publicKey, pins);
+  const warnings = [...read.warnings.map(formatDiagnostic), ...found.map(({ text }) => text)];
+  for (const warning of warnings) progress.say(`${style.attention} ${warning}`);
+
+  if (current !== null && contract === current.contract) {
+    await waitIfAsked(context, options, contract.deployment, contract.version);
+    return {
+      kind: 'applied',
+      data: {
+        deployment: contract.deployment,
+        name: contract.name,
+        version: contract.version,
+        changed: false,
+        changes: [],
+      },
+      text: `${style.ok} nothing to change: ${contract.name} is at version ${contract.version}`,
+    };
+  }
+  if (!context.json) io.stdout.write(`${renderPlan(changes, current?.contract ?? null, contract, style)}\n`);
+  if (prompt.interactive) await prompt.confirm('Apply this?', []);
+  const owner = await openOwner(context, options);
+  const accepted = await submitVersion(context, owner, predecessor, contract);
+  await waitIfAsked(context, options, accepted.deployment, accepted.version);
+  return outcomeOf(context, accepted, changes, io.now() - began);
+}
+
+async function waitIfAsked(context: Context, options: ApplyOptions, id: string, version: number): Promise<void> {
+  if (options.wait === undefined) return;
+  const timeoutMs = parseDuration(options.wait === true ? DEFAULT_WAIT : String(options.wait));
+  await waitUntilApplied(context, id, version, timeoutMs);
+}
+
+function outcomeOf(
+  { style }: Context,
+  accepted: VersionAccepted,
+  changes: readonly unknown[],
+  tookMs: number,
+): Outcome {
+  const { deployment, name, version } = accepted;
+  const first =
+    version === 0 ? `\n  ${style.dim('Next')}  moat invite MEMBER, for each place a machine is to take` : '';
+  return {
+    kind: 'applied',
+    data: { deployment, name, version, head: accepted.head, changed: true, changes },
+    text: `${style.ok} ${name} is at version ${version}  ${style.dim(formatDuration(tookMs))}${first}`,
+  };
+}

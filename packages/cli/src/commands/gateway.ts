@@ -1,0 +1,135 @@
+/** `moat gateway`: a public edge of one's own. */
+import { MoatError } from '@moat/core';
+import type { Command } from 'commander';
+import { writeNewFile } from '../input/files.ts';
+import { renderTable } from '../output/table.ts';
+import { formatDuration, shorten } from '../output/units.ts';
+import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
+
+interface InitOptions {
+  readonly domain?: string;
+  readonly config: string;
+  readonly open?: boolean;
+  readonly allow: readonly string[];
+  readonly certificate?: string;
+  readonly certificateKey?: string;
+}
+
+export function addGateway(program: Command, runner: VerbRunner): void {
+  const gateway = addGroup(program, 'gateway', 'a public edge of your own', 'Operate');
+  addInit(gateway, runner);
+  addVerb<{ readonly config: string; readonly logLevel?: string }>(
+    gateway,
+    runner,
+    {
+      usage: 'run',
+      summary: 'runs the gateway in the foreground; logs go to stderr',
+      examples: [['moat gateway run --config gateway.yaml', 'until Ctrl-C or SIGTERM']],
+      options: [
+        { flags: '--config <file>', text: 'gateway.yaml', preset: 'gateway.yaml', env: 'MOAT_GATEWAY_CONFIG' },
+        { flags: '--log-level <level>', text: 'trace, debug, info, warn or error', env: 'MOAT_LOG_LEVEL' },
+      ],
+    },
+    async (context, _, options) => {
+      const { runGatewayProcess } = await import('../process/run-gateway.ts');
+      await runGatewayProcess(context, options);
+      return { kind: 'gateway-run', data: {}, silent: true };
+    },
+  );
+  addVerb<object>(
+    gateway,
+    runner,
+    {
+      usage: 'status',
+      summary: 'the gateway of this machine: names, links, requests',
+      orDev: true,
+      examples: [['moat gateway status', 'and every name it serves']],
+    },
+    async ({ gateway: client, style, io }) => {
+      const [status, { names }] = await Promise.all([client.status(), client.names()]);
+      const publishers =
+        typeof status.publishers === 'string' ? status.publishers : `${status.publishers.length} allowed`;
+      const rows = names.map((name) => [
+        name.state === 'live' ? style.ok : style.attention,
+        name.url,
+        `→ ${name.service}`,
+        shorten(name.deployment),
+        name.state,
+      ]);
+      const lines = [
+        `${style.bold(status.domain)}  ${shorten(status.peerId)}  up ${formatDuration(status.uptimeMs)}  publishers ${publishers}`,
+        `  links ${status.links}   requests ${status.requestsTotal} (${status.requestsInFlight} now)   names ${status.names}   memory ${Math.round(status.rssBytes / 1024 / 1024)} MiB`,
+        ...status.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
+        ...(rows.length === 0 ? [] : [renderTable(rows, { indent: 2 })]),
+      ];
+      return {
+        kind: 'gateway-status',
+        data: { ...status, list: names, time: new Date(io.now()).toISOString() },
+        text: lines.join('\n'),
+      };
+    },
+  );
+}
+
+function addInit(gateway: Command, runner: VerbRunner): void {
+  addVerb<InitOptions>(
+    gateway,
+    runner,
+    {
+      usage: 'init',
+      summary: 'writes gateway.yaml',
+      examples: [
+        [
+          'moat gateway init --domain apps.example.com --certificate fullchain.pem --certificate-key key.pem',
+          'a public domain',
+        ],
+        ['moat gateway init --domain localhost', 'this machine only, with a certificate authority of its own'],
+      ],
+      options: [
+        { flags: '--domain <domain>', text: 'names are one label below it' },
+        { flags: '--config <file>', text: 'where to write', preset: 'gateway.yaml' },
+        { flags: '--open', text: 'anyone may publish' },
+        { flags: '--allow <deployment>', text: 'this deployment may publish; repeatable', list: true },
+        { flags: '--certificate <file>', text: 'PEM, for the domain and one label below it' },
+        { flags: '--certificate-key <file>', text: 'PEM' },
+      ],
+    },
+    async (context, _, options) => {
+      const domain =
+        options.domain ?? (await context.prompt.text('Domain of the gateway', { flag: '--domain DOMAIN' }));
+      const text = renderGatewayFile(domain, options);
+      await writeNewFile(context.io, options.config, text);
+      const { style } = context;
+      return {
+        kind: 'gateway-init',
+        data: { file: options.config, domain },
+        text: `${style.ok} ${options.config}\n  ${style.dim('Next')}  moat gateway run --config ${options.config}`,
+      };
+    },
+  );
+}
+
+function renderGatewayFile(domain: string, options: InitOptions): string {
+  if ((options.certificate === undefined) !== (options.certificateKey === undefined)) {
+    throw new MoatError('USAGE', '--certificate and --certificate-key go together');
+  }
+  const local = domain === 'localhost' || domain.endsWith('.localhost');
+  if (options.certificate === undefined && !local) {
+    throw new MoatError('USAGE', `${domain} needs a certificate`, {
+      reason: 'getting one by ACME comes with a later version',
+      next: [`moat gateway init --domain ${domain} --certificate FILE --certificate-key FILE`],
+    });
+  }
+  const publishers = options.open === true ? 'open' : `{ allow: [${options.allow.join(', ')}] }`;
+  const tls =
+    options.certificate === undefined
+      ? 'local                       # a certificate authority of this machine'
+      : `{ files: [{ certificate: ${options.certificate}, key: ${options.certificateKey} }] }`;
+  return [
+    'version: 1',
+    `domain: ${domain}`,
+    `publishers: ${publishers}          # open | { allow: [deployment ids] }`,
+    `tls: ${tls}`,
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,131 @@
+/** `moat invite`: a token by which one machine takes a vacant place. */
+import { createInvite, encodeToken, formatTime, headHash, type Token } from '@moat/contract';
+import { MoatError, toBase64url } from '@moat/core';
+import type { Command } from 'commander';
+import { randomBytes } from 'node:crypto';
+import type { Context } from '../context.ts';
+import { fileOf, nextVersion } from '../deployment/next-version.ts';
+import { loadDeployment, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { submitVersion } from '../deployment/submit.ts';
+import { writeNewFile } from '../input/files.ts';
+import { formatDuration, parseDuration } from '../output/units.ts';
+import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
+import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
+
+interface InviteOptions extends OwnerOptions {
+  readonly network?: string;
+  readonly expires: string;
+  readonly out?: string;
+  readonly locator?: boolean;
+}
+
+export function addInvite(program: Command, runner: VerbRunner): void {
+  addVerb<InviteOptions>(
+    program,
+    runner,
+    {
+      usage: 'invite [member]',
+      summary: 'a token by which one machine takes a vacant place',
+      group: 'Join',
+      orDev: true,
+      examples: [
+        ['moat invite db-1 --out token.txt', 'a 0600 file to carry over; the token is kept nowhere else'],
+        ['moat invite db-1 | ssh db-1 moat join -', 'through a pipe'],
+        ['moat invite --locator', 'only where the keepers are: for pinned machines and owners'],
+      ],
+      options: [
+        { flags: '--expires <time>', text: 'how long the token works', preset: '1h' },
+        { flags: '--out <file>', text: 'write it there (0600) instead of stdout' },
+        { flags: '--locator', text: 'no place, only the way to the keepers' },
+        NETWORK_OPTION,
+        ...OWNER_OPTIONS,
+      ],
+    },
+    async (context, [member], options) => {
+      const id = await selectDeployment(context.agent, options.network);
+      const current = await loadDeployment(context, id);
+      if (options.locator === true) return printToken(context, options, tokenOf(current), undefined);
+      if (member === undefined) {
+        throw new MoatError('USAGE', 'say for which place the token is, or --locator', {
+          next: vacantPlaces(current).map((name) => `moat invite ${name}`),
+        });
+      }
+      requireVacant(current, member);
+      const lifetimeMs = parseDuration(options.expires);
+      const owner = await openOwner(context, options);
+      const seed = randomBytes(32);
+      const expires = formatTime(context.io.now() + lifetimeMs);
+      const invites = new Map([[member, { key: createInvite(seed).key, expires }]]);
+      const { predecessor, contract } = nextVersion(context, fileOf(current), current, owner.key, { invites });
+      await submitVersion(context, owner, predecessor, contract);
+      const after = await loadDeployment(context, id);
+      return printToken(
+        context,
+        options,
+        { ...tokenOf(after), seed: toBase64url(seed), member },
+        { member, expires, lifetimeMs },
+      );
+    },
+  );
+}
+
+/** @throws `MEMBER_UNKNOWN`, `MEMBER_TAKEN` */
+function requireVacant({ contract, detail }: LoadedDeployment, member: string): void {
+  const place = detail.places.find(({ name }) => name === member);
+  if (place === undefined) {
+    throw new MoatError('MEMBER_UNKNOWN', `${contract.name} has no member ${member}`, {
+      next: [`add it to moat.yaml and run moat apply`],
+    });
+  }
+  if (place.state === 'vacant' || place.state === 'invited') return;
+  throw new MoatError('MEMBER_TAKEN', `the place ${member} is ${place.state}`, {
+    reason: place.peer === null ? 'two machines claim it' : `${place.peer} holds it`,
+    next: [`remove ${member} from moat.yaml, apply, add it again, apply, invite`],
+  });
+}
+
+function vacantPlaces({ detail }: LoadedDeployment): string[] {
+  return detail.places.filter(({ state }) => state === 'vacant' || state === 'invited').map(({ name }) => name);
+}
+
+/** @throws `NO_KEEPER` */
+function tokenOf({ detail, proof }: LoadedDeployment): Token {
+  const { head } = proof.newest;
+  if (detail.keepers.length === 0) {
+    throw new MoatError('NO_KEEPER', `${detail.name} has no pinned keeper with a known address`, {
+      reason: 'a keeper witnesses who takes a place',
+      next: ['mark a pinned member keeper: true, and moat apply'],
+    });
+  }
+  return {
+    deployment: head.deployment,
+    version: head.version,
+    head: headHash(head),
+    keepers: detail.keepers,
+    anchors: detail.anchors,
+  };
+}
+
+async function printToken(
+  { io, style, progress }: Context,
+  options: InviteOptions,
+  token: Token,
+  place: { readonly member: string; readonly expires: string; readonly lifetimeMs: number } | undefined,
+): Promise<Outcome> {
+  const text = encodeToken(token);
+  const facts = { member: place?.member ?? null, expires: place?.expires ?? null, version: token.version };
+  const what =
+    place === undefined
+      ? 'a locator: it leads to the keepers and opens nothing'
+      : `for one machine to become ${style.bold(place.member)}; works for ${formatDuration(place.lifetimeMs)}`;
+  if (options.out === undefined) {
+    progress.say(`${style.ok} ${what}. Whoever has it can use it: hand it over in a file or a pipe.`);
+    return { kind: 'token', data: { token: text, ...facts }, text };
+  }
+  await writeNewFile(io, options.out, `${text}\n`, 0o600);
+  return {
+    kind: 'token',
+    data: { file: options.out, ...facts },
+    text: `${style.ok} ${options.out}  ${what}\n  ${style.dim('Next')}  on that machine: moat join ${options.out}`,
+  };
+}

@@ -1,0 +1,194 @@
+/** `moat publish` and `unpublish`: the same lines as in the file, written by a verb. */
+import { parseDeploymentFile, type DeploymentFile } from '@moat/contract';
+import { MoatError } from '@moat/core';
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { fileOf, nextVersion } from '../deployment/next-version.ts';
+import { resolvePins } from '../deployment/resolve-online.ts';
+import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { submitVersion } from '../deployment/submit.ts';
+import { waitUntilApplied } from '../deployment/wait-applied.ts';
+import { tryAddress } from '../process/try-address.ts';
+import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
+import { readOwnerPublicKey } from '../owner/public-key.ts';
+import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
+
+interface PublishOptions extends OwnerOptions {
+  readonly name?: string;
+  readonly gateway?: string;
+  readonly network?: string;
+  readonly yes?: boolean;
+}
+
+const LIVE_TIMEOUT_MS = 30_000;
+
+export function addPublish(program: Command, runner: VerbRunner): void {
+  addVerb<PublishOptions>(
+    program,
+    runner,
+    {
+      usage: 'publish <service>',
+      summary: 'gives an http service a public https name at a gateway',
+      group: 'Publish',
+      orDev: true,
+      examples: [
+        ['moat publish web --name shop --gateway apps.example.com', 'https://shop.apps.example.com'],
+        ['moat publish web', 'under its own name, at the gateway the network uses already'],
+      ],
+      options: [
+        { flags: '--name <name>', text: 'one label under the gateway’s domain; the service’s by default' },
+        { flags: '--gateway <domain>', text: 'where', env: 'MOAT_GATEWAY' },
+        { flags: '-y, --yes', text: 'pin a new gateway without asking' },
+        NETWORK_OPTION,
+        ...OWNER_OPTIONS,
+      ],
+    },
+    publish,
+  );
+  addVerb<PublishOptions>(
+    program,
+    runner,
+    {
+      usage: 'unpublish <name>',
+      summary: 'takes a public name back; it stays yours at the gateway for 30 days',
+      group: 'Publish',
+      orDev: true,
+      examples: [
+        ['moat unpublish shop', 'at every gateway'],
+        ['moat unpublish shop --gateway apps.example.com', 'at this one'],
+      ],
+      options: [
+        { flags: '--gateway <domain>', text: 'only there', env: 'MOAT_GATEWAY' },
+        NETWORK_OPTION,
+        ...OWNER_OPTIONS,
+      ],
+    },
+    unpublish,
+  );
+}
+
+async function publish(context: Context, [service = '']: readonly string[], options: PublishOptions): Promise<Outcome> {
+  const { agent, style } = context;
+  if (/^\d+$/.test(service)) throw portNotYet(service);
+  const current = await loadDeployment(context, await selectDeployment(agent, options.network));
+  requirePublishable(current, service);
+  const name = options.name ?? service;
+  const domain = options.gateway ?? onlyGateway(current);
+  const before = fileOf(current);
+  if (
+    before.publish.some((line) => line.name === name && line.gateways.some((gateway) => domainOf(gateway) === domain))
+  ) {
+    throw new MoatError('NAME_TAKEN', `${current.contract.name} publishes ${name} at ${domain} already`, {
+      next: [`moat unpublish ${name}`, 'or choose another --name'],
+    });
+  }
+  const line = { name, service, tls: 'terminate' as const, gateways: [domain] };
+  const file: DeploymentFile = { ...before, publish: [...before.publish, line] };
+  const accepted = await submitFile(context, options, current, file);
+  await waitUntilApplied(context, accepted.deployment, accepted.version, LIVE_TIMEOUT_MS);
+  const after = await agent.deployment(accepted.deployment);
+  const publication = after.publications.find((one) => one.name === name && one.gateway === domain);
+  const url = publication?.url ?? null;
+  const proof = url === null ? undefined : await tryAddress(context, url);
+  return {
+    kind: 'published',
+    data: { ...accepted, publication: publication ?? null, url, status: proof?.status ?? null },
+    text: [
+      url === null
+        ? `${style.attention} ${name} at ${domain}: no member that offers ${service} has connected yet`
+        : `${style.ok} ${style.bold(url)}${proof === undefined ? '' : style.dim(`   ${proof.text}`)}`,
+      ...reminder(current, style.dim),
+    ].join('\n'),
+  };
+}
+
+async function unpublish(context: Context, [name = '']: readonly string[], options: PublishOptions): Promise<Outcome> {
+  const { agent, style } = context;
+  const current = await loadDeployment(context, await selectDeployment(agent, options.network));
+  const before = fileOf(current);
+  const there = (gateway: DeploymentFile['publish'][number]['gateways'][number]): boolean =>
+    options.gateway === undefined || domainOf(gateway) === options.gateway;
+  const removed = before.publish.filter((line) => line.name === name && line.gateways.some(there));
+  if (removed.length === 0) {
+    throw new MoatError('NAME_UNKNOWN', `${current.contract.name} publishes no ${name}`, { next: ['moat names'] });
+  }
+  const publish = before.publish.flatMap((line) => {
+    if (line.name !== name) return [line];
+    const gateways = line.gateways.filter((gateway) => !there(gateway));
+    return gateways.length === 0 ? [] : [{ ...line, gateways }];
+  });
+  const accepted = await submitFile(context, options, current, { ...before, publish });
+  return {
+    kind: 'unpublished',
+    data: { ...accepted, name },
+    text: [
+      `${style.ok} ${name} is not public any more  ${style.dim(`version ${accepted.version}`)}`,
+      ...reminder(current, style.dim),
+    ].join('\n'),
+  };
+}
+
+async function submitFile(
+  context: Context,
+  options: PublishOptions,
+  current: LoadedDeployment,
+  file: DeploymentFile,
+): ReturnType<typeof submitVersion> {
+  const { locate } = parseDeploymentFile('', 'command line');
+  const pins = await resolvePins(context, { file, locate, fileName: 'command line', warnings: [] }, current.contract);
+  const publicKey = await readOwnerPublicKey(context, options);
+  const { predecessor, contract } = nextVersion(context, file, current, publicKey, pins);
+  return submitVersion(context, await openOwner(context, options), predecessor, contract);
+}
+
+/** @throws `SERVICE_UNKNOWN`, `SERVICE_NOT_HTTP` */
+function requirePublishable({ contract }: LoadedDeployment, name: string): void {
+  const service = contract.services.find((one) => one.name === name);
+  if (service === undefined) {
+    throw new MoatError('SERVICE_UNKNOWN', `${contract.name} has no service ${name}`, {
+      next: contract.services.filter(({ protocol }) => protocol === 'http').map((one) => `moat publish ${one.name}`),
+    });
+  }
+  if (service.protocol === 'http') return;
+  throw new MoatError('SERVICE_NOT_HTTP', `${name} is not an http service`, {
+    reason: 'a gateway serves http services so far',
+    next: [`add protocol: http to ${name} in moat.yaml, and moat apply`],
+  });
+}
+
+/** @throws `USAGE` when none or several are used. */
+function onlyGateway({ contract }: LoadedDeployment): string {
+  const domains = [...new Set(contract.publish.map(({ gateway }) => gateway.domain))];
+  const [only] = domains;
+  if (only !== undefined && domains.length === 1) return only;
+  throw new MoatError('USAGE', domains.length === 0 ? `${contract.name} uses no gateway yet` : 'several gateways fit', {
+    next:
+      domains.length === 0
+        ? ['--gateway apps.example.com', 'or run one: moat gateway init']
+        : domains.map((domain) => `--gateway ${domain}`),
+  });
+}
+
+function domainOf(gateway: DeploymentFile['publish'][number]['gateways'][number]): string {
+  return typeof gateway === 'string' ? gateway : gateway.domain;
+}
+
+function reminder({ contract }: LoadedDeployment, dim: (text: string) => string): string[] {
+  return [
+    dim(
+      `  A file that describes ${contract.name} does not know this yet: moat fmt --from-contract -n ${contract.name}`,
+    ),
+  ];
+}
+
+function portNotYet(port: string): MoatError {
+  return new MoatError('NOT_SUPPORTED_YET', `publishing port ${port} without a deployment comes with a later version`, {
+    reason: 'a service of a deployment can be published',
+    next: [
+      'moat init',
+      `add a service with target: 127.0.0.1:${port} and protocol: http`,
+      'moat apply',
+      'moat publish SERVICE',
+    ],
+  });
+}

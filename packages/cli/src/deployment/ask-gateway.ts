@@ -1,0 +1,41 @@
+/** Asks a domain who it is: https `/.well-known/moat`. The answer is checked by whoever takes it over. */
+import type { GatewayPin } from '@moat/contract';
+import { MoatError, errorCode } from '@moat/core';
+import type { Context } from '../context.ts';
+import { httpsGet } from '../process/https.ts';
+
+/** @throws `GATEWAY_UNREACHABLE`, `GATEWAY_ANSWER_INVALID` */
+export async function askGateway({ io }: Context, domain: string, signal: AbortSignal): Promise<GatewayPin> {
+  const caFile = io.env['MOAT_CA_FILE'];
+  let answer: Awaited<ReturnType<typeof httpsGet>>;
+  try {
+    answer = await httpsGet(`https://${domain}/.well-known/moat`, {
+      signal,
+      ...(caFile === undefined ? {} : { caFile }),
+    });
+  } catch (error) {
+    throw unreachable(domain, errorCode(error) === 'INTERNAL' ? String(error) : errorCode(error), error);
+  }
+  if (answer.status !== 200) throw unreachable(domain, `it answers ${answer.status}`);
+  try {
+    return parsePin(JSON.parse(answer.body));
+  } catch (error) {
+    throw new MoatError('GATEWAY_ANSWER_INVALID', `${domain} does not describe itself as a gateway`, { cause: error });
+  }
+}
+
+function parsePin(value: unknown): GatewayPin {
+  const { domain, peers, box } = value as Record<string, unknown>;
+  if (typeof domain !== 'string' || !Array.isArray(peers)) {
+    throw new MoatError('GATEWAY_ANSWER_INVALID', 'it lacks domain or peers');
+  }
+  return { domain, peers: peers.map(String), ...(typeof box === 'string' ? { box } : {}) };
+}
+
+function unreachable(domain: string, reason: string, cause?: unknown): MoatError {
+  return new MoatError('GATEWAY_UNREACHABLE', `${domain} does not answer as a gateway: ${reason}`, {
+    cause,
+    next: [`curl https://${domain}/.well-known/moat`, 'check the domain, or ask its operator'],
+    retryable: true,
+  });
+}

@@ -1,0 +1,28 @@
+/** The gateway in this process. A file of its own: loading it loads the whole gateway. */
+import { createLogger, parseGatewayConfig, runGateway } from '@moat/gateway';
+import type { Context } from '../context.ts';
+import { readTextFile, resolvePath } from '../input/files.ts';
+
+export interface RunGatewayProcessOptions {
+  readonly config: string;
+  readonly logLevel?: string;
+}
+
+/**
+ * Runs until Ctrl-C or `POST /stop`.
+ * @throws `FILE_MISSING`, `GATEWAY_CONFIG_INVALID`, `LISTEN_FAILED`
+ */
+export async function runGatewayProcess(context: Context, options: RunGatewayProcessOptions): Promise<void> {
+  const { io, style } = context;
+  const text = await readTextFile(io, options.config, ['moat gateway init', 'or name yours with --config FILE']);
+  const config = parseGatewayConfig(text, resolvePath(io, options.config), io.env);
+  await runGateway(config, {
+    signal: io.signal,
+    logger: createLogger(options.logLevel ?? 'info'),
+    onReady: (addresses) => {
+      const ready = { kind: 'gateway-ready', version: 1, data: addresses };
+      const line = `${style.ok} gateway ${style.bold(addresses.domain)} is ready, https on port ${addresses.httpsPort}`;
+      io.stdout.write(`${context.json ? JSON.stringify(ready) : line}\n`);
+    },
+  });
+}
