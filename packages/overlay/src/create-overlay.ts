@@ -111,7 +111,6 @@ class Libp2pOverlay implements Overlay {
     this.#reservations = new Reservations({
       ...base,
       dialer: this.#dialer,
-      client: () => this.#started().reservations,
       onLost: () => supervisor.wake(),
     });
     this.#keepalive = new Keepalive(
@@ -150,7 +149,7 @@ class Libp2pOverlay implements Overlay {
       await host.libp2p.stop();
     });
     await this.#control.attach(host.libp2p);
-    this.#reservations.watch();
+    opening.defer(() => this.#reservations.stop());
     opening.defer(() => this.#anchor?.stop());
     this.#supervisor.start();
     opening.defer(() => this.#supervisor.stop());

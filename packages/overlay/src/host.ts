@@ -48,15 +48,8 @@ export interface HostOptions {
   readonly limits: OverlayLimits;
 }
 
-/** The part of libp2p's relay client that makes and loses reservations. */
-export interface ReservationClient extends EventTarget {
-  addRelay(peer: Libp2p['peerId'], type: 'configured'): Promise<unknown>;
-  hasReservation(peer: Libp2p['peerId']): boolean;
-}
-
 export interface Host {
   readonly libp2p: Libp2p<{ identify: Identify; ping: Ping }>;
-  readonly reservations: ReservationClient;
   /**
    * One connection to one multiaddr with `/p2p/`. libp2p's own dialer tries a peer's addresses one after the
    * other and joins a second dial to the first, so that a dead address would hold up the relay.
@@ -132,11 +125,11 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     });
   }
   const { addressManager, transportManager } = components;
+  trustGate(transportManager.getTransports());
   // libp2p withholds public addresses until AutoNAT confirms them; ours are what the operator configured
   for (const address of transportManager.getAddrs()) addressManager.confirmObservedAddr(address, { type: 'transport' });
   return {
     libp2p: libp2p as unknown as Host['libp2p'],
-    reservations: reservationClient(transportManager.getTransports()),
     dial: (address, signal) => transportManager.dial(parseMultiaddr(address), { signal }),
     addresses: () =>
       libp2p
@@ -178,12 +171,15 @@ function wrapHandlers(components: Components, gate: HostDeps['gate']): void {
     );
 }
 
-function reservationClient(transports: readonly Transport[]): ReservationClient {
+/**
+ * libp2p's relay client takes connections only from relays it reserved at itself, and would reserve on its own.
+ * Our gate decides which anchor may pass connections on, and reservations are made by `reservations.ts`: the
+ * client's own way never asks a relay again that failed once, and forgets queued requests.
+ */
+function trustGate(transports: readonly Transport[]): void {
   const relay = transports.find((transport) => transport[Symbol.toStringTag] === '@libp2p/circuit-relay-v2-transport');
-  const { reservationStore } = relay as unknown as { reservationStore: ReservationClient & { relayFilter: object } };
-  // the store never asks an anchor again that once failed; ours may come back
-  reservationStore.relayFilter = { has: () => false, add: () => undefined };
-  return reservationStore;
+  const { reservationStore } = relay as unknown as { reservationStore: { hasReservation: () => boolean } };
+  reservationStore.hasReservation = () => true;
 }
 
 /** mDNS as a plain service: what strangers on the LAN say never reaches libp2p's peer store. */

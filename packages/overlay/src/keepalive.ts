@@ -10,7 +10,7 @@ import { Deadline, raced } from './deadline.ts';
 import { PING_PROTOCOL } from './host.ts';
 import { stands, type Probation } from './probation.ts';
 
-/** Milliseconds the answer may take. */
+/** Milliseconds the answer may take, or one interval where that is shorter. */
 const PING_MS = 10_000;
 const PING_BYTES = 32;
 
@@ -51,7 +51,7 @@ export class Keepalive {
   async #beat(connection: OverlayConnection): Promise<void> {
     if (stands(connection)) {
       try {
-        await ping(connection, this.#deps.clock);
+        await ping(connection, this.#deps.clock, Math.min(PING_MS, this.#everyMs));
         this.#deps.onAlive(connection);
       } catch (error) {
         if (connection.closed.aborted) return;
@@ -65,8 +65,8 @@ export class Keepalive {
 }
 
 /** One round trip on this very connection. @throws what a stream throws, or `DEADLINE_PASSED` */
-async function ping(connection: OverlayConnection, clock: Clock): Promise<void> {
-  using deadline = new Deadline(clock, PING_MS, connection.closed);
+async function ping(connection: OverlayConnection, clock: Clock, timeoutMs: number): Promise<void> {
+  using deadline = new Deadline(clock, timeoutMs, connection.closed);
   const stream = await connection.raw.newStream(PING_PROTOCOL, {
     signal: deadline.signal,
     runOnLimitedConnection: true,

@@ -50,6 +50,24 @@ export function encodeHopStatus(status: RelayStatus, expiresSeconds?: number): U
   return Uint8Array.from([...varintField(1, HOP_STATUS_TYPE), ...reservation, ...varintField(5, status)]);
 }
 
+/** HopMessage RESERVE. */
+export function encodeReserve(): Uint8Array {
+  return Uint8Array.from(varintField(1, 0));
+}
+
+/** A HopMessage STATUS and, for a reservation, when it ends (Unix seconds). @throws `MESSAGE_INVALID` */
+export function decodeHopStatus(bytes: Uint8Array): {
+  readonly status: number;
+  readonly expiresSeconds: number | undefined;
+} {
+  const fields = decodeFields(bytes);
+  const status = fields.get(5);
+  if (fields.get(1) !== HOP_STATUS_TYPE || typeof status !== 'number') throw invalid('not a STATUS');
+  const reservation = fields.get(3);
+  const expires = reservation instanceof Uint8Array ? decodeFields(reservation).get(1) : undefined;
+  return { status, expiresSeconds: typeof expires === 'number' ? expires : undefined };
+}
+
 /** StopMessage CONNECT: this peer wants to reach you. */
 export function encodeStopConnect(peer: PeerId): Uint8Array {
   const id = Uint8Array.from([...PEER_PREFIX, ...publicKeyFromPeerId(peer)]);

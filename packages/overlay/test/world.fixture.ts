@@ -1,6 +1,14 @@
 /** Machines on loopback with real keys and contracts: a small agent behind each overlay, enough to test it. */
 import { randomBytes } from 'node:crypto';
-import { silentLogger, systemClock, toBase64url, type Clock, type DeploymentId, type PeerId } from '@moat/core';
+import {
+  silentLogger,
+  systemClock,
+  toBase64url,
+  type Clock,
+  type DeploymentId,
+  type Logger,
+  type PeerId,
+} from '@moat/core';
 import {
   buildView,
   canonicalBytes,
@@ -170,7 +178,7 @@ export class TestView implements DeploymentView {
     return true;
   }
 
-  async witness({ signed, details }: JoinRequest): Promise<JoinAnswer> {
+  async witness({ signed, details }: JoinRequest, _from?: PeerId): Promise<JoinAnswer> {
     const held = this.held.get(signed.claim.deployment);
     const refused: JoinAnswer = { ok: false, code: 'JOIN_REFUSED', message: 'no' };
     if (held === undefined || claimedMember(held.contract, signed.claim, details) === undefined) return refused;
@@ -228,13 +236,13 @@ export interface Machine extends AsyncDisposable {
 
 /** A machine that is not started yet. */
 export function machine(
-  options: Partial<OverlayOptions> & { readonly clock?: Clock; readonly key?: NodeKey } = {},
+  options: Partial<OverlayOptions> & { readonly clock?: Clock; readonly key?: NodeKey; readonly logger?: Logger } = {},
 ): Machine {
-  const { clock = systemClock, key = createNodeKey(), ...rest } = options;
+  const { clock = systemClock, key = createNodeKey(), logger = silentLogger, ...rest } = options;
   const view = new TestView(key);
   const book = createMemoryAddressBook();
   const overlay = createOverlay(
-    { logger: silentLogger, clock, key, deployments: view, addressBook: book },
+    { logger, clock, key, deployments: view, addressBook: book },
     {
       listen: ['/ip4/127.0.0.1/tcp/0'],
       mdns: false,
