@@ -1,6 +1,35 @@
-/** All links of this machine. */
-import { MoatError } from '@moat/core';
-import type { Clock, ControlPlane, Links, Logger, PeerId, Service, StreamAcceptor } from '@moat/core';
+/** All links of this machine: one made for whoever asks first, shared by all, replaced when it is worn or a better one stands. */
+import { MoatError, errorCode } from '@moat/core';
+import type {
+  ByteChannel,
+  Clock,
+  ControlPlane,
+  Link,
+  Links,
+  Logger,
+  PeerConnection,
+  PeerId,
+  Service,
+  StreamAcceptor,
+} from '@moat/core';
+
+import { createDeadline, orAborted } from './deadline.ts';
+import { Establisher } from './establish.ts';
+import { DEFAULT_GUARD_LIMITS, PortGuard, type GuardLimits } from './guard.ts';
+import type { SessionLimits } from './limits.ts';
+import { LINK_PROTOCOL } from './messages.ts';
+import { Roster, type Transport } from './roster.ts';
+import { Session } from './session.ts';
+import { TicketBook } from './ticket.ts';
+import { OVERLAY_LIMITS, serveOverlay } from './transport.overlay.ts';
+import { acceptTls } from './transport.tls.ts';
+
+/** Milliseconds for everything that `connect` does. */
+const CONNECT_MS = 15_000;
+/** Milliseconds between attempts to replace a worn link. */
+const RENEW_RETRY_MS = 60_000;
+/** Milliseconds after which the acceptor retires a worn link that its dialer did not replace. */
+const RENEW_GRACE_MS = 600_000;
 
 /** What links are made of. */
 export interface LinksDeps {
@@ -19,6 +48,12 @@ export interface LinksOptions {
   readonly mayLink: (peer: PeerId) => boolean;
   /** The TCP port for direct links; port 0 takes a free one. Without it links ride the overlay or are dialed. */
   readonly listen?: { readonly host: string; readonly port: number };
+  /** Milliseconds a direct socket gets before a link rides the overlay. @defaultValue 1000 */
+  readonly directMs?: number;
+  /** Bounds of each link; both sides of a link must agree on `linkWindowBytes`. */
+  readonly limits?: Partial<SessionLimits>;
+  /** Bounds of sockets that are not links yet. */
+  readonly guard?: Partial<GuardLimits>;
 }
 
 /** The running links; `start` opens the port and serves `/moat/link/1`. */
@@ -30,6 +65,213 @@ export interface LinkService extends Service, Links {
 }
 
 /** Links over `control`; nothing is opened before `start`. */
-export function createLinks(_deps: LinksDeps, _options: LinksOptions): LinkService {
-  throw new MoatError('INTERNAL', 'not built yet');
+export function createLinks(deps: LinksDeps, options: LinksOptions): LinkService {
+  return new Pool(deps, options);
+}
+
+/** Bound: one attempt a peer at a time, shared by all who ask; links a peer: see the roster. */
+class Pool implements LinkService {
+  readonly #deps: LinksDeps;
+  readonly #options: LinksOptions;
+  readonly #roster = new Roster();
+  readonly #tickets: TicketBook;
+  readonly #establisher: Establisher;
+  readonly #stopping = new AbortController();
+  readonly #attempts = new Map<PeerId, Promise<Link>>();
+  /** When a worn link may be replaced next; only links that are worn. */
+  readonly #worn = new WeakMap<Session, { readonly since: number; retryAt: number }>();
+  #guard: PortGuard | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(deps: LinksDeps, options: LinksOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    const { clock, control, logger } = deps;
+    this.#tickets = new TicketBook({ clock, self: control.self, kind: options.role });
+    this.#establisher = new Establisher(
+      {
+        clock,
+        logger,
+        control,
+        tickets: this.#tickets,
+        mayLink: options.mayLink,
+        port: () => this.port,
+        onChannel: (channel, connection, transport) =>
+          this.#add(channel, connection.peer, true, transport === 'tls' ? 'tls' : overlayOf(connection)),
+        current: (peer, maxAgeMs) => this.#isCurrent(peer, maxAgeMs),
+        next: (peer, signal) => this.#roster.next(peer, signal),
+      },
+      { kind: options.role, directMs: options.directMs ?? 1000, stopped: this.#stopping.signal },
+    );
+  }
+
+  get port(): number | undefined {
+    return this.#guard?.port;
+  }
+
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    signal.throwIfAborted();
+    const { clock, control, logger } = this.#deps;
+    const { listen, mayLink } = this.#options;
+    if (listen !== undefined) {
+      const guard = new PortGuard(
+        {
+          clock,
+          logger,
+          spend: (preamble) => this.#tickets.spend(preamble),
+          admit: async (socket, ticket) => {
+            if (!mayLink(ticket.peer)) throw new MoatError('LINK_REFUSED', 'no link with this peer now');
+            this.#add(await acceptTls(socket, ticket), ticket.peer, false, 'tls');
+          },
+        },
+        { ...DEFAULT_GUARD_LIMITS, ...this.#options.guard },
+      );
+      await guard.listen(listen.host, listen.port);
+      this.#guard = guard;
+    }
+    control.handle(LINK_PROTOCOL, (stream) => this.#establisher.serve(stream), { audience: 'admitted' });
+    serveOverlay(control, (channel, connection) => {
+      if (connection.direction === 'inbound') this.#add(channel, connection.peer, false, overlayOf(connection));
+      else channel.destroy();
+    });
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  get(peer: PeerId): Link | undefined {
+    return this.#roster.best(peer);
+  }
+
+  list(): readonly Link[] {
+    return this.#roster.list();
+  }
+
+  onLink(listener: (link: Link) => void): () => void {
+    return this.#roster.onLink(listener);
+  }
+
+  async connect(peer: PeerId, signal: AbortSignal): Promise<Link> {
+    signal.throwIfAborted();
+    return this.#roster.best(peer) ?? (await orAborted(this.#attempt(peer), signal));
+  }
+
+  recheck(): void {
+    const revoked = new Set<PeerId>();
+    for (const link of this.#roster.list()) {
+      if (this.#options.mayLink(link.peer)) continue;
+      revoked.add(link.peer);
+      link.close('LINK_REVOKED');
+    }
+    for (const peer of revoked) this.#tickets.revoke(peer);
+  }
+
+  /** The attempt to link with `peer` that runs, or a new one; its callers come and go. */
+  #attempt(peer: PeerId): Promise<Link> {
+    const running = this.#attempts.get(peer);
+    if (running !== undefined) return running;
+    const attempt = this.#establish(peer).finally(() => this.#attempts.delete(peer));
+    this.#attempts.set(peer, attempt);
+    attempt.catch(() => undefined);
+    return attempt;
+  }
+
+  /** Tries each open connection, then a new one. @throws the error of the last try */
+  async #establish(peer: PeerId): Promise<Link> {
+    const { clock, control, logger } = this.#deps;
+    if (!this.#options.mayLink(peer)) {
+      throw new MoatError('LINK_REFUSED', 'no link with this peer now', { details: { peer } });
+    }
+    using deadline = createDeadline(clock, CONNECT_MS, this.#stopping.signal);
+    const tried = new Set<string>();
+    let failure: Error = new MoatError('LINK_FAILED', 'the peer is not connected', {
+      details: { peer },
+      retryable: true,
+    });
+    for (const connection of control.connections(peer)) {
+      try {
+        tried.add(connection.id);
+        return await this.#establisher.over(connection, deadline.signal);
+      } catch (error) {
+        deadline.signal.throwIfAborted();
+        failure = error as Error;
+        logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'no link over this connection');
+      }
+    }
+    if (this.#options.role === 'member') {
+      const connection = await control.connect(peer, deadline.signal);
+      if (!tried.has(connection.id)) return this.#establisher.over(connection, deadline.signal);
+    }
+    throw failure;
+  }
+
+  /** Makes a link of a channel, unless the peer may not have one any more. */
+  #add(channel: ByteChannel, peer: PeerId, dialer: boolean, transport: Transport): Link | undefined {
+    const { clock, logger, accept } = this.#deps;
+    if (this.#stopping.signal.aborted || !this.#options.mayLink(peer)) {
+      channel.destroy();
+      return undefined;
+    }
+    const link = new Session(
+      {
+        channel,
+        clock,
+        logger,
+        accept,
+        onClosed: (closed) => {
+          this.#roster.remove(closed);
+          logger.debug({ peer, path: closed.path, code: errorCode(closed.closed.reason) }, 'a link ended');
+        },
+        onWorn: (worn) => this.#onWorn(worn),
+      },
+      {
+        peer,
+        path: transport === 'overlay-relayed' ? 'relayed' : 'direct',
+        dialer,
+        limits: { ...this.#options.limits, ...(transport === 'tls' ? {} : OVERLAY_LIMITS) },
+      },
+    );
+    logger.debug({ peer, path: link.path, protocol: transport }, 'a link stands');
+    this.#roster.add(link, transport);
+    return link;
+  }
+
+  /** True when a link to `peer` is being made, or was made just now. */
+  #isCurrent(peer: PeerId, maxAgeMs: number): boolean {
+    const best = this.#roster.best(peer);
+    return this.#attempts.has(peer) || (best !== undefined && this.#deps.clock.now() - best.createdAt < maxAgeMs);
+  }
+
+  /** Makes the link that follows a worn one; streams that run stay on the old one until they end. */
+  #onWorn(link: Session): void {
+    const now = this.#deps.clock.now();
+    const state = this.#worn.get(link) ?? { since: now, retryAt: link.dialer ? now : now + RENEW_GRACE_MS };
+    this.#worn.set(link, state);
+    if (now < state.retryAt) return;
+    if (!link.dialer) return link.close();
+    state.retryAt = now + RENEW_RETRY_MS;
+    this.#attempt(link.peer).then(
+      () => link.close(),
+      (error: unknown) => {
+        this.#deps.logger.debug({ peer: link.peer, code: errorCode(error) }, 'a worn link could not be replaced');
+      },
+    );
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping.abort(new MoatError('LINK_CLOSED', 'this machine stops'));
+    const links = this.#roster.list();
+    for (const link of links) link.close('LINK_CLOSED');
+    await Promise.all([this.#guard?.close(), ...links.map((link) => link.gone)]);
+  }
+}
+
+function overlayOf(connection: PeerConnection): Transport {
+  return connection.remote === null ? 'overlay-relayed' : 'overlay';
 }

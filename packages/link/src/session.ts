@@ -72,6 +72,9 @@ export class Session implements Link, StreamOwner, FrameSink {
   readonly #resetRate: RateLimit;
   readonly #closing = new AbortController();
   readonly closed: AbortSignal = this.#closing.signal;
+  readonly #gone = Promise.withResolvers<void>();
+  /** Resolves when the channel is closed too, at most a second after {@link closed}. */
+  readonly gone: Promise<void> = this.#gone.promise;
   readonly #streams = new Map<number, Stream>();
   /** Streams that can send as soon as the link can, in order of their turn. */
   readonly #waiting = new Set<Stream>();
@@ -115,7 +118,10 @@ export class Session implements Link, StreamOwner, FrameSink {
     channel.onData = (chunk) => this.#receive(chunk);
     channel.onDrain = () => this.#onDrain();
     channel.onEnd = () => this.#fail('LINK_CLOSED');
-    channel.onClose = () => this.#finish('LINK_CLOSED');
+    channel.onClose = () => {
+      this.#gone.resolve();
+      this.#finish('LINK_CLOSED');
+    };
   }
 
   get openStreams(): number {
@@ -381,7 +387,10 @@ export class Session implements Link, StreamOwner, FrameSink {
     channel.onData = () => undefined;
     channel.onDrain = () => undefined;
     channel.onEnd = () => undefined;
-    channel.onClose = () => linger.cancel();
+    channel.onClose = () => {
+      linger.cancel();
+      this.#gone.resolve();
+    };
     channel.end();
     this.#deps.onClosed?.(this);
   }

@@ -201,7 +201,10 @@ export function linkCompliance(name: string, link: () => Promise<LinkedPair>, op
     test('a slow reader slows nobody else', async () => {
       await using pair = await link();
       pair.accept = (stream) => {
-        if (stream.request.service !== 'slow') return void echo(stream);
+        if (stream.request.service !== 'slow') {
+          echo(stream);
+          return;
+        }
         const server = new Recorder(stream);
         stream.writeHead({ connected: true });
         stream.pause();

@@ -1,0 +1,109 @@
+/** One-use keys for link sockets. They travel over the authenticated control connection and are spent before TLS begins. */
+import { hkdfSync, randomBytes } from 'node:crypto';
+
+import { toBase64url } from '@moat/core';
+import type { Clock, PeerId, PeerConnection } from '@moat/core';
+
+/** What the acceptor of a link is; it is bound into the key. */
+export type LinkKind = 'member' | 'gateway';
+
+export const TICKET_ID_BYTES = 16;
+export const TICKET_SECRET_BYTES = 32;
+/** Milliseconds between handing a ticket out and the end of its use. */
+export const TICKET_LIFE_MS = 10_000;
+/** `kind || id`: what the dialer sends first. */
+export const PREAMBLE_BYTES: number = 1 + TICKET_ID_BYTES;
+
+const KIND_BYTE: Readonly<Record<LinkKind, number>> = { member: 1, gateway: 2 };
+
+/** What the acceptor hands out. Secret: never logged. */
+export interface Ticket {
+  readonly id: Uint8Array;
+  readonly secret: Uint8Array;
+}
+
+/** What a spent ticket allows: one TLS handshake with this key. */
+export interface SpentTicket {
+  /** base64url of the ticket's id: the TLS PSK identity. */
+  readonly identity: string;
+  readonly psk: Buffer;
+  readonly peer: PeerId;
+}
+
+/** HKDF-SHA256 (RFC 5869) of the secret, bound to who dials whom. */
+export function derivePsk(secret: Uint8Array, dialer: PeerId, acceptor: PeerId, kind: LinkKind): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, '', `moat/link/1${dialer}${acceptor}${kind}`, 32));
+}
+
+/** The first 17 bytes of a link socket. */
+export function encodePreamble(kind: LinkKind, id: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(KIND_BYTE[kind]), id]);
+}
+
+interface Entry {
+  readonly secret: Uint8Array;
+  readonly peer: PeerId;
+  readonly connection: PeerConnection;
+  readonly expiresAt: number;
+}
+
+export interface TicketBookDeps {
+  readonly clock: Clock;
+  readonly self: PeerId;
+  readonly kind: LinkKind;
+}
+
+/** Tickets handed out and not used. Bound: 1024, the oldest is dropped; 8 a peer, its oldest is dropped. */
+export class TicketBook {
+  static readonly LIMIT = 1024;
+  static readonly LIMIT_PER_PEER = 8;
+  readonly #deps: TicketBookDeps;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(deps: TicketBookDeps) {
+    this.#deps = deps;
+  }
+
+  /** A ticket for the peer of `connection`, good for 10 s and only while that connection stands. */
+  issue(connection: PeerConnection): Ticket {
+    this.#sweep();
+    const { peer } = connection;
+    const ofPeer = [...this.#entries].filter(([, entry]) => entry.peer === peer);
+    const oldest = ofPeer.length >= TicketBook.LIMIT_PER_PEER ? ofPeer[0]?.[0] : undefined;
+    if (oldest !== undefined) this.#entries.delete(oldest);
+    else if (this.#entries.size >= TicketBook.LIMIT) this.#dropOldest();
+    const ticket: Ticket = { id: randomBytes(TICKET_ID_BYTES), secret: randomBytes(TICKET_SECRET_BYTES) };
+    const expiresAt = this.#deps.clock.now() + TICKET_LIFE_MS;
+    this.#entries.set(toBase64url(ticket.id), { secret: ticket.secret, peer, connection, expiresAt });
+    return ticket;
+  }
+
+  /** Spends the ticket that a preamble names; undefined for an unknown, used, expired or orphaned one, or a wrong kind. */
+  spend(preamble: Buffer): SpentTicket | undefined {
+    const identity = toBase64url(preamble.subarray(1, PREAMBLE_BYTES));
+    const entry = this.#entries.get(identity);
+    this.#entries.delete(identity);
+    const { clock, self, kind } = this.#deps;
+    if (entry === undefined || preamble[0] !== KIND_BYTE[kind]) return undefined;
+    if (entry.expiresAt <= clock.now() || entry.connection.closed.aborted) return undefined;
+    return { identity, psk: derivePsk(entry.secret, entry.peer, self, kind), peer: entry.peer };
+  }
+
+  /** Takes back every ticket of `peer`. */
+  revoke(peer: PeerId): void {
+    for (const [id, entry] of this.#entries) if (entry.peer === peer) this.#entries.delete(id);
+  }
+
+  #sweep(): void {
+    const now = this.#deps.clock.now();
+    // Insertion order is order of expiry.
+    for (const [id, entry] of this.#entries) {
+      if (entry.expiresAt > now) return;
+      this.#entries.delete(id);
+    }
+  }
+
+  #dropOldest(): void {
+    for (const id of this.#entries.keys()) return void this.#entries.delete(id);
+  }
+}
