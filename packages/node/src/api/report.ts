@@ -44,12 +44,12 @@ export function summaryOf(deployment: Deployment): DeploymentSummary {
 }
 
 export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
-  const { contract, proof, claims } = deployment;
+  const { contract, proof, currentClaims } = deployment;
   return {
     ...summaryOf(deployment),
     contract: documentOf(contract),
     proof: documentOf(proof),
-    claims: claims.map(documentOf),
+    claims: currentClaims.map(documentOf),
     places: placesOf(deps, deployment),
     services: servicesOf(deps, deployment),
     publications: deps.publications(deployment),

@@ -2,6 +2,7 @@
 import type { DeploymentId, Hash, PeerId } from '@moat/core';
 import {
   buildView,
+  claimedMember,
   grantedServices,
   hashClaim,
   headHash,
@@ -60,8 +61,14 @@ export class Deployment {
     return this.#head;
   }
 
+  /** Every claim on disk. */
   get claims(): readonly MemberClaim[] {
     return [...this.#claims.values()];
+  }
+
+  /** Claims on places of the version in force; the others only tell used invites from open ones. */
+  get currentClaims(): readonly MemberClaim[] {
+    return this.claims.filter(({ claim, details }) => claimedMember(this.#contract, claim, details) !== undefined);
   }
 
   get view(): ContractView {
@@ -135,7 +142,7 @@ export class Deployment {
   rebuild(now: number): ContractView {
     this.#view = buildView(this.#contract, this.claims, now);
     this.#linkable = linkablePeers(this.#view, this.place, now);
-    this.#audience = new Set([...this.#view.peers(), ...this.claims.map(({ claim }) => claim.node)]);
+    this.#audience = new Set([...this.#view.peers(), ...this.currentClaims.map(({ claim }) => claim.node)]);
     return this.#view;
   }
 }

@@ -14,8 +14,8 @@ import {
   headHash,
   parseContract,
   parseTime,
+  verifyMemberClaim,
   verifyProof,
-  verifyWitnessed,
   type Contract,
   type Genesis,
   type HeadProof,
@@ -249,16 +249,10 @@ export class Deployments {
   #takeClaim(deployment: Deployment, claim: MemberClaim): boolean {
     const { store, time, write } = this.#deps;
     if (deployment.hasClaim(hashClaim(claim.claim))) return false;
-    const member = claimedMember(deployment.contract, claim.claim, claim.details);
-    if (member === undefined) return false;
     const { invite } = claim.claim;
+    if (claimedMember(deployment.contract, claim.claim, claim.details) === undefined) return false;
     if (invite !== null && deployment.claimsOn(invite).length >= CLAIMS_PER_INVITE) return false;
-    const witnesses = deployment.contract.members.flatMap(({ node, keeper }) =>
-      keeper === true && node !== undefined ? node : [],
-    );
-    const expires = invite === null ? undefined : member.invite?.expires;
-    const rules = { witnesses, now: time.unadjusted, ...(expires === undefined ? {} : { inviteExpires: expires }) };
-    verifyWitnessed(claim, rules, claim.details);
+    verifyMemberClaim(deployment.contract, claim, time.unadjusted);
     write(() => {
       store.saveClaim(claim);
       time.verified(parseTime(claim.witness.time));

@@ -109,6 +109,6 @@ function answerWith(deployment: Deployment, claim: MemberClaim): JoinAnswer {
     claim,
     proof: deployment.proof,
     contract: canonicalBytes(deployment.contract),
-    claims: deployment.claims,
+    claims: deployment.currentClaims,
   };
 }

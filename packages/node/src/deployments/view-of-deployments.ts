@@ -26,7 +26,7 @@ export function viewOfDeployments({ self, deployments, keeper, store }: ViewDeps
       const place = deployments.get(id)?.place;
       return place?.state === 'claimed' ? place.claim : undefined;
     },
-    claims: (id) => deployments.get(id)?.claims ?? [],
+    claims: (id) => deployments.get(id)?.currentClaims ?? [],
     contract: (id, version) => (deployments.get(id) === undefined ? undefined : store.version(id, version)?.contract),
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
     acceptClaim: (from, claim) => Promise.resolve(deployments.offerClaim(from, claim)),

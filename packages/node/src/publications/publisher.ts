@@ -82,7 +82,7 @@ export class Publisher {
           bundle: (id) => {
             const deployment = this.#deps.deployment(id);
             if (deployment === undefined) return undefined;
-            return bundleFor(deployment.proof, deployment.contract, deployment.claims, peer);
+            return bundleFor(deployment.proof, deployment.contract, deployment.currentClaims, peer);
           },
           onShowing: (id) => this.#remember(id, peer),
           onAnswer: (id, version, answer) => this.#answered(id, peer, version, answer),
