@@ -4,7 +4,17 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MoatError, errorCode, systemClock, type Clock, type Logger, type PeerId, type Service } from '@moat/core';
+import {
+  MoatError,
+  errorCode,
+  systemClock,
+  type Clock,
+  type DeploymentId,
+  type LinkStream,
+  type Logger,
+  type PeerId,
+  type Service,
+} from '@moat/core';
 import { agentEndpoints, createApp, type LocalAddress, type NodeStatus } from '@moat/admin-api';
 import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
@@ -131,15 +141,12 @@ async function openNode(
     { deployments, overlay, links, publisher, exposed: consent.targets, time, logger, feed, store },
     { loopback: config.access === 'loopback' },
   );
-  const forwards = new Forwards({
-    store: machine,
-    logger,
-    open: async (id, service, opening) => {
-      const network = reconciler.network(id);
-      if (network === undefined) throw new MoatError('NOT_A_MEMBER', 'this machine has no place in that deployment');
-      return network.open(service, opening);
-    },
-  });
+  const openStream = async (id: DeploymentId, service: string, opening: AbortSignal): Promise<LinkStream> => {
+    const network = reconciler.network(id);
+    if (network === undefined) throw new MoatError('NOT_A_MEMBER', 'this machine has no place in that deployment');
+    return network.open(service, opening);
+  };
+  const forwards = new Forwards({ store: machine, logger, open: openStream });
   const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, socks, startedAt, now: time });
   const stopping = new AbortController();
   const handlers = createHandlers({
@@ -160,12 +167,12 @@ async function openNode(
       publications: (deployment) => publisher.statusOf(deployment),
       store,
     },
-    probe: { self, overlay, links, now: () => time.now() },
+    probe: { self, overlay, links, open: openStream, now: () => time.now() },
     status,
     socks,
     join: (token, waitMs, calling) =>
       joinByToken(
-        { self, signer: key.signer, overlay, deployments, store: machine, clock: time, logger, feed },
+        { self, signer: key.signer, overlay, deployments, store: machine, addressBook, clock: time, logger, feed },
         token,
         waitMs,
         AbortSignal.any([calling, stopping.signal]),

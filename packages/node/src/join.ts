@@ -21,7 +21,7 @@ import {
   parseToken,
   type Token,
 } from '@moat/contract';
-import type { JoinAnswer, JoinRequest as ClaimShown, Overlay } from '@moat/overlay';
+import type { AddressBook, JoinAnswer, JoinRequest as ClaimShown, Overlay } from '@moat/overlay';
 import type { Deployment } from './deployments/deployment.ts';
 import type { Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
@@ -38,6 +38,7 @@ export interface JoinDeps {
   readonly overlay: Pick<Overlay, 'requestJoin' | 'dial'>;
   readonly deployments: Deployments;
   readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
+  readonly addressBook: AddressBook;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly feed: EventFeed;
@@ -129,6 +130,7 @@ function adopt(deps: JoinDeps, token: Token, shown: ClaimShown, answer: JoinAnsw
       throw unverified('another claim was witnessed');
     const contract = parseContract(answer.contract);
     const adoption = { proof: answer.proof, contract, claims: [answer.claim, ...answer.claims] };
+    learnKeepers(deps.addressBook, token);
     const deployment = deps.deployments.adopt(keeper, adoption);
     if (deployment.place?.name !== member) throw unverified(`version ${contract.version} does not give us ${member}`);
     return { deployment, member, keeper };
@@ -181,6 +183,19 @@ function keeperAddresses(token: Token): string[] {
     return token.anchors.map((anchor) => `${anchor}/p2p-circuit/p2p/${peer}`);
   });
   return [...new Set([...token.keepers, ...relayed])];
+}
+
+/** The token's keepers are known from now on, also to an agent that restarts before it met them again. */
+function learnKeepers(addressBook: AddressBook, token: Token): void {
+  for (const addresses of addressesByKeeper(token)) {
+    const direct = addresses.filter((address) => !address.includes('/p2p-circuit'));
+    const peer = direct[0]?.slice(direct[0].lastIndexOf('/') + 1);
+    if (peer !== undefined)
+      addressBook.learn(
+        peer,
+        direct.map((address) => address.slice(0, address.lastIndexOf('/p2p/'))),
+      );
+  }
 }
 
 function addressesByKeeper(token: Token): readonly (readonly string[])[] {

@@ -1,5 +1,5 @@
 /** Questions about a path: may it be, and how long does it take. */
-import { MoatError, isMoatError, type Links, type PeerId } from '@moat/core';
+import { MoatError, type DeploymentId, type LinkStream, type Links, type PeerId, type StreamEvents } from '@moat/core';
 import { may, type Place } from '@moat/contract';
 import type { Explanation, Pinged } from '@moat/admin-api';
 import type { Overlay } from '@moat/overlay';
@@ -9,6 +9,8 @@ export interface ProbeDeps {
   readonly self: PeerId;
   readonly overlay: Pick<Overlay, 'connections'>;
   readonly links: Pick<Links, 'get' | 'connect'>;
+  /** @throws the code of whoever refuses on the way */
+  readonly open: (deployment: DeploymentId, service: string, signal: AbortSignal) => Promise<LinkStream>;
   readonly now: () => number;
 }
 
@@ -38,46 +40,57 @@ export function explain(
   };
 }
 
-/** Round trip over the link to a member, or to a member that offers a service. @throws `PEER_VACANT`, `PING_SELF`, … */
+/**
+ * Round trip over the link to a member; for a service, a stream to it is opened first, so that every check on the
+ * way has its say.
+ * @throws `NOT_A_MEMBER`, `PEER_VACANT`, `PING_SELF`, `GRANT_DENIED`, `NOT_EXPOSED`, `SERVICE_UNREACHABLE`, …
+ */
 export async function ping(
   deps: ProbeDeps,
   deployment: Deployment,
   target: string,
   signal: AbortSignal,
 ): Promise<Pinged> {
-  if (deployment.place === undefined) {
-    throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${deployment.contract.name}`);
+  const { place, view } = deployment;
+  if (place === undefined) throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${view.contract.name}`);
+  const member = view.places.get(target);
+  if (member !== undefined) return pingMember(deps, deployment, member, signal);
+  if (!view.services.has(target)) {
+    throw new MoatError('MEMBER_UNKNOWN', `${view.contract.name} has no member or service ${target.slice(0, 63)}`);
   }
-  let lastError: unknown;
-  for (const { name, peer } of targetsOf(deps, deployment, target)) {
-    try {
-      const link = await deps.links.connect(peer, signal);
-      return { member: name, peer, rttMs: await link.ping(signal), path: link.path };
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!isMoatError(error)) throw error;
-      lastError = error;
-    }
-  }
-  throw lastError;
+  const stream = await deps.open(deployment.id, target, signal);
+  const { peer } = stream;
+  stream.listen(IGNORE);
+  stream.reset('CLIENT_RESET');
+  const name = view.memberOf(peer)?.name ?? target;
+  if (peer === deps.self) return { member: name, peer, rttMs: 0, path: 'direct' };
+  return pingPeer(deps, name, peer, signal);
 }
 
-function targetsOf({ self }: ProbeDeps, deployment: Deployment, target: string): { name: string; peer: PeerId }[] {
-  const { view } = deployment;
-  const place = view.places.get(target);
-  const places: readonly Place[] = place === undefined ? view.membersOn(target) : [place];
-  if (place === undefined && !view.services.has(target)) {
-    throw new MoatError(
-      'MEMBER_UNKNOWN',
-      `${deployment.contract.name} has no member or service ${target.slice(0, 63)}`,
-    );
+function pingMember(deps: ProbeDeps, deployment: Deployment, member: Place, signal: AbortSignal): Promise<Pinged> {
+  const { name, peer } = member;
+  if (peer === null) {
+    throw new MoatError('PEER_VACANT', `no machine has taken ${name} yet`, { next: [`moat invite ${name}`] });
   }
-  const held = places.flatMap(({ name, peer }) => (peer === null ? [] : [{ name, peer }]));
-  const others = held.filter(({ peer }) => peer !== self);
-  if (others.length > 0) return others;
-  if (held.length > 0) throw new MoatError('PING_SELF', `${target} is this machine`);
-  throw new MoatError('PEER_VACANT', `no machine has taken ${target} yet`, { next: [`moat invite ${target}`] });
+  if (peer === deps.self) throw new MoatError('PING_SELF', `${name} is this machine`);
+  if (!deployment.linkable.has(peer)) {
+    throw new MoatError('GRANT_DENIED', `no access line leads from here to ${name} or back, so no link may stand`);
+  }
+  return pingPeer(deps, name, peer, signal);
 }
+
+async function pingPeer(deps: ProbeDeps, member: string, peer: PeerId, signal: AbortSignal): Promise<Pinged> {
+  const link = await deps.links.connect(peer, signal);
+  return { member, peer, rttMs: await link.ping(signal), path: link.path };
+}
+
+const IGNORE: StreamEvents = {
+  onHead: () => undefined,
+  onData: () => undefined,
+  onEnd: () => undefined,
+  onDrain: () => undefined,
+  onClose: () => undefined,
+};
 
 function pathReason(
   isSelf: boolean,
