@@ -1,0 +1,269 @@
+/** One test for each trap of libp2p's defaults that the host has to avoid. */
+import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
+import net from 'node:net';
+import { test } from 'node:test';
+import { isMoatError, type ByteChannel } from '@moat/core';
+import { Deployment, introduce, soon, started, until, type Machine } from './world.fixture.ts';
+
+function portOf({ overlay }: Machine): number {
+  return Number(/\/tcp\/(\d+)/.exec(overlay.addresses()[0] ?? '')?.[1]);
+}
+
+test('limits: silent sockets from one address, ten a second, do not stop honest dials', async () => {
+  await using gateway = await started();
+  const sockets: net.Socket[] = [];
+  const flood = setInterval(() => {
+    const socket = net.connect(portOf(gateway), '127.0.0.1');
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+  }, 100);
+  try {
+    await until(() => sockets.length >= 15, 'more than libp2p would leave pending');
+    for (let i = 0; i < 8; i++) {
+      await using honest = await started({ listen: [] });
+      await honest.overlay.dial(gateway.overlay.addresses(), soon(3000));
+    }
+  } finally {
+    clearInterval(flood);
+    for (const socket of sockets) socket.destroy();
+  }
+});
+
+test('limits: a socket that never finishes its handshake is closed', async () => {
+  await using gateway = await started({ limits: { handshakeMs: 200 } });
+  const socket = net.connect(portOf(gateway), '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.resume();
+  await new Promise((resolve) => socket.once('close', resolve));
+});
+
+test('back-pressure: a message writer waits for a reader that does not read', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  introduce(new Deployment().version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  const read = Promise.withResolvers<void>();
+  const done = Promise.withResolvers<number>();
+  bob.overlay.handle(
+    '/moat/slow/1',
+    async (stream) => {
+      await read.promise;
+      let count = 0;
+      while ((await stream.read(soon())).length > 0) count += 1;
+      done.resolve(count);
+    },
+    { audience: 'admitted' },
+  );
+  const stream = await alice.overlay.open(await alice.overlay.connect(bob.peer, soon()), '/moat/slow/1', soon());
+  const message = new Uint8Array(64 * 1024);
+  let written = 0;
+  const writing = (async () => {
+    for (; written < 200; written++) await stream.write(message, soon());
+    await stream.write(new Uint8Array(0), soon());
+  })();
+  await until(() => written > 2, 'some are taken');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  // window 256 KiB + 128 KiB read ahead + 128 KiB unsent
+  assert.ok(written < 12, `${written} messages were taken`);
+  read.resolve();
+  await writing;
+  assert.equal(await done.promise, 200);
+});
+
+test('back-pressure: a writer that waits gives up at its deadline', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  introduce(new Deployment().version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  bob.overlay.handle('/moat/deaf/1', () => new Promise(() => undefined), { audience: 'admitted' });
+  const stream = await alice.overlay.open(await alice.overlay.connect(bob.peer, soon()), '/moat/deaf/1', soon());
+  const message = new Uint8Array(64 * 1024);
+  await assert.rejects(
+    async () => {
+      for (;;) await stream.write(message, soon(300));
+    },
+    (error: Error) => error.name === 'TimeoutError',
+  );
+});
+
+test('identify and ping: refused before hello has admitted the peer, served after', async () => {
+  await using alice = await started();
+  await using stranger = await started();
+  await using bob = await started();
+  introduce(new Deployment().version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  const strange = await stranger.overlay.dial(alice.overlay.addresses(), soon());
+  const known = await bob.overlay.connect(alice.peer, soon());
+  for (const protocol of [
+    '/moat/id/1.0.0',
+    '/moat/ping/1.0.0',
+    '/moat/heads/1',
+    '/libp2p/circuit/relay/0.2.0/stop',
+    '/libp2p/circuit/relay/0.2.0/hop',
+  ]) {
+    await assert.rejects(firstBytes(stranger, strange, protocol), undefined, protocol);
+  }
+  assert.ok((await firstBytes(bob, known, '/moat/id/1.0.0')) > 0);
+  assert.ok((await firstBytes(bob, known, '/moat/ping/1.0.0', new Uint8Array(32))) > 0);
+});
+
+test('keep-alive: the supervisor still redials after more failures than libp2p would allow', async () => {
+  await using bob = await started();
+  const keeper = await started();
+  const shop = new Deployment();
+  introduce(shop.version({ 'keeper!': keeper.peer, bob: bob.peer }), keeper, bob);
+  await until(() => bob.overlay.connections(keeper.peer).length > 0, 'connected');
+  const port = portOf(keeper);
+  await keeper.overlay.stop();
+  await until(() => bob.overlay.connections(keeper.peer).length === 0, 'lost');
+  // a listener that hangs up counts the attempts
+  let attempts = 0;
+  const server = net.createServer((socket) => {
+    attempts += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await until(() => attempts > 7, 'more attempts than five');
+  await new Promise((resolve) => server.close(resolve));
+  await using again = await started({ key: keeper.key, listen: [`/ip4/127.0.0.1/tcp/${port}`] });
+  again.view.hold(shop.newest as NonNullable<typeof shop.newest>);
+  await until(() => bob.overlay.connections(keeper.peer).length > 0, 'connected again');
+});
+
+test('keepalive: a path that died without a word is noticed', async () => {
+  await using bob = await started();
+  await using alice = await started({ limits: { keepAliveMs: 300, redialMinMs: 60_000, redialMaxMs: 60_000 } });
+  await using proxy = await freezingProxy(portOf(bob));
+  const shop = new Deployment();
+  const version = shop.version({ alice: alice.peer, 'bob!': bob.peer });
+  bob.view.hold(version);
+  alice.view.hold(version);
+  const connection = await alice.overlay.dial([`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${bob.peer}`], soon());
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  assert.equal(connection.closed.aborted, false, 'alive while it answers');
+  proxy.freeze();
+  await until(() => connection.closed.aborted, 'noticed', 3000);
+});
+
+test('relay defaults: more than 15 reservations, and more than 128 KiB through one', async () => {
+  await using anchor = await started({ anchor: true });
+  const machines: Machine[] = [];
+  try {
+    const shop = new Deployment();
+    for (let i = 0; i < 18; i++) machines.push(await started({ listen: [] }));
+    const [alice, bob] = machines as [Machine, Machine];
+    const members = Object.fromEntries(machines.map(({ peer }, i) => [i === 0 ? 'm0!' : `m${i}`, peer]));
+    const version = shop.version(members, anchor.overlay.addresses());
+    for (const { view, overlay } of machines) {
+      view.hold(version);
+      overlay.viewChanged();
+    }
+    await until(() => machines.every(({ overlay }) => overlay.reservations().length === 1), 'all have a reservation');
+    const total = 4 * 1024 * 1024;
+    const received = Promise.withResolvers<number>();
+    bob.overlay.handleBytes('/moat/bytes/1', (channel) => received.resolve(countBytes(channel)), {
+      audience: 'admitted',
+    });
+    const connection = await alice.overlay.connect(bob.peer, soon());
+    assert.equal(connection.remote, null);
+    const channel = await alice.overlay.openBytes(connection, '/moat/bytes/1', soon());
+    let sent = 0;
+    const write = (): void => {
+      while (sent < total) {
+        sent += 64 * 1024;
+        if (!channel.write(new Uint8Array(64 * 1024))) return;
+      }
+      channel.end();
+    };
+    channel.onDrain = write;
+    write();
+    assert.equal(await received.promise, total);
+  } finally {
+    await Promise.all(machines.map(({ overlay }) => overlay.stop()));
+  }
+});
+
+test('signals: a long-lived signal gathers no listeners', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  introduce(new Deployment().version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  bob.overlay.handle('/moat/echo/1', async (stream) => stream.write(await stream.read(soon()), soon()), {
+    audience: 'admitted',
+  });
+  const long = new AbortController();
+  const connection = await alice.overlay.connect(bob.peer, long.signal);
+  const before = getEventListeners(connection.closed, 'abort').length;
+  for (let i = 0; i < 30; i++) {
+    const stream = await alice.overlay.open(connection, '/moat/echo/1', long.signal);
+    await stream.write(Buffer.from('x'), long.signal);
+    await stream.read(long.signal);
+    await stream.close();
+    await alice.overlay.connect(bob.peer, long.signal);
+  }
+  assert.equal(getEventListeners(long.signal, 'abort').length, 0);
+  assert.ok(getEventListeners(connection.closed, 'abort').length <= before);
+});
+
+test('streams: no more of a protocol than its handler allows', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  introduce(new Deployment().version({ 'alice!': alice.peer, bob: bob.peer }), alice, bob);
+  bob.overlay.handle('/moat/held/1', () => new Promise(() => undefined), { audience: 'admitted', maxStreams: 2 });
+  const connection = await alice.overlay.connect(bob.peer, soon());
+  const streams = [];
+  for (let i = 0; i < 3; i++) streams.push(await alice.overlay.open(connection, '/moat/held/1', soon()));
+  await assert.rejects(streams[2]?.read(soon()) as Promise<unknown>, (error) => isMoatError(error, 'STREAM_ENDED'));
+});
+
+async function countBytes(channel: ByteChannel): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  let bytes = 0;
+  channel.onData = (chunk) => (bytes += chunk.length);
+  channel.onEnd = () => resolve(bytes);
+  channel.onClose = () => resolve(bytes);
+  return promise;
+}
+
+/** Bytes of the first answer on a raw stream; rejects when it is reset. */
+async function firstBytes(
+  from: Machine,
+  connection: Parameters<Machine['overlay']['open']>[0],
+  protocol: string,
+  send?: Uint8Array,
+): Promise<number> {
+  const channel = await from.overlay.openBytes(connection, protocol, soon());
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  channel.onData = (chunk) => resolve(chunk.length);
+  channel.onClose = (error) => reject(error ?? new Error('closed'));
+  if (send !== undefined) channel.write(send);
+  try {
+    return await promise;
+  } finally {
+    channel.destroy();
+  }
+}
+
+/** Passes bytes on until it is told to go on holding the sockets but pass nothing. */
+async function freezingProxy(target: number): Promise<AsyncDisposable & { readonly port: number; freeze(): void }> {
+  const sockets: net.Socket[] = [];
+  const server = net.createServer((socket) => {
+    const onward = net.connect(target, '127.0.0.1');
+    for (const [from, to] of [
+      [socket, onward],
+      [onward, socket],
+    ] as const) {
+      sockets.push(from);
+      from.on('error', () => to.destroy());
+      from.pipe(to);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as net.AddressInfo).port,
+    freeze: () => {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
