@@ -22,7 +22,7 @@ export const CLI_ERROR_CODES = [
   'NAME_TAKEN', // the deployment publishes that name already | unpublish it first, or choose another
   'SERVICE_NOT_HTTP', // only http services can be published so far | set protocol: http on the service
   'NOT_READY_IN_TIME', // what was waited for did not happen within the limit | look at moat status and moat doctor, then repeat
-  'CHECK_FAILED', // moat dev --check saw a hop that does not work | the line marked ✗ says which
+  'DEV_RUNNING', // a moat dev runs on this machine already | use it, or stop it first
   'DEV_PROCESS_ENDED', // a process of moat dev ended by itself | its last lines and its log say why
   'EXAMPLE_MISSING', // the guestbook is not where this Moat was installed | run moat dev from a clone
   'PORT_TAKEN', // a local port is in use | choose another with --local

@@ -94,6 +94,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'KEY_FILE_EXISTS',
     'DEPLOYMENT_AMBIGUOUS',
     'APPLIED_IN_BETWEEN',
+    'DEV_RUNNING',
     'VERSION_OLD',
     'VERSION_GAP',
     'HEAD_FORKED',

@@ -1,6 +1,7 @@
 /** The process of the `moat` command: arguments, signals, exit code. */
 import { readFileSync } from 'node:fs';
 import { Interrupted } from './io.ts';
+import { watchParent } from './process/parent.ts';
 import { runCommand } from './program.ts';
 
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -13,6 +14,7 @@ for (const signalName of ['SIGINT', 'SIGTERM'] as const) {
     stop.abort(new Interrupted(signalName));
   });
 }
+watchParent(process.env, () => stop.abort(new Interrupted('SIGTERM')));
 // A reader such as `head` may leave early.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 

@@ -1,12 +1,10 @@
 /** `moat invite`: a token by which one machine takes a vacant place. */
-import { createInvite, encodeToken, formatTime, headHash, type Token } from '@moat/contract';
-import { MoatError, toBase64url } from '@moat/core';
+import { encodeToken } from '@moat/contract';
+import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
-import { randomBytes } from 'node:crypto';
 import type { Context } from '../context.ts';
-import { fileOf, nextVersion } from '../deployment/next-version.ts';
+import { createToken, locatorOf, type CreatedToken } from '../deployment/create-token.ts';
 import { loadDeployment, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
-import { submitVersion } from '../deployment/submit.ts';
 import { writeNewFile } from '../input/files.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
@@ -44,7 +42,10 @@ export function addInvite(program: Command, runner: VerbRunner): void {
     async (context, [member], options) => {
       const id = await selectDeployment(context.agent, options.network);
       const current = await loadDeployment(context, id);
-      if (options.locator === true) return printToken(context, options, tokenOf(current), undefined);
+      if (options.locator === true) {
+        const locator = locatorOf(current);
+        return printToken(context, options, { token: encodeToken(locator), version: locator.version }, undefined);
+      }
       if (member === undefined) {
         throw new MoatError('USAGE', 'say for which place the token is, or --locator', {
           next: vacantPlaces(current).map((name) => `moat invite ${name}`),
@@ -53,18 +54,8 @@ export function addInvite(program: Command, runner: VerbRunner): void {
       requireVacant(current, member);
       const lifetimeMs = parseDuration(options.expires);
       const owner = await openOwner(context, options);
-      const seed = randomBytes(32);
-      const expires = formatTime(context.io.now() + lifetimeMs);
-      const invites = new Map([[member, { key: createInvite(seed).key, expires }]]);
-      const { predecessor, contract } = nextVersion(context, fileOf(current), current, owner.key, { invites });
-      await submitVersion(context, owner, predecessor, contract);
-      const after = await loadDeployment(context, id);
-      return printToken(
-        context,
-        options,
-        { ...tokenOf(after), seed: toBase64url(seed), member },
-        { member, expires, lifetimeMs },
-      );
+      const created = await createToken(context, owner, current, member, lifetimeMs);
+      return printToken(context, options, created, { member, expires: created.expires, lifetimeMs });
     },
   );
 }
@@ -88,41 +79,22 @@ function vacantPlaces({ detail }: LoadedDeployment): string[] {
   return detail.places.filter(({ state }) => state === 'vacant' || state === 'invited').map(({ name }) => name);
 }
 
-/** @throws `NO_KEEPER` */
-function tokenOf({ detail, proof }: LoadedDeployment): Token {
-  const { head } = proof.newest;
-  if (detail.keepers.length === 0) {
-    throw new MoatError('NO_KEEPER', `${detail.name} has no pinned keeper with a known address`, {
-      reason: 'a keeper witnesses who takes a place',
-      next: ['mark a pinned member keeper: true, and moat apply'],
-    });
-  }
-  return {
-    deployment: head.deployment,
-    version: head.version,
-    head: headHash(head),
-    keepers: detail.keepers,
-    anchors: detail.anchors,
-  };
-}
-
 async function printToken(
   { io, style, progress }: Context,
   options: InviteOptions,
-  token: Token,
+  { token, version }: Pick<CreatedToken, 'token' | 'version'>,
   place: { readonly member: string; readonly expires: string; readonly lifetimeMs: number } | undefined,
 ): Promise<Outcome> {
-  const text = encodeToken(token);
-  const facts = { member: place?.member ?? null, expires: place?.expires ?? null, version: token.version };
+  const facts = { member: place?.member ?? null, expires: place?.expires ?? null, version };
   const what =
     place === undefined
       ? 'a locator: it leads to the keepers and opens nothing'
       : `for one machine to become ${style.bold(place.member)}; works for ${formatDuration(place.lifetimeMs)}`;
   if (options.out === undefined) {
     progress.say(`${style.ok} ${what}. Whoever has it can use it: hand it over in a file or a pipe.`);
-    return { kind: 'token', data: { token: text, ...facts }, text };
+    return { kind: 'token', data: { token, ...facts }, text: token };
   }
-  await writeNewFile(io, options.out, `${text}\n`, 0o600);
+  await writeNewFile(io, options.out, `${token}\n`, 0o600);
   return {
     kind: 'token',
     data: { file: options.out, ...facts },

@@ -37,7 +37,10 @@ export interface NextVersion {
   readonly warnings: readonly PlanWarning[];
 }
 
-type Extras = Pick<BuildInput, 'gateways' | 'anchors' | 'invites' | 'pins'>;
+type Extras = Pick<BuildInput, 'gateways' | 'anchors' | 'invites' | 'pins'> & {
+  /** Of a new deployment; made here where absent. */
+  readonly genesis?: Genesis;
+};
 
 /** The version that makes `file` true. `current` null = a new deployment. */
 export function nextVersion(
@@ -45,10 +48,10 @@ export function nextVersion(
   file: DeploymentFile,
   current: LoadedDeployment | null,
   owner: OwnerKey,
-  extras: Extras = {},
+  { genesis: given, ...extras }: Extras = {},
 ): NextVersion {
   const ownerKeys = [{ name: ownerName(), key: owner }];
-  const genesis = current === null ? newGenesis(file, ownerKeys) : undefined;
+  const genesis = current === null ? (given ?? newGenesis(file, ownerKeys)) : undefined;
   const contract = buildContract({
     file,
     deployment: genesis === undefined ? (current?.contract.deployment ?? '') : deploymentIdOf(genesis),

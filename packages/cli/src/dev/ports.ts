@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { MoatError } from '@moat/core';
 
-export const PORT_NAMES = [
+const PORT_NAMES = [
   'https',
   'http',
   'gatewayOverlay',

@@ -95,9 +95,16 @@ export class Supervised {
 
   endedError(): MoatError {
     return new MoatError('DEV_PROCESS_ENDED', `${this.name} ended: ${this.#how ?? 'still running'}`, {
-      reason: this.#lines.findLast((line) => line.trim() !== '') ?? 'it said nothing',
+      reason: this.#lastWords(),
       next: [`less ${this.logFile}`, 'moat dev --fresh   begins anew'],
     });
+  }
+
+  /** The line most likely to say why: an error before anything else. */
+  #lastWords(): string {
+    const spoken = this.#lines.filter((line) => line.trim() !== '');
+    const telling = spoken.findLast((line) => /^\w*Error\b|^✗|"error"|"level":(?:50|60)/.test(line)) ?? spoken.at(-1);
+    return telling?.slice(0, 500) ?? 'it said nothing';
   }
 
   /** SIGTERM, then SIGKILL; resolves when it is gone. */
