@@ -207,8 +207,9 @@ class Exchange implements Running {
 
   #onAnswerEnd(trailers: FieldList): void {
     this.#answerEnded = true;
-    this.#stream.end(trailers);
     const connection = this.#connection as ServiceConnection;
+    // May close the stream, and with it this exchange, before it returns.
+    this.#stream.end(trailers);
     // Called from inside `execute`: whether surplus bytes follow is known one microtask later.
     queueMicrotask(() => this.#leave(connection));
     if (this.#requestEnded) return;
