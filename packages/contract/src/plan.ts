@@ -1,5 +1,6 @@
 /** What changes between two versions, as lines people read before they sign. */
 import { canonicalize } from './canonical.ts';
+import { formatDuration } from './yaml/duration.ts';
 import type { Contract, Grant, Member, Owners, PublishLine, Service } from './schema.ts';
 
 /** One line of a plan; `text` has no sign in front, `kind` tells which. */
@@ -33,7 +34,10 @@ function fields(from: Contract | null, to: Contract): Change[] {
     ['owners.threshold', String(contract.owners.threshold)],
     ['network.ipv4', contract.network.ipv4],
     ['network.plane', contract.network.plane],
-    ['network.maxStale', duration(contract.network.maxStale)],
+    [
+      'network.maxStale',
+      contract.network.maxStale === undefined ? undefined : formatDuration(contract.network.maxStale),
+    ],
   ];
   const before = from === null ? [] : of(from);
   return of(to).flatMap(([path, now], i): Change[] => {
@@ -66,8 +70,15 @@ function named<T extends object>(
     ];
   });
   const removed = from.filter((entry) => !after.has(keyOf(entry)));
+  const order = (entries: readonly T[], others: { has(key: string): boolean }): string =>
+    entries
+      .map(keyOf)
+      .filter((key) => others.has(key))
+      .join(' ');
+  const moved = order(from, after) !== order(to, before);
   return [
     ...changes,
+    ...(moved ? [{ kind: 'change', path: section, text: `${section} in another order` } as const] : []),
     ...removed.map((entry): Change => ({ kind: 'remove', path: `${section}.${keyOf(entry)}`, text: describe(entry) })),
   ];
 }
@@ -122,7 +133,10 @@ function differences(before: FieldTexts, after: FieldTexts): string {
 }
 
 function nounOf(section: string): string {
-  return { owners: 'owner', anchors: 'anchor', members: 'member', services: 'service' }[section] ?? section;
+  return (
+    { owners: 'owner', anchors: 'anchor', members: 'member', services: 'service', publish: 'public' }[section] ??
+    section
+  );
 }
 
 function nameOf({ name }: { readonly name: string }): string {
@@ -209,8 +223,4 @@ function describePublish({ name, service, tls, gateway }: PublishLine): string {
 
 function ends(expires: string | undefined): string {
   return expires === undefined ? 'no end' : `until ${expires}`;
-}
-
-function duration(durationMs: number | undefined): string | undefined {
-  return durationMs === undefined ? undefined : `${durationMs / 3_600_000} h`;
 }

@@ -19,6 +19,12 @@ const MAX_DEPTH = 16;
 const MAX_NODES = 500_000;
 const TOO_MUCH = 'nested too deep, or too large with its aliases';
 
+/** Where the parser's own sentence would mislead. */
+const PLAIN_WORDS: ReadonlyMap<string, string> = new Map([
+  ['RESOURCE_EXHAUSTION', TOO_MUCH],
+  ['MULTIPLE_DOCS', 'a second document begins here; a file holds one'],
+]);
+
 /** What is wrong before the value can be looked at. */
 export interface DocumentProblem extends Position {
   readonly code: 'FILE_TOO_LARGE' | 'FILE_SYNTAX' | 'DUPLICATE';
@@ -58,8 +64,7 @@ export function readDocument(text: string): SourceDocument {
   }
   const reader = new Reader(document, lines);
   for (const { pos, code, message } of [...document.errors, ...document.warnings].slice(0, MAX_DIAGNOSTICS)) {
-    const said = code === 'RESOURCE_EXHAUSTION' ? TOO_MUCH : (message.split('\n', 1)[0] ?? message);
-    reader.problem('FILE_SYNTAX', said, pos[0], []);
+    reader.problem('FILE_SYNTAX', PLAIN_WORDS.get(code) ?? message.split('\n', 1)[0] ?? message, pos[0], []);
   }
   const value = reader.problems.length > 0 ? undefined : reader.read(document.contents, [], 0);
   return {
@@ -103,10 +108,20 @@ class Reader {
     if (this.#exhausted) return null;
     if (this.#nodes > MAX_NODES || depth > MAX_DEPTH) {
       this.#exhausted = true;
-      this.problem('FILE_SYNTAX', TOO_MUCH, node?.range?.[0] ?? 0, path);
+      this.problem('FILE_SYNTAX', TOO_MUCH, node?.range?.[0] ?? 0, []);
       return null;
     }
-    if (isAlias(node)) return this.read(this.#anchors.get(node.source), path, depth + 1);
+    if (isAlias(node)) {
+      const target = this.#anchors.get(node.source);
+      if (target !== undefined) return this.read(target, path, depth + 1);
+      this.problem(
+        'FILE_SYNTAX',
+        `nothing before this line is named &${node.source.slice(0, 64)}`,
+        node.range?.[0] ?? 0,
+        path,
+      );
+      return null;
+    }
     // Before what is inside it, so that an alias to its own anchor ends at the depth limit, not here.
     if (node?.anchor !== undefined) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) return node.value;
@@ -118,6 +133,9 @@ class Reader {
       if (Object.hasOwn(value, key)) {
         this.problem('DUPLICATE', `${key.slice(0, 64)} is written twice here`, offsetOf(pair.key) ?? 0, [...path, key]);
       }
+      // zod leaves it out of records without a word.
+      if (key === '__proto__')
+        this.problem('FILE_SYNTAX', `${key} is no name`, offsetOf(pair.key) ?? 0, [...path, key]);
       value[key] = this.read(asNode(pair.value), [...path, key], depth + 1);
     }
     return value;

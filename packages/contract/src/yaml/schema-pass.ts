@@ -49,7 +49,7 @@ function report(issue: Issue, base: FieldPath, root: unknown, findings: Findings
         findings.add(path, { code: 'FILE_INVALID', message: 'is missing' });
         return;
       }
-      findings.add(path, badType(issue, found));
+      findings.add(path, badType(issue, path, found));
       return;
     case 'too_small':
     case 'too_big':
@@ -81,6 +81,10 @@ function reportUnknown(path: FieldPath, key: string, findings: Findings): void {
 function reportUnion(issue: Issue, path: FieldPath, root: unknown, findings: Findings): void {
   const meant = (issue.errors ?? []).filter((issues) => !issues.some((one) => isWrongForm(one)));
   const [only] = meant;
+  if (valueAt(root, path) === undefined) {
+    findings.add(path, { code: 'FILE_INVALID', message: 'is missing' });
+    return;
+  }
   if (meant.length !== 1 || only === undefined) {
     findings.add(path, { code: 'FILE_INVALID', message: issue.message });
     return;
@@ -95,15 +99,25 @@ function isWrongForm(issue: Issue): boolean {
 function badChoice(issue: Issue, found: unknown): { code: 'FILE_INVALID'; message: string; hint?: string } {
   const values = (issue.values ?? []).map(String);
   const hint = typeof found === 'string' ? didYouMean(found, values) : undefined;
-  const message = found === undefined ? `is missing; write ${values.join(' or ')}` : `expected ${values.join(' or ')}`;
+  const message = found === undefined ? `is missing; write ${choice(values)}` : `expected ${choice(values)}`;
   return { code: 'FILE_INVALID', message, ...(hint === undefined ? {} : { hint }) };
 }
 
-function badType(issue: Issue, found: unknown): { code: 'FILE_INVALID'; message: string; hint?: string } {
+function badType(
+  issue: Issue,
+  path: FieldPath,
+  found: unknown,
+): { code: 'FILE_INVALID'; message: string; hint?: string } {
   const expected = String(issue.expected);
   const message = `expected ${NAMES.get(expected) ?? expected}, found ${describe(found)}`;
-  const quote = expected === 'string' && ['number', 'boolean'].includes(typeof found);
+  // A name that looks like a number; elsewhere (`maxStale: 2`) quotes would not help.
+  const isName = typeof path.at(-1) === 'number' || path.at(-1) === 'name';
+  const quote = expected === 'string' && isName && ['number', 'boolean'].includes(typeof found);
   return { code: 'FILE_INVALID', message, ...(quote ? { hint: `write "${String(found)}"` } : {}) };
+}
+
+function choice(values: readonly string[]): string {
+  return values.length < 2 ? values.join('') : `${values.slice(0, -1).join(', ')} or ${values.at(-1)}`;
 }
 
 const NAMES: ReadonlyMap<string, string> = new Map([
