@@ -166,10 +166,9 @@ export class Reconciler {
     const { time, deployments } = this.#deps;
     this.#expiries.get(id)?.cancel();
     this.#expiries.delete(id);
-    const now = time.now();
-    const next = deployment?.view.nextExpiry(now) ?? null;
+    const next = deployment?.nextExpiry ?? null;
     if (deployment === undefined || next === null) return;
-    const timer = time.after(Math.min(next - now, LONGEST_TIMER_MS), () => {
+    const timer = time.after(Math.min(Math.max(next - time.now(), 0), LONGEST_TIMER_MS), () => {
       if (deployments.get(id) === deployment) deployments.refresh(deployment);
     });
     this.#expiries.set(id, timer);

@@ -45,6 +45,8 @@ export interface DeploymentView {
   sharedWith(peer: PeerId): readonly DeploymentId[];
   /** The newest proof; undefined for a deployment we do not know. */
   proof(deployment: DeploymentId): HeadProof | undefined;
+  /** True while a locator waits for this deployment: its proof is welcome although nothing is held yet. */
+  expects?(deployment: DeploymentId): boolean;
   /** The claim by which this machine holds its place, if no version pins it. */
   ownClaim(deployment: DeploymentId): MemberClaim | undefined;
   claims(deployment: DeploymentId): readonly MemberClaim[];

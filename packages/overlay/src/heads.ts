@@ -89,7 +89,7 @@ export class Heads {
   /** Acts on news; what is unknown, invalid or old changes nothing and nobody learns of it. Never rejects. */
   async take(connection: OverlayConnection, { deployment, proof, claims }: News): Promise<void> {
     const { deployments, onChanged, logger } = this.#deps;
-    if (deployments.proof(deployment) === undefined) return;
+    if (deployments.proof(deployment) === undefined && deployments.expects?.(deployment) !== true) return;
     let changed = false;
     try {
       if (proof !== undefined) {

@@ -27,6 +27,7 @@ export class Deployment {
   readonly #claims: Map<Hash, MemberClaim>;
   readonly #forks: SignedHead[];
   #view: ContractView;
+  #builtAt = 0;
   #linkable: ReadonlySet<PeerId> = new Set();
   #audience: ReadonlySet<PeerId> = new Set();
   /** Why a newer version that was signed by the owners is not in force here, e.g. `CONTRACT_TOO_NEW`. */
@@ -73,6 +74,11 @@ export class Deployment {
 
   get view(): ContractView {
     return this.#view;
+  }
+
+  /** When the view says less by itself: a membership, an invite or a grant ends; null = never. */
+  get nextExpiry(): number | null {
+    return this.#view.nextExpiry(this.#builtAt);
   }
 
   /** The place this machine holds now. */
@@ -140,6 +146,7 @@ export class Deployment {
 
   /** Answers from now on as of `now`: to call when something expired. */
   rebuild(now: number): ContractView {
+    this.#builtAt = now;
     this.#view = buildView(this.#contract, this.claims, now);
     this.#linkable = linkablePeers(this.#view, this.place, now);
     this.#audience = new Set([...this.#view.peers(), ...this.currentClaims.map(({ claim }) => claim.node)]);

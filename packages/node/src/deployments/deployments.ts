@@ -199,6 +199,10 @@ export class Deployments {
     return { [Symbol.dispose]: () => void this.#expected.delete(id) };
   }
 
+  expects(id: DeploymentId): boolean {
+    return this.#expected.has(id);
+  }
+
   /** Judges places and grants anew, as of now. */
   refresh(deployment: Deployment): void {
     deployment.rebuild(this.#deps.time.now());

@@ -22,6 +22,7 @@ export function viewOfDeployments({ self, deployments, keeper, store }: ViewDeps
         .filter(({ audience }) => peer !== self && audience.has(peer))
         .map(({ id }) => id),
     proof: (id) => deployments.get(id)?.proof,
+    expects: (id) => deployments.expects(id),
     ownClaim: (id) => {
       const place = deployments.get(id)?.place;
       return place?.state === 'claimed' ? place.claim : undefined;
