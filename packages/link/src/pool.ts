@@ -48,6 +48,8 @@ export interface LinksOptions {
   readonly mayLink: (peer: PeerId) => boolean;
   /** The TCP port for direct links; port 0 takes a free one. Without it links ride the overlay or are dialed. */
   readonly listen?: { readonly host: string; readonly port: number };
+  /** The port at which others reach `listen`, where a router or a container maps it. @defaultValue the port itself */
+  readonly announcePort?: number;
   /** Milliseconds a direct socket gets before a link rides the overlay. @defaultValue 1000 */
   readonly directMs?: number;
   /** Bounds of each link; both sides of a link must agree on `linkWindowBytes`. */
@@ -81,6 +83,7 @@ class Pool implements LinkService {
   /** When a worn link may be replaced next; only links that are worn. */
   readonly #worn = new WeakMap<Session, { readonly since: number; retryAt: number }>();
   #guard: PortGuard | undefined;
+  #unsubscribe: () => void = () => undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(deps: LinksDeps, options: LinksOptions) {
@@ -95,7 +98,7 @@ class Pool implements LinkService {
         control,
         tickets: this.#tickets,
         mayLink: options.mayLink,
-        port: () => this.port,
+        port: () => (this.port === undefined ? undefined : (options.announcePort ?? this.port)),
         onChannel: (channel, connection, transport) =>
           this.#add(channel, connection.peer, true, transport === 'tls' ? 'tls' : overlayOf(connection)),
         current: (peer, maxAgeMs) => this.#isCurrent(peer, maxAgeMs),
@@ -134,6 +137,7 @@ class Pool implements LinkService {
       if (connection.direction === 'inbound') this.#add(channel, connection.peer, false, overlayOf(connection));
       else channel.destroy();
     });
+    this.#unsubscribe = control.onAdmitted((connection) => this.#upgrade(connection));
   }
 
   stop(): Promise<void> {
@@ -248,6 +252,15 @@ class Pool implements LinkService {
     return this.#attempts.has(peer) || (best !== undefined && this.#deps.clock.now() - best.createdAt < maxAgeMs);
   }
 
+  /** A relayed link is replaced as soon as a direct connection stands; its streams run on until they end. */
+  #upgrade(connection: PeerConnection): void {
+    const { peer, direction, remote } = connection;
+    if (remote === null || direction !== 'outbound' || this.#roster.bestTransport(peer) !== 'overlay-relayed') return;
+    this.#attempt(peer).catch((error: unknown) => {
+      this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'the link stays relayed');
+    });
+  }
+
   /** Makes the link that follows a worn one; streams that run stay on the old one until they end. */
   #onWorn(link: Session): void {
     const now = this.#deps.clock.now();
@@ -266,6 +279,7 @@ class Pool implements LinkService {
 
   async #stop(): Promise<void> {
     this.#stopping.abort(new MoatError('LINK_CLOSED', 'this machine stops'));
+    this.#unsubscribe();
     const links = this.#roster.list();
     for (const link of links) link.close('LINK_CLOSED');
     await Promise.all([this.#guard?.close(), ...links.map((link) => link.gone)]);

@@ -28,6 +28,12 @@ export class Roster {
     return best;
   }
 
+  /** How the best link's bytes travel. */
+  bestTransport(peer: PeerId): Transport | undefined {
+    const best = this.best(peer);
+    return best && this.#links.get(best);
+  }
+
   list(): readonly Session[] {
     return [...this.#links.keys()];
   }
