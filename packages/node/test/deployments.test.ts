@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { silentLogger, systemClock, type Clock } from '@moat/core';
+import { canonicalBytes, createInvite, type Contract, type HeadProof } from '@moat/contract';
+import { createNodeKey, createOwnerKey, type NodeKey } from '@moat/identity';
+import { Deployments, type Change } from '../src/deployments/deployments.ts';
+import { Keeper } from '../src/deployments/keeper.ts';
+import { EventFeed } from '../src/event-feed.ts';
+import { LocalTime } from '../src/local-time.ts';
+import { Database } from '../src/store/database.ts';
+import { DeploymentStore } from '../src/store/deployment-store.ts';
+import { MachineStore } from '../src/store/machine-store.ts';
+import { Chain } from './chain.ts';
+
+const PEER = createNodeKey().peerId;
+
+class Bench implements AsyncDisposable {
+  readonly directory: string;
+  readonly key: NodeKey;
+  readonly changes: Change[] = [];
+  readonly clock: { -readonly [K in 'now']: Clock[K] } & Clock = { ...systemClock };
+  database!: Database;
+  deployments!: Deployments;
+  keeper!: Keeper;
+  time!: LocalTime;
+
+  constructor(directory: string, key: NodeKey) {
+    this.directory = directory;
+    this.key = key;
+    this.open();
+  }
+
+  static async create(key: NodeKey = createNodeKey()): Promise<Bench> {
+    return new Bench(await mkdtemp(join(tmpdir(), 'moat-deployments-')), key);
+  }
+
+  open(): void {
+    this.database = Database.open(join(this.directory, 'node.db'));
+    const store = new DeploymentStore(this.database);
+    this.time = new LocalTime({ clock: this.clock, store: new MachineStore(this.database) });
+    const self = this.key.peerId;
+    const logger = silentLogger;
+    this.deployments = new Deployments({
+      self,
+      store,
+      write: (work) => this.database.write(work),
+      time: this.time,
+      logger,
+      feed: new EventFeed(() => this.time.now()),
+      onChange: (change) => this.changes.push(change),
+    });
+    this.deployments.load();
+    const { deployments, time } = this;
+    this.keeper = new Keeper({ self, signer: this.key.signer, deployments, store, time, logger });
+  }
+
+  reopen(): void {
+    this.database.close();
+    this.open();
+  }
+
+  offer({ proof, contract }: { proof: HeadProof; contract: Contract }): Promise<string> {
+    return this.deployments.offerProof(PEER, proof, () => Promise.resolve(canonicalBytes(contract)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.database.close();
+    await rm(this.directory, { recursive: true });
+  }
+}
+
+/** A keeper that holds version 0. */
+async function begin(): Promise<{
+  bench: Bench;
+  chain: Chain;
+  id: string;
+  version0: { proof: HeadProof; contract: Contract };
+}> {
+  const bench = await Bench.create();
+  const chain = new Chain(bench.key);
+  const version0 = chain.next();
+  const { proof, contract } = version0;
+  bench.deployments.create(proof.genesis, contract, proof.newest);
+  return { bench, chain, id: contract.deployment, version0 };
+}
+
+test('versions are taken in order, skipped ones too; older ones are refused, before and after a restart', async () => {
+  const { bench, chain, id, version0 } = await begin();
+  await using _ = bench;
+  const version1 = chain.next();
+  const version2 = chain.next();
+  const version3 = chain.next();
+  assert.equal(await bench.offer(version1), 'accepted');
+  assert.equal(await bench.offer(version1), 'same');
+  assert.equal(await bench.offer(version3), 'accepted');
+  for (const old of [version0, version1, version2]) assert.equal(await bench.offer(old), 'older');
+  bench.reopen();
+  assert.equal(bench.deployments.get(id)?.contract.version, 3);
+  for (const old of [version0, version1, version2]) assert.equal(await bench.offer(old), 'older');
+  assert.equal(await bench.offer(version3), 'same');
+  assert.equal(bench.deployments.get(id)?.forked, false);
+});
+
+test('a forged head, a foreign contract and an unknown deployment are refused', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const forged = chain.next({ name: 'evil' }, { keep: false, owner: createOwnerKey() });
+  assert.equal(await bench.offer(forged), 'refused');
+  const version1 = chain.next({}, { keep: false });
+  const other = chain.next({ name: 'evil' }, { keep: false });
+  assert.equal(await bench.offer({ proof: version1.proof, contract: other.contract }), 'refused');
+  assert.equal(
+    await bench.deployments.offerProof(PEER, version1.proof, () => Promise.reject(new Error('gone'))),
+    'refused',
+  );
+  assert.equal(await bench.offer(new Chain(bench.key).next()), 'refused');
+  assert.equal(bench.deployments.get(id)?.contract.version, 0);
+  assert.equal(await bench.offer(version1), 'accepted');
+});
+
+test('two offers at once cannot both pass the same pin', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const version1 = chain.next();
+  const version2 = chain.next();
+  const slow = Promise.withResolvers<Uint8Array>();
+  const first = bench.deployments.offerProof(PEER, version1.proof, () => slow.promise);
+  assert.equal(await bench.offer(version2), 'accepted');
+  slow.resolve(canonicalBytes(version1.contract));
+  assert.equal(await first, 'older');
+  assert.equal(bench.deployments.get(id)?.contract.version, 2);
+});
+
+test('a fork is kept, alarmed and stops further versions, also after a restart', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const branch = chain.next({ name: 'shop-b' }, { keep: false });
+  const version1 = chain.next();
+  assert.equal(await bench.offer(version1), 'accepted');
+  assert.equal(await bench.offer(branch), 'refused');
+  const check = (): void => {
+    const deployment = bench.deployments.get(id);
+    assert.equal(deployment?.contract.name, 'shop');
+    assert.equal(deployment.forked, true);
+    const alarms = deployment.alarms.filter(({ code }) => code === 'HEAD_FORKED');
+    assert.equal(alarms.length, 1);
+    assert.ok(alarms[0]?.message.includes(deployment.head) && alarms[0].message.includes(chain.owner.key));
+  };
+  check();
+  assert.equal(await bench.offer(branch), 'refused');
+  const version2 = chain.next();
+  assert.equal(await bench.offer(version2), 'refused');
+  check();
+  bench.reopen();
+  check();
+  const deployment = bench.deployments.find(id);
+  assert.throws(() => bench.deployments.submit(deployment, version2.contract, version2.proof.newest), {
+    code: 'HEAD_FORKED',
+  });
+});
+
+test('a keeper witnesses one claim an invite, answers retries alike, remembers over restarts', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const { claim, key } = chain.claim(chain.invite);
+  const request = { signed: claim, details: claim.details };
+  const first = bench.keeper.witness(request, key.peerId);
+  assert.ok(first.ok);
+  assert.equal(bench.deployments.get(id)?.view.places.get('laptop')?.peer, key.peerId);
+  const thief = chain.claim(chain.invite);
+  const answer = bench.keeper.witness({ signed: thief.claim, details: thief.claim.details }, thief.key.peerId);
+  assert.equal(!answer.ok && answer.code, 'INVITE_USED');
+  bench.reopen();
+  const retry = bench.keeper.witness(request, key.peerId);
+  assert.deepEqual(retry.ok && retry.claim, first.claim);
+  const late = bench.keeper.witness({ signed: thief.claim, details: thief.claim.details }, thief.key.peerId);
+  assert.equal(!late.ok && late.code, 'INVITE_USED');
+  assert.equal(bench.deployments.get(id)?.view.places.get('laptop')?.state, 'claimed');
+});
+
+test('a keeper refuses strangers alike, and open invites only in their time', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  const stranger = chain.claim(createInvite(new Uint8Array(32).fill(7)));
+  const foreign = new Chain(bench.key).claim();
+  const borrowed = chain.claim(chain.invite);
+  const answers = [
+    bench.keeper.witness({ signed: stranger.claim, details: stranger.claim.details }, stranger.key.peerId),
+    bench.keeper.witness({ signed: foreign.claim, details: foreign.claim.details }, foreign.key.peerId),
+    // A valid claim shown by another machine than the one it is for.
+    bench.keeper.witness({ signed: borrowed.claim, details: borrowed.claim.details }, PEER),
+    bench.keeper.witness(
+      { signed: borrowed.claim, details: { ...borrowed.claim.details, member: 'home' } },
+      borrowed.key.peerId,
+    ),
+  ];
+  for (const answer of answers) assert.deepEqual(answer, answers[0]);
+  assert.equal(answers[0]?.ok === false && answers[0].code, 'JOIN_REFUSED');
+  bench.clock.now = () => Date.parse('2099-01-01T00:00:00Z');
+  const late = bench.keeper.witness({ signed: borrowed.claim, details: borrowed.claim.details }, borrowed.key.peerId);
+  assert.equal(!late.ok && late.code, 'INVITE_EXPIRED');
+});
+
+test('two witnessed claims on one invite freeze the place; a forged one changes nothing', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const [first, second] = [chain.claim(chain.invite), chain.claim(chain.invite)];
+  const forged = { ...first.claim, keeperSignature: second.claim.keeperSignature };
+  assert.equal(bench.deployments.offerClaim(PEER, forged), false);
+  assert.equal(bench.deployments.offerClaim(PEER, first.claim), true);
+  assert.equal(bench.deployments.offerClaim(PEER, first.claim), false);
+  assert.equal(bench.deployments.offerClaim(PEER, second.claim), true);
+  assert.equal(bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim), false);
+  const deployment = bench.deployments.get(id);
+  assert.equal(deployment?.view.places.get('laptop')?.state, 'frozen');
+  assert.ok(deployment.alarms.some(({ code }) => code === 'PLACE_FROZEN'));
+  assert.equal(deployment.currentClaims.length, 2);
+});
+
+test('a clock set back does not pass the newest verified time', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  const before = Date.now();
+  bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim);
+  bench.clock.now = () => 0;
+  assert.ok(bench.time.now() >= before - 1000);
+  bench.reopen();
+  assert.ok(bench.time.now() >= before - 1000);
+});
+
+test('a full disk refuses new work and keeps what runs', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const pages = Number(bench.database.get('PRAGMA page_count')?.['page_count']);
+  bench.database.get(`PRAGMA max_page_count=${pages}`);
+  let taken = 0;
+  for (let i = 0; i < 40; i++) {
+    const version = chain.next({}, { keep: false });
+    if ((await bench.offer(version)) !== 'accepted') break;
+    chain.next();
+    taken += 1;
+  }
+  assert.ok(taken < 40);
+  assert.equal(bench.deployments.get(id)?.contract.version, taken);
+  bench.database.get('PRAGMA max_page_count=1000000');
+  bench.reopen();
+  assert.equal(bench.deployments.get(id)?.contract.version, taken);
+  assert.equal(await bench.offer(chain.next()), 'accepted');
+});
+
+test('names find deployments, when they are not ambiguous', async () => {
+  const { bench, id } = await begin();
+  await using _ = bench;
+  assert.equal(bench.deployments.find('shop').id, id);
+  assert.equal(bench.deployments.find(id).id, id);
+  assert.throws(() => bench.deployments.find('other'), { code: 'DEPLOYMENT_UNKNOWN' });
+  const { proof, contract } = new Chain(bench.key).next();
+  assert.equal(bench.deployments.create(proof.genesis, contract, proof.newest), true);
+  assert.equal(bench.deployments.create(proof.genesis, contract, proof.newest), false);
+  assert.throws(() => bench.deployments.find('shop'), { code: 'DEPLOYMENT_AMBIGUOUS' });
+});

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { headHash } from '@moat/contract';
+import { createNodeKey } from '@moat/identity';
+import { Database } from '../src/store/database.ts';
+import { DeploymentStore } from '../src/store/deployment-store.ts';
+import { MachineStore } from '../src/store/machine-store.ts';
+import { Chain } from './chain.ts';
+
+const WRITER = fileURLToPath(new URL('writer.ts', import.meta.url));
+
+async function temporary(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'moat-store-'));
+  t.after(() => rm(directory, { recursive: true }));
+  return directory;
+}
+
+test('a kill -9 at any instant loses nothing that was acknowledged', async (t) => {
+  const directory = await temporary(t);
+  const acknowledged: string[] = [];
+  for (let round = 0; round < 6; round++) {
+    const child = spawn(process.execPath, ['--conditions=@moat/source', WRITER, directory, String(round)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    // A different instant each time: after so many acknowledgements.
+    const enough = 5 + round * 23;
+    let seen = 0;
+    for await (const line of createInterface({ input: child.stdout })) {
+      acknowledged.push(line);
+      seen += 1;
+      if (seen === enough) child.kill('SIGKILL');
+    }
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    assert.equal(child.signalCode, 'SIGKILL');
+
+    using database = Database.open(join(directory, 'node.db'));
+    const store = new DeploymentStore(database);
+    const machine = new MachineStore(database);
+    const exposed = new Set(machine.exposed().map(({ deployment, target }) => `${deployment} ${target}`));
+    let time = 0;
+    for (const line of acknowledged) {
+      const [kind, first = '', second = '', third = ''] = line.split(' ');
+      if (kind === 'version') {
+        const version = store.version(first, Number(second));
+        assert.ok(version !== undefined, line);
+        assert.equal(headHash(version.signed.head), third);
+      }
+      if (kind === 'witnessed') assert.equal(store.witnessed(first, second)?.claim.node, third, line);
+      if (kind === 'exposed') assert.ok(exposed.has(`${first} ${second}`), line);
+      if (kind === 'time') time = Number(first);
+    }
+    assert.ok(machine.verifiedTime() >= time);
+    // Whatever is there is whole.
+    for (const deployment of store.load()) {
+      assert.equal(deployment.contract.version, deployment.proof.newest.head.version);
+    }
+  }
+});
+
+test('the database is private, has one owner, and refuses a newer schema', async (t) => {
+  const path = join(await temporary(t), 'node.db');
+  {
+    using database = Database.open(path);
+    assert.equal((await stat(path)).mode & 0o777, 0o600);
+    assert.throws(() => Database.open(path), { code: 'STATE_LOCKED' });
+    database.run('PRAGMA user_version=99');
+  }
+  assert.throws(() => Database.open(path), { code: 'STATE_TOO_NEW' });
+  assert.throws(() => Database.open('/dev/null/node.db'), { code: 'STATE_UNUSABLE' });
+});
+
+test('a full disk is DISK_FULL, changes nothing, and passes', async (t) => {
+  const path = join(await temporary(t), 'node.db');
+  using database = Database.open(path);
+  const store = new DeploymentStore(database);
+  const chain = new Chain(createNodeKey());
+  const first = chain.next();
+  store.saveVersion(first.proof, first.contract, 1);
+  const pages = Number(database.get('PRAGMA page_count')?.['page_count']);
+  database.get(`PRAGMA max_page_count=${pages}`);
+  const second = chain.next({ anchors: manyAnchors() });
+  assert.throws(() => store.saveVersion(second.proof, second.contract, 2), { code: 'DISK_FULL', retryable: true });
+  assert.equal(store.load()[0]?.contract.version, 0);
+  database.get('PRAGMA max_page_count=1000000');
+  store.saveVersion(second.proof, second.contract, 2);
+  assert.equal(store.load()[0]?.contract.version, 1);
+});
+
+test('a keeper never remembers two claims on one invite, even after it forgot the deployment', async (t) => {
+  using database = Database.open(join(await temporary(t), 'node.db'));
+  const store = new DeploymentStore(database);
+  const chain = new Chain(createNodeKey());
+  const { proof, contract } = chain.next();
+  store.saveVersion(proof, contract, 1);
+  const { claim, invite } = chain.claim(chain.invite);
+  store.saveWitnessed(invite, claim);
+  assert.throws(() => store.saveWitnessed(invite, chain.claim(chain.invite).claim));
+  store.forget(contract.deployment);
+  assert.deepEqual(store.load(), []);
+  assert.equal(store.witnessed(contract.deployment, invite)?.claim.node, claim.claim.node);
+});
+
+/** Enough bytes to need new pages. */
+function manyAnchors(): string[] {
+  const peer = createNodeKey().peerId;
+  return Array.from(
+    { length: 16 },
+    (_, i) => `/dns4/${'a'.repeat(60)}.${'b'.repeat(60)}.example/tcp/${i + 1}/p2p/${peer}`,
+  );
+}
