@@ -37,6 +37,7 @@ suite('with a second keeper', () => {
   after(() => world[Symbol.asyncDispose]());
 
   test("a machine joins while the owner's is off", async () => {
+    await world.startGateway();
     await world.grow({
       name: 'shop',
       members: { owner: { keeper: true }, 'keeper-2': { keeper: true }, 'db-1': { expose: [String(echoPort)] } },
@@ -99,7 +100,6 @@ suite('two nodes that accept no inbound connection', () => {
     await world.startGateway();
     await world.grow({
       name: 'shop',
-      anchored: true,
       members: {
         owner: { keeper: true, inbound: false },
         app: { inbound: false },

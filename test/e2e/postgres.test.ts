@@ -52,6 +52,7 @@ suite('postgres over the private network', { skip }, () => {
       stdio: 'ignore',
       cwd: dir,
     });
+    await world.startGateway();
     await world.grow({
       name: 'shop',
       members: { owner: { keeper: true }, app: {}, 'db-1': { expose: [String(port)] } },

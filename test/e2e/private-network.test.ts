@@ -13,6 +13,7 @@ before(async () => {
   echo = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(0, '127.0.0.1');
   await once(echo, 'listening');
   const target = `127.0.0.1:${(echo.address() as AddressInfo).port}`;
+  await world.startGateway();
   await world.grow({
     name: 'shop',
     members: { owner: { keeper: true }, 'web-1': {}, 'db-1': { expose: [target.split(':')[1] ?? ''] } },

@@ -1,5 +1,6 @@
 /**
- * A small world of real processes: a gateway for `*.localhost`, and machines of one deployment that joined by token.
+ * A small world of real processes: a gateway for `*.localhost` that is also the anchor, and machines of one deployment
+ * that joined by token.
  * `grow` does what people do: key, file, apply, invite, join.
  */
 import { readFile } from 'node:fs/promises';
@@ -26,8 +27,6 @@ export interface DeploymentSpec {
   readonly publish?: Readonly<Record<string, string>>;
   /** Publish entries as moat.yaml has them, for gateways outside this world. */
   readonly extraPublish?: Readonly<Record<string, object>>;
-  /** The gateway also serves as the anchor. */
-  readonly anchored?: boolean;
 }
 
 interface GatewayProcess {
@@ -148,7 +147,7 @@ export class World implements AsyncDisposable {
         version: 1,
         name: spec.name,
         network: { plane: 'rootless' },
-        anchors: spec.anchored ? this.gateway.pin.peers : [],
+        anchors: this.#gateway ? this.#gateway.pin.peers : [],
         members: Object.fromEntries(members),
         services: spec.services,
         access: spec.access ?? [],

@@ -1,6 +1,8 @@
 /** A cancellable timer. */
 export interface Timer {
   cancel(): void;
+  /** Keeps the process alive until the timer fires or is cancelled; clocks of tests need none. */
+  hold?(): void;
 }
 
 /** Time as a dependency: tests step it, processes take {@link systemClock}. */
@@ -16,7 +18,7 @@ export const systemClock: Clock = {
   after(delayMs, callback) {
     const timeout = setTimeout(callback, delayMs);
     timeout.unref();
-    return { cancel: () => clearTimeout(timeout) };
+    return { cancel: () => clearTimeout(timeout), hold: () => timeout.ref() };
   },
 };
 
@@ -32,6 +34,7 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
       signal?.removeEventListener('abort', onAbort);
       resolve();
     });
+    timer.hold?.();
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }

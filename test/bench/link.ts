@@ -1,0 +1,123 @@
+/**
+ * A link over a TLS-PSK socket on loopback, both ends in one process: `node --conditions=@moat/source test/bench/link.ts`.
+ * Prints figures, asserts nothing about time. One process does the work of two machines, so a real end costs about half.
+ */
+import { silentLogger, systemClock, type Link, type LinkStream, type RequestHead, type StreamEvents } from '@moat/core';
+import { createLinks, type LinkService } from '@moat/link';
+import { createMemoryNetwork } from '@moat/testkit';
+
+const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 3);
+const deployment = 'q7f3aaaaaaaaaaaaaaaaaaaaaa';
+const body = Buffer.alloc(1024, 'x');
+const head: RequestHead = {
+  method: 'GET',
+  authority: 'shop.example.com',
+  target: '/',
+  bodyless: true,
+  fields: [
+    ['user-agent', 'bench'],
+    ['accept', '*/*'],
+    ['accept-encoding', 'gzip, br'],
+    ['cookie', 'session=0123456789abcdef'],
+    ['x-forwarded-for', '127.0.0.1'],
+  ],
+};
+const nothing: StreamEvents = {
+  onHead: () => undefined,
+  onData: () => undefined,
+  onEnd: () => undefined,
+  onDrain: () => undefined,
+  onClose: () => undefined,
+};
+
+/** `http` streams are answered with 1 KiB, `tcp` streams with as many bytes as the reader takes. */
+function serve(stream: LinkStream): void {
+  if (stream.request.kind === 'http') {
+    stream.listen(nothing);
+    stream.writeHead({ status: 200, fields: [['content-type', 'text/plain']] });
+    stream.write(body);
+    return stream.end();
+  }
+  const block = Buffer.alloc(64 * 1024, 'y');
+  const pour = (): void => {
+    while (stream.write(block));
+  };
+  stream.listen({ ...nothing, onDrain: pour });
+  stream.writeHead({ connected: true });
+  pour();
+}
+
+async function requests(link: Link, inFlight: number): Promise<void> {
+  let done = 0;
+  let running = true;
+  const until = performance.now() + SECONDS * 1000;
+  const cpu = process.cpuUsage();
+  await Promise.all(
+    Array.from({ length: inFlight }, async () => {
+      while (running) {
+        await new Promise<void>((resolve, reject) => {
+          const stream = link.open({ deployment, service: 'web', kind: 'http' }, head);
+          stream.listen({ ...nothing, onClose: (code) => (code === undefined ? resolve() : reject(new Error(code))) });
+          stream.end();
+        });
+        done += 1;
+        running = performance.now() < until;
+      }
+    }),
+  );
+  const { user, system } = process.cpuUsage(cpu);
+  print(
+    `1 KiB requests, ${inFlight} in flight`,
+    `${Math.round(done / SECONDS)}/s`,
+    `${((user + system) / done).toFixed(1)} µs CPU`,
+  );
+}
+
+async function bulk(link: Link, streams: number): Promise<void> {
+  let bytes = 0;
+  const open = Array.from({ length: streams }, () => {
+    const stream = link.open({ deployment, service: 'bulk', kind: 'tcp' });
+    stream.listen({
+      ...nothing,
+      onData: (chunk) => {
+        bytes += chunk.length;
+      },
+    });
+    return stream;
+  });
+  const cpu = process.cpuUsage();
+  await new Promise((resolve) => setTimeout(resolve, SECONDS * 1000));
+  const { user, system } = process.cpuUsage(cpu);
+  const rate = bytes / SECONDS / 1e6;
+  print(
+    `bulk, ${streams} streams`,
+    `${rate.toFixed(0)} MB/s`,
+    `${((user + system) / 1e6 / (bytes / 1e9)).toFixed(2)} s CPU/GB`,
+  );
+  for (const stream of open) stream.reset('BENCH_OVER');
+}
+
+function print(what: string, rate: string, cost: string): void {
+  console.log(`${what.padEnd(32)} ${rate.padStart(12)}  ${cost}`);
+}
+
+const network = createMemoryNetwork();
+const signal = AbortSignal.timeout(120_000);
+const make = (peer: string, listen: boolean): LinkService =>
+  createLinks(
+    { logger: silentLogger, clock: systemClock, control: network.join(peer), accept: serve },
+    // Both ends share one process, so the peer opens faster than any real one: the rate must not count here.
+    {
+      role: 'member',
+      mayLink: () => true,
+      limits: { opens: { perSecond: 1e9, burst: 1e9 } },
+      ...(listen ? { listen: { host: '127.0.0.1', port: 0 } } : {}),
+    },
+  );
+await using alice = make('12D3KooWAlice', false);
+await using bob = make('12D3KooWBob', true);
+await Promise.all([alice.start({ signal }), bob.start({ signal })]);
+network.connect('12D3KooWAlice', '12D3KooWBob');
+const link = await alice.connect('12D3KooWBob', signal);
+for (const inFlight of [1, 64, 512]) await requests(link, inFlight);
+for (const streams of [1, 8]) await bulk(link, streams);
