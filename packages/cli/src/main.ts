@@ -31,3 +31,5 @@ process.exitCode = await runCommand(
   },
   manifest.version,
 );
+// Whatever a library left open must not keep a command that is done.
+setTimeout(() => process.exit(), 100).unref();

@@ -29,6 +29,7 @@ function environment(io: Io, home: string, extra: Record<string, string> = {}): 
 export function gatewayProgram(io: Io, layout: DevLayout): ProcessSpec {
   return {
     name: 'gateway',
+    level: 0,
     args: moat('gateway', 'run', '--config', layout.gatewayConfig, '--json'),
     env: environment(io, layout.gateway.home),
   };
@@ -41,6 +42,7 @@ export function agentProgram(io: Io, layout: DevLayout, member: 'web' | 'db', po
   const flags = ['--no-mdns', '--listen', listen, '--link-port', String(link), '--socks-port', '0', '--json'];
   return {
     name: `${member}-1`,
+    level: 1,
     args: moat('node', 'run', ...flags),
     // Only this machine dials in.
     env: environment(io, layout[member].home, { MOAT_LINK_HOST: '127.0.0.1' }),
@@ -49,12 +51,13 @@ export function agentProgram(io: Io, layout: DevLayout, member: 'web' | 'db', po
 
 export function databaseProgram(io: Io, layout: DevLayout, example: string, ports: Ports): ProcessSpec {
   const extra = { DB_FILE: layout.journal, PORT: String(ports.dbService) };
-  return { name: 'db', args: [join(example, 'src/db.ts')], env: environment(io, layout.db.home, extra) };
+  return { name: 'db', level: 2, args: [join(example, 'src/db.ts')], env: environment(io, layout.db.home, extra) };
 }
 
 export function webProgram(io: Io, layout: DevLayout, example: string, network: string, ports: Ports): ProcessSpec {
   return {
     name: 'web',
+    level: 2,
     args: moat('run', '--network', network, '--', process.execPath, join(example, 'src/web.ts')),
     env: environment(io, layout.web.home, { PORT: String(ports.webService) }),
   };

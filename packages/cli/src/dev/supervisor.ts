@@ -1,5 +1,5 @@
 /**
- * The processes of `moat dev`: each started with its own log, watched while it runs, stopped in reverse order.
+ * The processes of `moat dev`: each started with its own log, watched while it runs, stopped in order.
  * They run in sessions of their own, so that a Ctrl-C reaches only us and the order holds.
  */
 import { MoatError } from '@moat/core';
@@ -15,6 +15,8 @@ export interface ProcessSpec {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
+  /** Higher ones are stopped first, those of one level together. */
+  readonly level: number;
 }
 
 export interface SupervisorDeps {
@@ -29,6 +31,7 @@ export interface SupervisorOptions {
 /** One running process. */
 export class Supervised {
   readonly name: string;
+  readonly level: number;
   readonly logFile: string;
   readonly #child: ChildProcess;
   readonly #exited: Promise<string>;
@@ -38,6 +41,7 @@ export class Supervised {
 
   constructor(spec: ProcessSpec, logs: string) {
     this.name = spec.name;
+    this.level = spec.level;
     this.logFile = join(logs, `${spec.name}.log`);
     const log = createWriteStream(this.logFile, { flags: 'w', mode: 0o600 });
     this.#child = spawn(process.execPath, [...spec.args], {
@@ -147,7 +151,7 @@ export class Supervised {
   }
 }
 
-/** Started in order, stopped in reverse. */
+/** Started in order, stopped by level. */
 export class Supervisor implements AsyncDisposable {
   readonly #deps: SupervisorDeps;
   readonly #options: SupervisorOptions;
@@ -189,6 +193,9 @@ export class Supervisor implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    for (const child of this.#running.toReversed()) await child.stop();
+    const levels = [...new Set(this.#running.map(({ level }) => level))].toSorted((a, b) => b - a);
+    for (const level of levels) {
+      await Promise.all(this.#running.filter((child) => child.level === level).map((child) => child.stop()));
+    }
   }
 }
