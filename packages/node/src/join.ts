@@ -38,7 +38,7 @@ export interface JoinDeps {
   readonly overlay: Pick<Overlay, 'requestJoin' | 'dial'>;
   readonly deployments: Deployments;
   readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
-  readonly addressBook: AddressBook;
+  readonly addressBook: Pick<AddressBook, 'learn'> & { flush(): void };
   readonly clock: Clock;
   readonly logger: Logger;
   readonly feed: EventFeed;
@@ -186,7 +186,7 @@ function keeperAddresses(token: Token): string[] {
 }
 
 /** The token's keepers are known from now on, also to an agent that restarts before it met them again. */
-function learnKeepers(addressBook: AddressBook, token: Token): void {
+function learnKeepers(addressBook: JoinDeps['addressBook'], token: Token): void {
   for (const addresses of addressesByKeeper(token)) {
     const direct = addresses.filter((address) => !address.includes('/p2p-circuit'));
     const peer = direct[0]?.slice(direct[0].lastIndexOf('/') + 1);
@@ -196,6 +196,7 @@ function learnKeepers(addressBook: AddressBook, token: Token): void {
         direct.map((address) => address.slice(0, address.lastIndexOf('/p2p/'))),
       );
   }
+  addressBook.flush();
 }
 
 function addressesByKeeper(token: Token): readonly (readonly string[])[] {

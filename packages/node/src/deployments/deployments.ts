@@ -8,6 +8,7 @@ import {
   checkProvenVersion,
   claimedMember,
   compareHeads,
+  compareProof,
   deploymentIdOf,
   extendProof,
   hashClaim,
@@ -136,7 +137,7 @@ export class Deployments {
    */
   adopt(from: PeerId, { proof, contract, claims }: Adoption): Deployment {
     const held = this.#byId.get(proof.newest.head.deployment);
-    const order = checkProvenVersion(held === undefined ? null : heldVersion(held), proof, contract);
+    const order = checkProvenVersion(held ?? null, proof, contract);
     const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
     for (const claim of claims) this.offerClaim(from, claim);
     return deployment;
@@ -151,7 +152,7 @@ export class Deployments {
     try {
       verifyProof(proof);
       welcome?.(proof);
-      const order = compareHeads(held?.proof.newest ?? null, proof.newest);
+      const order = compareProof(held?.proof ?? null, proof);
       if (order === 'same') return 'same';
       if (order === 'older') {
         this.#report(from, proof, 'VERSION_OLD', `a head below the pinned version was shown`);
@@ -224,7 +225,7 @@ export class Deployments {
       const order = compareHeads(held.proof.newest, proof.newest);
       if (order === 'same' || order === 'older') return order;
     }
-    const order = checkProvenVersion(held === undefined ? null : heldVersion(held), proof, contract);
+    const order = checkProvenVersion(held ?? null, proof, contract);
     if (order === 'same') return 'same';
     this.#commit(proof, contract);
     return 'accepted';
@@ -311,10 +312,6 @@ export class Deployments {
     this.#deps.logger.warn(error === undefined ? fields : { ...fields, err: error }, 'version refused');
     this.#deps.feed.emit({ kind: 'version', deployment, version, result: 'refused', error: { code, message } });
   }
-}
-
-function heldVersion(deployment: Deployment): { readonly contract: Contract; readonly head: SignedHead['head'] } {
-  return { contract: deployment.contract, head: deployment.proof.newest.head };
 }
 
 function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
