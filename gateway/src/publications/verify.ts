@@ -54,7 +54,7 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
   const verified = verifyBundle(bundle, {
     gateway: rules.gateway,
     presenter,
-    pinned: current?.proof.newest ?? null,
+    pinned: current?.proof ?? null,
     known: current?.claims ?? [],
     now: rules.nowMs,
   });

@@ -50,8 +50,8 @@ export interface BundleRules {
   readonly gateway: PeerId;
   /** The authenticated PeerId of whoever shows the bundle. */
   readonly presenter: PeerId;
-  /** The newest head this gateway has accepted of the deployment; null when it is new here. */
-  readonly pinned: SignedHead | null;
+  /** The proof of the newest head this gateway has accepted of the deployment; null when it is new here. */
+  readonly pinned: HeadProof | null;
   /** Verified claims of this deployment from earlier bundles, so that a place claimed twice is nobody's. */
   readonly known?: readonly WitnessedClaim[];
   /** Milliseconds since 1970. */
@@ -84,15 +84,16 @@ export interface VerifiedBundle {
  */
 export function verifyBundle(bundle: PublicationBundle, rules: BundleRules): VerifiedBundle {
   const { proof, publications } = bundle;
-  const { pinned, presenter } = rules;
+  const { presenter } = rules;
+  const pinned = rules.pinned?.newest ?? null;
   const { deployment } = verifyProof(proof);
   const { head } = proof.newest;
   if (pinned !== null && pinned.head.deployment !== deployment) {
     throw new MoatError('GENESIS_MISMATCH', 'the bundle is of another deployment', { details: { deployment } });
   }
-  const order = refuse(compareProof(pinned, proof), pinned?.head, head);
+  const order = refuse(compareProof(rules.pinned, proof), pinned?.head, head);
 
-  checkPublications(publications, head, rules);
+  checkPublications(publications, head, rules.gateway, pinned?.head);
   const claims = claimsOnPlaceOf(presenter, bundle, deployment, rules.now);
   const counted = [...(rules.known ?? []), ...claims];
   const serves = publications.filter((publication) => mayServe(publication, presenter, counted));
@@ -131,7 +132,8 @@ export function mayServe(publication: Publication, peer: PeerId, claims: readonl
 function checkPublications(
   publications: readonly Publication[],
   head: Head,
-  { gateway, pinned }: Pick<BundleRules, 'gateway' | 'pinned'>,
+  gateway: PeerId,
+  pinned: Head | undefined,
 ): void {
   const signed = new Set(head.publications);
   const seen = new Set<string>();
@@ -139,7 +141,7 @@ function checkPublications(
     const hash = publicationHash(publication);
     const details = { deployment: head.deployment, version: head.version, name: publication.name };
     if (publication.deployment !== head.deployment || !signed.has(hash) || seen.has(hash)) {
-      if (pinned?.head.publications.includes(hash) === true && !seen.has(hash)) {
+      if (pinned?.publications.includes(hash) === true && !seen.has(hash)) {
         throw new MoatError('PUBLICATION_WITHDRAWN', `${publication.name} was withdrawn in version ${head.version}`, {
           details,
         });

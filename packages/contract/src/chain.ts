@@ -1,5 +1,5 @@
 /** Versions in order: what may follow what, rollback and fork. */
-import { MoatError } from '@moat/core';
+import { MoatError, type Hash } from '@moat/core';
 import { checkContract } from './check.ts';
 import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash } from './head.ts';
@@ -26,28 +26,46 @@ export function compareHeads(pinned: Pick<SignedHead, 'head'> | null, offered: P
   return theirs.previous === headHash(ours) ? 'next' : 'fork';
 }
 
+/** As {@link HeadOrder}, or `usurped`: signed by owners who were not in force at that version. */
+export type ProofOrder = HeadOrder | 'usurped';
+
 /**
- * Where a verified proof stands beside what is pinned. Besides the newest head, the successions on the way
- * must run through the pinned one, and the owners in force at its version must be the ones it names: else
- * dropped owners could sign past it by leaving out the succession that dropped them.
+ * Where a verified proof stands beside the one that is pinned. A proof says that its owners signed, not that
+ * they still were the owners: one that leaves out a succession known here is `usurped`, whatever its version.
+ * Only who was in force at the pinned version, or after it, can make a fork; else dropped owners could stop
+ * every node by signing beside it.
  */
-export function compareProof(pinned: Pick<SignedHead, 'head'> | null, proof: HeadProof): HeadOrder {
-  const order = compareHeads(pinned, proof.newest);
-  if (pinned === null || (order !== 'next' && order !== 'newer')) return order;
-  const { head } = pinned;
-  let owners = ownersHash(proof.genesis.owners);
-  for (const succession of proof.successions) {
-    if (succession.head.version <= head.version) owners = succession.head.owners;
-    const step = compareHeads(pinned, succession);
-    if (step === 'fork') return 'fork';
+export function compareProof(pinned: HeadProof | null, offered: HeadProof): ProofOrder {
+  const order = compareHeads(pinned?.newest ?? null, offered.newest);
+  if (pinned === null || order === 'same' || order === 'older') return order;
+  const { version } = pinned.newest.head;
+  const isBefore = ({ head }: SignedHead): boolean => head.version < version;
+  const known = pinned.successions.filter(isBefore);
+  const shown = offered.successions.filter(isBefore);
+  if (known.length !== shown.length || known.some(({ head }, i) => !isHead(shown[i], headHash(head)))) return 'usurped';
+
+  if (offered.successions.some((succession) => compareHeads(pinned.newest, succession) === 'fork')) return 'fork';
+  const isSuccession = pinned.successions.length > known.length;
+  if (isSuccession && offered.newest.head.version > version && offered.successions.length === shown.length) {
+    return 'usurped';
   }
-  return owners === head.owners ? order : 'fork';
+  return order;
+}
+
+function isHead(signed: SignedHead | undefined, hash: Hash): boolean {
+  return signed !== undefined && headHash(signed.head) === hash;
 }
 
 /** A version we hold. */
 export interface HeldVersion {
   readonly contract: Contract;
   readonly head: Head;
+}
+
+/** A version we hold, with the proof by which we came to it. */
+export interface ProvenVersion {
+  readonly contract: Contract;
+  readonly proof: HeadProof;
 }
 
 /** A version that is offered. */
@@ -92,23 +110,24 @@ export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, 
  * @throws as {@link checkNextVersion}, save `VERSION_GAP`.
  */
 export function checkProvenVersion(
-  current: HeldVersion | null,
+  current: ProvenVersion | null,
   proof: HeadProof,
   contract: Contract,
 ): 'first' | 'same' | 'next' | 'newer' {
   const { head } = proof.newest;
   const { deployment } = verifyProof(proof);
-  if (current !== null && current.head.deployment !== deployment) throw otherGenesis(head);
-  const order = refuse(compareProof(current, proof), current?.head, head);
+  const pinned = current?.proof ?? null;
+  if (pinned !== null && pinned.newest.head.deployment !== deployment) throw otherGenesis(head);
+  const order = refuse(compareProof(pinned, proof), pinned?.newest.head, head);
   if (current?.contract.state === 'ended' && order !== 'same') throw ended(head);
   contractMatchesHead(contract, head);
   checkContract(contract);
   return order;
 }
 
-/** Passes every order but the two that a node never follows. @throws `VERSION_OLD`, `HEAD_FORKED` */
+/** Passes every order but those that a node never follows. @throws `VERSION_OLD`, `HEAD_FORKED`, `HEAD_FORGED` */
 export function refuse(
-  order: HeadOrder,
+  order: ProofOrder,
   pinned: Head | undefined,
   { deployment, version }: Head,
 ): Exclude<HeadOrder, 'older' | 'fork'> {
@@ -120,6 +139,11 @@ export function refuse(
   }
   if (order === 'fork') {
     throw new MoatError('HEAD_FORKED', `version ${version} does not lie on the chain of version ${pinned?.version}`, {
+      details,
+    });
+  }
+  if (order === 'usurped') {
+    throw new MoatError('HEAD_FORGED', `version ${version} is signed by owners who were replaced before it`, {
       details,
     });
   }

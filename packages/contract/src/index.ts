@@ -25,6 +25,8 @@ export {
   type HeadOrder,
   type HeldVersion,
   type OfferedVersion,
+  type ProofOrder,
+  type ProvenVersion,
 } from './chain.ts';
 export { checkContract } from './check.ts';
 export {

@@ -147,12 +147,35 @@ test('dropped owners cannot sign past the succession that dropped them', () => {
   const proof: HeadProof = { genesis, successions: [], newest: head };
   // To a machine that knows nothing newer it is valid: architecture.md §2, former quorum.
   assert.equal(verifyProof(proof).deployment, deployment);
-  assert.equal(compareProof(v2.signed, proof), 'newer');
+  assert.equal(compareProof(v2.proof, proof), 'newer');
   for (const pinned of [v3, v4, v5]) {
     assert.equal(compareHeads(pinned.signed, head), 'newer');
-    assert.equal(compareProof(pinned.signed, proof), 'fork');
-    assert.throws(() => checkProvenVersion(pinned, proof, ninth), { code: 'HEAD_FORKED' });
+    assert.equal(compareProof(pinned.proof, proof), 'usurped');
+    assert.throws(() => checkProvenVersion(pinned, proof, ninth), { code: 'HEAD_FORGED' });
   }
+});
+
+test('dropped owners cannot fork a version after the succession that dropped them', () => {
+  // A fork stops every node: ben and cleo must not be able to make one of versions they have no say in.
+  for (const [pinned, before] of [
+    [v4, v3],
+    [v5, v4],
+  ] as const) {
+    const beside = { ...pinned.contract, owners, name: 'beside' };
+    const proof: HeadProof = { genesis, successions: [], newest: signed(beside, before.signed, [ben, cleo]) };
+    assert.equal(verifyProof(proof).deployment, deployment);
+    assert.equal(compareHeads(pinned.signed, proof.newest), 'fork');
+    assert.equal(compareProof(pinned.proof, proof), 'usurped');
+    assert.throws(() => checkProvenVersion(pinned, proof, beside), { code: 'HEAD_FORGED' });
+  }
+  // The version after the pinned one, and one that brings in owners of their own, beside the pinned succession.
+  const next = signed({ ...v4.contract, version: 5, owners }, v2.signed, [ben, cleo]);
+  assert.equal(compareProof(v4.proof, { genesis, successions: [], newest: next }), 'usurped');
+  const coup = nextVersion(v2, { owners: ownedBy(1, { ben }), name: 'coup' }, [ben, cleo]);
+  assert.equal(compareProof(v4.proof, nextVersion(coup, {}, [ben]).proof), 'usurped');
+  // Of the succession itself they were the owners: that is a fork until an empty version seals it.
+  assert.equal(compareProof(v3.proof, coup.proof), 'fork');
+  assert.equal(compareProof(v3.proof, nextVersion(coup, {}, [ben]).proof), 'fork');
 });
 
 test('a proof whose succession lies beside the pinned version is a fork', () => {
@@ -161,8 +184,9 @@ test('a proof whose succession lies beside the pinned version is a fork', () => 
     ana,
     stranger,
   ]);
-  assert.equal(compareProof(v3.signed, later.proof), 'fork');
-  assert.equal(compareProof(v2.signed, later.proof), 'newer');
+  assert.equal(compareProof(v3.proof, later.proof), 'fork');
+  assert.equal(compareProof(v2.proof, later.proof), 'newer');
+  assert.equal(compareProof(v4.proof, nextVersion(v3, { name: 'fork' }, [ana, stranger]).proof), 'fork');
 });
 
 test('a forged proof ends in a code', () => {

@@ -236,7 +236,7 @@ test('objects that are almost right end in a value that round-trips, or in a cod
           // Whatever parses may be handed on: verifying it ends in a code too.
           if (parse === parseHeadProof) outcome(() => verifyProof(parseHeadProof(mutant)));
           if (parse === parsePublicationBundle) {
-            const rules = { gateway: gateway.peer, presenter: web1.peer, pinned: v0.signed, now: NOW };
+            const rules = { gateway: gateway.peer, presenter: web1.peer, pinned: v0.proof, now: NOW };
             outcome(() => verifyBundle(parsePublicationBundle(mutant), rules));
           }
         } catch (error) {

@@ -79,7 +79,7 @@ test("a bundle holds the gateway's own publications and no details of claims", (
 test('a node without a listed place is refused', () => {
   for (const presenter of [db1.peer, stranger.peer, gateway.peer]) {
     assert.throws(() => verifyBundle(bundle, { ...rules, presenter }), { code: 'PUBLISHER_UNKNOWN' });
-    assert.throws(() => verifyBundle(bundle, { ...rules, presenter, pinned: v0.signed }), {
+    assert.throws(() => verifyBundle(bundle, { ...rules, presenter, pinned: v0.proof }), {
       code: 'PUBLISHER_UNKNOWN',
     });
   }
@@ -123,17 +123,17 @@ test('what the head does not sign is forged, what it no longer signs is withdraw
   }
   assert.throws(() => verifyBundle({ ...bundle, publications: [shop, shop] }, rules), { code: 'PUBLICATION_FORGED' });
   const kept = { ...bundle, proof: v1.proof };
-  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v0.signed }), { code: 'PUBLICATION_WITHDRAWN' });
-  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v1.signed }), { code: 'PUBLICATION_FORGED' });
+  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v0.proof }), { code: 'PUBLICATION_WITHDRAWN' });
+  assert.throws(() => verifyBundle(kept, { ...rules, pinned: v1.proof }), { code: 'PUBLICATION_FORGED' });
 });
 
 test('an older bundle is refused, so a withdrawal cannot be undone', () => {
   const withdrawal = bundleFor(v1.proof, v1.contract, [], gateway.peer);
-  const result = verifyBundle(withdrawal, { ...rules, pinned: v0.signed });
+  const result = verifyBundle(withdrawal, { ...rules, pinned: v0.proof });
   assert.deepEqual(result.serves, []);
   assert.deepEqual(stillPublished(result.head.head, [shop]), []);
   assert.deepEqual(stillPublished(v0.head, [shop]), [shop]);
-  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: v1.signed }), { code: 'VERSION_OLD' });
+  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: v1.proof }), { code: 'VERSION_OLD' });
 });
 
 test('a gateway that knows nothing of a deployment takes no empty bundle', () => {
@@ -147,7 +147,7 @@ test('newer news counts even from a node that serves nothing any more', () => {
   );
   const moved = nextVersion(v0, { services });
   const news = bundleFor(moved.proof, moved.contract, [], gateway.peer);
-  assert.deepEqual(verifyBundle(news, { ...rules, pinned: v0.signed }).serves, []);
+  assert.deepEqual(verifyBundle(news, { ...rules, pinned: v0.proof }).serves, []);
 });
 
 test('a publication for another gateway is refused here', () => {
@@ -160,7 +160,8 @@ test('forged heads, forks and other deployments are refused', () => {
     code: 'HEAD_FORGED',
   });
   const fork = firstVersion({ name: 'fork' });
-  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: fork.signed }), { code: 'HEAD_FORKED' });
-  const pinned = { ...v0.signed, head: { ...v0.head, deployment: 'a'.repeat(26) } };
+  assert.throws(() => verifyBundle(bundle, { ...rules, pinned: fork.proof }), { code: 'HEAD_FORKED' });
+  const newest = { ...v0.signed, head: { ...v0.head, deployment: 'a'.repeat(26) } };
+  const pinned = { ...v0.proof, newest };
   assert.throws(() => verifyBundle(bundle, { ...rules, pinned }), { code: 'GENESIS_MISMATCH' });
 });
