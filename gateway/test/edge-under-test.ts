@@ -31,6 +31,7 @@ export class EdgeUnderTest implements AsyncDisposable {
   readonly routes: Routes = new Routes({ now: () => Date.now(), random: Math.random });
   readonly log: LogLine[] = [];
   readonly served: string[] = [];
+  readonly #waiting = new Set<() => void>();
   readonly #stack: AsyncDisposableStack;
   edge!: PublicEdge;
   ca = '';
@@ -93,6 +94,20 @@ export class EdgeUnderTest implements AsyncDisposable {
     this.edge.withdraw(this.routes.swap([spec], [spec.host, ...held]));
   }
 
+  /** The first log line that `matches`, also one that is written later. */
+  logged(matches: (line: LogLine) => boolean): Promise<LogLine> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const line = this.log.find(matches);
+        if (!line) return;
+        this.#waiting.delete(look);
+        resolve(line);
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
   /** A TLS connection as a browser makes it. */
   connect(servername: string = HOST): Promise<TLSSocket> {
     return new Promise((resolve, reject) => {
@@ -136,6 +151,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       (level: string) =>
       (fields: object, message: string): void => {
         this.log.push({ ...fields, level, message });
+        for (const look of this.#waiting) look();
       };
     const logger: Logger = {
       child: () => logger,

@@ -43,8 +43,9 @@ export class PublicListener implements Service {
     options.signal.throwIfAborted();
     const { host, port } = this.#options;
     // Half-open, so that a WebSocket's ends close one after the other.
-    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
-      this.#accept(socket),
+    const server = createServer(
+      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
+      (socket) => this.#accept(socket),
     );
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause) => {

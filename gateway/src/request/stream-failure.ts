@@ -6,19 +6,21 @@ import { refusal, type GatewayErrorCode } from '../errors.ts';
 const REFUSED =
   /^(?:GRANT_|MEMBER_|SERVICE_UNKNOWN|NOT_EXPOSED|NOT_PUBLISHED|KIND_MISMATCH|PUBLICATION_|DEPLOYMENT_|NETWORK_STOPPED|STALE)/;
 
-const MESSAGES: Readonly<Record<string, readonly [GatewayErrorCode, string]>> = {
-  SERVICE_UNREACHABLE: ['SERVICE_UNREACHABLE', 'the service behind this name is not reachable on its machine'],
-  SERVICE_RESET: ['SERVICE_UNREACHABLE', 'the service behind this name broke off before it answered'],
-  SERVICE_PROTOCOL: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
-  SERVICE_TIMEOUT: ['ANSWER_TIMEOUT', 'the service behind this name did not answer in time'],
-  SERVICE_BUSY: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
-  STREAM_LIMIT: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
-  OPEN_RATE: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
-  REQUEST_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
-  HEAD_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
-  HEAD_TOO_LARGE: ['HEAD_TOO_LARGE', 'the head of the request is too large'],
-  ANSWER_INVALID: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
-};
+const MESSAGES: ReadonlyMap<string, readonly [GatewayErrorCode, string]> = new Map(
+  Object.entries({
+    SERVICE_UNREACHABLE: ['SERVICE_UNREACHABLE', 'the service behind this name is not reachable on its machine'],
+    SERVICE_RESET: ['SERVICE_UNREACHABLE', 'the service behind this name broke off before it answered'],
+    SERVICE_PROTOCOL: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
+    SERVICE_TIMEOUT: ['ANSWER_TIMEOUT', 'the service behind this name did not answer in time'],
+    SERVICE_BUSY: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+    STREAM_LIMIT: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+    OPEN_RATE: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
+    REQUEST_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
+    HEAD_INVALID: ['REQUEST_MALFORMED', 'the request cannot be passed on without ambiguity'],
+    HEAD_TOO_LARGE: ['HEAD_TOO_LARGE', 'the head of the request is too large'],
+    ANSWER_INVALID: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
+  } satisfies Record<string, readonly [GatewayErrorCode, string]>),
+);
 
 /** Failures that another try meets again. */
 const FINAL: ReadonlySet<GatewayErrorCode> = new Set(['REQUEST_MALFORMED', 'HEAD_TOO_LARGE', 'ANSWER_INVALID']);
@@ -29,7 +31,7 @@ export function failureOf(code: string | undefined): MoatError<GatewayErrorCode>
   if (code !== undefined && REFUSED.test(code)) {
     return refusal('MEMBER_REFUSED', 'the machine behind this name does not let the request in', { details });
   }
-  const [ours, message] = (code === undefined ? undefined : MESSAGES[code]) ?? [
+  const [ours, message] = (code === undefined ? undefined : MESSAGES.get(code)) ?? [
     'LINK_LOST',
     'the connection to the machine behind this name broke',
   ];

@@ -1,0 +1,100 @@
+/** Which names a TLS handshake may ask for. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, test } from 'node:test';
+import { connect, type ConnectionOptions } from 'node:tls';
+import { DOMAIN, EdgeUnderTest, HOST, readAll } from '../edge-under-test.ts';
+import { answering } from '../member.ts';
+
+let edge: EdgeUnderTest;
+before(async () => {
+  edge = await EdgeUnderTest.start();
+  edge.publish({ m1: answering('hello') });
+});
+after(() => edge[Symbol.asyncDispose]());
+
+async function failure(options: ConnectionOptions): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port: edge.edge.httpsPort, rejectUnauthorized: false, ...options });
+  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
+  return error.code ?? error.message;
+}
+
+test('a published name, a held one and the domain itself are answered with their own certificate', async () => {
+  for (const name of [HOST, 'held.localhost', DOMAIN]) {
+    const socket = await edge.connect(name);
+    assert.equal(socket.authorized, true);
+    assert.equal(socket.getPeerCertificate().subjectaltname, `DNS:${name}`);
+    assert.match(String(socket.getProtocol()), /^TLSv1\.[23]$/);
+    socket.destroy();
+  }
+});
+
+test('an unknown name gets unrecognized_name', async () => {
+  for (const servername of [
+    'nobody.localhost',
+    'localhos',
+    'a.shop.localhost',
+    'shop.localhost.evil.example',
+    '*.localhost',
+  ]) {
+    assert.match(await failure({ servername }), /UNRECOGNIZED_NAME/, servername);
+  }
+});
+
+test('no name at all ends the handshake', async () => {
+  assert.match(await failure({}), /HANDSHAKE_FAILURE/);
+});
+
+test('TLS 1.1 and HTTP/2 alone are refused', async () => {
+  assert.match(
+    await failure({ servername: HOST, maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'ALL@SECLEVEL=0' }),
+    /./,
+  );
+  assert.match(await failure({ servername: HOST, ALPNProtocols: ['h2'] }), /NO_APPLICATION_PROTOCOL/);
+});
+
+test('a name withdrawn after the handshake is 404, a resumed session does not bring it back', async () => {
+  const first = await edge.connect();
+  const [session] = (await once(first, 'session')) as [Buffer];
+  first.destroy();
+  edge.route({ host: 'other.localhost', deployment: 'd', service: 'web', members: ['m1'] }, [HOST]);
+  const gone = await edge.raw(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+  assert.match(gone, /^HTTP\/1\.1 404 /);
+  // A ticket made for one name opens no door to another.
+  const other = connect({
+    host: '127.0.0.1',
+    port: edge.edge.httpsPort,
+    ca: edge.ca,
+    servername: 'other.localhost',
+    session,
+  });
+  await once(other, 'secureConnect');
+  other.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+  assert.match(await readAll(other), /^HTTP\/1\.1 421 /);
+  edge.publish({ m1: answering('hello') });
+});
+
+test('half a handshake is dropped after its deadline and costs nobody else', async () => {
+  const socket = await edge.connectPlain();
+  socket.destroy();
+  assert.match(await edge.raw(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`), /hello$/);
+});
+
+test('the plain listener only redirects names it knows', async () => {
+  const ask = async (text: string): Promise<string> => {
+    const socket = await edge.connectPlain();
+    const all = readAll(socket);
+    socket.write(text);
+    return all;
+  };
+  const redirected = await ask(`GET /a?b=1 HTTP/1.1\r\nHost: ${HOST}:80\r\n\r\n`);
+  assert.match(redirected, /^HTTP\/1\.1 308 /);
+  assert.match(redirected, new RegExp(`\r\nlocation: https://${HOST}:${edge.edge.httpsPort}/a\\?b=1\r\n`));
+  assert.match(await ask('GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n'), /^HTTP\/1\.1 421 /);
+  assert.match(await ask('GET http://evil.example/ HTTP/1.1\r\nHost: shop.localhost\r\n\r\n'), /^HTTP\/1\.1 421 /);
+  assert.match(await ask('GET / HTTP/1.1\r\nHost: shop.localhost\r\nHost: shop.localhost\r\n\r\n'), /^HTTP\/1\.1 400 /);
+  assert.match(
+    await ask(`HEAD //evil.example/x HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`),
+    /location: https:\/\/shop\.localhost:\d+\/\/evil\.example\/x\r\n/,
+  );
+});
