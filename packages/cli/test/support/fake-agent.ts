@@ -1,0 +1,294 @@
+/**
+ * An agent without a network: the real local API on a Unix socket, real contracts, one machine. It takes
+ * versions by the real rules and remembers what it was asked.
+ */
+import {
+  agentEndpoints,
+  createApp,
+  type AgentEndpoints,
+  type DeploymentDetail,
+  type Forward,
+  type Handlers,
+} from '@moat/admin-api';
+import {
+  buildView,
+  checkNextVersion,
+  deploymentIdOf,
+  extendProof,
+  headHash,
+  may,
+  parseContract,
+  parseGenesis,
+  parseSignedHead,
+  resolvePlaces,
+  type Contract,
+  type Genesis,
+  type HeadProof,
+} from '@moat/contract';
+import { MoatError } from '@moat/core';
+import { createNodeKey, type NodeKey } from '@moat/identity';
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
+
+const SINCE = '2026-11-20T10:00:00.000Z';
+
+interface Held {
+  readonly genesis: Genesis;
+  contract: Contract;
+  proof: HeadProof;
+}
+
+export class FakeAgent implements AsyncDisposable {
+  readonly key: NodeKey = createNodeKey();
+  readonly held: Map<string, Held> = new Map();
+  readonly exposed: { deployment: string; target: string; public: boolean }[] = [];
+  readonly forwards: Forward[] = [];
+  /** Bodies of joins. */
+  readonly joins: unknown[] = [];
+  /** What the next submitted version is answered with. */
+  refuseNext: MoatError | undefined;
+  readonly #server: Server;
+
+  private constructor() {
+    const app = createApp(agentEndpoints, this.#handlers(), {
+      title: 'fake agent',
+      version: '0',
+      onUnexpected: (error) => console.error(error),
+    });
+    this.#server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        void (async () => {
+          const answer = await app.fetch(
+            new Request(`http://localhost${request.url}`, {
+              method: request.method ?? 'GET',
+              headers: { 'content-type': request.headers['content-type'] ?? 'text/plain' },
+              ...(chunks.length === 0 ? {} : { body: Buffer.concat(chunks) }),
+            }),
+          );
+          response.writeHead(answer.status, { 'content-type': 'application/json' });
+          response.end(await answer.text());
+        })();
+      });
+    });
+  }
+
+  /** Listens on the socket that a client with this home asks. */
+  static async start(home: string): Promise<FakeAgent> {
+    const agent = new FakeAgent();
+    mkdirSync(home, { recursive: true });
+    agent.#server.listen(join(home, 'agent.sock'));
+    await once(agent.#server, 'listening');
+    return agent;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #handlers(): Handlers<AgentEndpoints> {
+    return {
+      status: () => ({
+        peerId: this.key.peerId,
+        pid: 1,
+        agentVersion: '0',
+        startedAt: SINCE,
+        uptimeMs: 11_520_000,
+        stateDir: '/state',
+        addresses: [`/ip4/127.0.0.1/tcp/4410/p2p/${this.key.peerId}`],
+        linkPort: 4411,
+        socks: { host: '127.0.0.1', port: 4412 },
+        access: 'loopback',
+        anchor: false,
+        mdns: false,
+        connections: 0,
+        rssBytes: 100 * 1024 * 1024,
+        links: [],
+        deployments: this.#details(),
+        warnings: [],
+      }),
+      deployments: () => ({ deployments: this.#details() }),
+      deployment: ({ params }) => this.#detail(this.#find(params['deployment'] ?? '')),
+      version: () => this.#unsupported(),
+      createDeployment: ({ body }) => {
+        const genesis = parseGenesis(body.genesis);
+        return this.#take(genesis, null, body);
+      },
+      submitVersion: ({ params, body }) => {
+        const current = this.#find(params['deployment'] ?? '');
+        return this.#take(current.genesis, current, body);
+      },
+      forget: ({ params }) => {
+        this.held.delete(params['deployment'] ?? '');
+        return { done: true };
+      },
+      join: ({ body }) => {
+        this.joins.push(body);
+        return { deployment: 'a'.repeat(26), name: 'shop', member: 'db-1', version: 1, keeper: this.key.peerId };
+      },
+      exposed: () => ({ exposed: this.exposed }),
+      expose: ({ body }) => {
+        const exposed = { deployment: body.deployment, target: body.target, public: body.public ?? false };
+        this.exposed.push(exposed);
+        return exposed;
+      },
+      unexpose: ({ body }) => {
+        const index = this.exposed.findIndex(({ target }) => target === body.target);
+        if (index < 0) throw new MoatError('EXPOSED_UNKNOWN', `${body.target} is not exposed`);
+        this.exposed.splice(index, 1);
+        return { done: true };
+      },
+      forwards: () => ({ forwards: this.forwards }),
+      addForward: ({ body }) => {
+        const id = String(this.forwards.length);
+        const forward = { id, deployment: body.deployment, service: body.service, local: '127.0.0.1:7001' };
+        this.forwards.push(forward);
+        return forward;
+      },
+      removeForward: ({ params }) => {
+        this.forwards.splice(Number(params['forward']), 1);
+        return { done: true };
+      },
+      explain: ({ params, query }) => {
+        const { contract } = this.#find(params['deployment'] ?? '');
+        const view = buildView(contract, [], Date.now());
+        const { from = '', to = '' } = query;
+        const access = may(view, from, to, Date.now());
+        return {
+          deployment: contract.deployment,
+          version: contract.version,
+          from,
+          to,
+          allowed: access.allowed,
+          code: access.allowed ? null : access.code,
+          reason: access.reason,
+          grant: access.allowed ? access.grant : null,
+          path: access.allowed ? 'direct' : null,
+          pathReason: 'the machines reach each other',
+        };
+      },
+      ping: ({ body }) => {
+        if (body.target === 'nobody') throw new MoatError('PEER_UNREACHABLE', 'no way to nobody', { retryable: true });
+        return { member: 'db-1', peer: this.key.peerId, rttMs: 1.25, path: 'direct' };
+      },
+      publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
+      hosts: ({ params }) => {
+        const { contract } = this.#find(params['deployment'] ?? '');
+        return {
+          deployment: contract.deployment,
+          network: contract.name,
+          hosts: contract.services.map(({ name, port }, i) => ({
+            name: `${name}.${contract.name}.internal`,
+            service: name,
+            address: `127.9.9.${i + 1}`,
+            port,
+          })),
+          socks: { host: '127.0.0.1', port: 4412 },
+        };
+      },
+      events: () => this.#unsupported(),
+      stop: () => ({ done: true }),
+    };
+  }
+
+  #take(genesis: Genesis, current: Held | null, body: { readonly contract: object; readonly signed: object }) {
+    const refusal = this.refuseNext;
+    this.refuseNext = undefined;
+    if (refusal !== undefined) throw refusal;
+    const contract = parseContract(body.contract);
+    const signed = parseSignedHead(body.signed);
+    const before = current === null ? null : { contract: current.contract, head: current.proof.newest.head };
+    checkNextVersion(before, genesis, { contract, signed });
+    const proof = extendProof(current?.proof ?? null, genesis, signed, contract.owners);
+    this.held.set(deploymentIdOf(genesis), { genesis, contract, proof });
+    const { deployment, name, version } = contract;
+    return { deployment, name, version, head: headHash(signed.head), changed: true };
+  }
+
+  #find(wanted: string): Held {
+    const found = [...this.held.values()].find(({ contract }) => [contract.deployment, contract.name].includes(wanted));
+    if (found === undefined) throw new MoatError('DEPLOYMENT_UNKNOWN', `no deployment ${wanted}`);
+    return found;
+  }
+
+  #details(): DeploymentDetail[] {
+    return [...this.held.values()].map((held) => this.#detail(held));
+  }
+
+  #detail({ contract, proof }: Held): DeploymentDetail {
+    const self = contract.members.find(({ node }) => node === this.key.peerId)?.name ?? null;
+    return {
+      id: contract.deployment,
+      name: contract.name,
+      version: contract.version,
+      head: headHash(proof.newest.head),
+      state: 'active',
+      member: self,
+      keeper: self !== null,
+      acceptedAt: SINCE,
+      alarms: [],
+      contract: { ...contract },
+      proof: { ...proof },
+      claims: [],
+      places: resolvePlaces(contract, [], Date.now()).map((place) => ({
+        name: place.name,
+        tags: place.tags,
+        ipv4: place.ipv4,
+        keeper: place.keeper,
+        peer: place.peer,
+        state: place.state,
+        self: place.name === self,
+        connected: false,
+        path: null,
+        rttMs: null,
+      })),
+      services: contract.services.map((service) => ({
+        name: service.name,
+        host: `${service.name}.${contract.name}.internal`,
+        port: service.port,
+        protocol: service.protocol,
+        target: service.target,
+        on: [],
+        granted: true,
+        local: { host: '127.9.9.9', port: service.port },
+        instances: 1,
+        healthy: 1,
+        exposed: null,
+      })),
+      publications: contract.publish.map((line) => ({
+        deployment: contract.deployment,
+        name: line.name,
+        service: line.service,
+        gateway: line.gateway.domain,
+        peer: this.key.peerId,
+        state: 'live',
+        host: `${line.name}.${line.gateway.domain}`,
+        url: `https://${line.name}.${line.gateway.domain}:1`,
+        version: contract.version,
+        error: null,
+        since: SINCE,
+      })),
+      receipts: [
+        {
+          version: contract.version,
+          head: headHash(proof.newest.head),
+          result: 'applied',
+          code: null,
+          message: null,
+          time: SINCE,
+        },
+      ],
+      keepers: [`/ip4/127.0.0.1/tcp/4410/p2p/${this.key.peerId}`],
+      anchors: contract.anchors,
+    };
+  }
+
+  #unsupported(): never {
+    throw new MoatError('NOT_SUPPORTED_YET', 'the fake agent cannot do this');
+  }
+}
