@@ -1,11 +1,12 @@
 /** Publication bundles: what a member shows a gateway, and what the gateway believes of it. */
-import { MoatError, type DeploymentId, type PeerId } from '@moat/core';
+import { MoatError, type DeploymentId, type OwnerKey, type PeerId } from '@moat/core';
 import { compareProof, refuse } from './chain.ts';
-import { hashClaim, verifyWitnessed } from './claim.ts';
+import { verifyWitnessed, type WitnessRules } from './claim.ts';
 import { publicationHash, publicationsOf } from './publication.ts';
 import { verifyProof } from './succession.ts';
 import { parseTime } from './time.ts';
 import type {
+  Claim,
   Contract,
   Head,
   HeadProof,
@@ -28,11 +29,14 @@ export function bundleFor(
   gateway: PeerId,
 ): PublicationBundle {
   const publications = publicationsOf(contract).filter(({ gateways }) => gateways.includes(gateway));
+  const listed = new Set(
+    publications.flatMap(({ members }) => members.flatMap((member) => ('invite' in member ? member.invite : []))),
+  );
   return {
     proof,
     publications,
     claims: claims
-      .filter(({ claim }) => publications.some((publication) => inviteEnd(publication, claim.invite) !== undefined))
+      .filter(({ claim }) => claim.invite !== null && listed.has(claim.invite))
       .map(({ claim, nodeSignature, inviteSignature, witness, keeper, keeperSignature }) => ({
         claim,
         nodeSignature,
@@ -114,19 +118,29 @@ export function stillPublished(head: Head, served: readonly Publication[]): Publ
 
 /**
  * True when the peer holds a place the publication lists: pinned, or by the only claim that one of its
- * keepers witnessed in time. A place with two different claims is frozen. Without crypto: the claims were verified.
+ * keepers witnessed in time. A place with two different claims is frozen. Without crypto: the claims were
+ * verified. Linear, since a stranger chooses both lists.
  */
 export function mayServe(publication: Publication, peer: PeerId, claims: readonly WitnessedClaim[]): boolean {
-  if (publication.members.some((member) => 'node' in member && member.node === peer)) return true;
-  const counted = claims.filter(({ claim, keeper, witness }) => {
-    const end = claim.deployment === publication.deployment ? inviteEnd(publication, claim.invite) : undefined;
-    return end !== undefined && publication.witnesses.includes(keeper) && parseTime(witness.time) < end;
-  });
-  return counted.some(
-    ({ claim }) =>
-      claim.node === peer &&
-      counted.every((other) => other.claim.invite !== claim.invite || hashClaim(other.claim) === hashClaim(claim)),
-  );
+  const { deployment, members, witnesses } = publication;
+  if (members.some((member) => 'node' in member && member.node === peer)) return true;
+  const ends = new Map(members.flatMap((member) => ('invite' in member ? [[member.invite, member.expires]] : [])));
+  /** By invite; null = frozen. */
+  const holders = new Map<OwnerKey, Claim | null>();
+  for (const { claim, keeper, witness } of claims) {
+    const { invite } = claim;
+    const end = invite === null || claim.deployment !== deployment ? undefined : ends.get(invite);
+    if (invite === null || end === undefined || !witnesses.includes(keeper)) continue;
+    if (parseTime(witness.time) >= parseTime(end)) continue;
+    const other = holders.get(invite);
+    holders.set(invite, other === undefined || (other !== null && isSame(other, claim)) ? claim : null);
+  }
+  return [...holders.values()].some((claim) => claim?.node === peer);
+}
+
+/** Of two claims of one deployment on one invite. */
+function isSame(one: Claim, other: Claim): boolean {
+  return one.node === other.node && one.details === other.details;
 }
 
 function checkPublications(
@@ -157,7 +171,10 @@ function checkPublications(
   }
 }
 
-/** Verified claims on the place the presenter claims; claims on other places are their holders' to show. */
+/**
+ * Verified claims on the places the presenter claims, each distinct one once, at most two a place: that many
+ * freeze it. Claims on other places are their holders' to show.
+ */
 function claimsOnPlaceOf(
   presenter: PeerId,
   { publications, claims }: PublicationBundle,
@@ -165,28 +182,30 @@ function claimsOnPlaceOf(
   now: number,
 ): WitnessedClaim[] {
   const own = new Set(claims.flatMap(({ claim }) => (claim.node === presenter ? claim.invite : null) ?? []));
-  return claims.filter((witnessed) => {
+  const rulesOf = new Map<OwnerKey, WitnessRules>();
+  for (const { members, witnesses } of publications) {
+    for (const member of members) {
+      if (!('invite' in member) || !own.has(member.invite)) continue;
+      rulesOf.set(member.invite, { witnesses, inviteExpires: member.expires, now });
+    }
+  }
+
+  const kept = new Map<OwnerKey, WitnessedClaim[]>();
+  for (const witnessed of claims) {
     const { claim } = witnessed;
-    if (claim.invite === null || !own.has(claim.invite)) return false;
-    const listing = publications.find((publication) => inviteEnd(publication, claim.invite) !== undefined);
-    const listed = listing?.members.find((member) => 'invite' in member && member.invite === claim.invite);
+    if (claim.invite === null) continue;
+    const rules = rulesOf.get(claim.invite);
     // The invite was pinned or taken back since: the claim is history, not forgery.
-    if (listing === undefined || listed === undefined || !('invite' in listed)) return false;
+    if (rules === undefined) continue;
     if (claim.deployment !== deployment) {
       throw new MoatError('CLAIM_FORGED', 'the claim is of another deployment', {
         details: { deployment, node: claim.node },
       });
     }
-    verifyWitnessed(witnessed, { witnesses: listing.witnesses, inviteExpires: listed.expires, now });
-    return true;
-  });
-}
-
-/** When a listed invite ends, in milliseconds since 1970. */
-function inviteEnd(publication: Publication, invite: string | null): number | undefined {
-  if (invite === null) return undefined;
-  for (const member of publication.members) {
-    if ('invite' in member && member.invite === invite) return parseTime(member.expires);
+    const before = kept.get(claim.invite) ?? [];
+    if (before.length === 2 || before.some((other) => isSame(other.claim, claim))) continue;
+    verifyWitnessed(witnessed, rules);
+    kept.set(claim.invite, [...before, witnessed]);
   }
-  return undefined;
+  return [...kept.values()].flat();
 }

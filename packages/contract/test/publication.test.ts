@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { toBase64url } from '@moat/core';
 import {
   bundleFor,
   canonicalize,
@@ -10,6 +11,7 @@ import {
   stillPublished,
   verifyBundle,
   type BundleRules,
+  type MemberClaim,
   type PublicationBundle,
 } from '@moat/contract';
 import {
@@ -36,7 +38,8 @@ const bundle = bundleFor(v0.proof, v0.contract, [claim], gateway.peer);
 const rules: BundleRules = { gateway: gateway.peer, presenter: web1.peer, pinned: null, now: NOW };
 
 const [first] = publicationsOf(contract);
-assert.ok(first);
+const [line] = contract.publish;
+assert.ok(first && line);
 const shop = first;
 
 test('a publication resolves tags, sorts, and names nobody but servers and witnesses', () => {
@@ -114,6 +117,29 @@ test('a place claimed twice is nobody’s, within a bundle and across bundles', 
   assert.throws(() => verifyBundle(bundle, { ...rules, presenter, known: [other] }), { code: 'PUBLISHER_UNKNOWN' });
   assert.equal(verifyBundle(bundle, { ...rules, presenter, known: [claim] }).serves.length, 1);
   assert.equal(mayServe(shop, laptop.peer, [claim, other]), false);
+});
+
+test('claims that repeat or add nothing are verified and kept once', () => {
+  const presenter = laptop.peer;
+  const repeated = { ...bundle, claims: Array<(typeof bundle.claims)[number]>(200).fill(claim) };
+  assert.equal(verifyBundle(repeated, { ...rules, presenter }).claims.length, 1);
+  // Two claims that differ freeze a place; no third is worth a signature check.
+  const nonces = [4, 5, 6].map((fill) => toBase64url(new Uint8Array(16).fill(fill)));
+  const own = nonces.map((nonce) => laptopClaim(web1, { details: { nonce } }));
+  assert.equal(verifyBundle({ ...bundle, claims: own }, rules).claims.length, 2);
+});
+
+test('a bundle full of one place in many publications is judged in linear time', { timeout: 20_000 }, () => {
+  const publish = Array.from({ length: 256 }, (_, i) => {
+    return { ...line, name: `shop-${i}`, salt: toBase64url(new Uint8Array(16).fill(i)) };
+  });
+  const many = firstVersion({ publish });
+  const other = laptopClaim(laptop, { details: { nonce: toBase64url(new Uint8Array(16).fill(9)) } });
+  const claims = [...Array<MemberClaim>(255).fill(claim), other];
+  const full = parsePublicationBundle(canonicalize(bundleFor(many.proof, many.contract, claims, gateway.peer)));
+  assert.equal(full.publications.length, 256);
+  assert.throws(() => verifyBundle(full, { ...rules, presenter: laptop.peer }), { code: 'PUBLISHER_UNKNOWN' });
+  assert.equal(full.publications.filter((publication) => mayServe(publication, laptop.peer, claims)).length, 0);
 });
 
 test('what the head does not sign is forged, what it no longer signs is withdrawn', () => {
