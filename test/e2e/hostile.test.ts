@@ -54,7 +54,7 @@ before(async () => {
   evilLinks.onLink((link) => links.push(link));
   evil.servePublish(async (_peer, _connection, bundle) => {
     bundles.push(bundle);
-    return { ok: true, names: [], refused: [] };
+    return { ok: true, names: [{ name: 'evil', host: 'evil.localhost', url: 'https://evil.localhost' }], refused: [] };
   });
   await world.grow({
     name: 'shop',

@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -99,7 +99,7 @@ export interface MachineOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** One machine: a home, commands, an agent. */
+/** One machine: a home, commands, an agent. MOAT_E2E_LOGS=<folder> keeps what its processes said. */
 export class Machine implements AsyncDisposable {
   readonly name: string;
   readonly home: string;
@@ -192,6 +192,13 @@ export class Machine implements AsyncDisposable {
         clearTimeout(timer);
       }),
     );
+    const logs = process.env['MOAT_E2E_LOGS'];
+    if (logs) {
+      await mkdir(logs, { recursive: true });
+      await Promise.all(
+        this.#daemons.map((daemon, i) => writeFile(join(logs, `${this.name}-${i}.log`), daemon.output)),
+      );
+    }
     await rm(this.home, { recursive: true, force: true });
   }
 }

@@ -16,6 +16,8 @@ export interface MemberSpec {
   readonly expose?: readonly string[];
   /** False: no inbound port, as behind a NAT. @defaultValue true */
   readonly inbound?: boolean;
+  /** False: the place stays vacant until a test fills it. @defaultValue true */
+  readonly joins?: boolean;
 }
 
 export interface DeploymentSpec {
@@ -113,8 +115,8 @@ export class World implements AsyncDisposable {
     const owner = await this.addMachine('owner', spec.members['owner'] ?? { keeper: true });
     await owner.ok(['key', 'new']);
     await this.apply();
-    for (const name of Object.keys(spec.members)) {
-      if (name !== 'owner') await this.join(name);
+    for (const [name, member] of Object.entries(spec.members)) {
+      if (name !== 'owner' && member.joins !== false) await this.join(name);
     }
   }
 

@@ -71,6 +71,7 @@ class Libp2pOverlay implements Overlay {
   readonly #neighbours = new Neighbours();
   readonly #kept = new Set<KeptGoal>();
   readonly #comparedAt = new WeakMap<OverlayConnection, number>();
+  #keptCount = 0;
   #host: Host | undefined;
   #running: AsyncDisposableStack | undefined;
 
@@ -82,9 +83,14 @@ class Libp2pOverlay implements Overlay {
     const { addressBook, clock, deployments, logger } = deps;
     const probation = new Probation(
       { logger, clock, onClosed: (connection) => this.#onClosed(connection) },
-      this.#limits,
+      { probationMs: this.#limits.probationMs, maxStrangers: Math.ceil(this.#limits.connections / 4) },
     );
-    const control = new Control({ logger, clock, probation });
+    const control = new Control({
+      logger,
+      clock,
+      probation,
+      onSilence: (connection) => this.#keepalive.check(connection),
+    });
     const base = { logger, clock, control, probation, deployments };
     const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });
     this.#probation = probation;
@@ -222,13 +228,17 @@ class Libp2pOverlay implements Overlay {
 
   keep(target: KeptPeer): () => void {
     const forget = this.#dialer.prefer(target.peer, target.addresses);
+    this.#keptCount += 1;
+    // a connection that stood before, such as a reservation's, is told of too
+    let told: PeerConnection | undefined;
     const goal: KeptGoal = {
+      key: `kept ${this.#keptCount}`,
       peer: target.peer,
-      isMet: () => this.#probation.all().some(({ peer }) => peer === target.peer),
+      isMet: () => told?.closed.aborted === false,
       attempt: async (signal) => {
         using deadline = new Deadline(this.#deps.clock, this.#limits.dialMs + this.#limits.probationMs, signal);
-        const connection = await this.#dialer.dial(target.addresses, deadline.signal);
-        target.onConnection(connection);
+        told = await this.#dialer.dial(target.addresses, deadline.signal);
+        target.onConnection(told);
       },
     };
     this.#kept.add(goal);
@@ -308,6 +318,14 @@ class Libp2pOverlay implements Overlay {
     if (gone) this.#host?.libp2p.peerStore.delete(peerIdFromString(connection.peer)).catch(() => undefined);
   }
 
+  /** Once a direct path stands, an idle relayed one is given back; until then a direct path is tried for. */
+  #improve(connection: OverlayConnection): void {
+    if (!connection.relayed || connection.direction !== 'outbound' || connection.closed.aborted) return;
+    if (this.#dialer.connections(connection.peer)[0]?.relayed === false) {
+      if (connection.raw.streams.length === 0) this.#probation.close(connection, 'a direct path took over');
+    } else void this.#dialer.improve(connection.peer);
+  }
+
   /** Identify runs now, not before: it would tell a stranger our addresses and protocols. */
   async #onAdmitted(connection: OverlayConnection): Promise<void> {
     const { addressBook, clock, logger } = this.#deps;
@@ -317,6 +335,7 @@ class Libp2pOverlay implements Overlay {
       using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
       const identified = await host.libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
       addressBook.learn(connection.peer, learnedAddresses(connection, identified));
+      this.#improve(connection);
       await host.libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
     } catch (error) {
       logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
@@ -330,6 +349,7 @@ class Libp2pOverlay implements Overlay {
   }
 
   #onAlive(connection: OverlayConnection): void {
+    this.#improve(connection);
     const now = this.#deps.clock.now();
     if (now - (this.#comparedAt.get(connection) ?? 0) < this.#limits.compareMs) return;
     this.#comparedAt.set(connection, now);

@@ -56,7 +56,7 @@ export interface KeptPeer {
   readonly peer: PeerId;
   /** Multiaddrs, tried before the address book's. */
   readonly addresses: readonly string[];
-  /** Called for each new connection to it, once hello is done; the connection is still on probation. */
+  /** Called for one connection at a time, open before or new, once hello is done; it may still be on probation. */
   readonly onConnection: (connection: PeerConnection) => void;
 }
 
