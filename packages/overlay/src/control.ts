@@ -26,6 +26,8 @@ export interface ControlDeps {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly probation: Probation;
+  /** A stream of ours got no answer in time: the path may be dead. */
+  readonly onSilence: (connection: OverlayConnection) => void;
 }
 
 interface Registration {
@@ -159,6 +161,10 @@ export class Control {
     } catch (cause) {
       signal.throwIfAborted();
       if (connection.closed.aborted) throw gone(cause);
+      if (deadline.signal.aborted) {
+        this.#deps.onSilence(connection);
+        throw new MoatError('DEADLINE_PASSED', 'the other side does not answer', { cause, retryable: true });
+      }
       throw new MoatError('PROTOCOL_UNSUPPORTED', `the other side does not serve ${protocol} to us`, {
         cause,
         details: { protocol },

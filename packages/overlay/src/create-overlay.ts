@@ -322,7 +322,8 @@ class Libp2pOverlay implements Overlay {
   #improve(connection: OverlayConnection): void {
     if (!connection.relayed || connection.direction !== 'outbound' || connection.closed.aborted) return;
     if (this.#dialer.connections(connection.peer)[0]?.relayed === false) {
-      if (connection.raw.streams.length === 0) this.#probation.close(connection, 'a direct path took over');
+      if (connection.raw.streams.every(({ protocol }) => protocol === PING_PROTOCOL))
+        this.#probation.close(connection, 'a direct path took over');
     } else void this.#dialer.improve(connection.peer);
   }
 

@@ -33,6 +33,11 @@ export interface DialerDeps {
   readonly dial: (address: string, signal: AbortSignal) => Promise<Connection>;
 }
 
+interface Attempt {
+  readonly address: string;
+  readonly delayMs: number;
+}
+
 export class Dialer {
   readonly #deps: DialerDeps;
   readonly #dialMs: number;
@@ -71,6 +76,18 @@ export class Dialer {
     return this.#reach(peer, [], signal);
   }
 
+  /** Tries for a direct connection to a peer that is reached through an anchor. Never rejects. */
+  async improve(peer: PeerId): Promise<void> {
+    if (this.#running.has(peer)) return;
+    const direct = this.#attempts(peer, []).filter(({ address }) => !isRelayed(address));
+    if (direct.length === 0) return;
+    try {
+      await this.#start(peer, direct);
+    } catch (error) {
+      this.#deps.logger.debug({ peer, err: error }, 'no direct path');
+    }
+  }
+
   /** The same over addresses of one peer, before all others. @throws also `ADDRESS_INVALID` */
   async dial(addresses: readonly string[], signal: AbortSignal): Promise<OverlayConnection> {
     const peers = new Set(addresses.map(peerIdOfMultiaddr));
@@ -80,26 +97,28 @@ export class Dialer {
         details: { addresses: addresses.slice(0, 8) },
       });
     }
-    const open = this.connections(peer)[0] ?? this.#deps.probation.all().find((connection) => connection.peer === peer);
+    const open = [...this.connections(peer), ...this.#deps.probation.all()].find(
+      (connection) => connection.peer === peer && (!connection.relayed || addresses.every(isRelayed)),
+    );
     if (open !== undefined) return this.#greeted(open, signal);
     return this.#reach(peer, addresses, signal);
   }
 
   async #reach(peer: PeerId, addresses: readonly string[], signal: AbortSignal): Promise<OverlayConnection> {
     if (peer === this.#deps.self) throw unreachable(peer, 'it is this machine');
-    const running = this.#running.get(peer) ?? this.#start(peer, addresses);
+    const running = this.#running.get(peer) ?? this.#start(peer, this.#attempts(peer, addresses));
     return this.#greeted(await raced(running, signal), signal);
   }
 
-  #start(peer: PeerId, addresses: readonly string[]): Promise<OverlayConnection> {
+  #start(peer: PeerId, attempts: readonly Attempt[]): Promise<OverlayConnection> {
     if (this.#running.size >= MAX_DIALS) throw unreachable(peer, 'too many dials at once');
-    const running = this.#race(peer, this.#attempts(peer, addresses)).finally(() => this.#running.delete(peer));
+    const running = this.#race(peer, attempts).finally(() => this.#running.delete(peer));
     running.catch(() => undefined);
     this.#running.set(peer, running);
     return running;
   }
 
-  #attempts(peer: PeerId, addresses: readonly string[]): { readonly address: string; readonly delayMs: number }[] {
+  #attempts(peer: PeerId, addresses: readonly string[]): Attempt[] {
     const { addressBook, neighbours } = this.#deps;
     const known = [
       ...addresses,
@@ -126,10 +145,7 @@ export class Dialer {
     });
   }
 
-  async #race(
-    peer: PeerId,
-    attempts: readonly { readonly address: string; readonly delayMs: number }[],
-  ): Promise<OverlayConnection> {
+  async #race(peer: PeerId, attempts: readonly Attempt[]): Promise<OverlayConnection> {
     if (attempts.length === 0) throw unreachable(peer, 'no address, neighbour or anchor is known');
     const { clock, dial, logger, probation } = this.#deps;
     using deadline = new Deadline(clock, this.#dialMs);

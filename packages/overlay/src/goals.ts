@@ -12,6 +12,7 @@ const WANTED = 2;
 
 /** A peer somebody asked to keep. */
 export interface KeptGoal {
+  readonly key: string;
   readonly peer: PeerId;
   readonly isMet: () => boolean;
   readonly attempt: (signal: AbortSignal) => Promise<void>;
@@ -35,8 +36,8 @@ export function goalsOf(deps: GoalsDeps): { readonly goals: readonly Goal[]; rea
     for (const peer of goal.candidates) anchors.add(peer);
     goals.push(goal);
   }
-  for (const [i, { peer, isMet, attempt }] of deps.kept.entries()) {
-    goals.push({ key: `kept ${i}`, candidates: [peer], want: 1, isMet, attempt: (_, signal) => attempt(signal) });
+  for (const { key, peer, isMet, attempt } of deps.kept) {
+    goals.push({ key, candidates: [peer], want: 1, isMet, attempt: (_, signal) => attempt(signal) });
   }
   return { goals, anchors };
 }

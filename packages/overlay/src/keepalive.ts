@@ -43,6 +43,12 @@ export class Keepalive {
     );
   }
 
+  /** Looks now whether the other side still answers. */
+  check(connection: OverlayConnection): void {
+    this.forget(connection);
+    void this.#beat(connection);
+  }
+
   forget(connection: OverlayConnection): void {
     this.#timers.get(connection)?.cancel();
     this.#timers.delete(connection);

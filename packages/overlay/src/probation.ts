@@ -23,18 +23,25 @@ export interface ProbationDeps {
   readonly onClosed: (connection: OverlayConnection) => void;
 }
 
-/** Bound: as many connections as the host lets in. */
+export interface ProbationOptions {
+  /** Milliseconds a connection may stay without a reason. */
+  readonly probationMs: number;
+  /** Inbound connections on probation at once, so that strangers leave room for members. */
+  readonly maxStrangers: number;
+}
+
+/** Bound: as many connections as the host lets in; of strangers above `maxStrangers` the oldest is closed. */
 export class Probation {
   readonly #deps: ProbationDeps;
-  readonly #probationMs: number;
+  readonly #options: ProbationOptions;
   readonly #connections = new Map<string, OverlayConnection>();
   readonly #timers = new Map<OverlayConnection, Timer>();
   readonly #listeners = new Set<(connection: PeerConnection) => void>();
   readonly #waiters = new Map<OverlayConnection, (() => void)[]>();
 
-  constructor(deps: ProbationDeps, options: { readonly probationMs: number }) {
+  constructor(deps: ProbationDeps, options: ProbationOptions) {
     this.#deps = deps;
-    this.#probationMs = options.probationMs;
+    this.#options = options;
   }
 
   /** Every open connection, also those on probation. */
@@ -55,6 +62,7 @@ export class Probation {
     this.#arm(connection);
     connection.closed.addEventListener('abort', () => this.#forget(connection), { once: true });
     if (raw.status !== 'open') connection.markClosed();
+    else if (connection.direction === 'inbound') this.#makeRoom();
     return connection;
   }
 
@@ -152,6 +160,14 @@ export class Probation {
     connection.markClosed();
   }
 
+  #makeRoom(): void {
+    const strangers = [...this.#timers.keys()].filter(
+      (connection) => connection.direction === 'inbound' && !stands(connection),
+    );
+    const [oldest] = strangers;
+    if (oldest !== undefined && strangers.length > this.#options.maxStrangers) this.close(oldest, 'too many strangers');
+  }
+
   #resetStreams(connection: OverlayConnection): void {
     for (const stream of connection.raw.streams) {
       if (stream.protocol.startsWith('/moat/')) stream.abort(new Error('no longer admitted'));
@@ -161,7 +177,7 @@ export class Probation {
   #arm(connection: OverlayConnection): void {
     this.#timers.set(
       connection,
-      this.#deps.clock.after(this.#probationMs, () => {
+      this.#deps.clock.after(this.#options.probationMs, () => {
         this.#timers.delete(connection);
         if (connection.admitted || connection.holds > 0) return;
         // a relayed connection runs through it; look again later

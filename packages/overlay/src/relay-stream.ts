@@ -159,7 +159,10 @@ async function pump(
     if (event.error !== undefined) reject(event.error);
     else if (stream.readableEnded || stream.readBufferLength === 0) resolve();
   };
-  const onEnd = (): void => resolve();
+  const onEnd = (): void => {
+    // a reset says `end` too, before its `close`
+    if (stream.status === 'open' || stream.status === 'closing' || stream.status === 'closed') resolve();
+  };
   const onOver = (): void => reject(over.reason as Error);
   stream.addEventListener('message', onMessage);
   stream.addEventListener('end', onEnd);

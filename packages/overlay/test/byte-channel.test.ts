@@ -75,6 +75,7 @@ test('destroy ends both sides, once, with the error on the other side only', asy
   out.destroy();
   assert.equal(await atAlice.closed, undefined);
   assert.ok((await atBob.closed) instanceof Error);
+  assert.equal(atBob.didEnd(), false, 'a reset is no end');
   assert.equal(out.write(Buffer.from('late')), false);
 });
 
@@ -109,20 +110,25 @@ async function channelBetween(
 
 function collect(channel: ByteChannel): {
   readonly ended: Promise<string>;
+  didEnd(): boolean;
   readonly closed: Promise<Error | undefined>;
 } {
   const ended = Promise.withResolvers<string>();
   const closed = Promise.withResolvers<Error | undefined>();
   let text = '';
   let closes = 0;
+  let didEnd = false;
   channel.onData = (chunk) => (text += Buffer.from(chunk).toString());
-  channel.onEnd = () => ended.resolve(text);
+  channel.onEnd = () => {
+    didEnd = true;
+    ended.resolve(text);
+  };
   channel.onClose = (error) => {
     closes += 1;
     assert.equal(closes, 1);
     closed.resolve(error);
   };
-  return { ended: ended.promise, closed: closed.promise };
+  return { didEnd: () => didEnd, ended: ended.promise, closed: closed.promise };
 }
 
 function pattern(at: number, length: number): Uint8Array {

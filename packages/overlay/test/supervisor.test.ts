@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { silentLogger } from '@moat/core';
+import { createManualClock } from '@moat/testkit';
+import { Supervisor, type Goal } from '../src/supervisor.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const turns = async (): Promise<void> => {
+  for (let i = 0; i < 5; i++) await turn();
+};
+
+interface World {
+  readonly goal: Goal;
+  readonly attempts: string[];
+  readonly up: Set<string>;
+  readonly met: Set<string>;
+}
+
+function world(candidates: readonly string[], want: number): World {
+  const attempts: string[] = [];
+  const up = new Set<string>();
+  const met = new Set<string>();
+  const goal: Goal = {
+    key: 'keepers',
+    candidates,
+    want,
+    isMet: (peer) => met.has(peer),
+    attempt: async (peer) => {
+      attempts.push(peer);
+      if (!up.has(peer)) throw new Error('away');
+      met.add(peer);
+    },
+  };
+  return { goal, attempts, up, met };
+}
+
+test('two of three are kept, the next candidate steps in for one that is away', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 100, maxMs: 1000 });
+  const { goal, attempts, up, met } = world(['a', 'b', 'c'], 2);
+  for (const peer of ['a', 'b', 'c']) up.add(peer);
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  await turns();
+  assert.deepEqual(attempts, ['a', 'b']);
+  up.delete('a');
+  met.delete('a');
+  supervisor.wake();
+  await turns();
+  // a was reached a moment ago and has to wait; c is free
+  assert.deepEqual(attempts, ['a', 'b', 'c']);
+  supervisor.stop();
+});
+
+test('it never gives up, and never waits longer than the cap', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 100, maxMs: 1000 });
+  const { goal, attempts, up, met } = world(['a'], 2);
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  await turns();
+  for (let i = 0; i < 300; i++) {
+    clock.advance(100);
+    await turns();
+  }
+  // 30 s at ≤ 1 s each, and not in a tight loop
+  assert.ok(attempts.length >= 30 && attempts.length <= 80, `${attempts.length} attempts`);
+  up.add('a');
+  clock.advance(1001);
+  await turns();
+  assert.ok(met.has('a'));
+  supervisor.stop();
+});
+
+test('forgive tries at once; a goal that is gone is tried no more', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 60_000, maxMs: 60_000 });
+  const { goal, attempts } = world(['a'], 1);
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  await turns();
+  assert.equal(attempts.length, 1);
+  supervisor.forgive('a');
+  await turns();
+  assert.equal(attempts.length, 2);
+  supervisor.setGoals([]);
+  clock.advance(120_000);
+  await turns();
+  assert.equal(attempts.length, 2);
+  supervisor.stop();
+});
+
+test('a stopped one starts nothing', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 10, maxMs: 10 });
+  const { goal, attempts } = world(['a'], 1);
+  supervisor.setGoals([goal]);
+  supervisor.wake();
+  await turns();
+  assert.equal(attempts.length, 0);
+  supervisor.start();
+  supervisor.stop();
+  await turns();
+  assert.equal(attempts.length, 0);
+});
