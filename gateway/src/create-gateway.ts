@@ -47,6 +47,8 @@ export interface Gateway extends Service {
   drain(ms: number): Promise<void>;
 }
 
+/** Overlay connections: members of all deployments and those that use this gateway as an anchor. */
+const MAX_MEMBERS = 8_000;
 const SWEEP_MS = 3_600_000;
 /** Time for a newly admitted member to answer our tickets. */
 const LINK_MS = 15_000;
@@ -81,7 +83,7 @@ class WiredGateway implements Gateway {
     const { domain, limits } = config;
     const startedMs = clock.now();
 
-    // From here on the machine is touched: files, then sockets, the public ones last.
+    // From here on the machine is touched: files, then sockets.
     await mkdir(config.stateDirectory, { recursive: true, mode: 0o700 });
     const key = await loadOrCreateNodeKey(join(config.stateDirectory, 'gateway.key'));
     const box = await loadOrCreateBoxKey(join(config.stateDirectory, 'box.key'));
@@ -108,7 +110,13 @@ class WiredGateway implements Gateway {
 
     const overlay = createOverlay(
       { logger, clock, key, deployments: noDeployments, addressBook: createMemoryAddressBook() },
-      { listen: config.listen.overlay, announce: config.announce, anchor: config.anchor, mdns: false },
+      {
+        listen: config.listen.overlay,
+        announce: config.announce,
+        anchor: config.anchor,
+        mdns: false,
+        limits: { connections: MAX_MEMBERS },
+      },
     );
     const links = createLinks(
       { logger, clock, control: overlay, accept: refuseStream },
@@ -164,12 +172,13 @@ class WiredGateway implements Gateway {
       urlOf,
     };
 
+    // Public first: members that dial in at once are told the ports that are in use.
+    intake.refreshRoutes();
+    await begin(opening, edge, options.signal);
+    overlay.servePublish((peer, connection, bundle) => intake.publish(peer, connection, bundle));
     await begin(opening, overlay, options.signal);
     await begin(opening, links, options.signal);
     opening.defer(linkToMembers(overlay, links, ledger, logger));
-    await begin(opening, edge, options.signal);
-    intake.refreshRoutes();
-    overlay.servePublish((peer, connection, bundle) => intake.publish(peer, connection, bundle));
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
     const admin = new AdminApi(
       {

@@ -15,7 +15,6 @@ export const GATEWAY_ERROR_CODES = [
   'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
   'PUBLICATION_UNSUPPORTED', // this gateway serves `http` with `tls: terminate` only | change the publish line
-  'MEMBER_MISPLACED', // the presenter holds no place in what it shows | publish from a member that offers the service
   // Answers to a client.
   'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length

@@ -3,7 +3,7 @@
  * publication itself on this run of the gateway: the store remembers what may be served, never who is there.
  */
 import type { DeploymentId, PeerId } from '@moat/core';
-import { mayServe, type Publication, type SignedHead } from '@moat/contract';
+import { mayServe, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
 import type { RouteSpec } from '../routes/snapshot.ts';
 import type { DeploymentRecord } from '../store/store.ts';
@@ -29,10 +29,6 @@ export class Ledger {
 
   get(deployment: DeploymentId): DeploymentRecord | undefined {
     return this.#records.get(deployment);
-  }
-
-  pinned(deployment: DeploymentId): SignedHead | null {
-    return this.#records.get(deployment)?.proof.newest ?? null;
   }
 
   /** Takes over a record that is on disk now; members without a place in it are upstreams no more. */

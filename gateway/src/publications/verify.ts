@@ -6,7 +6,6 @@ import type { MoatError, PeerId } from '@moat/core';
 import {
   deploymentIdOf,
   hashClaim,
-  mayServe,
   publicationHash,
   stillPublished,
   verifyBundle,
@@ -41,7 +40,7 @@ export interface JudgedBundle {
 /** Claims kept of one invite: two that differ are enough to freeze the place. */
 const MAX_CLAIMS_PER_INVITE = 2;
 
-/** @throws `PUBLISHER_REFUSED`, `MEMBER_MISPLACED`, and what `verifyBundle` throws */
+/** @throws `PUBLISHER_REFUSED` and what `verifyBundle` throws */
 export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules): JudgedBundle {
   const { publishers, current, presenter } = rules;
   // The cheap check first: one hash against up to a megabyte of signatures.
@@ -62,9 +61,6 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
   const kept = stillPublished(verified.head.head, current?.publications ?? []);
   const publications = uniqueByHash([...kept, ...verified.publications]);
   const claims = relevantClaims(publications, [...(current?.claims ?? []), ...verified.claims]);
-  if (publications.length > 0 && !publications.some((publication) => mayServe(publication, presenter, claims))) {
-    throw refusal('MEMBER_MISPLACED', 'the presenter holds no place in what it shows');
-  }
   const record: DeploymentRecord = { deployment, proof: bundle.proof, publications, claims, updatedMs: rules.nowMs };
   const servable = publications.filter(isServable);
   const refused = publications
