@@ -114,10 +114,11 @@ const make = (peer: string, listen: boolean): LinkService =>
       ...(listen ? { listen: { host: '127.0.0.1', port: 0 } } : {}),
     },
   );
-await using alice = make('12D3KooWAlice', false);
-await using bob = make('12D3KooWBob', true);
+const alice = make('12D3KooWAlice', false);
+const bob = make('12D3KooWBob', true);
 await Promise.all([alice.start({ signal }), bob.start({ signal })]);
 network.connect('12D3KooWAlice', '12D3KooWBob');
 const link = await alice.connect('12D3KooWBob', signal);
 for (const inFlight of [1, 64, 512]) await requests(link, inFlight);
 for (const streams of [1, 8]) await bulk(link, streams);
+await Promise.all([alice.stop(), bob.stop()]);

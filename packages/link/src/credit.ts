@@ -10,6 +10,8 @@ import { frameError } from './frame.ts';
 export const FIRST_STREAM_WINDOW_BYTES: number = 128 * 1024;
 /** Bytes that a window grows to. */
 export const MAX_STREAM_WINDOW_BYTES: number = 4 * 1024 * 1024;
+/** Bytes that a window shrinks to while readers hold too much together. */
+export const LEAST_STREAM_WINDOW_BYTES: number = 16 * 1024;
 const MAX_CREDIT_BYTES = 2 ** 31 - 1;
 
 /** What we may still send. */
@@ -47,11 +49,6 @@ export class ReceiveWindow {
     this.#left = bytes;
   }
 
-  /** Bytes received for which no credit was given back. */
-  get used(): number {
-    return Math.max(0, this.#size - this.#left);
-  }
-
   /** @throws `CREDIT_EXCEEDED` when the peer had no credit for these bytes. */
   receive(bytes: number): void {
     this.#left -= bytes;
@@ -75,7 +72,7 @@ export class ReceiveWindow {
 
   /** The credit that fills the window up, 0 when it is full; the caller sends it. */
   giveBack(): number {
-    const bytes = this.used;
+    const bytes = Math.max(0, this.#size - this.#left);
     this.#left += bytes;
     return bytes;
   }

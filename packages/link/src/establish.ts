@@ -11,8 +11,8 @@ import { TICKET_LIFE_MS, derivePsk, encodePreamble, type LinkKind, type Ticket, 
 import { dialOverlay } from './transport.overlay.ts';
 import { dialTls } from './transport.tls.ts';
 
-/** Milliseconds for one question on the control connection. */
-const ASK_MS = 5000;
+/** Milliseconds for one question; longer than the control plane's own deadline, which then looks whether the path is dead. */
+const ASK_MS = 7000;
 /** A link younger than this answers an offer that crossed it. */
 const FRESH_MS = 3000;
 

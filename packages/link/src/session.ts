@@ -26,6 +26,7 @@ import { decodeOpen, encodeOpen } from './open.ts';
 import { Pings } from './pings.ts';
 import { RateLimit } from './rate.ts';
 import { Stream, type StreamOwner } from './stream.ts';
+import { Turns } from './turns.ts';
 
 /** Milliseconds the last frames get before the channel is torn down. */
 const LINGER_MS = 1000;
@@ -76,8 +77,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   /** Resolves when the channel is closed too, at most a second after {@link closed}. */
   readonly gone: Promise<void> = this.#gone.promise;
   readonly #streams = new Map<number, Stream>();
-  /** Streams that can send as soon as the link can, in order of their turn. */
-  readonly #waiting = new Set<Stream>();
+  readonly #turns: Turns;
   /** Streams whose reader stands still, longest first, with the bytes it holds. */
   readonly #held = new Map<Stream, number>();
   #heldBytes = 0;
@@ -85,7 +85,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   #nextId: number;
   #lastPeerId = 0;
   #writable = true;
-  #pumping = false;
+  #over = false;
   #leaving = false;
   #peerLeaving = false;
   #bytes = 0;
@@ -101,6 +101,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.credit = new SendCredit(this.#limits.linkWindowBytes);
     this.#window = new ReceiveWindow(this.#limits.linkWindowBytes);
     this.writer = new FrameWriter((bytes, ofStreams) => this.#send(bytes, ofStreams));
+    this.#turns = new Turns({ writer: this.writer, isWritable: () => this.#writable });
     this.#decoder = new FrameDecoder(this);
     this.#pings = new Pings(this.writer);
     this.#openRate = new RateLimit(deps.clock, this.#limits.opens);
@@ -142,7 +143,7 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   /** True while new streams may be opened here. */
   get usable(): boolean {
-    return !this.closed.aborted && !this.#leaving && !this.#peerLeaving;
+    return !this.#over && this.#nextId < 2 ** 32 && !this.#leaving && !this.#peerLeaving;
   }
 
   open(request: OpenRequest, head?: RequestHead): LinkStream {
@@ -152,12 +153,12 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
     // Ids rise on the wire: an open never overtakes one that waits, and those wait only in these two cases.
-    stream.begin(payload, this.#writable && !this.#pumping);
+    stream.begin(payload, this.#writable && !this.#turns.running);
     return stream;
   }
 
   ping(signal: AbortSignal): Promise<number> {
-    if (this.closed.aborted) return Promise.reject(this.closed.reason as Error);
+    if (this.#over) return Promise.reject(this.closed.reason as Error);
     return this.#pings.ask(AbortSignal.any([signal, this.closed]));
   }
 
@@ -170,7 +171,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   // --- StreamOwner
 
   wait(stream: Stream): void {
-    this.#waiting.add(stream);
+    this.#turns.wait(stream);
   }
 
   hold(stream: Stream, bytes: number): void {
@@ -183,7 +184,7 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   forget(stream: Stream): void {
     this.hold(stream, 0);
-    this.#waiting.delete(stream);
+    this.#turns.forget(stream);
     if (!this.#streams.delete(stream.id)) return;
     if (!stream.opener) this.#peerStreams -= 1;
     this.#endIfDrained();
@@ -196,12 +197,15 @@ export class Session implements Link, StreamOwner, FrameSink {
   // --- FrameSink
 
   data(id: number, piece: Buffer): void {
+    if (this.#over) return;
     this.#window.receive(piece.length);
     if (this.#window.due) this.#giveBack();
     this.#find(id)?.receiveData(piece);
   }
 
   frame(type: FrameType, id: number, payload: Buffer): void {
+    // A frame before this one in the same chunk may have ended the link.
+    if (this.#over) return;
     switch (type) {
       case FRAME.open:
         return this.#receiveOpen(id, payload);
@@ -214,7 +218,7 @@ export class Session implements Link, StreamOwner, FrameSink {
       case FRAME.window:
         if (id === 0) this.credit.give(payload.readUInt32BE());
         else this.#find(id)?.receiveCredit(payload.readUInt32BE());
-        return this.#pump();
+        return this.#turns.run();
       case FRAME.ping:
         return this.#pings.receive(payload);
       case FRAME.goingAway:
@@ -226,7 +230,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   }
 
   #receive(chunk: Uint8Array): void {
-    if (this.closed.aborted) return;
+    if (this.#over) return;
     this.#heartbeat.heard();
     this.#bytes += chunk.length;
     try {
@@ -316,42 +320,11 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   #onDrain(): void {
     this.#writable = true;
-    this.#pump();
-  }
-
-  /** Gives each waiting stream its turn until nothing moves any more; then tells those that may write again. */
-  #pump(): void {
-    if (this.#pumping) return;
-    this.#pumping = true;
-    try {
-      let drained: Stream[];
-      do {
-        drained = this.#turns();
-        for (const stream of drained) stream.drained();
-      } while (drained.length > 0 && this.#writable);
-    } finally {
-      this.#pumping = false;
-    }
-  }
-
-  #turns(): Stream[] {
-    const drained: Stream[] = [];
-    let before: number;
-    do {
-      before = this.writer.writtenBytes;
-      // Who needs another turn joins the set again at its end.
-      let turns = this.#waiting.size;
-      for (const stream of this.#waiting) {
-        if (turns-- === 0 || !this.#writable) break;
-        this.#waiting.delete(stream);
-        if (stream.takeTurn()) drained.push(stream);
-      }
-    } while (this.#writable && this.#waiting.size > 0 && this.writer.writtenBytes !== before);
-    return drained;
+    this.#turns.run();
   }
 
   #leave(): void {
-    if (this.#leaving || this.closed.aborted) return;
+    if (this.#leaving || this.#over) return;
     this.#leaving = true;
     this.writer.frame(FRAME.goingAway, 0, Buffer.of(0));
     this.#deps.onDraining?.(this);
@@ -370,13 +343,14 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   /** Tells the peer why, and ends now. */
   #fail(code: string): void {
-    if (this.closed.aborted) return;
+    if (this.#over) return;
     this.writer.frame(FRAME.goingAway, 0, Buffer.concat([Buffer.of(ENDS_NOW), Buffer.from(code, 'latin1')]));
     this.#finish(code);
   }
 
   #finish(code: string): void {
-    if (this.closed.aborted) return;
+    if (this.#over) return;
+    this.#over = true;
     this.#closing.abort(new MoatError(code, 'the link is over', { retryable: true, details: { peer: this.peer } }));
     this.#heartbeat.stop();
     this.writer.flush();

@@ -2,7 +2,13 @@
 import { MoatError, isMoatError } from '@moat/core';
 import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
 
-import { FIRST_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, ReceiveWindow, SendCredit } from './credit.ts';
+import {
+  FIRST_STREAM_WINDOW_BYTES,
+  LEAST_STREAM_WINDOW_BYTES,
+  MAX_STREAM_WINDOW_BYTES,
+  ReceiveWindow,
+  SendCredit,
+} from './credit.ts';
 import { FRAME, frameError, isCode, type FrameType } from './frame.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { decodeResponseHead, decodeTrailers, encodeResponseHead, encodeTrailers } from './http-head.ts';
@@ -66,6 +72,8 @@ export class Stream implements LinkStream {
   #answered = false;
   #interimHeads = 0;
   #paused = false;
+  /** Bytes that arrived while the reader stood still. */
+  #heldBytes = 0;
   /** The reader stood still since credit was given back last. */
   #lagged = false;
   #ended = false;
@@ -159,12 +167,12 @@ export class Stream implements LinkStream {
     if (this.#paused || this.#closed) return;
     this.#paused = true;
     this.#lagged = true;
-    this.#owner.hold(this, this.#window.used);
   }
 
   resume(): void {
     if (!this.#paused || this.#closed) return;
     this.#paused = false;
+    this.#heldBytes = 0;
     this.#owner.hold(this, 0);
     if (this.#window.due) this.#giveBack();
   }
@@ -233,8 +241,10 @@ export class Stream implements LinkStream {
       this.#failed(error);
     }
     if (this.#closed) return;
-    if (this.#paused) this.#owner.hold(this, this.#window.used);
-    else if (this.#window.due) this.#giveBack();
+    if (this.#paused) {
+      this.#heldBytes += piece.length;
+      this.#owner.hold(this, this.#heldBytes);
+    } else if (this.#window.due) this.#giveBack();
   }
 
   /** @throws `FRAME_INVALID` */
@@ -333,7 +343,7 @@ export class Stream implements LinkStream {
   }
 
   #giveBack(): void {
-    if (this.#owner.pressed) this.#window.shrink(FIRST_STREAM_WINDOW_BYTES);
+    if (this.#owner.pressed) this.#window.shrink(LEAST_STREAM_WINDOW_BYTES);
     else if (!this.#lagged) this.#window.grow(MAX_STREAM_WINDOW_BYTES);
     this.#lagged = false;
     const bytes = this.#window.giveBack();

@@ -16,7 +16,7 @@ import type { SpentTicket } from './ticket.ts';
 
 const CIPHER = 'TLS_AES_128_GCM_SHA256';
 /** Bytes that may wait in the socket before a link stops writing. */
-const HIGH_WATER_BYTES = 256 * 1024;
+const HIGH_WATER_BYTES = 512 * 1024;
 /** The one byte that says: go on with TLS. */
 const GO_ON = 1;
 const TLS_OPTIONS = {

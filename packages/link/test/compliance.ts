@@ -250,14 +250,12 @@ export function linkCompliance(name: string, link: () => Promise<LinkedPair>, op
       const client = new Recorder(pair.dialer.open(tcp));
       const expected = createHash('sha256');
       const block = randomBytes(1 << 20);
-      let most = 0;
       for (let sent = 0, i = 0; sent < options.transferBytes; i++) {
         block.writeUInt32BE(i, 0);
         const chunk = block.subarray(0, Math.min(options.transferBytes - sent, 1 + ((i * 65_537) % block.length)));
         expected.update(chunk);
         sent += chunk.length;
         await client.send(chunk);
-        most = Math.max(most, process.memoryUsage().arrayBuffers);
       }
       client.stream.end();
       const server = await served.promise;
