@@ -98,8 +98,7 @@ export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, 
     if (order !== 'next') throw gap(head, `version ${current.head.version} is the current one`);
   }
 
-  requireQuorum(head, signatures, before, [owners]);
-  if (ownersHash(owners) !== ownersHash(before)) requireQuorum(head, signatures, owners, [before]);
+  requireQuorum(head, signatures, before, owners);
   contractMatchesHead(contract, head);
   checkContract(contract);
 }

@@ -17,44 +17,58 @@ export interface QuorumResult {
  * ones count nothing and do no harm; a key counts once however often it signed.
  */
 export function hasQuorum(head: Head, signatures: readonly OwnerSignature[], owners: OwnerSet): QuorumResult {
-  const weights = new Map(owners.keys.map(({ key, weight }) => [key, weight]));
-  const bytes = canonicalBytes(head);
-  const signers = new Set<OwnerKey>();
-  let weight = 0;
-  for (const { key, signature } of signatures) {
-    const own = weights.get(key);
-    if (own === undefined || signers.has(key)) continue;
-    if (!verifySignature('moat/head/1', bytes, signature, publicKeyOf(key))) continue;
-    signers.add(key);
-    weight += own;
-  }
-  return { met: owners.threshold > 0 && weight >= owners.threshold, weight, signers: [...signers] };
+  const signers = validSigners(head, signatures, [owners]);
+  const weight = weightOf(signers, owners);
+  return { met: isMet(weight, owners), weight, signers: [...signers] };
 }
 
 /**
- * @param known other owner sets whose signatures are expected too (the two sides of a succession).
+ * @param sets the owners before a version and the ones it brings in, or one set: each must reach its threshold.
  * @throws `QUORUM_MISSING` when all signatures are valid but too few; `HEAD_FORGED` when one is not valid
  * or not an owner's.
  */
-export function requireQuorum(
-  head: Head,
-  signatures: readonly OwnerSignature[],
-  owners: OwnerSet,
-  known: readonly OwnerSet[] = [],
-): void {
-  const { met, weight } = hasQuorum(head, signatures, owners);
-  if (met) return;
-  const all: OwnerSet = { threshold: 1, keys: [owners, ...known].flatMap((set) => set.keys) };
-  const honest = new Set(hasQuorum(head, signatures, all).signers);
-  if (signatures.some(({ key }) => !honest.has(key))) {
+export function requireQuorum(head: Head, signatures: readonly OwnerSignature[], ...sets: readonly OwnerSet[]): void {
+  // Once for all sets: most owners stay when some change.
+  const signers = validSigners(head, signatures, sets);
+  const short = sets.find((owners) => !isMet(weightOf(signers, owners), owners));
+  if (short === undefined) return;
+  if (signatures.some(({ key }) => !signers.has(key))) {
     throw new MoatError('HEAD_FORGED', `version ${head.version} carries signatures that are not its owners'`, {
       details: { deployment: head.deployment, version: head.version },
     });
   }
-  throw new MoatError('QUORUM_MISSING', `version ${head.version} is signed by ${weight} of ${owners.threshold}`, {
-    details: { deployment: head.deployment, version: head.version, weight, threshold: owners.threshold },
+  const [weight, { threshold }] = [weightOf(signers, short), short];
+  throw new MoatError('QUORUM_MISSING', `version ${head.version} is signed by ${weight} of ${threshold}`, {
+    details: { deployment: head.deployment, version: head.version, weight, threshold },
     next: ['moat sign PROPOSAL'],
   });
+}
+
+/** Owners of these sets whose signature is valid, in the order of the signatures. */
+function validSigners(
+  head: Head,
+  signatures: readonly OwnerSignature[],
+  sets: readonly OwnerSet[],
+): ReadonlySet<OwnerKey> {
+  const owners = new Set(sets.flatMap(({ keys }) => keys.map(({ key }) => key)));
+  const bytes = canonicalBytes(head);
+  const signers = new Set<OwnerKey>();
+  for (const { key, signature } of signatures) {
+    if (!owners.has(key) || signers.has(key)) continue;
+    if (verifySignature('moat/head/1', bytes, signature, publicKeyOf(key))) signers.add(key);
+  }
+  return signers;
+}
+
+function weightOf(signers: ReadonlySet<OwnerKey>, { keys }: OwnerSet): number {
+  // By key: a set that has not been checked yet may list one twice.
+  const weights = new Map(keys.map(({ key, weight }) => [key, weight]));
+  return [...weights].reduce((sum, [key, weight]) => (signers.has(key) ? sum + weight : sum), 0);
+}
+
+/** No threshold, no quorum. */
+function isMet(weight: number, { threshold }: OwnerSet): boolean {
+  return threshold > 0 && weight >= threshold;
 }
 
 function publicKeyOf(key: OwnerKey): Uint8Array {

@@ -3,10 +3,16 @@
  * succession is signed by the owners before it and the ones it brings in, the newest head by those in force.
  */
 import { MoatError, type DeploymentId } from '@moat/core';
+import { canonicalBytes } from './canonical.ts';
 import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 import { headHash } from './head.ts';
+import { MAX_CONTRACT_BYTES } from './limits.ts';
+import { isWithinLimits } from './parse/head.ts';
 import { requireQuorum } from './quorum.ts';
 import type { Genesis, Head, HeadProof, OwnerSet, Owners, SignedHead } from './schema.ts';
+
+/** Leaves room for the largest newest head, so that no later version makes a proof unreadable. */
+const MAX_SUCCESSION_BYTES = MAX_CONTRACT_BYTES - 65_536;
 
 /** What a verified proof says. */
 export interface VerifiedProof {
@@ -30,8 +36,7 @@ export function verifyProof({ genesis, successions, newest }: HeadProof): Verifi
     if (head.version === 0) throw forged(head, 'version 0 has the owners of genesis');
     if (head.owners !== ownersHash(next)) throw forged(head, 'the owners shown are not the ones it names');
     if (head.owners === ownersHash(owners)) throw forged(head, 'it is shown as a succession and changes no owner');
-    requireQuorum(head, signatures, owners, [next]);
-    requireQuorum(head, signatures, next, [owners]);
+    requireQuorum(head, signatures, owners, next);
     [before, owners, last] = [owners, ownerSetOf(next), head];
   }
 
@@ -39,8 +44,7 @@ export function verifyProof({ genesis, successions, newest }: HeadProof): Verifi
   if (last !== undefined && before !== undefined && head.version === last.version) {
     // The newest version is the last succession itself.
     if (headHash(head) !== headHash(last)) throw forged(head, 'the succession at this version is another');
-    requireQuorum(head, signatures, before, [owners]);
-    requireQuorum(head, signatures, owners, [before]);
+    requireQuorum(head, signatures, before, owners);
   } else {
     checkStep(deployment, last, head);
     if (head.owners !== ownersHash(owners)) throw forged(head, 'it names owners that no succession brought in');
@@ -53,6 +57,7 @@ export function verifyProof({ genesis, successions, newest }: HeadProof): Verifi
  * The proof of a version that follows `current` (null at version 0): a version that changes the owners
  * joins the successions. Verifies nothing.
  * @param owners the new version's.
+ * @throws `CONTRACT_INVALID` when the owners changed more often than a proof can tell: nobody would read it.
  */
 export function extendProof(
   current: HeadProof | null,
@@ -64,7 +69,13 @@ export function extendProof(
   const successions = current?.successions ?? [];
   const newest: SignedHead = { head: signed.head, signatures: signed.signatures };
   if (signed.head.owners === before) return { genesis, successions, newest };
-  return { genesis, successions: [...successions, { ...newest, owners: ownerSetOf(owners) }], newest };
+  const extended = [...successions, { ...newest, owners: ownerSetOf(owners) }];
+  if (!isWithinLimits(extended) || canonicalBytes(extended).length > MAX_SUCCESSION_BYTES) {
+    throw new MoatError('CONTRACT_INVALID', 'the owners changed too often, or too many signed each change', {
+      details: { deployment: signed.head.deployment, version: signed.head.version },
+    });
+  }
+  return { genesis, successions: extended, newest };
 }
 
 /** `head` comes after `last`, or opens the chain. */

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  CONTRACT_LIMITS,
+  canonicalize,
   checkNextVersion,
   checkProvenVersion,
   compareHeads,
   compareProof,
   createGenesis,
+  deploymentIdOf,
   extendProof,
   headHash,
   ownerSetOf,
+  parseHeadProof,
   signHead,
   verifyProof,
   type HeadProof,
+  type SignedHead,
 } from '@moat/contract';
 import {
   ana,
@@ -21,6 +26,7 @@ import {
   deployment,
   firstVersion,
   genesis,
+  identity,
   nextVersion,
   ownedBy,
   owners,
@@ -187,6 +193,34 @@ test('a proof whose succession lies beside the pinned version is a fork', () => 
   assert.equal(compareProof(v3.proof, later.proof), 'fork');
   assert.equal(compareProof(v2.proof, later.proof), 'newer');
   assert.equal(compareProof(v4.proof, nextVersion(v3, { name: 'fork' }, [ana, stranger]).proof), 'fork');
+});
+
+test('a proof never grows beyond what others read', () => {
+  const people = Array.from({ length: 32 }, (_, i) => identity(`owner ${i}`));
+  const all = Object.fromEntries(people.map((person, i) => [`o${i}`, person]));
+  const sets = [32, 31].map((threshold) => ownedBy(threshold, all));
+  const [first, second] = sets;
+  assert.ok(first && second);
+  const start = createGenesis(ownerSetOf(first), new Uint8Array(16));
+  const signAll = (of: typeof contract, before: SignedHead | null): SignedHead => signed(of, before, people);
+  let of = { ...contract, deployment: deploymentIdOf(start), owners: first };
+  let proof = extendProof(null, start, signAll(of, null), first);
+  const grow = (): void => {
+    for (let version = 1; version <= 64; version++) {
+      of = { ...of, version, owners: version % 2 === 0 ? first : second };
+      proof = extendProof(proof, start, signAll(of, proof.newest), of.owners);
+    }
+  };
+  assert.throws(grow, { code: 'CONTRACT_INVALID' });
+  const count = proof.successions.reduce((sum, { signatures }) => sum + signatures.length, 0);
+  assert.equal(count, CONTRACT_LIMITS.proofSignatures);
+  // What there is stays good: it is parsed, verified and carried on by versions that keep the owners.
+  assert.deepEqual(parseHeadProof(canonicalize(proof)), proof);
+  verifyProof(proof);
+  const [succession] = proof.successions;
+  assert.ok(succession);
+  const more = { ...proof, successions: [...proof.successions, succession] };
+  assert.throws(() => parseHeadProof(more), { code: 'CONTRACT_INVALID' });
 });
 
 test('a forged proof ends in a code', () => {

@@ -37,6 +37,14 @@ export const signedHeadSchema: z.ZodType<SignedHead> = z.strictObject({ head: he
 
 export const headProofSchema: z.ZodType<HeadProof> = z.strictObject({
   genesis: genesisSchema,
-  successions: z.array(successionSchema).max(CONTRACT_LIMITS.successions),
+  successions: z
+    .array(successionSchema)
+    .refine(isWithinLimits, 'more changes of owners, or signatures on them, than a proof holds'),
   newest: signedHeadSchema,
 });
+
+/** True when a proof may carry these successions. */
+export function isWithinLimits(successions: readonly Succession[]): boolean {
+  const count = successions.reduce((sum, succession) => sum + succession.signatures.length, 0);
+  return successions.length <= CONTRACT_LIMITS.successions && count <= CONTRACT_LIMITS.proofSignatures;
+}
