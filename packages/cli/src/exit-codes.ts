@@ -98,7 +98,6 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'PUBLICATION_UNSUPPORTED',
     'PUBLISHER_UNKNOWN',
     'PUBLISHER_REFUSED',
-    'MEMBER_MISPLACED',
     'MEMBER_REFUSED',
     'NAME_UNPROVEN',
     'NAME_LIMIT',

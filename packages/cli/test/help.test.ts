@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { Terminal } from './support/terminal.ts';
 
 const VERBS = [
-  ...['dev', 'init', 'key new', 'key show', 'validate', 'fmt', 'plan', 'apply'],
-  ...['node run', 'node status', 'node stop', 'node expose', 'node unexpose', 'invite', 'join'],
-  ...['status', 'explain', 'ping', 'forward', 'run', 'publish', 'unpublish', 'names'],
-  ...['gateway init', 'gateway run', 'gateway status', 'doctor'],
-];
+  ['dev', 'init', 'key new', 'key show', 'validate', 'fmt', 'plan', 'apply'],
+  ['node run', 'node status', 'node stop', 'node expose', 'node unexpose', 'invite', 'join'],
+  ['status', 'explain', 'ping', 'forward', 'run', 'publish', 'unpublish', 'names'],
+  ['gateway init', 'gateway run', 'gateway status', 'doctor'],
+].flat();
 
 test('moat alone shows every verb', async () => {
   using terminal = new Terminal();

@@ -1,4 +1,5 @@
 /** `moat init`: a first deployment file, with this machine as first member and keeper. */
+import { formatDeploymentFile } from '@moat/contract';
 import { isLabel, isMoatError, MoatError } from '@moat/core';
 import { createOwnerKey, loadOrCreateNodeKey } from '@moat/identity';
 import type { Command } from 'commander';
@@ -58,7 +59,7 @@ export function addInit(program: Command, runner: VerbRunner): void {
       const anchors = await chooseAnchors(context, options);
       const key = await ensureOwnerKey(context, options);
       const peerId = await ownPeerId(context);
-      await writeNewFile(io, options.file, renderFile({ name, member, anchors, peerId }));
+      await writeNewFile(io, options.file, formatDeploymentFile(renderFile({ name, member, anchors, peerId })));
       const lines = [
         `${style.ok} ${options.file}  network ${style.bold(name)}, this machine is ${style.bold(member)}`,
         `${style.ok} owner key ${key.publicKey}${key.isNew ? '  new' : ''}`,

@@ -5,9 +5,9 @@
 import type { HostsAnswer } from '@moat/admin-api';
 import { MoatError, errorCode } from '@moat/core';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants as systemConstants, tmpdir } from 'node:os';
+import { delimiter, join, resolve as resolvePath } from 'node:path';
 import type { Io } from '../io.ts';
 
 export interface RunRequest {
@@ -24,6 +24,7 @@ export interface RunRequest {
  * @throws `COMMAND_NOT_FOUND`
  */
 export async function runWithNames(request: RunRequest): Promise<number> {
+  requireProgram(request);
   const namespace = request.names ? findNamespace() : undefined;
   if (namespace === undefined)
     return runToEnd(spawnProgram(request, [request.file, ...request.args], false), request.io);
@@ -38,6 +39,22 @@ export async function runWithNames(request: RunRequest): Promise<number> {
   }
 }
 
+/** Looked up here, so that a missing program has its code in every way of running it. */
+function requireProgram({ file, io }: RunRequest): void {
+  const directories = file.includes('/') ? [''] : (io.env['PATH'] ?? '').split(delimiter);
+  if (directories.some((directory) => isExecutable(resolvePath(io.cwd, directory, file)))) return;
+  throw new MoatError('COMMAND_NOT_FOUND', `there is no program ${file}`);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 interface Namespace {
   /** Command that makes the namespace and runs the rest of its arguments there. */
   readonly enter: readonly string[];
@@ -46,17 +63,16 @@ interface Namespace {
 }
 
 const MOUNT = 'mount --bind "$1" /etc/hosts && shift &&';
-const MISSING = 'command -v -- "$1" >/dev/null || exit 127;';
 
 /** The first way that works here: as root directly, else with a user namespace that maps only this user. */
 function findNamespace(): Namespace | undefined {
   if (process.platform !== 'linux') return undefined;
   const candidates: Namespace[] = [
-    { enter: ['unshare', '--mount', '--propagation', 'private'], script: `${MOUNT} ${MISSING} exec "$@"` },
+    { enter: ['unshare', '--mount', '--propagation', 'private'], script: `${MOUNT} exec "$@"` },
     {
       enter: ['unshare', '--user', '--map-current-user', '--keep-caps', '--mount', '--propagation', 'private'],
       // The capabilities of the new namespace were needed for the mount only.
-      script: `${MOUNT} ${MISSING} exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"`,
+      script: `${MOUNT} exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"`,
     },
   ];
   const usable = process.getuid?.() === 0 ? candidates : candidates.slice(1);
@@ -107,7 +123,7 @@ async function runToEnd(child: ChildProcess, io: Io): Promise<number> {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', (error) => reject(startError(error, child.spawnfile)));
       child.once('close', (code, signal) => {
-        const exitCode = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
+        const exitCode = code ?? 128 + (signal === null ? 0 : systemConstants.signals[signal]);
         resolve(exitCode);
       });
     });

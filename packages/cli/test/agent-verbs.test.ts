@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { FakeAgent } from './support/fake-agent.ts';
+import { Terminal, interruption } from './support/terminal.ts';
+
+async function withAgent(work: (terminal: Terminal, agent: FakeAgent) => Promise<void>): Promise<void> {
+  using terminal = new Terminal();
+  await using agent = await FakeAgent.start(terminal.home);
+  writeFileSync(
+    terminal.path('moat.yaml'),
+    `version: 1
+name: shop
+members:
+  web-1: { node: ${agent.key.peerId}, tags: [web], keeper: true }
+  db-1: {}
+services:
+  web: { on: [tag:web], port: 80, target: 127.0.0.1:3000, protocol: http }
+  db: { on: [db-1], port: 5432 }
+access:
+  - { from: [tag:web], to: [db] }
+`,
+  );
+  await terminal.run(['key', 'new']);
+  const applied = await terminal.run(['apply', '--yes']);
+  assert.equal(applied.exitCode, 0, applied.stderr);
+  await work(terminal, agent);
+}
+
+const ASKING = [
+  ['status'],
+  ['node', 'status'],
+  ['names'],
+  ['ping', 'db'],
+  ['explain', 'web-1', 'db'],
+  ['forward', 'db'],
+  ['run', '--', 'true'],
+  ['node', 'expose', '80'],
+  ['plan'],
+  ['invite', 'db-1'],
+  ['publish', 'web'],
+  ['fmt', '--from-contract'],
+  ['gateway', 'status'],
+];
+
+test('without an agent every verb that needs one is exit code 8 and says how to start it', async () => {
+  using terminal = new Terminal();
+  await terminal.run(['init', 'shop', '--member', 'web-1', '--yes']);
+  for (const args of ASKING) {
+    const separator = args.indexOf('--');
+    const ran = await (separator < 0 ? terminal.json(args) : terminal.run(args.toSpliced(separator, 0, '--json')));
+    assert.equal(ran.exitCode, 8, args.join(' '));
+    assert.equal(ran.error.code, 'AGENT_NOT_RUNNING', args.join(' '));
+    assert.match(ran.error.next.join(), /moat (node|gateway) run/);
+    assert.equal(ran.stdout, '');
+  }
+});
+
+test('every answer is one object with kind, version and data', async () => {
+  await withAgent(async (terminal) => {
+    for (const [args, kind] of [
+      [['status'], 'status'],
+      [['node', 'status'], 'node-status'],
+      [['names'], 'names'],
+      [['ping', 'db', '-c', '2'], 'ping'],
+      [['explain', 'web-1', 'db'], 'explanation'],
+      [['node', 'expose', '5432'], 'exposed'],
+      [['node', 'expose'], 'exposed-list'],
+      [['node', 'unexpose', '5432'], 'unexposed'],
+      [['forward'], 'forwards'],
+      [['plan'], 'plan'],
+      [['doctor'], 'doctor'],
+    ] as const) {
+      const ran = await terminal.json(args);
+      const value = JSON.parse(ran.stdout) as object;
+      assert.deepEqual(Object.keys(value), ['kind', 'version', 'data'], args.join(' '));
+      assert.equal(ran.kind, kind);
+      assert.equal(ran.stderr, '', args.join(' '));
+    }
+  });
+});
+
+test('status shows members, services and their addresses', async () => {
+  await withAgent(async (terminal) => {
+    const { stdout } = await terminal.run(['status']);
+    assert.match(stdout, /shop {2}version 0, since .* {2}this machine is web-1 \(keeper\)/);
+    assert.match(stdout, /✓ web-1 .* pinned, keeper {2}this machine/);
+    assert.match(stdout, /· db-1 .* vacant/);
+    assert.match(stdout, /db {3,}db\.shop\.internal:5432 {2}127\.9\.9\.9:5432/);
+    assert.equal((await terminal.json(['status', '--network', 'other'])).exitCode, 5);
+  });
+});
+
+test('explain takes members, services and tags, and says why', async () => {
+  await withAgent(async (terminal) => {
+    const allowed = await terminal.run(['explain', 'web', 'db']);
+    assert.match(allowed.stdout, /✓ web \(web-1\) may reach db/);
+    const denied = await terminal.json(['explain', 'db-1', 'web']);
+    assert.equal(denied.exitCode, 0);
+    assert.deepEqual([denied.data['allowed'], denied.data['code']], [false, 'GRANT_DENIED']);
+    assert.equal((await terminal.json(['explain', 'nobody', 'db'])).error.code, 'MEMBER_UNKNOWN');
+  });
+});
+
+test('what the agent refuses keeps its code', async () => {
+  await withAgent(async (terminal) => {
+    const { exitCode, error } = await terminal.json(['ping', 'nobody']);
+    assert.equal(exitCode, 1);
+    assert.equal(error.code, 'PEER_UNREACHABLE');
+    assert.equal((await terminal.json(['node', 'unexpose', '1'])).exitCode, 5);
+  });
+});
+
+test('join takes the token from a file or stdin and never from the command line', async () => {
+  await withAgent(async (terminal, agent) => {
+    const token = 'moat1.secret';
+    writeFileSync(terminal.path('token.txt'), `${token}\n`);
+    const joined = await terminal.run([
+      'join',
+      'token.txt',
+      '--expose',
+      '5432',
+      '--expose',
+      '3000,public',
+      '--wait',
+      '5s',
+    ]);
+    assert.equal(joined.exitCode, 0, joined.stderr);
+    assert.match(joined.stdout, /this machine is db-1 of shop/);
+    assert.deepEqual(agent.joins[0], {
+      token,
+      expose: [{ target: '5432' }, { target: '3000', public: true }],
+      waitMs: 5000,
+    });
+    assert.equal((await terminal.run(['join', '-'], { stdin: token })).exitCode, 0);
+    assert.equal(agent.joins.length, 2);
+    const wrong: readonly [string[], string, number][] = [
+      [['join', 'no-such-file'], 'FILE_MISSING', 5],
+      [['join', '-'], 'TOKEN_INVALID', 3],
+      [['join', 'token.txt', '--expose', 'ssh'], 'TARGET_INVALID', 2],
+    ];
+    for (const [args, code, exitCode] of wrong) {
+      const ran = await terminal.json(args);
+      assert.deepEqual([ran.error.code, ran.exitCode], [code, exitCode]);
+      assert.ok(!ran.stderr.includes('secret'));
+    }
+  });
+});
+
+test('forward holds until Ctrl-C and takes itself back', async () => {
+  await withAgent(async (terminal, agent) => {
+    const ctrlC = interruption();
+    const { exitCode, stdout } = await terminal.run(['forward', 'db', '--local', '7001'], {
+      signal: ctrlC.signal,
+      onStdout: () => {
+        assert.equal(agent.forwards.length, 1);
+        ctrlC.press();
+      },
+    });
+    assert.equal(exitCode, 0);
+    assert.match(stdout, /127\.0\.0\.1:7001 → db {3}until Ctrl-C/);
+    assert.equal(agent.forwards.length, 0);
+    assert.equal((await terminal.run(['forward', 'db', '--bg'])).exitCode, 0);
+    assert.equal(agent.forwards.length, 1);
+    assert.equal((await terminal.json(['forward', 'db', '--local', 'somewhere'])).error.code, 'TARGET_INVALID');
+  });
+});
+
+test('doctor names problems with a fix and ends with 9', async () => {
+  using terminal = new Terminal();
+  const { exitCode, data, stdout } = await terminal.json(['doctor']);
+  assert.equal(exitCode, 9, stdout);
+  const findings = data['findings'] as { name: string; result: string; fix?: string }[];
+  const agent = findings.find(({ name }) => name === 'agent');
+  assert.deepEqual([agent?.result, agent?.fix], ['problem', 'moat node run']);
+  assert.ok(findings.some(({ name }) => name === 'Node'));
+});

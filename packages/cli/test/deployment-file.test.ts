@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Terminal } from './support/terminal.ts';
+
+test('init writes a file that validates, with this machine as keeper', async () => {
+  using terminal = new Terminal();
+  const made = await terminal.json(['init', 'shop', '--member', 'web-1', '--yes']);
+  assert.equal(made.exitCode, 0, made.stderr);
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
+  assert.ok(text.includes(`web-1: { node: ${String(made.data['peerId'])}, keeper: true }`));
+  const checked = await terminal.json(['validate']);
+  assert.equal(checked.data['valid'], true, checked.stdout);
+  assert.equal((await terminal.run(['fmt', '--check'])).exitCode, 0);
+  const again = await terminal.json(['init', 'shop', '--yes']);
+  assert.equal(again.error.code, 'FILE_EXISTS');
+  assert.equal(again.exitCode, 6);
+});
+
+test('init without a terminal asks for flags, not for answers', async () => {
+  using terminal = new Terminal();
+  const asked = await terminal.json(['init']);
+  assert.equal(asked.exitCode, 2);
+  assert.equal(asked.error.code, 'CONFIRMATION_NEEDED');
+  assert.equal((await terminal.json(['init', 'Not A Name', '--yes'])).error.code, 'USAGE');
+});
+
+test('a wrong file is exit code 3 with file, line and column of every problem', async () => {
+  using terminal = new Terminal();
+  writeFileSync(
+    terminal.path('moat.yaml'),
+    'version: 1\nname: shop\nmembers: { a: {} }\nservices:\n  web: { on: [a], prot: 80 }\naccess: [{ from: [b], to: [web] }]\n',
+  );
+  const text = await terminal.run(['validate']);
+  assert.equal(text.exitCode, 3);
+  assert.match(text.stderr, /moat\.yaml:5:\d+ .*prot.*did you mean port\?/);
+  assert.match(text.stderr, /Code {3}FILE_INVALID/);
+  const json = await terminal.json(['validate']);
+  assert.equal(json.exitCode, 3);
+  assert.equal(json.data['valid'], false);
+  const [first] = json.data['diagnostics'] as { line: number; col: number; code: string }[];
+  assert.equal(first?.line, 5);
+  assert.equal((await terminal.json(['plan'])).error.code, 'FILE_INVALID');
+});
+
+test('a missing file says how to make one', async () => {
+  using terminal = new Terminal();
+  const missing = await terminal.json(['validate']);
+  assert.equal(missing.exitCode, 5);
+  assert.deepEqual(missing.error.next, ['moat init', 'or name yours with --file FILE']);
+});
+
+test('fmt rewrites in place and --check only says so', async () => {
+  using terminal = new Terminal();
+  const untidy = 'version: 1\nname:   shop # mine\nmembers: {a: {keeper: true}}\n';
+  writeFileSync(terminal.path('moat.yaml'), untidy);
+  assert.equal((await terminal.run(['fmt', '--check'])).exitCode, 9);
+  assert.equal(readFileSync(terminal.path('moat.yaml'), 'utf8'), untidy);
+  assert.equal((await terminal.run(['fmt'])).exitCode, 0);
+  assert.match(readFileSync(terminal.path('moat.yaml'), 'utf8'), /name: shop # mine/);
+  assert.equal((await terminal.run(['fmt', '--check'])).exitCode, 0);
+});
+
+test('the guestbook’s file is valid and formatted', async () => {
+  using terminal = new Terminal();
+  const path = fileURLToPath(new URL('../../../examples/guestbook/moat.yaml', import.meta.url));
+  assert.equal((await terminal.run(['validate', path])).exitCode, 0);
+  assert.equal((await terminal.run(['fmt', '--check', path])).exitCode, 0);
+});
+
+test('gateway init writes a file for this machine or with a certificate, never replacing one', async () => {
+  using terminal = new Terminal();
+  assert.equal((await terminal.run(['gateway', 'init', '--domain', 'localhost', '--open'])).exitCode, 0);
+  assert.match(readFileSync(terminal.path('gateway.yaml'), 'utf8'), /publishers: open/);
+  assert.equal((await terminal.json(['gateway', 'init', '--domain', 'localhost'])).error.code, 'FILE_EXISTS');
+  const bare = await terminal.json(['gateway', 'init', '--domain', 'apps.example.com', '--config', 'b.yaml']);
+  assert.equal(bare.exitCode, 2);
+  assert.match(bare.error.message, /needs a certificate/);
+});

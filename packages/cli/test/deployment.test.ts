@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseToken } from '@moat/contract';
+import { MoatError } from '@moat/core';
+import { createOwnerKey, sealOwnerKey } from '@moat/identity';
+import { FakeAgent } from './support/fake-agent.ts';
+import { Terminal } from './support/terminal.ts';
+
+const PEER = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp';
+
+interface Shop extends AsyncDisposable {
+  readonly terminal: Terminal;
+  readonly agent: FakeAgent;
+}
+
+/** A machine with an agent, an owner key and a file for `shop`. */
+async function openShop(options: { readonly publish?: boolean } = {}): Promise<Shop> {
+  const terminal = new Terminal();
+  const agent = await FakeAgent.start(terminal.home);
+  const gateway = `{ domain: apps.example.com, peers: [/dns4/apps.example.com/tcp/4410/p2p/${PEER}] }`;
+  writeFileSync(
+    terminal.path('moat.yaml'),
+    `version: 1
+name: shop
+members:
+  web-1: { node: ${agent.key.peerId}, tags: [web], keeper: true }
+  db-1: {}
+services:
+  web: { on: [tag:web], port: 80, target: 127.0.0.1:3000, protocol: http }
+  db: { on: [db-1], port: 5432 }
+access:
+  - { from: [tag:web], to: [db] }
+${options.publish === true ? `publish:\n  shop: { gateway: ${gateway}, service: web }\n` : ''}`,
+  );
+  await terminal.run(['key', 'new']);
+  return {
+    terminal,
+    agent,
+    async [Symbol.asyncDispose]() {
+      await agent[Symbol.asyncDispose]();
+      terminal[Symbol.dispose]();
+    },
+  };
+}
+
+test('plan shows everything of a new deployment and changes nothing', async () => {
+  await using shop = await openShop();
+  const { terminal, agent } = shop;
+  const plan = await terminal.run(['plan']);
+  assert.equal(plan.exitCode, 0, plan.stderr);
+  assert.match(plan.stdout, /^shop {2}a new deployment\n/);
+  assert.match(plan.stdout, /\n {2}\+ member db-1 /);
+  assert.match(plan.stdout, /! only one keeper/);
+  assert.equal(agent.held.size, 0);
+});
+
+test('apply creates, then changes nothing, then only what differs', async () => {
+  await using shop = await openShop();
+  const { terminal, agent } = shop;
+  const first = await terminal.json(['apply', '--yes', '--wait']);
+  assert.equal(first.exitCode, 0, first.stderr);
+  assert.equal(first.kind, 'applied');
+  assert.deepEqual([first.data['version'], first.data['changed']], [0, true]);
+  const second = await terminal.json(['apply', '--yes']);
+  assert.deepEqual([second.data['version'], second.data['changed']], [0, false]);
+  assert.match((await terminal.run(['plan'])).stdout, /nothing to change/);
+
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
+  writeFileSync(terminal.path('moat.yaml'), text.replace('port: 5432', 'port: 5433, target: 127.0.0.1:5432'));
+  const third = await terminal.json(['apply', '--yes']);
+  assert.equal(third.data['version'], 1);
+  const changes = third.data['changes'] as { kind: string; path: string }[];
+  assert.deepEqual(
+    changes.map(({ kind, path }) => `${kind} ${path}`),
+    ['change services.db'],
+  );
+  assert.equal(agent.held.size, 1);
+});
+
+test('apply refuses when somebody applied in between', async () => {
+  await using shop = await openShop();
+  const { terminal, agent } = shop;
+  await terminal.run(['apply', '--yes']);
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
+  writeFileSync(terminal.path('moat.yaml'), text.replace('port: 5432', 'port: 5433'));
+  agent.refuseNext = new MoatError('VERSION_OLD', 'version 0 is older than version 3');
+  const refused = await terminal.json(['apply', '--yes']);
+  assert.equal(refused.exitCode, 6);
+  assert.equal(refused.error.code, 'APPLIED_IN_BETWEEN');
+  assert.deepEqual(refused.error.next, ['moat plan', 'moat apply']);
+});
+
+test('only an owner applies, and one key is no quorum of two', async () => {
+  await using shop = await openShop();
+  const { terminal } = shop;
+  await terminal.run(['apply', '--yes']);
+  await terminal.run(['key', 'new', '--key', 'other.key']);
+  const foreign = await terminal.json(['apply', '--yes', '--key', 'other.key']);
+  assert.equal(foreign.exitCode, 4);
+  assert.equal(foreign.error.code, 'OWNER_KEY_FOREIGN');
+
+  const mine = String((await terminal.json(['key', 'show'])).data['key']);
+  const theirs = String((await terminal.json(['key', 'show', '--key', 'other.key'])).data['key']);
+  mkdirSync(terminal.path('two'));
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8').replace('name: shop', 'name: two');
+  const owners = `owners: { threshold: 2, keys: { ana: "${mine}", ben: "${theirs}" } }\n`;
+  writeFileSync(terminal.path('two.yaml'), text + owners);
+  const alone = await terminal.json(['apply', '--yes', '--file', 'two.yaml']);
+  assert.equal(alone.exitCode, 4);
+  assert.equal(alone.error.code, 'QUORUM_MISSING');
+});
+
+test('a sealed key signs with its passphrase from a file; a wrong one is refused', async () => {
+  await using shop = await openShop();
+  const { terminal } = shop;
+  const sealed = sealOwnerKey(createOwnerKey(), 'correct horse', { logN: 14 });
+  writeFileSync(terminal.path('sealed.key'), sealed, { mode: 0o600 });
+  writeFileSync(terminal.path('right'), 'correct horse\n');
+  writeFileSync(terminal.path('wrong'), 'wrong horse\n');
+  const apply = ['apply', '--yes', '--key', 'sealed.key'];
+  assert.equal((await terminal.json(apply)).error.code, 'CONFIRMATION_NEEDED');
+  assert.equal((await terminal.json([...apply, '--passphrase-file', 'wrong'])).error.code, 'PASSPHRASE_WRONG');
+  assert.equal((await terminal.json([...apply, '--passphrase-file', 'right'])).exitCode, 0);
+});
+
+test('invite opens one place; the token is whole, and only where it belongs', async () => {
+  await using shop = await openShop();
+  const { terminal, agent } = shop;
+  await terminal.run(['apply', '--yes']);
+  const invited = await terminal.json(['invite', 'db-1', '--expires', '15m']);
+  assert.equal(invited.exitCode, 0, invited.stderr);
+  const token = parseToken(String(invited.data['token']));
+  assert.equal(token.member, 'db-1');
+  assert.equal(token.version, 1);
+  const [held] = agent.held.values();
+  assert.ok(held?.contract.members.find(({ name }) => name === 'db-1')?.invite);
+  assert.ok(!invited.stderr.includes(String(invited.data['token'])));
+
+  const toFile = await terminal.run(['invite', 'db-1', '--out', 'token.txt']);
+  assert.equal(toFile.exitCode, 0, toFile.stderr);
+  assert.equal(statSync(terminal.path('token.txt')).mode & 0o777, 0o600);
+  assert.ok(!toFile.stdout.includes('moat1.'));
+
+  const locator = await terminal.json(['invite', '--locator']);
+  assert.equal(parseToken(String(locator.data['token'])).seed, undefined);
+  assert.equal((await terminal.json(['invite', 'web-1'])).error.code, 'MEMBER_TAKEN');
+  assert.equal((await terminal.json(['invite', 'nobody'])).exitCode, 5);
+  assert.equal((await terminal.json(['invite', 'db-1', '--expires', 'soon'])).exitCode, 2);
+});
+
+test('publish and unpublish make the same contract as the file', async () => {
+  await using byFile = await openShop({ publish: true });
+  await byFile.terminal.run(['apply', '--yes']);
+  const { terminal, agent } = byFile;
+  const before = [...agent.held.values()][0]?.contract.publish;
+  const removed = await terminal.json(['unpublish', 'shop']);
+  assert.equal(removed.exitCode, 0, removed.stderr);
+  assert.deepEqual([...agent.held.values()][0]?.contract.publish, []);
+  assert.equal((await terminal.json(['unpublish', 'shop'])).exitCode, 5);
+
+  await terminal.run(['apply', '--yes']);
+  const taken = await terminal.json(['publish', 'web', '--name', 'shop']);
+  assert.equal(taken.error.code, 'NAME_TAKEN');
+  const second = await terminal.json(['publish', 'web', '--name', 'store']);
+  assert.equal(second.exitCode, 0, second.stderr);
+  const lines = [...agent.held.values()][0]?.contract.publish;
+  assert.deepEqual(lines?.map(({ name }) => name).toSorted(), ['shop', 'store']);
+  const [written] = before ?? [];
+  const verb = lines?.find(({ name }) => name === 'store');
+  assert.deepEqual({ ...verb, name: 'shop', salt: '' }, { ...written, salt: '' });
+
+  assert.equal((await terminal.json(['publish', 'db', '--name', 'db'])).error.code, 'SERVICE_NOT_HTTP');
+  assert.equal((await terminal.json(['publish', 'nothing'])).exitCode, 5);
+  const port = await terminal.json(['publish', '3000']);
+  assert.equal(port.exitCode, 2);
+  assert.equal(port.error.code, 'NOT_SUPPORTED_YET');
+});
+
+test('a gateway that cannot be asked is exit code 3 at its line', async () => {
+  await using shop = await openShop();
+  const { terminal } = shop;
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
+  writeFileSync(terminal.path('moat.yaml'), `${text}publish:\n  shop: { gateway: gateway.localhost, service: web }\n`);
+  const refused = await terminal.json(['apply', '--yes']);
+  assert.equal(refused.exitCode, 3);
+  assert.match(refused.error.message, /moat\.yaml:12:.*gateway\.localhost cannot be resolved/);
+});
+
+test('what runs can be written out as a file that changes nothing', async () => {
+  await using shop = await openShop({ publish: true });
+  const { terminal } = shop;
+  await terminal.run(['apply', '--yes']);
+  const written = await terminal.run(['fmt', '--from-contract']);
+  writeFileSync(terminal.path('moat.yaml'), written.stdout);
+  const again = await terminal.json(['apply', '--yes']);
+  assert.equal(again.data['changed'], false, again.stdout);
+});
