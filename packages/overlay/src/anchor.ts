@@ -167,6 +167,7 @@ export class Anchor {
     to: { stop: RelayStream; target: OverlayConnection },
   ): Promise<void> {
     const [a, b] = [from.source.peer, to.target.peer];
+    const releases = [from.source, to.target].map((connection) => this.#deps.probation.hold(connection));
     try {
       await relay(
         this.#deps.clock,
@@ -176,6 +177,7 @@ export class Anchor {
     } finally {
       this.#unthrottle(a);
       this.#unthrottle(b);
+      for (const release of releases) release();
     }
   }
 

@@ -1,5 +1,9 @@
-import { publicKeyFromPeerId, type DeploymentId, type PeerConnection, type PeerId } from '@moat/core';
+import { publicKeyFromPeerId, type Clock, type DeploymentId, type PeerConnection, type PeerId } from '@moat/core';
 import type { Connection } from '@libp2p/interface';
+import { TokenBucket } from './token-bucket.ts';
+
+/** Requests a second that one connection may make of us on average; more wait their turn. */
+const REQUESTS_PER_SECOND = 50;
 
 /**
  * One libp2p connection with all the overlay knows about it: why it may stay, and what its peer named in hello.
@@ -27,9 +31,12 @@ export class OverlayConnection implements PeerConnection {
   readonly greeted: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Hellos the peer has opened, so that a stranger cannot repeat them without end. */
   hellos: number = 0;
+  /** What the peer may ask of us in a second; each protocol says what a request costs. */
+  readonly requests: TokenBucket;
   readonly #closed = new AbortController();
 
-  constructor(raw: Connection) {
+  constructor(raw: Connection, clock: Clock) {
+    this.requests = new TokenBucket(clock, REQUESTS_PER_SECOND);
     this.raw = raw;
     this.id = raw.id;
     this.peer = raw.remotePeer.toString();

@@ -6,7 +6,15 @@
  * Whoever accepts something new tells it at once to everyone entitled, except where it came from. Everything
  * is verified behind the deployment view before it is passed on; the rest gets no answer.
  */
-import { errorCode, type Clock, type DeploymentId, type Hash, type Logger, type MessageStream } from '@moat/core';
+import {
+  errorCode,
+  sleep,
+  type Clock,
+  type DeploymentId,
+  type Hash,
+  type Logger,
+  type MessageStream,
+} from '@moat/core';
 import { hashClaim, headHash, type MemberClaim } from '@moat/contract';
 import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
@@ -139,6 +147,8 @@ export class Heads {
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
     using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
     const { signal } = deadline;
+    const waitMs = connection.requests.take(1);
+    if (waitMs > 0) await sleep(this.#deps.clock, waitMs, signal);
     const request = decodeJson(await stream.read(signal), requestSchema);
     switch (request.kind) {
       case 'news': {

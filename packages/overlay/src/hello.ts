@@ -5,7 +5,7 @@
  * A deployment named by both admits the connection. Who named one the other did not then sends, unasked, its
  * proof and the claim by which it holds its place; only valid and newer news has any effect.
  */
-import { isMoatError, type Clock, type DeploymentId, type Logger, type MessageStream } from '@moat/core';
+import { isMoatError, sleep, type Clock, type DeploymentId, type Logger, type MessageStream } from '@moat/core';
 import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
@@ -26,6 +26,8 @@ const HELLO_MS = 5000;
 const MAX_ALL_NEWS_BYTES = 1024 * 1024;
 /** Hellos that a peer may open on a connection before it is admitted. */
 const MAX_STRANGER_HELLOS = 8;
+/** Requests that one hello counts as: it may make us compare heads. */
+const HELLO_COST = 5;
 const REASON = 'deployment';
 
 const listSchema = z.strictObject({ deployments: z.array(z.string().regex(/^[a-z2-7]{26}$/)).max(MAX_NAMED) });
@@ -55,6 +57,8 @@ export class Hello {
       async (stream, connection) => {
         connection.hellos += 1;
         if (!connection.admitted && connection.hellos > MAX_STRANGER_HELLOS) throw invalid('too many hellos');
+        const waitMs = connection.requests.take(HELLO_COST);
+        if (waitMs > 0) await sleep(this.#deps.clock, waitMs, connection.closed);
         const news = await this.#exchange(stream, connection);
         connection.greeted.resolve();
         // from here on nothing the peer sees depends on what it sent

@@ -103,10 +103,11 @@ export class Join {
     if (this.#running >= MAX_RUNNING)
       throw new MoatError('QUEUE_FULL', 'too many machines join at once', { retryable: true });
     this.#running += 1;
-    const release = this.#deps.probation.hold(connection);
+    let release: (() => void) | undefined;
     try {
       using deadline = new Deadline(this.#deps.clock, JOIN_MS, connection.closed);
       const request = decodeRequest(await stream.read(deadline.signal));
+      release = this.#deps.probation.hold(connection);
       const refusalTime = sleep(this.#deps.clock, REFUSAL_MS, deadline.signal);
       refusalTime.catch(() => undefined);
       const answer = await this.#witness(request, connection);
@@ -115,7 +116,7 @@ export class Join {
       // the claim lists the machine now; once it has stored the answer, hello admits it
       await writeParts(stream, encodeAnswer(answer), MAX_ANSWER_BYTES, deadline.signal);
     } finally {
-      release();
+      release?.();
       this.#running -= 1;
     }
   }

@@ -57,7 +57,7 @@ export class Probation {
   of(raw: Connection): OverlayConnection {
     const known = this.#connections.get(raw.id);
     if (known !== undefined) return known;
-    const connection = new OverlayConnection(raw);
+    const connection = new OverlayConnection(raw, this.#deps.clock);
     this.#connections.set(raw.id, connection);
     this.#arm(connection);
     connection.closed.addEventListener('abort', () => this.#forget(connection), { once: true });
@@ -196,12 +196,17 @@ export class Probation {
   }
 }
 
-/** True when something keeps the connection open: an admission, a hold, or a relayed connection through it. */
+/**
+ * True when something keeps the connection open: an admission, a hold, or a relayed connection of ours through it.
+ * What strangers relay through an anchor is held by the anchor, once it runs.
+ */
 export function stands(connection: OverlayConnection): boolean {
   return (
     connection.admitted ||
     connection.holds > 0 ||
-    connection.raw.streams.some(({ protocol }) => protocol === HOP_PROTOCOL || protocol === STOP_PROTOCOL)
+    connection.raw.streams.some(({ protocol, direction }) =>
+      direction === 'outbound' ? protocol === HOP_PROTOCOL || protocol === STOP_PROTOCOL : protocol === STOP_PROTOCOL,
+    )
   );
 }
 

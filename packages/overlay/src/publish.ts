@@ -3,6 +3,7 @@
  * bundle, in parts; the gateway answers which names it serves. A newer bundle replaces the older whole.
  */
 import {
+  MoatError,
   errorCode,
   isMoatError,
   type Clock,
@@ -96,18 +97,20 @@ export class Publish {
   }
 
   async #serve(handler: PublishHandler, stream: MessageStream, connection: OverlayConnection): Promise<void> {
-    if (this.#running >= MAX_RUNNING) throw new Error('too many bundles at once');
+    if (this.#running >= MAX_RUNNING)
+      throw new MoatError('QUEUE_FULL', 'too many bundles at once', { retryable: true });
     this.#running += 1;
-    const release = this.#deps.probation.hold(connection);
+    let release: (() => void) | undefined;
     try {
       using deadline = new Deadline(this.#deps.clock, PUBLISH_MS, connection.closed);
       const bytes = await readParts(stream, MAX_BUNDLE_BYTES, deadline.signal);
+      release = this.#deps.probation.hold(connection);
       const answer = await this.#answer(handler, connection, bytes);
       // admitted first: links may be opened as soon as the answer is read
       if (answer.ok) this.#deps.probation.admit(connection, REASON);
       await writeParts(stream, encodeJson(answer), MAX_ANSWER_BYTES, deadline.signal);
     } finally {
-      release();
+      release?.();
       this.#running -= 1;
     }
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isMoatError } from '@moat/core';
+import { isMoatError, type PeerConnection } from '@moat/core';
 import { checkLeaks } from '@moat/testkit';
 import { Deployment, introduce, soon, started, until, type Machine } from './world.fixture.ts';
 
@@ -26,7 +26,7 @@ test('strangers leave room: above their share the oldest is closed, members stil
   await using bob = await started();
   const strangers: Machine[] = [];
   try {
-    const connections = [];
+    const connections: PeerConnection[] = [];
     for (let i = 0; i < 6; i++) {
       const stranger = await started({ listen: [], limits: { probationMs: 60_000 } });
       strangers.push(stranger);
