@@ -1,5 +1,6 @@
 /** The one policy function: who may reach what, and by which line. */
 import type { PeerId } from '@moat/core';
+import { selectorsOf } from './selector.ts';
 import { formatTime } from './time.ts';
 import type { Publication, Service } from './schema.ts';
 import type { ContractView, ResolvedGrant } from './view.ts';
@@ -36,7 +37,7 @@ export function may(view: ContractView, from: string, to: string, now: number): 
   }
   if (!view.services.has(to)) return denied('SERVICE_UNKNOWN', `${contract.name} has no service ${to}`);
 
-  const best = longest(view.grantsTo(to), from);
+  const best = longest(view.grantsTo(to), selectorsOf(place));
   if (best === undefined) {
     return denied('GRANT_DENIED', `no access line of version ${contract.version} lets ${from} reach ${to}`);
   }
@@ -69,11 +70,15 @@ export function mayPublish(view: ContractView, gateway: PeerId, service: string)
   return { allowed: publications.length > 0, publications };
 }
 
-/** The line that lets this member in and ends last; the first of equals. */
-function longest(grants: readonly ResolvedGrant[], from: string): ResolvedGrant | undefined {
+/** The line that lets in whoever has these selectors and ends last; the first of equals. */
+function longest(grants: readonly ResolvedGrant[], selectors: readonly string[]): ResolvedGrant | undefined {
   let best: ResolvedGrant | undefined;
   for (const grant of grants) {
-    if (grant.from.has(from) && (best === undefined || grant.expiresMs > best.expiresMs)) best = grant;
+    if (
+      selectors.some((selector) => grant.from.has(selector)) &&
+      (best === undefined || grant.expiresMs > best.expiresMs)
+    )
+      best = grant;
   }
   return best;
 }

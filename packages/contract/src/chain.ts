@@ -99,8 +99,9 @@ export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, 
   }
 
   requireQuorum(head, signatures, before, owners);
-  contractMatchesHead(contract, head);
+  // Before its publications are derived: their number is bounded by it.
   checkContract(contract);
+  contractMatchesHead(contract, head);
 }
 
 /**
@@ -119,8 +120,9 @@ export function checkProvenVersion(
   if (pinned !== null && pinned.newest.head.deployment !== deployment) throw otherGenesis(head);
   const order = refuse(compareProof(pinned, proof), pinned?.newest.head, head);
   if (current?.contract.state === 'ended' && order !== 'same') throw ended(head);
-  contractMatchesHead(contract, head);
+  // Before its publications are derived: their number is bounded by it.
   checkContract(contract);
+  contractMatchesHead(contract, head);
   return order;
 }
 

@@ -3,7 +3,7 @@ import { MoatError } from '@moat/core';
 import { checkAddresses } from './addresses.ts';
 import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
-import { witnessesOf, tagOf } from './selector.ts';
+import { memberResolver, tagOf, witnessesOf } from './selector.ts';
 import type { Contract } from './schema.ts';
 
 /**
@@ -93,10 +93,23 @@ function checkAccess({ access, members, services }: Contract): void {
   }
 }
 
-function checkPublish({ publish, services }: Contract): void {
-  const targets = new Set(services.map(({ name }) => name));
-  for (const [i, { service }] of publish.entries()) {
-    if (!targets.has(service)) throw invalid(`publish[${i}].service`, `there is no service ${service}`);
+function checkPublish(contract: Contract): void {
+  const { publish } = contract;
+  const targets = new Map(contract.services.map((service) => [service.name, service]));
+  const resolve = memberResolver(contract);
+  const witnesses = witnessesOf(contract).length;
+  let places = 0;
+  for (const [i, { service: name }] of publish.entries()) {
+    const service = targets.get(name);
+    if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
+    places += resolve(service.on).length + witnesses;
+    // A gateway reads no larger bundle, and every node hashes each publication.
+    if (places > CONTRACT_LIMITS.publishedPlaces) {
+      throw invalid(
+        `publish[${i}]`,
+        `all publications together list more than ${CONTRACT_LIMITS.publishedPlaces} places`,
+      );
+    }
   }
   unique(
     publish.map(({ name, gateway }) => `${name} ${gateway.domain}`),

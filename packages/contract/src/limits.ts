@@ -15,6 +15,8 @@ export const CONTRACT_LIMITS = {
   services: 512,
   grants: 1024,
   publications: 256,
+  /** Members that serve and keepers that witness, over all publications: what a gateway is shown fits 1 MiB. */
+  publishedPlaces: 8192,
   /** Entries of one `on`, `from` or `to`. */
   selectors: 256,
   /** Addresses of one gateway, or of the keepers in a token. */

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { toBase64url, type Hash, type PeerId } from '@moat/core';
 import { canonicalBytes, canonicalize } from './canonical.ts';
 import { peerIdOfMultiaddr } from './multiaddr.ts';
-import { resolveMembers, witnessesOf } from './selector.ts';
-import type { Contract, Publication, PublishLine } from './schema.ts';
+import { memberResolver, witnessesOf } from './selector.ts';
+import type { Contract, Member, Publication, PublishLine, Service } from './schema.ts';
 
 /**
  * The publications a contract makes, one per publish line, in the order of the lines; none once the
@@ -12,8 +12,9 @@ import type { Contract, Publication, PublishLine } from './schema.ts';
  */
 export function publicationsOf(contract: Contract): Publication[] {
   if (contract.state === 'ended') return [];
-  const witnesses = witnessesOf(contract);
-  return contract.publish.flatMap((line) => publicationOf(contract, line, witnesses) ?? []);
+  const services = new Map(contract.services.map((service) => [service.name, service]));
+  const context = { contract, services, resolve: memberResolver(contract), witnesses: witnessesOf(contract) };
+  return contract.publish.flatMap((line) => publicationOf(line, context) ?? []);
 }
 
 /** `SHA-256("moat/publication/1" || 0x00 || JCS(publication))`, as the head lists it. */
@@ -22,11 +23,22 @@ export function publicationHash(publication: Publication): Hash {
   return toBase64url(hash.update(canonicalBytes(publication)).digest());
 }
 
+/** What all lines share. */
+interface Context {
+  readonly contract: Contract;
+  readonly services: ReadonlyMap<string, Service>;
+  readonly resolve: (selectors: readonly string[]) => Member[];
+  readonly witnesses: readonly PeerId[];
+}
+
 /** Undefined where the line names no service of the contract, which `checkContract` refuses. */
-function publicationOf(contract: Contract, line: PublishLine, witnesses: readonly PeerId[]): Publication | undefined {
-  const service = contract.services.find(({ name }) => name === line.service);
+function publicationOf(
+  line: PublishLine,
+  { contract, services, resolve, witnesses }: Context,
+): Publication | undefined {
+  const service = services.get(line.service);
   if (service === undefined) return undefined;
-  const members = resolveMembers(contract, service.on).flatMap((member): Publication['members'][number][] => {
+  const members = resolve(service.on).flatMap((member): Publication['members'][number][] => {
     if (member.node !== undefined) return [{ node: member.node }];
     return member.invite === undefined ? [] : [{ invite: member.invite.key, expires: member.invite.expires }];
   });

@@ -5,15 +5,15 @@
 import type { PeerId } from '@moat/core';
 import { resolvePlaces, type Place } from './places.ts';
 import { publicationsOf } from './publication.ts';
-import { resolveMembers } from './selector.ts';
+import { memberResolver } from './selector.ts';
 import { parseTime } from './time.ts';
 import type { Contract, MemberClaim, Publication, Service } from './schema.ts';
 
-/** A line of the access list, its members resolved. */
+/** A line of the access list, prepared. */
 export interface ResolvedGrant {
   /** Index of the line in `contract.access`. */
   readonly grant: number;
-  /** Member names. */
+  /** Member names and `tag:<tag>`, as the line says: expanding tags would cost members × lines. */
   readonly from: ReadonlySet<string>;
   /** Milliseconds since 1970; infinite when it never expires. */
   readonly expiresMs: number;
@@ -60,10 +60,11 @@ export function buildView(contract: Contract, claims: readonly MemberClaim[], no
   const published = publicationsByGateway(contract);
   const expiries = expiriesOf(contract);
 
+  const resolve = memberResolver(contract);
   const offering = new Map<string, readonly Place[]>();
   const offered = new Map<string, Service[]>();
   for (const service of contract.services) {
-    const names = resolveMembers(contract, service.on).map(({ name }) => name);
+    const names = resolve(service.on).map(({ name }) => name);
     offering.set(
       service.name,
       names.flatMap((name) => places.get(name) ?? []).filter(({ peer }) => peer !== null),
@@ -89,7 +90,7 @@ export function buildView(contract: Contract, claims: readonly MemberClaim[], no
 function grantsByService(contract: Contract): ReadonlyMap<string, ResolvedGrant[]> {
   const byService = new Map<string, ResolvedGrant[]>();
   for (const [grant, line] of contract.access.entries()) {
-    const from = new Set(resolveMembers(contract, line.from).map(({ name }) => name));
+    const from = new Set(line.from);
     const expiresMs = line.expires === undefined ? Infinity : parseTime(line.expires);
     const text = `access[${grant}] of version ${contract.version}: ${line.from.join(', ')} → ${line.to.join(', ')}`;
     for (const service of line.to) append(byService, service, { grant, from, expiresMs, text });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { toBase64url } from '@moat/core';
 import { checkContract, type Contract, type Member } from '@moat/contract';
 import { ana, ben, contract, laptopInvite, stranger, without } from './deployment.fixture.ts';
 
@@ -78,4 +79,21 @@ test('a name is published once at a gateway, each with a salt of its own', () =>
   refused({ publish: [line, { ...line, name: 'other' }] }, 'publish[1].salt');
   const elsewhere = { ...line, salt, gateway: { ...line.gateway, domain: 'other.example.com' } };
   checkContract({ ...contract, publish: [line, elsewhere] });
+});
+
+test('publications list no more places than a gateway reads', () => {
+  const [line] = contract.publish;
+  const [keeper] = contract.members;
+  assert.ok(line && keeper);
+  const members = Array.from({ length: 1024 }, (_, i): Member => {
+    return { name: `web-${i}`, ipv4: `10.77.${4 + (i >> 8)}.${i & 255}`, tags: ['web'] };
+  });
+  const publish = Array.from({ length: 8 }, (_, i) => {
+    return { ...line, name: `shop-${i}`, salt: toBase64url(new Uint8Array(16).fill(i)) };
+  });
+  const of = { ...contract, access: [], services: contract.services.filter(({ name }) => name === 'web') };
+  // Seven lines of 1024 members, the keeper who serves and the same keeper as witness.
+  const all = [{ ...keeper, name: 'keeper' }, ...members];
+  checkContract({ ...of, members: all, publish: publish.slice(0, 7) });
+  refused({ ...of, members: all, publish }, 'publish[7]');
 });
