@@ -43,6 +43,11 @@ export interface WitnessRules {
   readonly inviteExpires?: string;
   /** Milliseconds since 1970; when given, a witness more than five minutes ahead of it is refused. */
   readonly now?: number;
+  /**
+   * Claims whose signatures verified before; the ones that verify now are added. By object, and claims are
+   * immutable: a signature holds for ever, only the rules above change with the version.
+   */
+  readonly proven?: WeakSet<WitnessedClaim>;
 }
 
 /** A claim signed by the node key and, for a vacant place, the invite key. */
@@ -80,6 +85,10 @@ export function verifyClaim({ claim, nodeSignature, inviteSignature }: SignedCla
     const key = keyOr(() => parseKey('ed25519', invite));
     if (!verifySignature('moat/claim/1', bytes, inviteSignature, key)) throw forged(claim, 'not signed by its invite');
   }
+  checkDetails(claim, details);
+}
+
+function checkDetails(claim: Claim, details: ClaimDetails | undefined): void {
   if (details !== undefined && hashCanonical(details) !== claim.details) throw forged(claim, 'its details differ');
 }
 
@@ -118,11 +127,16 @@ export function verifyWitnessed(witnessed: WitnessedClaim, rules: WitnessRules, 
   if (rules.now !== undefined && timeMs > rules.now + CLOCK_TOLERANCE_MS) {
     throw notWitnessed(claim, 'the witness lies more than five minutes ahead of this clock');
   }
+  if (rules.proven?.has(witnessed) === true) {
+    checkDetails(claim, details);
+    return;
+  }
   const key = keyOr(() => publicKeyFromPeerId(keeper));
   if (!verifySignature('moat/witness/1', canonicalBytes(witness), keeperSignature, key)) {
     throw notWitnessed(claim, 'not signed by its witness');
   }
   verifyClaim(witnessed, details);
+  rules.proven?.add(witnessed);
 }
 
 /**
@@ -147,6 +161,7 @@ export function claimedMember(
 /**
  * What a node asks of a claim it is shown before it keeps it and passes it on.
  * @param now milliseconds since 1970; when given, a witness more than five minutes ahead of it is refused.
+ * @param proven as {@link WitnessRules.proven}.
  * @returns the member whose place it takes.
  * @throws `MEMBER_UNKNOWN` when this version has no such place, `CLAIM_FORGED`, `WITNESS_INVALID`
  */
@@ -154,6 +169,7 @@ export function verifyMemberClaim(
   contract: Pick<Contract, 'deployment' | 'members'>,
   memberClaim: MemberClaim,
   now?: number,
+  proven?: WeakSet<WitnessedClaim>,
 ): Member {
   const { claim, details } = memberClaim;
   const member = claimedMember(contract, claim, details);
@@ -167,6 +183,7 @@ export function verifyMemberClaim(
     witnesses: witnessesOf(contract),
     ...(inviteExpires === undefined ? {} : { inviteExpires }),
     ...(now === undefined ? {} : { now }),
+    ...(proven === undefined ? {} : { proven }),
   };
   verifyWitnessed(memberClaim, rules, details);
   return member;

@@ -2,7 +2,7 @@
 import { isMoatError, type Hash, type PeerId } from '@moat/core';
 import { hashClaim, verifyMemberClaim } from './claim.ts';
 import { parseTime } from './time.ts';
-import type { Contract, Member, MemberClaim } from './schema.ts';
+import type { Contract, Member, MemberClaim, WitnessedClaim } from './schema.ts';
 
 /**
  * `pinned` by the contract, `claimed` by a witnessed claim, `invited` (vacant, its invite still open),
@@ -29,11 +29,16 @@ export interface Place {
 
 /**
  * Every member's place, in the contract's order. Claims that do not verify under this contract count
- * nothing. Verifies signatures: about 0.3 ms a claim.
+ * nothing. Verifies the signatures of claims that are not in `proven`, about 0.4 ms each, and adds them.
  * @param now milliseconds since 1970.
  */
-export function resolvePlaces(contract: Contract, claims: readonly MemberClaim[], now: number): Place[] {
-  const byMember = validClaims(contract, claims);
+export function resolvePlaces(
+  contract: Contract,
+  claims: readonly MemberClaim[],
+  now: number,
+  proven?: WeakSet<WitnessedClaim>,
+): Place[] {
+  const byMember = validClaims(contract, claims, proven);
   const holders = new Set<PeerId>();
   for (const member of contract.members) {
     if (member.node !== undefined && !isOver(member.expires, now)) holders.add(member.node);
@@ -43,14 +48,18 @@ export function resolvePlaces(contract: Contract, claims: readonly MemberClaim[]
 }
 
 /** Verified claims by member name: one of each distinct claim, the earliest witness first. */
-function validClaims(contract: Contract, claims: readonly MemberClaim[]): Map<string, MemberClaim[]> {
+function validClaims(
+  contract: Contract,
+  claims: readonly MemberClaim[],
+  proven: WeakSet<WitnessedClaim> | undefined,
+): Map<string, MemberClaim[]> {
   const seen = new Set<Hash>();
   const byMember = new Map<string, MemberClaim[]>();
   for (const claim of claims.toSorted(byTime)) {
     const hash = hashClaim(claim.claim);
     if (seen.has(hash)) continue;
     try {
-      const { name } = verifyMemberClaim(contract, claim);
+      const { name } = verifyMemberClaim(contract, claim, undefined, proven);
       byMember.set(name, [...(byMember.get(name) ?? []), claim]);
       seen.add(hash);
     } catch (error) {

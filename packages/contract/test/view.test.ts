@@ -12,6 +12,7 @@ import {
   type Contract,
   type MemberClaim,
   type PlaceState,
+  type WitnessedClaim,
 } from '@moat/contract';
 import {
   NOW,
@@ -22,6 +23,7 @@ import {
   identity,
   laptop,
   laptopClaim,
+  laptopInvite,
   stranger,
   web1,
   without,
@@ -211,4 +213,29 @@ test('a gateway reaches what is published at it and nothing else', () => {
   assert.equal(mayPublish(view, gateway.peer, 'db').allowed, false);
   assert.equal(mayPublish(view, stranger.peer, 'web').allowed, false);
   assert.equal(view.memberOf(gateway.peer), undefined);
+});
+
+test('signatures are verified once, the rules of the version each time', () => {
+  const proven = new WeakSet<WitnessedClaim>();
+  const claim = laptopClaim();
+  const peerOf = (of: Contract, given: MemberClaim): string | null | undefined =>
+    buildView(of, [given], NOW, proven).places.get('laptop')?.peer;
+  assert.equal(peerOf(contract, claim), laptop.peer);
+  assert.equal(proven.has(claim), true);
+  assert.equal(peerOf(contract, claim), laptop.peer);
+  // A proven claim counts no more than another: its invite was replaced, its keeper is none any more.
+  const members = contract.members.map((member) => ({ ...member }));
+  const invite = { key: stranger.key, expires: '2026-11-20T11:00:00Z' };
+  assert.equal(peerOf({ ...contract, members: members.map((m) => (m.invite ? { ...m, invite } : m)) }, claim), null);
+  const earlier = { key: laptopInvite.key, expires: '2026-11-20T10:00:00Z' };
+  assert.equal(
+    peerOf({ ...contract, members: members.map((m) => (m.invite ? { ...m, invite: earlier } : m)) }, claim),
+    null,
+  );
+  const keepers = members.map((m, i) => (i < 2 ? { ...m, node: i === 0 ? stranger.peer : db1.peer } : m));
+  assert.equal(peerOf({ ...contract, members: keepers }, claim), null);
+  // A forged claim is never proven.
+  const forged = { ...claim, nodeSignature: claim.keeperSignature };
+  assert.equal(peerOf(contract, forged), null);
+  assert.equal(proven.has(forged), false);
 });

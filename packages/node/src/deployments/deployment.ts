@@ -13,6 +13,7 @@ import {
   type MemberClaim,
   type Place,
   type SignedHead,
+  type WitnessedClaim,
 } from '@moat/contract';
 import type { Notice } from '@moat/admin-api';
 import type { StoredDeployment } from '../store/deployment-store.ts';
@@ -25,6 +26,8 @@ export class Deployment {
   #acceptedAt: number;
   #head: Hash;
   readonly #claims: Map<Hash, MemberClaim>;
+  /** A view is built again for every claim and expiry; each claim's signatures are verified once. */
+  readonly #proven = new WeakSet<WitnessedClaim>();
   readonly #forks: SignedHead[];
   #view: ContractView;
   #builtAt = 0;
@@ -147,7 +150,7 @@ export class Deployment {
   /** Answers from now on as of `now`: to call when something expired. */
   rebuild(now: number): ContractView {
     this.#builtAt = now;
-    this.#view = buildView(this.#contract, this.claims, now);
+    this.#view = buildView(this.#contract, this.claims, now, this.#proven);
     this.#linkable = linkablePeers(this.#view, this.place, now);
     this.#audience = new Set([...this.#view.peers(), ...this.currentClaims.map(({ claim }) => claim.node)]);
     return this.#view;
