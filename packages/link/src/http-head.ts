@@ -1,9 +1,9 @@
 /**
  * Heads and fields of `http` streams in binary (RFC 9110 semantics, no HTTP/1.1 syntax):
  *
- *   request   flags u8 (1 bodyless, 2 upgrade) | method u8+n | authority u16+n | target u16+n | [upgrade u8+n] | fields
+ *   request   flags u8 (1 bodyless, 2 upgrade) | method u8+n | authority u16+n | target u16+n | [upgrade u16+n] | fields
  *   response  status u16 | fields
- *   fields    count u16 | count × ( name u8+n | value u16+n )
+ *   fields    count u16 | count × ( name u16+n | value u16+n )
  *
  * Text is Latin-1, one byte a character, as on the wire of HTTP. Every byte is checked in both directions, so nothing
  * that could end a line or a field ever reaches a connector. A hot path: one string is made for a whole head and cut.
@@ -11,13 +11,12 @@
 import { MoatError } from '@moat/core';
 import type { FieldList, RequestHead, ResponseHead } from '@moat/core';
 
-import { FIELD_VALUE, HOST, LOWER_TOKEN, TARGET, TOKEN, isForbidden, type Alphabet } from './http-text.ts';
+import { FIELD_VALUE, HOST, LOWER_TOKEN, PROTOCOL, TARGET, TOKEN, isForbidden, type Alphabet } from './http-text.ts';
 import { MAX_HEAD_BYTES } from './frame.ts';
 
 const MAX_FIELDS = 1024;
 const MAX_METHOD = 32;
 const MAX_AUTHORITY = 262;
-const MAX_UPGRADE = 64;
 const FLAG_BODYLESS = 1;
 const FLAG_UPGRADE = 2;
 /** One for the process: heads are encoded and copied within one turn. */
@@ -34,7 +33,7 @@ export function encodeRequestHead(head: RequestHead): Buffer {
   writer.text8(head.method, TOKEN, 1, MAX_METHOD, 'method');
   writer.text16(head.authority, HOST, 1, MAX_AUTHORITY, 'authority');
   writer.text16(head.target, TARGET, 1, MAX_HEAD_BYTES, 'target');
-  if (head.upgrade !== undefined) writer.text8(head.upgrade, LOWER_TOKEN, 1, MAX_UPGRADE, 'upgrade');
+  if (head.upgrade !== undefined) writer.text16(head.upgrade, PROTOCOL, 1, MAX_HEAD_BYTES, 'upgrade');
   writer.fields(head.fields);
   return writer.bytes();
 }
@@ -47,7 +46,7 @@ export function decodeRequestHead(bytes: Buffer): RequestHead {
   const method = reader.text8(TOKEN, 1, MAX_METHOD, 'method');
   const authority = reader.text16(HOST, 1, MAX_AUTHORITY, 'authority');
   const target = reader.text16(TARGET, 1, MAX_HEAD_BYTES, 'target');
-  const upgrade = flags & FLAG_UPGRADE ? reader.text8(LOWER_TOKEN, 1, MAX_UPGRADE, 'upgrade') : undefined;
+  const upgrade = flags & FLAG_UPGRADE ? reader.text16(PROTOCOL, 1, MAX_HEAD_BYTES, 'upgrade') : undefined;
   const fields = reader.fields();
   const bodyless = (flags & FLAG_BODYLESS) !== 0;
   reader.finish();
@@ -166,7 +165,7 @@ class HeadWriter {
     if (fields.length > MAX_FIELDS) throw tooLarge();
     this.u16(fields.length);
     for (const [name, value] of fields) {
-      this.text8(name, LOWER_TOKEN, 1, 255, 'field name');
+      this.text16(name, LOWER_TOKEN, 1, MAX_HEAD_BYTES, 'field name');
       this.text16(value, FIELD_VALUE, 0, MAX_HEAD_BYTES, 'field value');
     }
   }
@@ -217,11 +216,11 @@ class HeadReader {
 
   fields(): FieldList {
     const count = this.u16();
-    // Each field takes 3 bytes at least, which bounds what a lie about the count can cost.
-    if (count > MAX_FIELDS || count * 3 > this.#bytes.length - this.#at) throw invalid('too many fields');
+    // Each field takes 4 bytes at least, which bounds what a lie about the count can cost.
+    if (count > MAX_FIELDS || count * 4 > this.#bytes.length - this.#at) throw invalid('too many fields');
     const fields: (readonly [string, string])[] = [];
     for (let i = 0; i < count; i++) {
-      const name = this.text8(LOWER_TOKEN, 1, 255, 'field name');
+      const name = this.text16(LOWER_TOKEN, 1, MAX_HEAD_BYTES, 'field name');
       fields.push([name, this.text16(FIELD_VALUE, 0, MAX_HEAD_BYTES, 'field value')]);
     }
     return fields;

@@ -10,8 +10,10 @@ const TOKEN_MARKS = "!#$%&'*+-.^_`|~";
 
 /** Methods: any token. */
 export const TOKEN: Alphabet = alphabet(LETTERS + LETTERS.toUpperCase() + DIGITS + TOKEN_MARKS);
-/** Field names and protocol names, lower case. */
+/** Field names, lower case. */
 export const LOWER_TOKEN: Alphabet = alphabet(LETTERS + DIGITS + TOKEN_MARKS);
+/** What Upgrade names (RFC 9110 §7.8), lower case: a token, perhaps with a version. */
+export const PROTOCOL: Alphabet = alphabet(`${LETTERS}${DIGITS}${TOKEN_MARKS}/`);
 /** A host in lower case, an IPv6 literal in brackets, a port. */
 export const HOST: Alphabet = alphabet(`${LETTERS}${DIGITS}-._:[]`);
 /** Visible bytes without space, `#` and what no client sends bare; bytes above 0x7f pass, as browsers send them. */

@@ -2,7 +2,7 @@
  * A link: many streams over one byte channel. Frames in → streams; streams → frames out, one flush a loop turn.
  * Received data goes straight to the reader, so the only memory here is what waits to be sent.
  */
-import { MoatError, errorCode } from '@moat/core';
+import { MoatError, errorCode, isMoatError } from '@moat/core';
 import type {
   ByteChannel,
   Clock,
@@ -148,7 +148,12 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   open(request: OpenRequest, head?: RequestHead): LinkStream {
     if (!this.usable) throw new MoatError('LINK_CLOSED', 'the link takes no new streams', { retryable: true });
-    const payload = encodeOpen(request, head);
+    const payload = this.#encodeOpen(request, head);
+    if (typeof payload === 'string') {
+      const stillborn = new Stream(this, 0, true, request, undefined);
+      stillborn.endUnsent(payload);
+      return stillborn;
+    }
     const stream = new Stream(this, this.#nextId, true, request, undefined);
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
@@ -277,6 +282,16 @@ export class Session implements Link, StreamOwner, FrameSink {
     } catch (error) {
       this.report(error);
       stream.reset('INTERNAL');
+    }
+  }
+
+  /** The payload, or the code of a head that a client got wrong. */
+  #encodeOpen(request: OpenRequest, head: RequestHead | undefined): Buffer | string {
+    try {
+      return encodeOpen(request, head);
+    } catch (error) {
+      if (isMoatError(error, 'HEAD_INVALID') || isMoatError(error, 'HEAD_TOO_LARGE')) return error.code;
+      throw error;
     }
   }
 

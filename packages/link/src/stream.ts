@@ -1,5 +1,5 @@
 /** One stream of a link: order, credit and half-close of its two directions. */
-import { MoatError, isMoatError } from '@moat/core';
+import { MoatError, errorCode, isMoatError } from '@moat/core';
 import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
 
 import {
@@ -101,9 +101,9 @@ export class Stream implements LinkStream {
     return this.#closed;
   }
 
-  /** True while the frame that opens this stream has not left. */
+  /** True while the peer has not heard of this stream; a stillborn one it never does. */
   get unsent(): boolean {
-    return this.#queue[0]?.type === FRAME.open;
+    return this.id === 0 || this.#queue[0]?.type === FRAME.open;
   }
 
   listen(events: StreamEvents): void {
@@ -116,13 +116,20 @@ export class Stream implements LinkStream {
     else this.#enqueue(FRAME.open, payload);
   }
 
+  /** It never leaves: its fate arrives in the next turn, by an event as any other's. */
+  endUnsent(code: string): void {
+    this.#ended = true;
+    setImmediate(() => this.close(code));
+  }
+
   writeHead(head: AcceptHead): void {
     if (this.#closed || this.#ended) return;
     const tcp = 'connected' in head;
     if (this.opener || this.#answered || tcp !== (this.request.kind === 'tcp')) {
       throw new MoatError('HEAD_INVALID', 'only the accepting side answers, once, with a head of the stream’s kind');
     }
-    const bytes = tcp ? EMPTY : encodeResponseHead(head);
+    const bytes = tcp ? EMPTY : this.#encode(() => encodeResponseHead(head));
+    if (bytes === undefined) return;
     this.#answered = tcp || isFinal(head.status);
     this.#send(FRAME.head, bytes);
   }
@@ -151,7 +158,8 @@ export class Stream implements LinkStream {
     if (trailers.length > 0 && this.request.kind === 'tcp') {
       throw new MoatError('HEAD_INVALID', 'a tcp stream has no trailers');
     }
-    const bytes = encodeTrailers(trailers);
+    const bytes = this.#encode(() => encodeTrailers(trailers));
+    if (bytes === undefined) return;
     this.#ended = true;
     this.#send(FRAME.end, bytes);
   }
@@ -275,6 +283,16 @@ export class Stream implements LinkStream {
       this.#events?.onClose(code);
     } catch (error) {
       this.#owner.report(error);
+    }
+  }
+
+  /** A head that breaks a rule came from a client or a service: its stream is over, and nobody has to catch anything. */
+  #encode(encode: () => Buffer): Buffer | undefined {
+    try {
+      return encode();
+    } catch (error) {
+      this.reset(errorCode(error));
+      return undefined;
     }
   }
 

@@ -143,6 +143,29 @@ export function linkCompliance(name: string, link: () => Promise<LinkedPair>, op
       assert.equal(await new Recorder(pair.dialer.open(tcp)).closed, 'INTERNAL');
     });
 
+    test('a head that breaks a rule ends its stream by an event, and only its stream', async () => {
+      await using pair = await link();
+      const forged: RequestHead = { ...get, fields: [['x', 'a\r\nb: c']] };
+      const opened = new Recorder(pair.dialer.open(http, forged));
+      opened.stream.write(Buffer.from('x'));
+      opened.stream.end();
+      assert.equal(await opened.closed, 'HEAD_INVALID');
+      const large: RequestHead = { ...get, fields: [['x', 'a'.repeat(70_000)]] };
+      assert.equal(await new Recorder(pair.dialer.open(http, large)).closed, 'HEAD_TOO_LARGE');
+      pair.accept = (stream) => {
+        const server = new Recorder(stream);
+        server.stream.writeHead({ status: 200, fields: [['x', 'a\nb']] });
+      };
+      assert.equal(await new Recorder(pair.dialer.open(http, get)).closed, 'HEAD_INVALID');
+      pair.accept = (stream) => {
+        const server = new Recorder(stream);
+        server.stream.writeHead({ status: 200, fields: [] });
+        server.stream.end([['content-length', '1']]);
+      };
+      assert.equal(await new Recorder(pair.dialer.open(http, get)).closed, 'HEAD_INVALID');
+      assert.equal(pair.dialer.closed.aborted, false);
+    });
+
     test('data before the answer is refused where it is written', async () => {
       await using pair = await link();
       const thrown = Promise.withResolvers<unknown>();

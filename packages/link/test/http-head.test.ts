@@ -72,7 +72,7 @@ describe('request heads', () => {
       fields: [['b', 'c']],
       bodyless: true,
     });
-    assert.equal(bytes.toString('hex'), '010347455400016100012f00010162000163');
+    assert.equal(bytes.toString('hex'), '010347455400016100012f0001000162000163');
   });
 
   test('what could end a line, a field or a name is refused both ways', () => {
@@ -92,6 +92,7 @@ describe('request heads', () => {
       { target: '/\u010d' },
       { upgrade: 'web socket' },
       { upgrade: 'WebSocket' },
+      { upgrade: '' },
       { fields: [['a', 'b\r\nc: d']] },
       { fields: [['a', 'b\nc']] },
       { fields: [['a', 'b\u0000']] },

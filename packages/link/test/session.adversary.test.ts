@@ -133,7 +133,7 @@ describe('a link ends with a code', () => {
       'FRAME_INVALID',
       (peer) => {
         peer.send(FRAME.open, 1, open);
-        peer.send(FRAME.end, 1, Buffer.from('000101780000', 'hex'));
+        peer.send(FRAME.end, 1, Buffer.from('00010001780000', 'hex'));
       },
     ],
     ['credit of nothing', 'FRAME_INVALID', (peer) => peer.send(FRAME.window, 0, u32(0))],
