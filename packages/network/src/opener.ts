@@ -30,6 +30,10 @@ export interface OpenerOptions {
   readonly maxAttempts?: number;
 }
 
+/** Links to this many instances of a service are enough to spread streams over. */
+const ENOUGH_LINKS = 3;
+const LINK_UP_TIMEOUT_MS = 10_000;
+
 /** A member that offers the service; `local` is this machine. */
 export interface Candidate {
   readonly peer: PeerId;
@@ -41,6 +45,8 @@ export class Opener {
   readonly #deps: OpenerDeps;
   readonly #attemptTimeoutMs: number;
   readonly #maxAttempts: number;
+  /** Instances being linked up; at most one a stream that is opened. */
+  readonly #linking = new Set<PeerId>();
   readonly #balancers = new Map<string, Balancer<PeerId>>();
 
   constructor(deps: OpenerDeps, options: OpenerOptions = {}) {
@@ -64,7 +70,7 @@ export class Opener {
     let refusal: unknown;
     for (let attempt = 0; attempt < this.#maxAttempts && untried.length > 0; attempt++) {
       signal.throwIfAborted();
-      const chosen = choose(balancer, untried);
+      const chosen = this.#choose(balancer, untried);
       untried = untried.filter((each) => each !== chosen);
       try {
         return await this.#attempt(balancer, request, chosen, signal, onClosed);
@@ -121,6 +127,39 @@ export class Opener {
     }
   }
 
+  /**
+   * This machine's own instance saves a hop. Otherwise one that has a link already, so that a program does not
+   * wait for a machine that is away; the others are linked up meanwhile, for the streams to come.
+   */
+  #choose(balancer: Balancer<PeerId>, candidates: readonly Candidate[]): Candidate {
+    const local = candidates.find((each) => each.local && balancer.healthy(each.peer));
+    if (local) return local;
+    const linked = candidates.filter(({ peer }) => this.#deps.links.get(peer) !== undefined && balancer.healthy(peer));
+    const among = linked.length > 0 ? linked : candidates;
+    const picked = balancer.pick(among.map(({ peer }) => peer));
+    if (linked.length > 0 && linked.length < ENOUGH_LINKS) this.#linkUp(balancer, candidates);
+    return among.find(({ peer }) => peer === picked) as Candidate;
+  }
+
+  /** Asks one more instance for a link, where that did not fail lately and is not under way. */
+  #linkUp(balancer: Balancer<PeerId>, candidates: readonly Candidate[]): void {
+    const peer = candidates
+      .map((each) => each.peer)
+      .find((each) => {
+        return this.#deps.links.get(each) === undefined && balancer.healthy(each) && !this.#linking.has(each);
+      });
+    if (peer === undefined) return;
+    this.#linking.add(peer);
+    const deadline = new AbortController();
+    const timer = this.#deps.clock.after(LINK_UP_TIMEOUT_MS, () => deadline.abort(new Error('linking took too long')));
+    void settled(this.#deps.links.connect(peer, deadline.signal), deadline.signal)
+      .catch(() => balancer.failure(peer))
+      .finally(() => {
+        timer.cancel();
+        this.#linking.delete(peer);
+      });
+  }
+
   #balancerOf(service: string): Balancer<PeerId> {
     let balancer = this.#balancers.get(service);
     if (!balancer) {
@@ -129,14 +168,6 @@ export class Opener {
     }
     return balancer;
   }
-}
-
-/** This machine's own instance saves a hop, unless it failed lately. */
-function choose(balancer: Balancer<PeerId>, candidates: readonly Candidate[]): Candidate {
-  const local = candidates.find((each) => each.local && balancer.healthy(each.peer));
-  if (local) return local;
-  const picked = balancer.pick(candidates.map(({ peer }) => peer));
-  return candidates.find(({ peer }) => peer === picked) as Candidate;
 }
 
 /** Waits for the acceptor's answer; a stream that is refused, or given up, is closed. */

@@ -3,7 +3,16 @@
  * and the memory twin of a link's stream in tests. Same rules as the port in @moat/core: credit, half-close,
  * one `onClose`, events never inside the call that causes them.
  */
-import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
+import {
+  MoatError,
+  type AcceptHead,
+  type FieldList,
+  type LinkStream,
+  type OpenRequest,
+  type PeerId,
+  type RequestHead,
+  type StreamEvents,
+} from '@moat/core';
 
 type Item = { readonly data: Uint8Array } | { readonly head: AcceptHead } | { readonly trailers: FieldList };
 
@@ -24,8 +33,8 @@ export function createStreamPair(options: StreamPairOptions): {
   readonly accepted: LinkStream;
 } {
   const windowBytes = options.windowBytes ?? 256 * 1024;
-  const opened = new PairEnd(options.request, options.acceptor, undefined, windowBytes);
-  const accepted = new PairEnd(options.request, options.opener, options.requestHead, windowBytes);
+  const opened = new PairEnd(options.request, options.acceptor, undefined, windowBytes, true);
+  const accepted = new PairEnd(options.request, options.opener, options.requestHead, windowBytes, false);
   opened.other = accepted;
   accepted.other = opened;
   return { opened, accepted };
@@ -46,15 +55,24 @@ class PairEnd implements LinkStream {
   #owedBytes = 0;
   #paused = false;
   #wantsDrain = false;
+  /** The acceptor's final head was written; openers have none to write. */
+  #answered: boolean;
   #sentEnd = false;
   #gotEnd = false;
   #closed = false;
 
-  constructor(request: OpenRequest, peer: PeerId, requestHead: RequestHead | undefined, windowBytes: number) {
+  constructor(
+    request: OpenRequest,
+    peer: PeerId,
+    requestHead: RequestHead | undefined,
+    windowBytes: number,
+    opener: boolean,
+  ) {
     this.request = request;
     this.peer = peer;
     this.requestHead = requestHead;
     this.#credit = windowBytes;
+    this.#answered = opener;
   }
 
   listen(events: StreamEvents): void {
@@ -63,11 +81,14 @@ class PairEnd implements LinkStream {
   }
 
   writeHead(head: AcceptHead): void {
-    if (!this.#closed) this.other.#receive({ head });
+    if (this.#closed || this.#sentEnd) return;
+    this.#answered ||= 'connected' in head || head.status >= 200 || head.status === 101;
+    this.other.#receive({ head });
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.#closed || this.#sentEnd) return true;
+    if (this.#closed || this.#sentEnd) return false;
+    this.#requireHead();
     this.#credit -= chunk.length;
     this.other.#receive({ data: Uint8Array.from(chunk) });
     if (this.#credit > 0) return true;
@@ -77,6 +98,7 @@ class PairEnd implements LinkStream {
 
   end(trailers: FieldList = []): void {
     if (this.#closed || this.#sentEnd) return;
+    this.#requireHead();
     this.#sentEnd = true;
     this.other.#receive({ trailers });
     this.#schedule();
@@ -84,8 +106,10 @@ class PairEnd implements LinkStream {
 
   reset(code: string): void {
     if (this.#closed) return;
-    this.#close(code);
     this.other.#close(code);
+    this.#closed = true;
+    this.#incoming.length = 0;
+    this.#events?.onClose(code);
   }
 
   pause(): void {
@@ -95,6 +119,10 @@ class PairEnd implements LinkStream {
   resume(): void {
     this.#paused = false;
     this.#repay();
+  }
+
+  #requireHead(): void {
+    if (!this.#answered) throw new MoatError('HEAD_MISSING', 'the accepting side writes its head first');
   }
 
   #receive(item: Item): void {

@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { suite, test } from 'node:test';
 import { isMoatError } from '@moat/core';
+import { checkLeaks, createManualClock, type ManualClock } from '@moat/testkit';
 import { MemoryHub } from './memory-links.ts';
 import { Peer, rawServer, requestHead, type RawServer } from './peer.ts';
-import { DEPLOYMENT, PEERS, SteppedClock, contract, machine, targeting, viewOf } from './shop.ts';
+import { DEPLOYMENT, PEERS, contract, machine, targeting, viewOf } from './shop.ts';
 
 const NEVER = new AbortController().signal;
 
@@ -25,6 +26,7 @@ async function said(peer: Peer, text: string): Promise<void> {
 
 suite('private network', () => {
   test('a member reaches a granted service of another', async () => {
+    await using _ = checkLeaks();
     const hub = new MemoryHub();
     await using service = await echo('db');
     await using web = machine(hub, 'web-1', PEERS.web1);
@@ -81,32 +83,33 @@ suite('private network', () => {
   test('goes on to another instance when one refuses, is away or says nothing', async () => {
     const hub = new MemoryHub();
     await using service = await echo('db-2');
-    const clock = new SteppedClock(Date.parse('2026-11-20T10:00:00Z'));
+    const clock = createManualClock(Date.parse('2026-11-20T10:00:00Z'));
     await using web = machine(hub, 'web-1', PEERS.web1, { clock });
     await using db2 = machine(hub, 'db-2', PEERS.db2);
     db2.expose(service.port);
     const view = viewOf(targeting({ db: service.port }));
     await Promise.all([web.network.update(view), db2.network.update(view)]);
-    const reach = async (): Promise<void> => {
-      const peer = new Peer(await web.network.open('db', NEVER));
+    const reach = async (from = web): Promise<void> => {
+      const peer = new Peer(await from.network.open('db', NEVER));
       await said(peer, 'db-2:');
       peer.stream.reset('CLIENT_RESET');
     };
     // db-1 is away.
     await reach();
     // db-1 is there, and its operator exposed nothing.
-    clock.step(600_000);
+    clock.advance(600_000);
     await using db1 = machine(hub, 'db-1', PEERS.db1);
     await db1.network.update(view);
     await reach();
-    // db-1 says nothing: only the clock ends the wait.
-    clock.step(600_000);
+    // db-1 says nothing: for a machine without links only the clock ends the wait.
+    await using web2 = machine(hub, 'web-2', PEERS.web2, { clock });
+    await web2.network.update(view);
     hub.silent.add(PEERS.db1);
-    const waiting = reach();
+    const waiting = reach(web2);
     await new Promise((resolve) => setImmediate(resolve));
-    clock.step(5_001);
+    clock.advance(5_001);
     await waiting;
-    const state = web.network.services().find(({ name }) => name === 'db');
+    const state = web2.network.services().find(({ name }) => name === 'db');
     assert.deepEqual(state?.instances, ['db-1', 'db-2']);
     assert.equal(state.healthy, 1);
   });
@@ -119,6 +122,30 @@ suite('private network', () => {
     await assert.rejects(web.network.open('db', NEVER), (error: unknown) => isMoatError(error, 'NOT_EXPOSED'));
     hub.leave(PEERS.db1);
     await assert.rejects(web.network.open('db', NEVER), (error: unknown) => isMoatError(error, 'SERVICE_UNREACHABLE'));
+  });
+
+  test('prefers an instance that has a link, and links up another meanwhile', async () => {
+    const hub = new MemoryHub();
+    await using service = await echo('db');
+    await using web = machine(hub, 'web-1', PEERS.web1);
+    await using db1 = machine(hub, 'db-1', PEERS.db1);
+    db1.expose(service.port);
+    const view = viewOf(targeting({ db: service.port }));
+    await Promise.all([web.network.update(view), db1.network.update(view)]);
+    // The first stream finds db-1 behind db-2, which is not there.
+    const reach = async (): Promise<void> => {
+      const peer = new Peer(await web.network.open('db', NEVER));
+      await said(peer, 'db:');
+      peer.stream.reset('CLIENT_RESET');
+    };
+    await reach();
+    await using db2 = machine(hub, 'db-2', PEERS.db2);
+    hub.silent.add(PEERS.db2);
+    await db2.network.update(view);
+    web.network.services();
+    hub.connects.length = 0;
+    for (let i = 0; i < 5; i++) await reach();
+    assert.ok(hub.connects.filter((peer) => peer === PEERS.db2).length <= 1, 'asked for a link once at most');
   });
 
   test('an own instance comes first, and another when it is down', async () => {
@@ -180,13 +207,13 @@ suite('private network: taking away', () => {
     readonly db: ReturnType<typeof machine>;
     readonly service: RawServer;
     readonly peer: Peer;
-    readonly clock: SteppedClock;
+    readonly clock: ManualClock;
     readonly ports: ReturnType<typeof targeting>;
     readonly stack: AsyncDisposableStack;
   }> {
     const stack = new AsyncDisposableStack();
     const hub = new MemoryHub();
-    const clock = new SteppedClock(Date.parse('2026-11-20T10:00:00Z'));
+    const clock = createManualClock(Date.parse('2026-11-20T10:00:00Z'));
     const service = stack.use(await echo('db'));
     const web = stack.use(machine(hub, 'web-1', PEERS.web1, { clock }));
     const db = stack.use(machine(hub, 'db-1', PEERS.db1, { clock }));
@@ -219,9 +246,9 @@ suite('private network: taking away', () => {
   test('a grant that expires ends running streams by the clock alone', async () => {
     const all = await running();
     await using _ = all.stack;
-    all.clock.step(3_600_000);
+    all.clock.advance(3_600_000);
     assert.equal(all.peer.closed, undefined);
-    all.clock.step(2);
+    all.clock.advance(2);
     assert.equal(await all.peer.close(), 'GRANT_EXPIRED');
   });
 
@@ -286,6 +313,7 @@ suite('private network: taking away', () => {
 
 suite('private network: loopback', () => {
   test('a listener a granted service, at a stable address with the real port; none for others', async () => {
+    await using _ = checkLeaks();
     const hub = new MemoryHub();
     await using service = await echo('db');
     await using web = machine(hub, 'web-1', PEERS.web1, { loopback: true });

@@ -15,6 +15,8 @@ export class MemoryHub {
   readonly #acceptors = new Map<PeerId, StreamAcceptor>();
   /** Peers whose connects never settle. */
   readonly silent = new Set<PeerId>();
+  /** Peers that somebody asked for a link, in order. */
+  readonly connects: PeerId[] = [];
   /** Streams opened so far, as their acceptors saw them. */
   readonly streams: LinkStream[] = [];
 
@@ -29,14 +31,18 @@ export class MemoryHub {
 
   /** The links of somebody who accepts nothing. */
   links(self: PeerId): Links {
+    const open = new Map<PeerId, Link>();
     return {
-      get: () => undefined,
-      list: () => [],
+      get: (peer) => (this.#acceptors.has(peer) && !this.silent.has(peer) ? open.get(peer) : undefined),
+      list: () => [...open.values()],
       onLink: () => () => undefined,
       connect: (peer) => {
+        this.connects.push(peer);
         if (this.silent.has(peer)) return new Promise(() => undefined);
         if (!this.#acceptors.has(peer)) return Promise.reject(new MoatError('PEER_UNREACHABLE', 'nobody there'));
-        return Promise.resolve(this.#link(self, peer));
+        const link = open.get(peer) ?? this.#link(self, peer);
+        open.set(peer, link);
+        return Promise.resolve(link);
       },
     };
   }

@@ -104,31 +104,3 @@ export function machine(
     [Symbol.asyncDispose]: () => network.stop(),
   };
 }
-
-/** Time that moves only when told to. */
-export class SteppedClock implements Clock {
-  #now: number;
-  readonly #timers = new Set<{ at: number; callback: () => void }>();
-
-  constructor(now: number) {
-    this.#now = now;
-  }
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(delayMs: number, callback: () => void): { cancel(): void } {
-    const timer = { at: this.#now + delayMs, callback };
-    this.#timers.add(timer);
-    return { cancel: () => this.#timers.delete(timer) };
-  }
-
-  step(ms: number): void {
-    this.#now += ms;
-    for (const timer of [...this.#timers].sort((a, b) => a.at - b.at)) {
-      if (timer.at > this.#now || !this.#timers.delete(timer)) continue;
-      timer.callback();
-    }
-  }
-}

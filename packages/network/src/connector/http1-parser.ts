@@ -55,6 +55,8 @@ type State =
 
 /** A chunk's size, at most 2^52, and its extensions, which are dropped. */
 const CHUNK_LINE = /^([0-9a-fA-F]{1,13})(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
+/** What a link carries. */
+const MAX_NAME_BYTES = 255;
 const MAX_CHUNK_LINE_BYTES = 1_024;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 const STATUS_PREFIX = 'HTTP/1.';
@@ -218,7 +220,7 @@ export class ResponseParser {
     const colon = line.indexOf(':');
     const name = line.slice(0, colon).toLowerCase();
     // A folded line (obs-fold) begins with a space, which is no token, and so does not pass either.
-    if (colon < 1 || !isToken(name)) throw broken('a field name is not valid');
+    if (colon < 1 || colon > MAX_NAME_BYTES || !isToken(name)) throw broken('a field name is not valid');
     const value = trimOws(line.slice(colon + 1));
     if (!isFieldValue(value)) throw broken('a field value has a control character');
     if (this.#fields.length >= this.#maxFields) throw broken('too many fields');

@@ -5,8 +5,8 @@
 import { MoatError, type FieldList, type RequestHead } from '@moat/core';
 import { isFieldValue, isRewritten, isToken, isTrailerAllowed, parseContentLength } from './fields.ts';
 
-/** `path?query` in visible ASCII; a fragment never travels. */
-const TARGET = /^\/[\x21\x22\x24-\x7e]*$/;
+/** `path?query` in visible bytes, also those some clients do not encode; a fragment never travels. */
+const TARGET = /^\/[\x21\x22\x24-\x7e\x80-\xff]*$/;
 const AUTHORITY = /^(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/i;
 const CRLF = Buffer.from('\r\n');
 

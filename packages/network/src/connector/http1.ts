@@ -219,7 +219,8 @@ class Exchange implements Running {
 
   /** Keeps the connection for another request only when both sides are exactly at the end of this one. */
   #leave(connection: ServiceConnection): void {
-    const settled = this.#requestEnded && connection.socket.writableLength === 0;
+    const upgrading = this.#writer?.upgrade !== undefined;
+    const settled = this.#requestEnded && !upgrading && connection.socket.writableLength === 0;
     const parser = this.#parser as ResponseParser;
     if (settled && parser.reusable && !connection.socket.destroyed)
       this.#deps.pool.give(connection, parser.keepAliveMs);

@@ -77,6 +77,7 @@ const REFUSED: Record<string, string> = {
   'a folded line with a tab': `${OK}A: b\r\n\tc\r\n\r\n`,
   'a folded Content-Length': `${OK}Content-Length:\r\n 5\r\n\r\nhello`,
   'a folded first line': `${OK} A: b\r\n\r\n`,
+  'a name longer than a link carries': `${OK}${'a'.repeat(256)}: b\r\n\r\n`,
   'a space before the colon': `${OK}Content-Length : 5\r\n\r\nhello`,
   'a tab before the colon': `${OK}Transfer-Encoding\t: chunked\r\n\r\n`,
   'a line without a colon': `${OK}Content-Length 5\r\n\r\n`,

@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { suite, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { silentLogger, systemClock, type RequestHead } from '@moat/core';
+import { checkLeaks } from '@moat/testkit';
 import { serveHttp, type HttpOptions } from '../../src/connector/http1.ts';
 import { ServicePool, type ServicePoolOptions } from '../../src/connector/service-pool.ts';
 import { createStreamPair } from '../../src/stream-pair.ts';
@@ -365,6 +366,7 @@ suite('connector http/1.1: what the peer sees', () => {
 
 suite('connector http/1.1: connections', () => {
   test('one connection serves many requests, one after another', async () => {
+    await using _ = checkLeaks();
     await using server = await rawServer((socket) => {
       socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'));
     });
@@ -452,6 +454,21 @@ suite('connector http/1.1: connections', () => {
     assert.equal(await peer.close(), undefined);
     await peer.done;
     assert.equal(connector.pool.size, 0);
+  });
+
+  test('an early answer arrives though the service ends with the request unread', async () => {
+    await using server = await rawServer((socket) => {
+      socket.pause();
+      socket.end('HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno');
+    });
+    using connector = new Connector(server);
+    const peer = connector.open({ method: 'POST', bodyless: false });
+    peer.stream.write(Buffer.alloc(128 * 1024));
+    await peer.end();
+    assert.equal(peer.answer?.status, 413);
+    assert.equal(peer.body, 'no');
+    peer.stream.end();
+    await peer.done;
   });
 
   test('a peer that never stops sending is cut off', async () => {
