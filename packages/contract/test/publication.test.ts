@@ -136,7 +136,8 @@ test('a bundle full of one place in many publications is judged in linear time',
   const many = firstVersion({ publish });
   const other = laptopClaim(laptop, { details: { nonce: toBase64url(new Uint8Array(16).fill(9)) } });
   const claims = [...Array<MemberClaim>(255).fill(claim), other];
-  const full = parsePublicationBundle(canonicalize(bundleFor(many.proof, many.contract, claims, gateway.peer)));
+  const full = bundleFor(many.proof, many.contract, claims, gateway.peer);
+  assert.throws(() => parsePublicationBundle(canonicalize(full)), { code: 'CONTRACT_INVALID' });
   assert.equal(full.publications.length, 256);
   assert.throws(() => verifyBundle(full, { ...rules, presenter: laptop.peer }), { code: 'PUBLISHER_UNKNOWN' });
   assert.equal(full.publications.filter((publication) => mayServe(publication, laptop.peer, claims)).length, 0);

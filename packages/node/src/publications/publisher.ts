@@ -82,7 +82,9 @@ export class Publisher {
           bundle: (id) => {
             const deployment = this.#deps.deployment(id);
             if (deployment === undefined) return undefined;
-            return bundleFor(deployment.proof, deployment.contract, deployment.currentClaims, peer);
+            // Others' claims are theirs to show: a gateway counts the presenter's only, and reads few.
+            const claim = deployment.place?.claim;
+            return bundleFor(deployment.proof, deployment.contract, claim === undefined ? [] : [claim], peer);
           },
           onShowing: (id) => this.#remember(id, peer),
           onAnswer: (id, version, answer) => this.#answered(id, peer, version, answer),
