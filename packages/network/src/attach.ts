@@ -15,7 +15,9 @@ import {
 } from '@moat/core';
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
 import { admit, type Asked } from './admission.ts';
-import { serveHttp } from './connector/http1.ts';
+import { HealthChecks, type CheckedService } from './connector/health.ts';
+import { serveHttp, type HttpDeps } from './connector/http1.ts';
+import type { ConnectDeps } from './connector/connect.ts';
 import { ServicePool } from './connector/service-pool.ts';
 import { serveTcp, type Running } from './connector/tcp.ts';
 import { parseTarget, type ExposedTargets, type SocketAddress } from './exposed.ts';
@@ -55,7 +57,7 @@ export interface PrivateNetwork extends Service {
    * promise resolves when listeners are closed and opened too. Updates apply one after another.
    */
   update(view: ContractView): Promise<void>;
-  /** Judges running streams again, after an exposure was taken away. */
+  /** Judges running streams and health checks again, after an exposure was added or taken away. */
   review(): void;
   /** Checks contract and consent, then connects the stream to the service or resets it with a code. */
   accept(stream: LinkStream): void;
@@ -92,7 +94,10 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 class AttachedNetwork implements PrivateNetwork {
   readonly #deps: NetworkDeps;
   readonly #options: NetworkOptions;
+  readonly #connectDeps: ConnectDeps;
   readonly #pool: ServicePool;
+  readonly #httpDeps: HttpDeps;
+  readonly #health: HealthChecks;
   readonly #opener: Opener;
   readonly #listeners: Listeners;
   readonly #accepted = new Set<Accepted>();
@@ -107,11 +112,17 @@ class AttachedNetwork implements PrivateNetwork {
   constructor(deps: NetworkDeps, options: NetworkOptions) {
     this.#deps = deps;
     this.#options = options;
-    const connectDeps = {
-      clock: deps.clock,
-      isOwnSocket: (host: string, port: number) => options.exposed.isOwnSocket(host, port),
-    };
-    this.#pool = new ServicePool(connectDeps);
+    const { clock, logger } = deps;
+    this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
+    this.#pool = new ServicePool(this.#connectDeps);
+    this.#httpDeps = { pool: this.#pool, clock, logger };
+    this.#health = new HealthChecks({
+      ...this.#httpDeps,
+      onChange: (service, healthy) => {
+        if (healthy) logger.info({ service }, 'service is healthy again');
+        else logger.warn({ service }, 'service failed its health check');
+      },
+    });
     this.#opener = new Opener({
       links: deps.links,
       clock: deps.clock,
@@ -139,6 +150,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#expiry?.cancel();
     for (const { running } of this.#accepted) running.abort('NETWORK_STOPPED');
     for (const stream of this.#opened) stream.reset('NETWORK_STOPPED');
+    this.#health.stop();
     this.#pool.close();
     await this.#updating;
     await Promise.all([this.#listeners.close(), this.#socks?.stop()]);
@@ -174,11 +186,12 @@ class AttachedNetwork implements PrivateNetwork {
       if (denial !== undefined) stream.reset(denial.code);
       else if (!offered) stream.reset('SERVICE_UNKNOWN');
     }
+    this.#health.update(this.#checkedServices());
   }
 
   accept(stream: LinkStream): void {
     const admission = this.#admit(stream, this.#deps.clock.now());
-    const code = admission.admitted ? this.#fullCode() : admission.code;
+    const code = admission.admitted ? this.#unableCode(stream.request.service) : admission.code;
     if (!admission.admitted || code !== undefined) {
       this.#deps.logger.debug({ peer: stream.peer, service: stream.request.service, code }, 'refused a stream');
       stream.listen(IGNORED);
@@ -193,8 +206,8 @@ class AttachedNetwork implements PrivateNetwork {
     let accepted: Accepted | undefined;
     const running =
       stream.request.kind === 'http'
-        ? serveHttp({ pool: this.#pool, clock: this.#deps.clock, logger: this.#deps.logger }, stream, address, onClosed)
-        : serveTcp(this.#connectDeps(), stream, address, onClosed);
+        ? serveHttp(this.#httpDeps, stream, address, onClosed)
+        : serveTcp(this.#connectDeps, stream, address, onClosed);
     if (running.closed) return;
     accepted = { asked: { peer: stream.peer, request: stream.request }, target, running };
     this.#accepted.add(accepted);
@@ -226,6 +239,7 @@ class AttachedNetwork implements PrivateNetwork {
       const listener = this.#listeners.get(name);
       const stands = listener && !('code' in listener) ? listener : undefined;
       const held = view.membersOn(name).filter(({ peer }) => peer !== null);
+      const well = held.filter((place) => place.name !== this.#options.self || this.#health.isHealthy(name));
       return {
         name,
         host: hostNameOf(name, view.contract.name),
@@ -236,7 +250,7 @@ class AttachedNetwork implements PrivateNetwork {
         granted: may(view, this.#options.self, name, now).allowed,
         local: held.some((place) => place.name === this.#options.self),
         instances: held.map((place) => place.name),
-        healthy: this.#opener.healthy(name, held.flatMap(peerOf)).length,
+        healthy: this.#opener.healthy(name, well.flatMap(peerOf)).length,
         ...(listener && 'code' in listener ? { code: listener.code } : {}),
       };
     });
@@ -268,13 +282,21 @@ class AttachedNetwork implements PrivateNetwork {
     return access.allowed ? undefined : new MoatError(access.code, access.reason, { details: { service } });
   }
 
-  #fullCode(): 'SERVICE_BUSY' | undefined {
-    return this.#accepted.size >= (this.#options.maxAccepted ?? 4_096) ? 'SERVICE_BUSY' : undefined;
+  /** Why an admitted stream is refused nonetheless. */
+  #unableCode(service: string): 'SERVICE_BUSY' | 'SERVICE_UNREACHABLE' | undefined {
+    if (this.#accepted.size >= (this.#options.maxAccepted ?? 4_096)) return 'SERVICE_BUSY';
+    return this.#health.isHealthy(service) ? undefined : 'SERVICE_UNREACHABLE';
   }
 
-  #connectDeps(): Parameters<typeof serveTcp>[0] {
-    const { exposed } = this.#options;
-    return { clock: this.#deps.clock, isOwnSocket: (host, port) => exposed.isOwnSocket(host, port) };
+  /** Only what the operator exposed is asked: a contract alone makes this machine send nothing anywhere. */
+  #checkedServices(): readonly CheckedService[] {
+    const view = this.#view;
+    if (!view || view.contract.state === 'ended' || this.#stopped) return [];
+    const { self, deployment, exposed } = this.#options;
+    return view.servicesOf(self).flatMap(({ name, target, protocol, health: path }): CheckedService[] => {
+      const asked = path !== undefined && protocol === 'http' && exposed.isExposed(target, deployment, false);
+      return asked ? [{ name, target, path, host: hostNameOf(name, view.contract.name) }] : [];
+    });
   }
 
   /** A stream to this member itself takes the same checks as one from outside. */
