@@ -19,9 +19,11 @@ import {
   hashClaim,
   parseContract,
   parseToken,
+  verifyMemberClaim,
   type Token,
 } from '@moat/contract';
 import type { AddressBook, JoinAnswer, JoinRequest as ClaimShown, Overlay } from '@moat/overlay';
+import { deadline } from './deadline.ts';
 import type { Deployment } from './deployments/deployment.ts';
 import type { Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
@@ -98,11 +100,7 @@ async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Pr
       },
     );
   }
-  const answer = await deps.overlay.requestJoin(
-    keeperAddresses(token),
-    shown,
-    AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
-  );
+  const answer = await deps.overlay.requestJoin(keeperAddresses(token), shown, askDeadline(signal));
   if (!answer.ok) throw new MoatError(answer.code, answer.message, { next: ['ask an owner for a new token'] });
   return adopt(deps, token, shown, answer);
 }
@@ -130,12 +128,19 @@ function adopt(deps: JoinDeps, token: Token, shown: ClaimShown, answer: JoinAnsw
       throw unverified('another claim was witnessed');
     const contract = parseContract(answer.contract);
     const adoption = { proof: answer.proof, contract, claims: [answer.claim, ...answer.claims] };
+    // Before anything is stored: a claim we would not believe of another does not count for us either.
+    verifyMemberClaim(contract, answer.claim, deps.clock.now());
     learnKeepers(deps.addressBook, token);
     const deployment = deps.deployments.adopt(keeper, adoption);
-    if (deployment.place?.name !== member) throw unverified(`version ${contract.version} does not give us ${member}`);
+    if (deployment.place?.name !== member) {
+      throw new MoatError('NOT_A_MEMBER', `version ${contract.version} does not give us ${member} now`);
+    }
     return { deployment, member, keeper };
   } catch (error) {
-    if (!isMoatError(error) || ['DISK_FULL', 'INVITE_UNKNOWN', 'JOIN_UNVERIFIED', 'HEAD_FORKED'].includes(error.code))
+    if (
+      !isMoatError(error) ||
+      ['DISK_FULL', 'INVITE_UNKNOWN', 'JOIN_UNVERIFIED', 'HEAD_FORKED', 'NOT_A_MEMBER'].includes(error.code)
+    )
       throw error;
     throw unverified(error.message, error);
   }
@@ -146,7 +151,7 @@ async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promis
   const known = deps.deployments.get(token.deployment);
   if (known?.place !== undefined) return { deployment: known, member: known.place.name, keeper: deps.self };
   using _ = deps.deployments.expect(token.deployment, (proof) => checkTokenHead(token, proof.newest.head));
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
+  const limit = askDeadline(signal);
   let lastError: unknown;
   for (const addresses of addressesByKeeper(token)) {
     try {
@@ -206,6 +211,11 @@ function addressesByKeeper(token: Token): readonly (readonly string[])[] {
     byPeer.set(peer, [...(byPeer.get(peer) ?? []), address]);
   }
   return [...byPeer.values()];
+}
+
+function askDeadline(signal: AbortSignal): AbortSignal {
+  const error = new MoatError('NO_KEEPER_REACHABLE', 'no keeper of the token answered in time', { retryable: true });
+  return deadline(ASK_MS, error, signal);
 }
 
 function unverified(reason: string, cause?: unknown): MoatError<'JOIN_UNVERIFIED'> {

@@ -3,6 +3,7 @@ import { MoatError, isDeploymentId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
 import type { AgentEndpoints, Handlers, LocalAddress, NodeStatus, VersionAccepted } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
+import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { EventFeed } from '../event-feed.ts';
@@ -110,7 +111,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     },
     explain: ({ params, query }) => explain(deps.probe, find(params), query['from'] ?? '', query['to'] ?? ''),
     ping: ({ params, body, signal }) =>
-      ping(deps.probe, find(params), body.target, AbortSignal.any([signal, timeout(body.timeoutMs ?? PING_MS)])),
+      ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
     publications: () => ({ publications: publisher.status() }),
     hosts: ({ params }) => hostsOf(deps.report, find(params), deps.socks()),
     events: ({ signal }) =>
@@ -131,10 +132,7 @@ function idOf(deployments: Deployments, reference: string): string {
   return deployments.find(reference).id;
 }
 
-/** A deadline that says so with a code of ours. */
-function timeout(timeoutMs: number): AbortSignal {
-  const controller = new AbortController();
+function pingDeadline(timeoutMs: number, signal: AbortSignal): AbortSignal {
   const error = new MoatError('PING_TIMEOUT', `no answer within ${timeoutMs} ms`, { retryable: true });
-  setTimeout(() => controller.abort(error), timeoutMs).unref();
-  return controller.signal;
+  return deadline(timeoutMs, error, signal);
 }

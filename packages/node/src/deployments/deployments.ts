@@ -158,6 +158,7 @@ export class Deployments {
         this.#report(from, proof, 'VERSION_OLD', `a head below the pinned version was shown`);
         return 'older';
       }
+      if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
       if (held !== undefined && (order === 'fork' || held.forked)) throw forked(held);
       const contract = parseContract(await pull());
       return this.#takeProof(proof, contract);

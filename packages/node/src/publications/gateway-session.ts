@@ -16,6 +16,7 @@ import {
 } from '@moat/core';
 import type { PublicationBundle } from '@moat/contract';
 import type { Overlay, PublishAnswer } from '@moat/overlay';
+import { deadline } from '../deadline.ts';
 
 const ANSWER_MS = 15_000;
 const RETRY_MIN_MS = 500;
@@ -175,7 +176,8 @@ export class GatewaySession {
   }
 
   async #show(connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {
-    const signal = AbortSignal.any([AbortSignal.timeout(ANSWER_MS), connection.closed, this.#stopped.signal]);
+    const late = new MoatError('PUBLISH_TIMEOUT', 'the gateway did not answer in time', { retryable: true });
+    const signal = deadline(ANSWER_MS, late, connection.closed, this.#stopped.signal);
     try {
       return await this.#deps.overlay.publish(connection, bundle, signal);
     } catch (error) {
@@ -193,7 +195,8 @@ export class GatewaySession {
     if (this.#linking || this.#stopped.signal.aborted) return;
     this.#linking = true;
     this.#linkRetry?.cancel();
-    const signal = AbortSignal.any([AbortSignal.timeout(ANSWER_MS), this.#stopped.signal]);
+    const late = new MoatError('PUBLISH_TIMEOUT', 'no link to the gateway in time', { retryable: true });
+    const signal = deadline(ANSWER_MS, late, this.#stopped.signal);
     this.#deps.links.connect(this.peer, signal).then(
       (link) => {
         this.#linking = false;
