@@ -213,7 +213,7 @@ suite('a hostile gateway', () => {
   test('an unpublished service, a raw address and another deployment are refused', async () => {
     assert.equal(await ask({ service: 'secret', kind: 'http' }), 'NOT_PUBLISHED');
     assert.match(await ask({ service: 'db', kind: 'tcp' }), /^(SERVICE_UNKNOWN|NOT_PUBLISHED|GRANT_DENIED)$/);
-    assert.match(await ask({ service: 'web', kind: 'tcp' }), /^NOT_PUBLISHED$/);
+    assert.match(await ask({ service: 'web', kind: 'tcp' }), /^(KIND_MISMATCH|NOT_PUBLISHED)$/);
     assert.match(
       await ask({ service: 'web', kind: 'http', deployment: 'a'.repeat(26) }),
       /^(DEPLOYMENT_UNKNOWN|NOT_PUBLISHED|GRANT_DENIED)$/,

@@ -11,8 +11,10 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
-const NODE_FLAGS = ['--conditions=@moat/source', '--disable-warning=ExperimentalWarning'];
+/** MOAT_E2E_BUILT=1 runs what is published, the build, instead of the sources. */
+const built = process.env['MOAT_E2E_BUILT'] === '1';
+const MAIN = fileURLToPath(new URL(`../../packages/cli/${built ? 'dist/main.js' : 'src/main.ts'}`, import.meta.url));
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', ...(built ? [] : ['--conditions=@moat/source'])];
 
 export interface CommandResult {
   readonly exitCode: number;
@@ -58,19 +60,20 @@ export async function freePort(): Promise<number> {
 /** A running process of the product, stopped with the machine. */
 export class Daemon {
   readonly child: ChildProcess;
-  #output = '';
+  /** What it said last, in pieces; the oldest are dropped. */
+  readonly #said: string[] = [];
 
   constructor(child: ChildProcess) {
     this.child = child;
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
-        this.#output = (this.#output + text).slice(-200_000);
+        if (this.#said.push(text) > 2_000) this.#said.splice(0, 1_000);
       });
     }
   }
 
   get output(): string {
-    return this.#output;
+    return this.#said.join('');
   }
 
   get pid(): number {
@@ -174,7 +177,7 @@ export class Machine implements AsyncDisposable {
   }
 
   spawnAgent(args: readonly string[] = []): Daemon {
-    return this.spawn(['node', 'run', '--log-level', 'debug', ...args]);
+    return this.spawn(['node', 'run', '--log-level', process.env['MOAT_E2E_LOGS'] ? 'debug' : 'info', ...args]);
   }
 
   async agentReady(daemon: Daemon): Promise<void> {
