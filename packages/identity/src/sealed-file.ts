@@ -119,7 +119,10 @@ function parseSealed(file: Record<string, unknown>): { header: Header; sealed: U
   const cipher = exactly(fields(file['cipher'], 'cipher'), ['name', 'nonce']);
   const logN = typeof kdf['n'] === 'number' ? Math.log2(kdf['n']) : NaN;
   if (kdf['name'] !== 'scrypt' || kdf['r'] !== R || kdf['p'] !== P) throw invalid('its key derivation is not ours');
-  if (!Number.isInteger(logN) || logN < MIN_LOG_N || logN > MAX_LOG_N) throw invalid('scrypt n is out of range');
+  // By the power, since Math.log2 rounds: n itself is not part of the associated data.
+  if (!Number.isInteger(logN) || 2 ** logN !== kdf['n'] || logN < MIN_LOG_N || logN > MAX_LOG_N) {
+    throw invalid('scrypt n is out of range');
+  }
   if (cipher['name'] !== 'aes-256-gcm') throw invalid('its cipher is not ours');
   const header = {
     key: publicKey(file['key']),
