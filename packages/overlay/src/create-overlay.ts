@@ -43,7 +43,7 @@ export const DEFAULT_LIMITS: OverlayLimits = {
   keepAliveMs: 60_000,
   compareMs: 600_000,
   redialMinMs: 500,
-  redialMaxMs: 60_000,
+  redialMaxMs: 20_000,
 };
 const IDENTIFY_MS = 5000;
 

@@ -114,6 +114,8 @@ export class Hello {
       });
       connection.greeted.resolve();
       await this.#take(connection, news);
+      // the side that said hello compares; it is one exchange for both
+      for (const deployment of this.shared(connection)) await this.#deps.heads.compare(connection, deployment);
     } catch (error) {
       this.#deps.logger.debug({ peer: connection.peer, connection: connection.id, err: error }, 'hello failed');
     }
@@ -152,7 +154,6 @@ export class Hello {
 
   async #take(connection: OverlayConnection, news: readonly News[]): Promise<void> {
     for (const item of news) await this.#deps.heads.take(connection, item);
-    for (const deployment of this.shared(connection)) await this.#deps.heads.compare(connection, deployment);
   }
 
   #ours(connection: OverlayConnection): readonly DeploymentId[] {

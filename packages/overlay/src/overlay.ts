@@ -47,7 +47,7 @@ export interface OverlayLimits {
   readonly compareMs: number;
   /** Milliseconds before the second attempt of a redial; doubles up to `redialMaxMs`. @defaultValue 500 */
   readonly redialMinMs: number;
-  /** @defaultValue 60000 */
+  /** Milliseconds between two redials of one peer at most. @defaultValue 20000 */
   readonly redialMaxMs: number;
 }
 

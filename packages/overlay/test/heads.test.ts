@@ -75,6 +75,23 @@ test('heads and claims are compared on connect, in both directions', async () =>
   await until(() => bob.view.claims(shop.id).length === 1, 'bob has the claim');
 });
 
+test('what was lost on the way is found by the next comparison', async () => {
+  const limits = { keepAliveMs: 100, compareMs: 200 };
+  await using alice = await started({ limits });
+  await using bob = await started({ limits });
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer };
+  introduce(shop.version(members), alice, bob);
+  await bob.overlay.connect(alice.peer, soon());
+  for (const knowing of [alice, bob]) {
+    const next = shop.version(members);
+    knowing.view.hold(next);
+    for (const { view } of [alice, bob]) {
+      await until(() => view.proof(shop.id)?.newest.head.version === next.contract.version, 'both have it', 3000);
+    }
+  }
+});
+
 test('a keeper that is behind takes the newer head from a member that dials it', async () => {
   await using alice = await started();
   await using bob = await started();
