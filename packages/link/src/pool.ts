@@ -68,7 +68,7 @@ export interface LinkService extends Service, Links {
 
 /** Links over `control`; nothing is opened before `start`. */
 export function createLinks(deps: LinksDeps, options: LinksOptions): LinkService {
-  return new Pool(deps, options);
+  return new Pool({ ...deps, logger: deps.logger.child({ component: 'link.pool' }) }, options);
 }
 
 /** Bound: one attempt a peer at a time, shared by all who ask; links a peer: see the roster. */
@@ -241,7 +241,7 @@ class Pool implements LinkService {
         limits: { ...this.#options.limits, ...(transport === 'tls' ? {} : OVERLAY_LIMITS) },
       },
     );
-    logger.debug({ peer, path: link.path, protocol: transport }, 'a link stands');
+    logger.debug({ peer, path: link.path }, 'a link stands');
     this.#roster.add(link, transport);
     return link;
   }
