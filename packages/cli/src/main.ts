@@ -1,9 +1,10 @@
 /** The process of the `moat` command: arguments, signals, exit code. */
 import { readFileSync } from 'node:fs';
 import { Interrupted } from './io.ts';
+import { keepCompiledCode } from './process/compile-cache.ts';
 import { watchParent } from './process/parent.ts';
-import { runCommand } from './program.ts';
 
+keepCompiledCode(process.env);
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
 const stop = new AbortController();
 
@@ -18,6 +19,8 @@ watchParent(process.env, () => stop.abort(new Interrupted('SIGTERM')));
 // A reader such as `head` may leave early.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
+// Loaded here and not above, so that it comes from the cache.
+const { runCommand } = await import('./program.ts');
 process.exitCode = await runCommand(
   process.argv.slice(2),
   {

@@ -10,6 +10,10 @@ import type { ProcessSpec } from './supervisor.ts';
 const FROM_SOURCES = import.meta.url.endsWith('.ts');
 const MAIN = fileURLToPath(new URL(FROM_SOURCES ? '../main.ts' : '../main.js', import.meta.url));
 
+const END_WITH_PARENT = FROM_SOURCES
+  ? new URL('../process/end-with-parent.ts', import.meta.url).href
+  : new URL('../process/end-with-parent.js', import.meta.url).href;
+
 /** Arguments of Node for `moat …args`. */
 function moat(...args: string[]): string[] {
   return [
@@ -51,7 +55,12 @@ export function agentProgram(io: Io, layout: DevLayout, member: 'web' | 'db', po
 
 export function databaseProgram(io: Io, layout: DevLayout, example: string, ports: Ports): ProcessSpec {
   const extra = { DB_FILE: layout.journal, PORT: String(ports.dbService) };
-  return { name: 'db', level: 2, args: [join(example, 'src/db.ts')], env: environment(io, layout.db.home, extra) };
+  return {
+    name: 'db',
+    level: 2,
+    args: ['--import', END_WITH_PARENT, join(example, 'src/db.ts')],
+    env: environment(io, layout.db.home, extra),
+  };
 }
 
 export function webProgram(io: Io, layout: DevLayout, example: string, network: string, ports: Ports): ProcessSpec {
