@@ -17,8 +17,8 @@ test('a new version reaches everyone with a path to one that knows, at once', as
   bob.view.hold(next);
   const begin = Date.now();
   bob.overlay.announceHead(shop.id);
-  await until(() => carol.view.proof(shop.id)?.newest.head.version === 1, 'carol has version 1', 2000);
-  assert.ok(Date.now() - begin < 2000);
+  await until(() => carol.view.proof(shop.id)?.newest.head.version === 1, 'carol has version 1');
+  assert.ok(Date.now() - begin < 5000);
   assert.deepEqual(carol.view.contract(shop.id, 1), next.bytes);
 });
 
@@ -87,7 +87,7 @@ test('what was lost on the way is found by the next comparison', async () => {
     const next = shop.version(members);
     knowing.view.hold(next);
     for (const { view } of [alice, bob]) {
-      await until(() => view.proof(shop.id)?.newest.head.version === next.contract.version, 'both have it', 3000);
+      await until(() => view.proof(shop.id)?.newest.head.version === next.contract.version, 'both have it');
     }
   }
 });
@@ -113,7 +113,9 @@ test('a machine removed by a version it missed shows an old head and learns noth
   const second = shop.version({ 'alice!': alice.peer });
   eve.view.hold(first);
   alice.view.hold(second);
-  const connection = await eve.overlay.dial(alice.overlay.addresses(), AbortSignal.timeout(600)).catch(() => undefined);
+  const connection = await eve.overlay
+    .dial(alice.overlay.addresses(), AbortSignal.timeout(2000))
+    .catch(() => undefined);
   assert.equal(connection?.closed.aborted ?? true, true);
   await until(() => alice.view.log.includes('proof 0 older'), 'alice saw the old head');
   assert.deepEqual(eve.view.log, []);

@@ -26,5 +26,5 @@ test('a stranger is admitted nowhere and closed when probation ends', async () =
   alice.view.hold(shop.version({ 'alice!': alice.peer }));
   const connection = await mallory.overlay.dial(alice.overlay.addresses(), soon());
   assert.deepEqual(mallory.overlay.shared(connection), []);
-  await until(() => connection.closed.aborted, 'alice closes', 2000);
+  await until(() => connection.closed.aborted, 'alice closes');
 });

@@ -53,7 +53,7 @@ test('a dead address does not hold up a live one, and nothing at all is told', a
   bob.book.learn(alice.peer, ['/ip4/192.0.2.1/tcp/4410', '/ip4/192.0.2.2/tcp/4410']);
   const begin = performance.now();
   await bob.overlay.connect(alice.peer, soon());
-  assert.ok(performance.now() - begin < 2000);
+  assert.ok(performance.now() - begin < 5000);
   const nobody = await started();
   await nobody.overlay.stop();
   await assert.rejects(bob.overlay.connect(nobody.peer, soon()), (error) => isMoatError(error, 'PEER_UNREACHABLE'));

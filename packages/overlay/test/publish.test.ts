@@ -54,7 +54,7 @@ test('a refused one does not, and the connection ends with its probation', async
     code: 'NAME_HELD',
     message: 'taken',
   });
-  await until(() => connection.closed.aborted, 'closed', 2000);
+  await until(() => connection.closed.aborted, 'closed');
 });
 
 test('a kept gateway is dialed again for ever, and each connection is told', async () => {

@@ -65,8 +65,8 @@ test('silent streams hold no connection beyond its probation', async () => {
     const channel = await stranger.overlay.openBytes(connection, protocol, soon());
     channel.onClose = () => undefined;
     const begin = performance.now();
-    await until(() => connection.closed.aborted, `closed with a silent ${protocol}`, 2000);
-    assert.ok(performance.now() - begin < 1500);
+    await until(() => connection.closed.aborted, `closed with a silent ${protocol}`);
+    assert.ok(performance.now() - begin < 5000);
   }
 });
 
