@@ -73,6 +73,10 @@ export function errorCode(error: unknown): string {
   return 'INTERNAL';
 }
 
-/** Codes that core itself raises; `INTERNAL` is any error without a code of ours. */
-export const CORE_ERROR_CODES = ['ID_INVALID', 'QUEUE_FULL', 'INTERNAL'] as const;
+/** Codes that core itself raises. Beside each: meaning | remedy. */
+export const CORE_ERROR_CODES = [
+  'ID_INVALID', // a PeerId, key, hash or signature is not in its canonical text form | copy it again, whole
+  'QUEUE_FULL', // a bounded queue holds its limit | try again; if it persists, look at what the log says is slow
+  'INTERNAL', // an error without a code of ours: a defect | report it with the log line that has the same id or time
+] as const;
 export type CoreErrorCode = (typeof CORE_ERROR_CODES)[number];
