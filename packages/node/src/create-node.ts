@@ -146,7 +146,7 @@ async function openNode(
     if (network === undefined) throw new MoatError('NOT_A_MEMBER', 'this machine has no place in that deployment');
     return network.open(service, opening);
   };
-  const forwards = new Forwards({ store: machine, logger, open: openStream });
+  const forwards = new Forwards({ store: machine, logger, loopback: config.access === 'loopback', open: openStream });
   const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, socks, startedAt, now: time });
   const stopping = new AbortController();
   const handlers = createHandlers({

@@ -11,6 +11,8 @@ const MAX_FORWARDS = 256;
 export interface ForwardsDeps {
   readonly store: Pick<MachineStore, 'forwards' | 'saveForward' | 'deleteForward'>;
   readonly logger: Logger;
+  /** False: only Unix sockets, since every user of the machine reaches a loopback port. */
+  readonly loopback: boolean;
   /** @throws `NOT_A_MEMBER` when this machine has no place there. */
   readonly open: (deployment: DeploymentId, service: string, signal: AbortSignal) => Promise<LinkStream>;
 }
@@ -99,9 +101,11 @@ export class Forwards {
 
   async #listen(stored: StoredForward, kept: boolean): Promise<Open> {
     const { deployment } = stored;
+    const place = parsePlace(stored.local);
+    if ('port' in place && !this.#deps.loopback) throw invalid('access is private here: only unix:/path');
     const open = (service: string, signal: AbortSignal): Promise<LinkStream> =>
       this.#deps.open(deployment, service, signal);
-    const forward = await createForward({ open }, stored.service, parsePlace(stored.local));
+    const forward = await createForward({ open }, stored.service, place);
     const entry = { stored, forward, kept };
     this.#open.set(stored.id, entry);
     return entry;

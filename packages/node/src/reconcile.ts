@@ -2,7 +2,7 @@
  * Brings this machine in line with what was accepted: first it takes away what a version no longer allows, in the
  * same turn, then it adds. One deployment's steps run one after another, the newest state last.
  */
-import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor } from '@moat/core';
+import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor, type Timer } from '@moat/core';
 import { createNetwork, type ExposedTargets, type PrivateNetwork } from '@moat/network';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
@@ -12,7 +12,6 @@ import type { EventFeed } from './event-feed.ts';
 import type { LocalTime } from './local-time.ts';
 import type { Publisher } from './publications/publisher.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
-import type { Timer } from '@moat/core';
 
 /** Node's timers end at 2^31 - 1 ms; an expiry further away is looked at again then. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -57,22 +56,18 @@ export class Reconciler {
     await Promise.all(this.#deps.deployments.list().map(({ id }) => this.#apply(id, false)));
   }
 
-  /** Follows a change that is on disk; resolves when it is in force. */
+  /** Follows a change that is on disk; resolves when it is in force. Never throws: the change is accepted already. */
   follow(change: Change): Promise<void> {
     if (this.#stopped.signal.aborted) return Promise.resolve();
-    const { overlay, links, publisher, deployments } = this.#deps;
     const { deployment: id, kind } = change;
-    const deployment = deployments.get(id);
-    // Before anything is awaited: what is no longer allowed ends now.
-    links.recheck();
-    const running = this.#running.get(id);
-    if (running !== undefined && deployment?.place?.name === running.member) {
-      running.network.update(deployment.view).catch(() => undefined);
+    try {
+      this.#followNow(change);
+    } catch (error) {
+      this.#deps.logger.error(
+        { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error },
+        'change not followed',
+      );
     }
-    if (kind === 'forgotten') publisher.forget(id);
-    overlay.viewChanged();
-    if (kind === 'version') overlay.announceHead(id);
-    if (change.claim !== undefined) overlay.announceClaim(change.claim);
     return kind === 'alarm' ? Promise.resolve() : this.#apply(id, kind === 'version');
   }
 
@@ -104,6 +99,22 @@ export class Reconciler {
     this.#running.clear();
   }
 
+  /** What cannot wait: in the turn of the commit everything that is no longer allowed ends, and the news leaves. */
+  #followNow({ deployment: id, kind, claim }: Change): void {
+    const { overlay, links, publisher, deployments } = this.#deps;
+    const deployment = deployments.get(id);
+    links.recheck();
+    const running = this.#running.get(id);
+    if (running !== undefined && deployment?.place?.name === running.member) {
+      // Streams end before this returns; its listeners are awaited, and failures reported, by the step that follows.
+      running.network.update(deployment.view).catch(() => undefined);
+    }
+    if (kind === 'forgotten') publisher.forget(id);
+    overlay.viewChanged();
+    if (kind === 'version') overlay.announceHead(id);
+    if (claim !== undefined) overlay.announceClaim(claim);
+  }
+
   #apply(id: DeploymentId, isVersion: boolean): Promise<void> {
     const before = this.#queues.get(id) ?? Promise.resolve();
     const step = before.then(() => this.#step(id, isVersion));
@@ -115,11 +126,7 @@ export class Reconciler {
     if (this.#stopped.signal.aborted) return;
     const deployment = this.#deps.deployments.get(id);
     this.#watchExpiry(deployment, id);
-    if (deployment === undefined) {
-      await this.#end(id);
-      this.#queues.delete(id);
-      return;
-    }
+    if (deployment === undefined) return this.#end(id);
     const { version } = deployment.contract;
     const { head } = deployment;
     try {
@@ -158,7 +165,12 @@ export class Reconciler {
   async #end(id: DeploymentId): Promise<void> {
     const running = this.#running.get(id);
     this.#running.delete(id);
-    await running?.network.stop();
+    try {
+      await running?.network.stop();
+    } catch (error) {
+      const fields = { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error };
+      this.#deps.logger.error(fields, 'network not stopped in order');
+    }
   }
 
   /** A grant, a membership or an invite ends by itself: the next change is known beforehand. */

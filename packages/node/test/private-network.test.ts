@@ -129,6 +129,21 @@ test('an expired grant opens nothing and its running stream ends', async () => {
   await assert.rejects(two.client.ping('shop', { target: 'db' }), { code: 'GRANT_EXPIRED' });
 });
 
+test('with private access nothing listens on loopback', async () => {
+  await using stack = new AsyncDisposableStack();
+  const { two } = await grow(stack);
+  await two.stop();
+  await two.start({ access: 'private' });
+  const { hosts, socks } = await two.client.hosts('shop');
+  assert.deepEqual([hosts, socks], [[], null]);
+  await assert.rejects(two.client.addForward({ deployment: 'shop', service: 'db', local: '0' }), {
+    code: 'FORWARD_INVALID',
+  });
+  const path = join(two.stateDir, 'db.sock');
+  await two.client.addForward({ deployment: 'shop', service: 'db', local: `unix:${path}` });
+  assert.equal(await exchange({ path }, 'by unix'), 'by unix');
+});
+
 test('a deployment that is left ends here at once', async () => {
   await using stack = new AsyncDisposableStack();
   const { two } = await grow(stack);

@@ -31,7 +31,7 @@ export interface GatewaySessionDeps {
   readonly logger: Logger;
   /** The bundle to show now; without publications it withdraws what was shown before. */
   readonly bundle: (deployment: DeploymentId) => PublicationBundle | undefined;
-  /** Called before a bundle leaves and after its answer. */
+  /** Called before a bundle leaves. @throws `DISK_FULL`: then it is shown later */
   readonly onShowing: (deployment: DeploymentId) => void;
   readonly onAnswer: (deployment: DeploymentId, version: number, answer: PublishAnswer) => void;
   /** The connection or the link came or went. */
@@ -158,21 +158,32 @@ export class GatewaySession {
   async #showDue(): Promise<void> {
     for (const [deployment, shown] of this.#shown) {
       const connection = this.#connection;
-      if (!shown.due || connection === undefined || this.#stopped.signal.aborted) continue;
-      const bundle = this.#deps.bundle(deployment);
-      if (bundle === undefined) continue;
+      if (connection === undefined || this.#stopped.signal.aborted) return;
+      if (!shown.due) continue;
       // Cleared before the wait: a version that comes meanwhile sets it again.
       shown.due = false;
-      this.#deps.onShowing(deployment);
-      const answer = await this.#show(connection, bundle);
-      if (this.#stopped.signal.aborted || connection.closed.aborted) return;
-      const { version } = bundle.proof.newest.head;
-      shown.version = version;
-      shown.answer = answer;
-      if (!answer.ok || answer.refused.length > 0) shown.due = true;
-      this.#deps.onAnswer(deployment, version, answer);
-      if (answer.ok && answer.names.length > 0) this.#keepLink();
+      try {
+        await this.#showOne(deployment, shown, connection);
+      } catch (error) {
+        shown.due = true;
+        const fields = { component: 'node.publisher', peer: this.peer, deployment, code: errorCode(error), err: error };
+        this.#deps.logger.error(fields, 'bundle not shown');
+      }
     }
+  }
+
+  async #showOne(deployment: DeploymentId, shown: Shown, connection: PeerConnection): Promise<void> {
+    const bundle = this.#deps.bundle(deployment);
+    if (bundle === undefined) return;
+    this.#deps.onShowing(deployment);
+    const answer = await this.#show(connection, bundle);
+    if (this.#stopped.signal.aborted || connection.closed.aborted) return;
+    const { version } = bundle.proof.newest.head;
+    shown.version = version;
+    shown.answer = answer;
+    if (!answer.ok || answer.refused.length > 0) shown.due = true;
+    this.#deps.onAnswer(deployment, version, answer);
+    if (answer.ok && answer.names.length > 0) this.#keepLink();
   }
 
   async #show(connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {

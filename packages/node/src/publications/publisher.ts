@@ -50,6 +50,7 @@ export class Publisher {
   /** Stops publishing a deployment that was left; gateways keep what they serve until a member says otherwise. */
   forget(id: DeploymentId): void {
     for (const session of this.#sessions.values()) this.#drop(session, id);
+    for (const key of this.#told.keys()) if (key.startsWith(`${id} `)) this.#told.delete(key);
   }
 
   /** Every publication of every deployment, served here or not. */
@@ -104,7 +105,11 @@ export class Publisher {
     const deployment = this.#deps.deployment(id);
     if (deployment?.place === undefined) return;
     const addresses = gatewaysOf(deployment.view, deployment.place).get(gateway);
-    if (addresses !== undefined) this.#deps.store.savePresented({ deployment: id, gateway, addresses });
+    if (addresses === undefined) return;
+    const known = this.#deps.store.presented().find((each) => each.deployment === id && each.gateway === gateway);
+    // A full disk must not keep what was published before from being shown again.
+    if (known !== undefined && known.addresses.join() === addresses.join()) return;
+    this.#deps.store.savePresented({ deployment: id, gateway, addresses });
   }
 
   #answered(id: DeploymentId, gateway: PeerId, version: number, answer: PublishAnswer): void {
