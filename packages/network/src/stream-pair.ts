@@ -101,15 +101,13 @@ class PairEnd implements LinkStream {
     this.#requireHead();
     this.#sentEnd = true;
     this.other.#receive({ trailers });
-    this.#schedule();
+    if (this.#gotEnd) this.#closeNow();
   }
 
   reset(code: string): void {
     if (this.#closed) return;
     this.other.#close(code);
-    this.#closed = true;
-    this.#incoming.length = 0;
-    this.#events?.onClose(code);
+    this.#closeNow(code);
   }
 
   pause(): void {
@@ -161,7 +159,7 @@ class PairEnd implements LinkStream {
       this.#wantsDrain = false;
       events.onDrain();
     }
-    if (this.#sentEnd && this.#gotEnd) this.#close();
+    if (this.#sentEnd && this.#gotEnd) this.#closeNow();
   }
 
   #repay(): void {
@@ -176,5 +174,12 @@ class PairEnd implements LinkStream {
     this.#closed = true;
     this.#incoming.length = 0;
     setImmediate(() => this.#events?.onClose(code));
+  }
+
+  #closeNow(code?: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#incoming.length = 0;
+    this.#events?.onClose(code);
   }
 }

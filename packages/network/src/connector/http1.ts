@@ -169,10 +169,11 @@ class Exchange implements Running {
 
   #onAnswerData(chunk: Buffer): void {
     const parser = this.#parser as ResponseParser;
+    const connection = this.#connection;
     const used = parser.execute(chunk);
-    if (this.#closed) return;
-    if (parser.upgraded) this.#switchProtocols(chunk.subarray(used));
-    else if (used < chunk.length) this.#connection?.destroy();
+    // Before anything else: the end of the answer may have closed this exchange, and the surplus still counts.
+    if (used < chunk.length && !parser.upgraded) connection?.destroy();
+    if (!this.#closed && parser.upgraded) this.#switchProtocols(chunk.subarray(used));
   }
 
   #onServiceEnd(): void {

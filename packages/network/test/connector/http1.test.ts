@@ -203,7 +203,7 @@ suite('connector http/1.1: what the service sees', () => {
       using connector = new Connector(server);
       const peer = connector.open(head);
       assert.equal(await peer.close(), 'REQUEST_INVALID');
-      assert.equal(connector.pool.size, 0);
+      while (connector.pool.size > 0) await nextTurn();
     });
   }
 
@@ -291,7 +291,7 @@ suite('connector http/1.1: what the peer sees', () => {
     const peer = await connector.ask();
     assert.equal(peer.body, 'hello');
     assert.deepEqual(peer.closed, { code: undefined });
-    assert.equal(connector.pool.size, 0);
+    while (connector.pool.size > 0) await nextTurn();
   });
 
   test('server-sent events one by one', async () => {
@@ -343,7 +343,7 @@ suite('connector http/1.1: what the peer sees', () => {
     const peer = connector.open();
     assert.equal(await peer.close(), 'SERVICE_UNREACHABLE');
     await peer.done;
-    assert.equal(connector.pool.size, 0);
+    while (connector.pool.size > 0) await nextTurn();
   });
 
   test('SERVICE_TIMEOUT where no answer comes', async () => {
@@ -453,7 +453,7 @@ suite('connector http/1.1: connections', () => {
     peer.stream.end();
     assert.equal(await peer.close(), undefined);
     await peer.done;
-    assert.equal(connector.pool.size, 0);
+    while (connector.pool.size > 0) await nextTurn();
   });
 
   test('an early answer arrives though the service ends with the request unread', async () => {
