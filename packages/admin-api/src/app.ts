@@ -1,9 +1,8 @@
 /** A table of endpoints and their handlers as one web handler, with its OpenAPI document at `/v1/openapi.json`. */
-import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import { MoatError, isMoatError } from '@moat/core';
-import type { Context } from 'hono';
+import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
 import { errorAnswerSchema } from './schema/answer.ts';
 
@@ -43,17 +42,20 @@ type AnyHandler = (call: Call<unknown>) => unknown;
 
 /** Checks requests by the table, calls handlers, and sends coded errors as {@link errorAnswerSchema}. */
 export function createApp<Table extends object>(table: Table, handlers: Handlers<Table>, options: AppOptions): App {
-  const app = new OpenAPIHono();
+  const app = new Hono();
   app.use('*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => sendError(c, invalid('the body is too large')) }));
   for (const [name, target] of Object.entries(table) as [string, Endpoint<unknown, unknown>][]) {
     const handler = handlers[name as keyof Table] as AnyHandler;
-    app.openAPIRegistry.registerPath(describe(target));
     app.on(target.method.toUpperCase(), target.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
       const answer = await handler(await readCall(c, target));
       return target.stream ? sendLines(answer as AsyncIterable<unknown>) : c.json(answer as object);
     });
   }
-  app.doc31('/v1/openapi.json', { openapi: '3.1.0', info: { title: options.title, version: options.version } });
+  app.get('/v1/openapi.json', async (c) => {
+    // Loaded when somebody asks: it costs every command and every agent a tenth of a second and memory.
+    const { openApiDocument } = await import('./openapi.ts');
+    return c.json(openApiDocument(Object.values(table) as Endpoint<unknown, unknown>[], options));
+  });
   app.notFound((c) => sendError(c, new MoatError('ENDPOINT_UNKNOWN', `no endpoint ${c.req.method} ${c.req.path}`)));
   app.onError((error, c) => {
     if (isMoatError(error)) return sendError(c, error);
@@ -61,33 +63,6 @@ export function createApp<Table extends object>(table: Table, handlers: Handlers
     return sendError(c, new MoatError('INTERNAL', 'something failed inside; the log says what'));
   });
   return { fetch: (request) => app.fetch(request) };
-}
-
-function describe(target: Endpoint<unknown, unknown>): ReturnType<typeof createRoute> {
-  const params = [...target.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? '');
-  return createRoute({
-    method: target.method,
-    path: target.path,
-    summary: target.summary,
-    request: {
-      ...(params.length === 0 ? {} : { params: strings(params) }),
-      ...(target.query.length === 0 ? {} : { query: strings(target.query) }),
-      ...(target.body === null
-        ? {}
-        : { body: { content: { 'application/json': { schema: target.body } }, required: true } }),
-    },
-    responses: {
-      200: {
-        description: target.stream ? 'JSON lines' : 'Done',
-        content: { [target.stream ? 'application/x-ndjson' : 'application/json']: { schema: target.answer } },
-      },
-      default: { description: 'A coded error', content: { 'application/json': { schema: errorAnswerSchema } } },
-    },
-  });
-}
-
-function strings(names: readonly string[]): z.ZodObject<Record<string, z.ZodString>> {
-  return z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
 }
 
 async function readCall(c: Context, target: Endpoint<unknown, unknown>): Promise<Call<unknown>> {
