@@ -64,6 +64,23 @@ test('a process that ends by itself ends what waits, with its last words', async
   await assert.rejects(supervisor.unexpectedEnd, expected);
 });
 
+test('last words are an error, never a log line of daily life', async () => {
+  using terminal = new Terminal();
+  const cases: readonly [string, string][] = [
+    [`console.log('{"level":30,"msg":"request"}')`, 'its log does not say why'],
+    [`console.log('{"level":50,"msg":"cannot listen","err":{"message":"EADDRINUSE"}}')`, 'cannot listen: EADDRINUSE'],
+    [
+      `console.error('{"error":{"code":"X","message":"state is locked"}}'); console.log('{"level":30}')`,
+      'state is locked',
+    ],
+  ];
+  for (const [script, reason] of cases) {
+    await using supervisor = new Supervisor({ signal: NEVER }, { logs: terminal.path('logs') });
+    supervisor.start(program('web-1', script));
+    await assert.rejects(supervisor.unexpectedEnd, { reason });
+  }
+});
+
 test('a process that does not heed is ended; all at once too', async () => {
   using terminal = new Terminal();
   await using supervisor = new Supervisor({ signal: NEVER }, { logs: terminal.path('logs') });

@@ -83,7 +83,10 @@ async function dev(context: Context, _: readonly string[], options: DevOptions):
   };
   const text = await renderReady(context, running, layout, supervisor.count, io.now() - began);
   io.stdout.write(context.json ? `${JSON.stringify({ kind: 'dev', version: 1, data })}\n` : `${text}\n`);
-  await Promise.race([untilInterrupted(io.signal), supervisor.unexpectedEnd]);
+  const ended = new AbortController();
+  stack.defer(() => ended.abort());
+  const interrupted = untilInterrupted(AbortSignal.any([io.signal, ended.signal]));
+  await Promise.race([interrupted, supervisor.unexpectedEnd]);
   progress.say(`\n${style.dim('stopping; once more Ctrl-C to end at once')}`);
   return { kind: 'dev', data, silent: true };
 }

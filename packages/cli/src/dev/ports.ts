@@ -16,6 +16,9 @@ const PORT_NAMES = [
   'dbService',
 ] as const;
 
+/** The system may offer a port that we have chosen and closed already. */
+const ANY: readonly number[] = Array.from({ length: 20 }, () => 0);
+
 export type PortName = (typeof PORT_NAMES)[number];
 export type Ports = Readonly<Record<PortName, number>>;
 
@@ -35,7 +38,7 @@ export async function choosePorts(file: string, wanted: Partial<Ports>): Promise
   const taken: { name: PortName; wanted: number; instead: number }[] = [];
   const used = new Set<number>();
   for (const name of PORT_NAMES) {
-    const candidates = [wanted[name], remembered[name], 0].filter((port) => port !== undefined);
+    const candidates = [wanted[name], remembered[name], ...ANY].filter((port) => port !== undefined);
     const port = await firstFree(candidates, used);
     used.add(port);
     ports[name] = port;

@@ -104,11 +104,12 @@ export class Supervised {
     });
   }
 
-  /** The line most likely to say why: an error before anything else. */
+  /** The line most likely to say why: an error, else whatever is no log line. */
   #lastWords(): string {
     const spoken = this.#lines.filter((line) => line.trim() !== '');
-    const telling = spoken.findLast((line) => /^\w*Error\b|^✗|"error"|"level":(?:50|60)/.test(line)) ?? spoken.at(-1);
-    return telling?.slice(0, 500) ?? 'it said nothing';
+    const error = spoken.findLast((line) => /^\w*Error\b|^✗|"error":|"level":(?:50|60)/.test(line));
+    const line = error ?? spoken.findLast((one) => !one.startsWith('{'));
+    return line === undefined ? 'its log does not say why' : sentenceOf(line).slice(0, 500);
   }
 
   /** SIGTERM, then SIGKILL; resolves when it is gone. */
@@ -148,6 +149,17 @@ export class Supervised {
         for (const listener of this.#listeners) listener(line);
       }
     });
+  }
+}
+
+/** A log line's message and error; any other line as it is. */
+function sentenceOf(line: string): string {
+  try {
+    const { msg, err, error } = JSON.parse(line) as Record<string, { message?: string } | string | undefined>;
+    const parts = [msg, err, error].map((part) => (typeof part === 'object' ? part.message : part));
+    return parts.filter((part) => part !== undefined).join(': ');
+  } catch {
+    return line;
   }
 }
 
