@@ -89,6 +89,12 @@ async function current(): Promise<{ contract: Contract; proof: HeadProof }> {
   return { contract: parseContract(detail.contract), proof: parseHeadProof(detail.proof) };
 }
 
+function firstBundle(): PublicationBundle {
+  const [bundle] = bundles;
+  assert.ok(bundle, 'the hostile gateway was shown a bundle');
+  return bundle;
+}
+
 suite('a hostile owner', () => {
   test('replaying an old version gets VERSION_OLD', async () => {
     const old = await world.client('owner').version('shop', 0);
@@ -159,13 +165,13 @@ suite('a hostile publisher', () => {
 
   test("another deployment's bundle, shown by a stranger, is refused", async () => {
     await eventually('the hostile gateway was shown a bundle', async () => bundles.length > 0);
-    const answer = await publish(bundles[0] as PublicationBundle);
+    const answer = await publish(firstBundle());
     assert.equal(answer.ok, false);
   });
 
   test('a publication that the head does not list is PUBLICATION_FORGED', async () => {
     const { proof } = await current();
-    const bundle = bundles[0] as PublicationBundle;
+    const bundle = firstBundle();
     const gatewayPeer = world.gateway.pin.peers[0]?.split('/p2p/')[1] ?? '';
     const forged = {
       ...bundle,

@@ -206,19 +206,15 @@ export class Machine implements AsyncDisposable {
   }
 }
 
+/** The JSON object a command printed: on one line, or as the whole output. */
 function parseOutput(text: string): Record<string, unknown> | undefined {
-  for (const line of text.trim().split('\n').toReversed()) {
+  for (const candidate of [text, ...text.trim().split('\n').toReversed()]) {
     try {
-      const value = JSON.parse(line) as { data?: Record<string, unknown>; error?: Record<string, unknown> };
-      return value.data ?? value.error ?? (value as Record<string, unknown>);
+      const value = JSON.parse(candidate) as Record<string, unknown>;
+      return (value['data'] ?? value['error'] ?? value) as Record<string, unknown>;
     } catch {
       continue;
     }
   }
-  try {
-    const value = JSON.parse(text) as { data?: Record<string, unknown>; error?: Record<string, unknown> };
-    return value.data ?? value.error;
-  } catch {
-    return undefined;
-  }
+  return undefined;
 }

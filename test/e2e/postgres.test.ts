@@ -105,10 +105,10 @@ suite('postgres over the private network', { skip }, () => {
     test(`kill -9 of the agent of ${victim}: reconnects, nothing acknowledged is lost`, async () => {
       await psql('-c', 'drop table if exists entries', '-c', 'create table entries (n int primary key)');
       const acknowledged: number[] = [];
-      let stop = false;
+      const stop = new AbortController();
       let interrupted = 0;
       const writer = (async () => {
-        for (let n = 0; !stop; n++) {
+        for (let n = 0; !stop.signal.aborted; n++) {
           try {
             await psql('-c', `insert into entries values (${n})`);
             acknowledged.push(n);
@@ -123,7 +123,7 @@ suite('postgres over the private network', { skip }, () => {
       const sofar = acknowledged.length;
       await world.restart(victim);
       await eventually('rows go in again', async () => acknowledged.length >= sofar + 5, 30_000);
-      stop = true;
+      stop.abort();
       await writer;
       const { stdout } = await psql('-c', 'select n from entries');
       const stored = new Set(stdout.trim().split('\n').map(Number));
