@@ -4,7 +4,6 @@ import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { errorAnswerSchema } from './schema/answer.ts';
 
 /** A contract has at most 1 MiB; its JSON in a request may be escaped. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
