@@ -9,10 +9,9 @@ import {
 } from '@moat/core';
 import type { MemberClaim, PublicationBundle } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
-import { peerIdFromString } from '@libp2p/peer-id';
-import type { Connection } from '@libp2p/interface';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
-import { hasMoatIdentity, type OverlayConnection } from './connection.ts';
+import { Caretaker } from './caretaker.ts';
+import type { OverlayConnection } from './connection.ts';
 import { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
 import type { JoinAnswer, JoinRequest } from './deployment-view.ts';
@@ -24,7 +23,6 @@ import { IDENTIFY_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.
 import { Join } from './join.ts';
 import { askKeepers } from './keepers.ts';
 import { Keepalive } from './keepalive.ts';
-import { learnedAddresses } from './learning.ts';
 import { Neighbours } from './neighbours.ts';
 import type { KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
 import { Probation } from './probation.ts';
@@ -45,7 +43,6 @@ export const DEFAULT_LIMITS: OverlayLimits = {
   redialMinMs: 500,
   redialMaxMs: 20_000,
 };
-const IDENTIFY_MS = 5000;
 
 /** Makes the overlay of one machine; nothing is opened before `start`. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Overlay {
@@ -68,9 +65,8 @@ class Libp2pOverlay implements Overlay {
   readonly #supervisor: Supervisor;
   readonly #keepalive: Keepalive;
   readonly #anchor: Anchor | undefined;
-  readonly #neighbours = new Neighbours();
+  readonly #caretaker: Caretaker;
   readonly #kept = new Set<KeptGoal>();
-  readonly #comparedAt = new WeakMap<OverlayConnection, number>();
   #keptCount = 0;
   #host: Host | undefined;
   #running: AsyncDisposableStack | undefined;
@@ -82,7 +78,7 @@ class Libp2pOverlay implements Overlay {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { addressBook, clock, deployments, logger } = deps;
     const probation = new Probation(
-      { logger, clock, onClosed: (connection) => this.#onClosed(connection) },
+      { logger, clock, onClosed: (connection) => this.#caretaker.onClosed(connection) },
       { probationMs: this.#limits.probationMs, maxStrangers: Math.ceil(this.#limits.connections / 4) },
     );
     const control = new Control({
@@ -93,6 +89,7 @@ class Libp2pOverlay implements Overlay {
     });
     const base = { logger, clock, control, probation, deployments };
     const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });
+    const neighbours = new Neighbours();
     this.#probation = probation;
     this.#control = control;
     this.#heads = heads;
@@ -104,7 +101,7 @@ class Libp2pOverlay implements Overlay {
         ...base,
         addressBook,
         self: this.self,
-        neighbours: this.#neighbours,
+        neighbours,
         dial: (address, signal) => this.#started().dial(address, signal),
       },
       this.#limits,
@@ -120,12 +117,29 @@ class Libp2pOverlay implements Overlay {
       onLost: () => supervisor.wake(),
     });
     this.#keepalive = new Keepalive(
-      { logger, clock, probation, onAlive: (connection) => this.#onAlive(connection) },
+      { logger, clock, probation, onAlive: (connection) => this.#caretaker.onAlive(connection) },
       { everyMs: this.#limits.keepAliveMs },
     );
     const anchor = options.anchor ?? false;
     if (anchor !== false)
       this.#anchor = new Anchor(base, { ...DEFAULT_ANCHOR_LIMITS, ...(anchor === true ? {} : anchor) });
+    this.#caretaker = new Caretaker(
+      {
+        ...base,
+        addressBook,
+        self: this.self,
+        neighbours,
+        heads,
+        supervisor,
+        hello: this.#hello,
+        dialer: this.#dialer,
+        reservations: this.#reservations,
+        keepalive: this.#keepalive,
+        anchor: this.#anchor,
+        libp2p: () => this.#host?.libp2p,
+      },
+      this.#limits,
+    );
     this.#serve();
   }
 
@@ -137,9 +151,10 @@ class Libp2pOverlay implements Overlay {
       {
         logger: this.#deps.logger,
         privateKey: toLibp2pPrivateKey(this.#deps.key),
+        prepare: (libp2p) => this.#control.attach(libp2p),
         gate: (protocol, raw) => this.#control.gate(protocol, raw),
-        onConnection: (raw) => this.#onConnection(raw),
-        onNeighbour: (peer, addresses) => this.#onNeighbour(peer, addresses),
+        onConnection: (raw) => this.#caretaker.onConnection(raw),
+        onNeighbour: (peer, addresses) => this.#caretaker.onNeighbour(peer, addresses),
       },
       {
         listen: this.#options.listen,
@@ -154,7 +169,6 @@ class Libp2pOverlay implements Overlay {
       for (const connection of this.#probation.all()) this.#probation.close(connection, 'the overlay stops');
       await host.libp2p.stop();
     });
-    await this.#control.attach(host.libp2p);
     opening.defer(() => this.#reservations.stop());
     opening.defer(() => this.#anchor?.stop());
     this.#supervisor.start();
@@ -296,65 +310,7 @@ class Libp2pOverlay implements Overlay {
     this.#control.setRule(IDENTIFY_PROTOCOL, 'admitted');
     this.#control.setRule(PING_PROTOCOL, 'standing');
     this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
-    this.#probation.onAdmitted((connection) => void this.#onAdmitted(connection as OverlayConnection));
-  }
-
-  #onConnection(raw: Connection): void {
-    const connection = this.#probation.of(raw);
-    if (!hasMoatIdentity(raw)) return this.#probation.close(connection, 'not an Ed25519 identity');
-    this.#keepalive.watch(connection);
-    // the side that dialed says hello first; both lists cross on one stream
-    if (connection.direction === 'outbound') void this.#hello.greet(connection);
-  }
-
-  #onClosed(connection: OverlayConnection): void {
-    this.#keepalive.forget(connection);
-    this.#heads.forget(connection);
-    this.#anchor?.forget(connection);
-    this.#reservations.forget(connection);
-    this.#supervisor.wake();
-    const gone = !this.#probation.all().some(({ peer }) => peer === connection.peer);
-    // strangers must not fill libp2p's peer store
-    if (gone) this.#host?.libp2p.peerStore.delete(peerIdFromString(connection.peer)).catch(() => undefined);
-  }
-
-  /** Once a direct path stands, an idle relayed one is given back; until then a direct path is tried for. */
-  #improve(connection: OverlayConnection): void {
-    if (!connection.relayed || connection.direction !== 'outbound' || connection.closed.aborted) return;
-    if (this.#dialer.connections(connection.peer)[0]?.relayed === false) {
-      if (connection.raw.streams.every(({ protocol }) => protocol === PING_PROTOCOL))
-        this.#probation.close(connection, 'a direct path took over');
-    } else void this.#dialer.improve(connection.peer);
-  }
-
-  /** Identify runs now, not before: it would tell a stranger our addresses and protocols. */
-  async #onAdmitted(connection: OverlayConnection): Promise<void> {
-    const { addressBook, clock, logger } = this.#deps;
-    const host = this.#host;
-    if (host === undefined || this.shared(connection).length === 0) return;
-    try {
-      using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
-      const identified = await host.libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
-      addressBook.learn(connection.peer, learnedAddresses(connection, identified));
-      this.#improve(connection);
-      await host.libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
-    } catch (error) {
-      logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
-    }
-  }
-
-  #onNeighbour(peer: PeerId, addresses: readonly string[]): void {
-    if (peer === this.self) return;
-    this.#neighbours.heard(peer, addresses);
-    if (this.#deps.deployments.sharedWith(peer).length > 0) this.#supervisor.forgive(peer);
-  }
-
-  #onAlive(connection: OverlayConnection): void {
-    this.#improve(connection);
-    const now = this.#deps.clock.now();
-    if (now - (this.#comparedAt.get(connection) ?? 0) < this.#limits.compareMs) return;
-    this.#comparedAt.set(connection, now);
-    for (const deployment of this.#hello.shared(connection)) void this.#heads.compare(connection, deployment);
+    this.#probation.onAdmitted((connection) => void this.#caretaker.onAdmitted(connection as OverlayConnection));
   }
 
   #onWitnessed(claim: MemberClaim): void {

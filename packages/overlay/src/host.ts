@@ -36,6 +36,8 @@ export interface HostDeps {
   readonly privateKey: PrivateKey;
   /** Resolves when this stream may run; a rejection resets it. Asked for every inbound stream of every protocol. */
   readonly gate: (protocol: string, connection: Connection) => Promise<void>;
+  /** Registers protocols, before the first connection can come in. */
+  readonly prepare: (libp2p: Libp2p) => Promise<void>;
   readonly onConnection: (connection: Connection) => void;
   /** A machine heard of by multicast DNS. */
   readonly onNeighbour: (peer: string, addresses: readonly string[]) => void;
@@ -115,6 +117,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
   });
   libp2p.addEventListener('connection:open', (event) => deps.onConnection(event.detail));
   if (components === undefined) throw new MoatError('INTERNAL', 'libp2p did not make its services');
+  await deps.prepare(libp2p);
   try {
     await libp2p.start();
   } catch (cause) {

@@ -162,6 +162,7 @@ async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; read
     {
       logger: silentLogger,
       privateKey: toLibp2pPrivateKey(key),
+      prepare: () => Promise.resolve(),
       gate: () => Promise.resolve(),
       onConnection: () => undefined,
       onNeighbour: () => undefined,

@@ -1,0 +1,117 @@
+/** What happens at each turn in a connection's life: it opens, is admitted, answers, closes; a neighbour is heard. */
+import type { Clock, Logger, PeerId } from '@moat/core';
+import type { Connection } from '@libp2p/interface';
+import { peerIdFromString } from '@libp2p/peer-id';
+import type { AddressBook } from './address-book.ts';
+import type { Anchor } from './anchor.ts';
+import { hasMoatIdentity, type OverlayConnection } from './connection.ts';
+import { Deadline } from './deadline.ts';
+import type { DeploymentView } from './deployment-view.ts';
+import type { Dialer } from './dialer.ts';
+import type { Heads } from './heads.ts';
+import type { Hello } from './hello.ts';
+import { PING_PROTOCOL, type Host } from './host.ts';
+import type { Keepalive } from './keepalive.ts';
+import { learnedAddresses } from './learning.ts';
+import type { Neighbours } from './neighbours.ts';
+import type { Probation } from './probation.ts';
+import type { Reservations } from './reservations.ts';
+import type { Supervisor } from './supervisor.ts';
+
+const IDENTIFY_MS = 5000;
+
+export interface CaretakerDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly self: PeerId;
+  readonly deployments: DeploymentView;
+  readonly addressBook: AddressBook;
+  readonly neighbours: Neighbours;
+  readonly probation: Probation;
+  readonly hello: Hello;
+  readonly heads: Heads;
+  readonly dialer: Dialer;
+  readonly supervisor: Supervisor;
+  readonly reservations: Reservations;
+  readonly keepalive: Keepalive;
+  readonly anchor: Anchor | undefined;
+  /** Undefined while the overlay is stopped. */
+  readonly libp2p: () => Host['libp2p'] | undefined;
+}
+
+export class Caretaker {
+  readonly #deps: CaretakerDeps;
+  readonly #compareMs: number;
+  readonly #comparedAt = new WeakMap<OverlayConnection, number>();
+
+  constructor(deps: CaretakerDeps, options: { readonly compareMs: number }) {
+    this.#deps = deps;
+    this.#compareMs = options.compareMs;
+  }
+
+  onConnection(raw: Connection): void {
+    const { probation, keepalive, hello } = this.#deps;
+    const connection = probation.of(raw);
+    if (!hasMoatIdentity(raw)) return probation.close(connection, 'not an Ed25519 identity');
+    keepalive.watch(connection);
+    // the side that dialed says hello first; both lists cross on one stream
+    if (connection.direction === 'outbound') void hello.greet(connection);
+  }
+
+  /** Identify runs now, not before: it would tell a stranger our addresses and protocols. Never rejects. */
+  async onAdmitted(connection: OverlayConnection): Promise<void> {
+    const { addressBook, clock, hello, logger } = this.#deps;
+    const libp2p = this.#deps.libp2p();
+    if (libp2p === undefined || hello.shared(connection).length === 0) return;
+    try {
+      using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
+      const identified = await libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
+      addressBook.learn(connection.peer, learnedAddresses(connection, identified));
+      this.#improve(connection);
+      await libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
+    } catch (error) {
+      logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
+    }
+  }
+
+  /** The peer answered a keepalive of ours. */
+  onAlive(connection: OverlayConnection): void {
+    this.#improve(connection);
+    const now = this.#deps.clock.now();
+    if (now - (this.#comparedAt.get(connection) ?? 0) < this.#compareMs) return;
+    this.#comparedAt.set(connection, now);
+    for (const deployment of this.#deps.hello.shared(connection)) void this.#deps.heads.compare(connection, deployment);
+  }
+
+  onClosed(connection: OverlayConnection): void {
+    const { anchor, heads, keepalive, probation, reservations, supervisor } = this.#deps;
+    keepalive.forget(connection);
+    heads.forget(connection);
+    anchor?.forget(connection);
+    reservations.forget(connection);
+    supervisor.wake();
+    const gone = !probation.all().some(({ peer }) => peer === connection.peer);
+    // strangers must not fill libp2p's peer store
+    if (gone)
+      this.#deps
+        .libp2p()
+        ?.peerStore.delete(peerIdFromString(connection.peer))
+        .catch(() => undefined);
+  }
+
+  onNeighbour(peer: PeerId, addresses: readonly string[]): void {
+    const { deployments, neighbours, self, supervisor } = this.#deps;
+    if (peer === self) return;
+    neighbours.heard(peer, addresses);
+    if (deployments.sharedWith(peer).length > 0) supervisor.forgive(peer);
+  }
+
+  /** Once a direct path stands, an idle relayed one is given back; until then a direct path is tried for. */
+  #improve(connection: OverlayConnection): void {
+    const { dialer, probation } = this.#deps;
+    if (!connection.relayed || connection.direction !== 'outbound' || connection.closed.aborted) return;
+    if (dialer.connections(connection.peer)[0]?.relayed !== false) return void dialer.improve(connection.peer);
+    const isIdle = connection.raw.streams.every(({ protocol }) => protocol === PING_PROTOCOL);
+    if (isIdle) probation.close(connection, 'a direct path took over');
+  }
+}
