@@ -45,6 +45,7 @@ export {
 } from './ids.ts';
 export type { Service } from './lifecycle.ts';
 export { silentLogger, type Logger } from './logger.ts';
+export { releaseStartupMemory } from './startup-memory.ts';
 export { signerFromKey, verifySignature, type Signer } from './signature.ts';
 export type { ByteChannel } from './ports/bytes.ts';
 export type { Audience, ControlPlane, HandlerOptions, MessageStream, PeerConnection } from './ports/control-plane.ts';

@@ -1,6 +1,6 @@
 /** The agent's process: configuration in, log on stderr, signals, exit codes. */
 import { parseArgs } from 'node:util';
-import { MoatError, isMoatError, type Logger } from '@moat/core';
+import { MoatError, isMoatError, releaseStartupMemory, type Logger } from '@moat/core';
 import { pino } from 'pino';
 import { loadNodeConfig, type NodeConfig, type NodeConfigInput } from './config.ts';
 import { createNode } from './create-node.ts';
@@ -32,6 +32,7 @@ export async function runNode(config: NodeConfig, options: RunNodeOptions): Prom
   const stopRequest = new AbortController();
   const node = createNode({ logger, onStopRequest: () => setImmediate(() => stopRequest.abort()) }, config);
   await node.start({ signal });
+  releaseStartupMemory();
   try {
     const { peerId, pid, addresses, linkPort, socks } = node.status();
     options.onReady?.({ peerId, pid, socketPath: config.socketPath, addresses, linkPort, socks });
