@@ -153,30 +153,30 @@ export function readConfigText(text: string, path: string): ConfigFile {
     maxAliasCount: 0,
     merge: false,
   } as object);
-  const at = (offset: number): string => {
+  const at = (offset: number, text: string): Problem => {
     const { line, col } = lines.linePos(offset);
-    return `${path}:${line}:${col}`;
+    return { offset, text: `${path}:${line || 1}:${col || 1} ${text}` };
   };
   if (document.errors.length > 0) {
-    throw invalid(document.errors.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0] ?? ''}`));
+    throw invalid(document.errors.map((error) => at(error.pos[0], error.message.split('\n')[0] ?? '')));
   }
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 0 });
   } catch {
-    throw invalid([`${path}:1:1 aliases are not allowed`]);
+    throw invalid([at(0, 'aliases are not allowed')]);
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.flatMap((issue): string[] => {
+  const problems = parsed.error.issues.flatMap((issue): Problem[] => {
     const keys = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
     if (issue.code !== 'unrecognized_keys') {
-      return [`${at(offsetOf(document, keys))} ${keys.join('.') || 'file'}: ${explain(issue, value)}`];
+      return [at(offsetOf(document, keys), `${keys.join('.') || 'file'}: ${explain(issue, value)}`)];
     }
     return issue.keys.map((key) => {
       const meant = closest(key, knownKeys(keys));
       const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
-      return `${at(keyOffset(document, keys, key))} ${[...keys, key].join('.')}: unknown key${hint}`;
+      return at(keyOffset(document, keys, key), `${[...keys, key].join('.')}: unknown key${hint}`);
     });
   });
   throw invalid(problems);
@@ -255,6 +255,13 @@ function complain(context: z.core.$RefinementCtx, message: string): never {
   return z.NEVER;
 }
 
-function invalid(problems: readonly string[]): Error {
+/** One thing that is wrong, and where. */
+interface Problem {
+  readonly offset: number;
+  readonly text: string;
+}
+
+function invalid(found: readonly Problem[]): Error {
+  const problems = found.toSorted((a, b) => a.offset - b.offset).map(({ text }) => text);
   return refusal('GATEWAY_CONFIG_INVALID', problems.join('\n'), { details: { problems } });
 }

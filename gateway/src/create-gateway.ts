@@ -6,7 +6,7 @@ import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moa
 import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay } from '@moat/overlay';
-import { AdminApi } from './admin/api.ts';
+import { AdminApi, refuseSecond } from './admin/api.ts';
 import { gatewayNames, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
 import { SecureContexts, type CertificateSource } from './certificates/contexts.ts';
@@ -84,6 +84,7 @@ class WiredGateway implements Gateway {
     const startedMs = clock.now();
 
     // From here on the machine is touched: files, then sockets.
+    await refuseSecond(config.adminSocket);
     await mkdir(config.stateDirectory, { recursive: true, mode: 0o700 });
     const key = await loadOrCreateNodeKey(join(config.stateDirectory, 'gateway.key'));
     const box = await loadOrCreateBoxKey(join(config.stateDirectory, 'box.key'));
@@ -248,10 +249,16 @@ function every(clock: Clock, ms: number, run: () => void): () => void {
   return () => timer.cancel();
 }
 
-/** 72 random bits, 12 characters. */
+/** 72 random bits, 12 characters; drawn from the system for 128 requests at a time. */
 function newId(): string {
-  return randomBytes(9).toString('base64url');
+  if (idBytes.length < ID_BYTES) idBytes = randomBytes(128 * ID_BYTES);
+  const id = idBytes.toString('base64url', 0, ID_BYTES);
+  idBytes = idBytes.subarray(ID_BYTES);
+  return id;
 }
+
+const ID_BYTES = 9;
+let idBytes = Buffer.alloc(0);
 
 function addressesOf(
   config: GatewayConfig,

@@ -43,9 +43,10 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** JSON lines on stderr; stdout belongs to results. */
+/** JSON lines on stderr; stdout belongs to results. Lines are written behind, in batches, and flushed at the end. */
 export function createLogger(level: string): Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+  const destination = pino.destination({ fd: 2, sync: false });
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
 async function readConfig(path: string): Promise<GatewayConfig> {

@@ -56,9 +56,7 @@ export class AdminApi implements Service {
       },
     );
     await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-    if (await isAnswered(socketPath)) {
-      throw refusal('LISTEN_FAILED', `another gateway runs on ${socketPath}`, { details: { socketPath } });
-    }
+    await refuseSecond(socketPath);
     await rm(socketPath, { force: true });
     const listener = getRequestListener((request) => app.fetch(request));
     const server = createServer((request, response) => void listener(request, response));
@@ -88,6 +86,15 @@ export class AdminApi implements Service {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+/**
+ * Refuses to start beside a gateway that runs on the same state; to call before anything is opened.
+ * @throws `LISTEN_FAILED`
+ */
+export async function refuseSecond(socketPath: string): Promise<void> {
+  if (!(await isAnswered(socketPath))) return;
+  throw refusal('LISTEN_FAILED', `another gateway runs on ${socketPath}`, { details: { socketPath } });
 }
 
 function isAnswered(socketPath: string): Promise<boolean> {

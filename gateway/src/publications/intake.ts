@@ -110,6 +110,12 @@ export class Intake {
       current,
       nowMs: clock.now(),
     });
+    if (judged.refusedAs) {
+      store.commit({ deployments: [judged.record] });
+      ledger.apply(judged.record);
+      this.refreshRoutes();
+      throw judged.refusedAs;
+    }
     const { names, refused } = this.#claimNames(judged);
     if (!current && names.length === 0 && refused[0]) {
       // Nothing of a newcomer can be served: nothing of it is kept.

@@ -32,10 +32,10 @@ export class Ledger {
   }
 
   /** Takes over a record that is on disk now; members without a place in it are upstreams no more. */
-  apply(record: DeploymentRecord, presenter: PeerId): void {
+  apply(record: DeploymentRecord, presenter?: PeerId): void {
     this.#records.set(record.deployment, record);
     const presented = this.#presented.get(record.deployment) ?? new Set();
-    presented.add(presenter);
+    if (presenter !== undefined) presented.add(presenter);
     for (const peer of presented) if (!holdsPlace(record, peer)) presented.delete(peer);
     this.#presented.set(record.deployment, presented);
   }

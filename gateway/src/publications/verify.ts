@@ -2,7 +2,7 @@
  * What a gateway believes of a bundle: the contract's rules, then the operator's, then what this gateway can serve.
  * Pure. A name is claimed later, when all else is in order.
  */
-import type { MoatError, PeerId } from '@moat/core';
+import { isMoatError, type MoatError, type PeerId } from '@moat/core';
 import {
   deploymentIdOf,
   hashClaim,
@@ -11,6 +11,7 @@ import {
   verifyBundle,
   type Publication,
   type PublicationBundle,
+  type VerifiedBundle,
   type WitnessedClaim,
 } from '@moat/contract';
 import type { Publishers } from '../config.ts';
@@ -34,6 +35,8 @@ export interface JudgedBundle {
   readonly record: DeploymentRecord;
   /** Publications of the record that this gateway serves. */
   readonly servable: readonly Publication[];
+  /** Why the presenter is refused although the record is to be kept. */
+  readonly refusedAs: MoatError | undefined;
   readonly refused: readonly { readonly publication: Publication; readonly error: MoatError<GatewayErrorCode> }[];
 }
 
@@ -42,7 +45,7 @@ const MAX_CLAIMS_PER_INVITE = 2;
 
 /** @throws `PUBLISHER_REFUSED` and what `verifyBundle` throws */
 export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules): JudgedBundle {
-  const { publishers, current, presenter } = rules;
+  const { publishers, current } = rules;
   // The cheap check first: one hash against up to a megabyte of signatures.
   const deployment = deploymentIdOf(bundle.proof.genesis);
   if (publishers !== 'open' && !publishers.allow.includes(deployment)) {
@@ -50,13 +53,7 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
       details: { deployment },
     });
   }
-  const verified = verifyBundle(bundle, {
-    gateway: rules.gateway,
-    presenter,
-    pinned: current?.proof ?? null,
-    known: current?.claims ?? [],
-    now: rules.nowMs,
-  });
+  const { verified, refusedAs } = verifyWithKnown(bundle, rules);
   // The head decides what is published; a bundle of the same head may show more of it, never take away.
   const kept = stillPublished(verified.head.head, current?.publications ?? []);
   const publications = uniqueByHash([...kept, ...verified.publications]);
@@ -69,7 +66,26 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
       publication,
       error: refusal('PUBLICATION_UNSUPPORTED', 'this gateway serves http services with `tls: terminate` only'),
     }));
-  return { record, servable, refused };
+  return { record, servable, refused, refusedAs };
+}
+
+/**
+ * A claim on a place that another claim holds here makes it nobody's. The presenter is refused, but the second claim
+ * is kept: without it the first would go on.
+ */
+function verifyWithKnown(
+  bundle: PublicationBundle,
+  rules: PublicationRules,
+): { verified: VerifiedBundle; refusedAs: MoatError | undefined } {
+  const { current, gateway, presenter, nowMs: now } = rules;
+  const known = current?.claims ?? [];
+  const pinned = current?.proof ?? null;
+  try {
+    return { verified: verifyBundle(bundle, { gateway, presenter, pinned, known, now }), refusedAs: undefined };
+  } catch (error) {
+    if (!isMoatError(error, 'PUBLISHER_UNKNOWN') || known.length === 0) throw error;
+    return { verified: verifyBundle(bundle, { gateway, presenter, pinned, now }), refusedAs: error };
+  }
 }
 
 function isServable({ kind, tls }: Publication): boolean {

@@ -117,7 +117,7 @@ export class NodeHttp {
     const connection = this.#connections.get(socket);
     if (!connection) return void socket.destroy();
     const taken = this.#request(connection, request, response, socket);
-    if (!connection.current) return this.#begin(connection, taken);
+    if (!connection.current) return this.#begin(connection, taken, socket);
     try {
       connection.waiting.push(taken);
     } catch {
@@ -136,7 +136,7 @@ export class NodeHttp {
     response.once('finish', () => socket.destroySoon());
     const taken = this.#request(connection, request, response, socket);
     taken.upgradeHead = head;
-    this.#begin(connection, taken);
+    this.#begin(connection, taken, socket);
   }
 
   #request(connection: Connection, request: IncomingMessage, response: ServerResponse, socket: Socket): NodeRequest {
@@ -150,12 +150,13 @@ export class NodeHttp {
     });
   }
 
-  #begin(connection: Connection, request: NodeRequest): void {
+  #begin(connection: Connection, request: NodeRequest, socket: Socket): void {
     connection.current = request;
     request.onSettled = () => {
       connection.current = undefined;
       const next = connection.waiting.shift();
-      if (next) this.#begin(connection, next);
+      if (next) this.#begin(connection, next, socket);
+      else if (this.#stopping) socket.destroySoon();
     };
     this.#deps.serve(request);
   }

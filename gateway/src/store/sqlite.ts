@@ -1,5 +1,5 @@
 /** {@link GatewayStore} on node:sqlite: one file, WAL, `synchronous=FULL`. */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
@@ -18,20 +18,29 @@ const MIGRATIONS = [
    ) STRICT, WITHOUT ROWID;`,
 ];
 
+export interface SqliteStoreOptions {
+  /** Pages of 4 KiB the file may have; more is `DISK_FULL`. @defaultValue what the disk takes */
+  readonly maxPages?: number;
+}
+
 /** SQLITE_FULL; the disk or the page limit. */
 const SQLITE_FULL = 13;
 
 /**
- * Opens the database at `path`, making it (0600) if need be.
+ * Opens the database at `path`, making it (0600) if need be; `:memory:` is one that is gone when closed.
  * @throws `STORE_FAILED`, `DISK_FULL`
  */
-export function openSqliteStore(path: string): GatewayStore {
+export function openSqliteStore(path: string, options: SqliteStoreOptions = {}): GatewayStore {
   return guarded('open', () => {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (path !== ':memory:') {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      // SQLite gives its journal the rights of the file, so they are set before it opens it.
+      closeSync(openSync(path, 'a', 0o600));
+    }
     const database = new DatabaseSync(path, { timeout: 5_000 });
     try {
-      chmodSync(path, 0o600);
       database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`);
       migrate(database);
       return new SqliteStore(database);
     } catch (error) {

@@ -1,0 +1,220 @@
+/** A whole gateway: real overlay, real links, real sockets, members that dial in. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { request as httpsRequest } from 'node:https';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createGatewayClient } from '@moat/admin-api';
+import { silentLogger, systemClock, type PeerConnection, type StreamAcceptor } from '@moat/core';
+import { createNodeKey, loadOrCreateNodeKey, type NodeKey } from '@moat/identity';
+import { createLinks, type LinkService } from '@moat/link';
+import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay, type PublishAnswer } from '@moat/overlay';
+import { parseGatewayConfig, type GatewayConfig } from '../src/config.ts';
+import { createGateway, type Gateway, type GatewayAddresses } from '../src/create-gateway.ts';
+import { runGateway } from '../src/main.ts';
+import { answering, resetting } from './member.ts';
+import { Shop, identity, type Identity } from './shop.ts';
+import type { PublicationBundle } from '@moat/contract';
+
+const FILE = `version: 1
+domain: localhost
+publishers: open
+tls: local
+listen: { https: "127.0.0.1:0", http: "127.0.0.1:0", overlay: [/ip4/127.0.0.1/tcp/0], link: "127.0.0.1:0" }
+`;
+
+async function home(): Promise<AsyncDisposable & { readonly path: string; readonly config: GatewayConfig }> {
+  const path = await mkdtemp(join(tmpdir(), 'moat-gateway-'));
+  const config = parseGatewayConfig(FILE, join(path, 'gateway.yaml'), { MOAT_HOME: path });
+  return { path, config, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+async function started(config: GatewayConfig): Promise<Gateway> {
+  const gateway = createGateway({ clock: systemClock, logger: silentLogger, onStopAsked: () => undefined }, config);
+  await gateway.start({ signal: AbortSignal.timeout(10_000) });
+  return gateway;
+}
+
+/** A node as far as a gateway sees one. */
+class Node implements AsyncDisposable {
+  readonly key: NodeKey = createNodeKey();
+  readonly overlay: Overlay;
+  readonly links: LinkService;
+
+  constructor(accept: StreamAcceptor) {
+    this.overlay = createOverlay(
+      {
+        logger: silentLogger,
+        clock: systemClock,
+        key: this.key,
+        deployments: noDeployments,
+        addressBook: createMemoryAddressBook(),
+      },
+      { listen: [], mdns: false },
+    );
+    this.links = createLinks(
+      { logger: silentLogger, clock: systemClock, control: this.overlay, accept },
+      { role: 'member', mayLink: () => true },
+    );
+  }
+
+  get identity(): Identity {
+    return { ...identity('unused'), peer: this.key.peerId, signer: this.key.signer };
+  }
+
+  async start(): Promise<void> {
+    await this.overlay.start({ signal: AbortSignal.timeout(10_000) });
+    await this.links.start({ signal: AbortSignal.timeout(10_000) });
+  }
+
+  async show(gateway: GatewayAddresses, bundle: PublicationBundle): Promise<PublishAnswer> {
+    const signal = AbortSignal.timeout(10_000);
+    const connection: PeerConnection = await this.overlay.dial(gateway.peers, signal);
+    return this.overlay.publish(connection, bundle, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.links.stop();
+    await this.overlay.stop();
+  }
+}
+
+async function get(
+  gateway: GatewayAddresses,
+  host: string,
+  path: string = '/',
+): Promise<{ status: number; text: string }> {
+  const sent = httpsRequest({
+    host: '127.0.0.1',
+    port: gateway.httpsPort,
+    servername: host,
+    ca: await readFile(gateway.caFile ?? '', 'utf8'),
+    agent: false,
+    path,
+    headers: { host },
+  });
+  sent.end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) text += chunk;
+  return { status: response.statusCode ?? 0, text };
+}
+
+async function gatewayPeer(config: GatewayConfig): Promise<string> {
+  return (await loadOrCreateNodeKey(join(config.stateDirectory, 'gateway.key'))).peerId;
+}
+
+test('a member publishes, the public comes in, a restart keeps the name', async () => {
+  await using place = await home();
+  const { config } = place;
+  await using node = new Node(answering('hello'));
+  await node.start();
+  const shop = new Shop('one', { web1: node.identity, gateway: await gatewayPeer(config) });
+  {
+    await using gateway = await started(config);
+    const { addresses } = gateway;
+    await assert.rejects(get(addresses, 'shop.localhost'));
+    const answer = await node.show(addresses, shop.bundle(shop.first));
+    assert.deepEqual(answer, {
+      ok: true,
+      names: [{ name: 'shop', host: 'shop.localhost', url: `https://shop.localhost:${addresses.httpsPort}` }],
+      refused: [],
+    });
+    assert.deepEqual(await get(addresses, 'shop.localhost'), { status: 200, text: 'hello' });
+    assert.deepEqual(JSON.parse((await get(addresses, 'localhost', '/.well-known/moat')).text), {
+      domain: 'localhost',
+      peers: addresses.peers,
+      box: addresses.box,
+    });
+    const client = createGatewayClient({ socketPath: addresses.adminSocket });
+    assert.equal((await stat(addresses.adminSocket)).mode & 0o777, 0o600);
+    const status = await client.status();
+    assert.deepEqual([status.links, status.names, status.domain, status.publishers], [1, 1, 'localhost', 'open']);
+    const [name] = (await client.names()).names;
+    assert.deepEqual(
+      [name?.host, name?.state, name?.service, name?.deployment],
+      ['shop.localhost', 'live', 'web', shop.deployment],
+    );
+    const [route] = (await client.routes()).routes;
+    assert.deepEqual(
+      route?.upstreams.map(({ peer, path }) => [peer, path]),
+      [[node.key.peerId, 'direct']],
+    );
+    // A second gateway on the same state is refused before it touches anything public.
+    await assert.rejects(started(config), { code: 'LISTEN_FAILED' });
+  }
+  await using again = await started(config);
+  assert.equal((await get(again.addresses, 'shop.localhost')).status, 503);
+  assert.equal((await node.show(again.addresses, shop.bundle(shop.first))).ok, true);
+  assert.deepEqual(await get(again.addresses, 'shop.localhost'), { status: 200, text: 'hello' });
+  const gone = shop.publishing(shop.first, []);
+  assert.equal((await node.show(again.addresses, shop.bundle(gone))).ok, true);
+  assert.equal((await get(again.addresses, 'shop.localhost')).status, 404);
+});
+
+test('a peer that proves nothing gets no link, and no stream is ever opened to it', async () => {
+  await using place = await home();
+  let opened = 0;
+  const counting: StreamAcceptor = (stream) => {
+    opened += 1;
+    resetting('GRANT_DENIED')(stream);
+  };
+  await using thief = new Node(counting);
+  await using node = new Node(counting);
+  await Promise.all([thief.start(), node.start()]);
+  const shop = new Shop('one', { web1: node.identity, gateway: await gatewayPeer(place.config) });
+  await using gateway = await started(place.config);
+  const { addresses } = gateway;
+  const answer = await thief.show(addresses, shop.bundle(shop.first));
+  assert.deepEqual([answer.ok, answer.ok ? '' : answer.code], [false, 'PUBLISHER_UNKNOWN']);
+  const peer = addresses.peers[0]?.split('/p2p/')[1] ?? '';
+  await assert.rejects(thief.links.connect(peer, AbortSignal.timeout(5_000)));
+  await node.show(addresses, shop.bundle(shop.first));
+  // A gateway serves nobody's services: a stream towards it is refused.
+  const link = await node.links.connect(peer, AbortSignal.timeout(5_000));
+  const refused = Promise.withResolvers<string | undefined>();
+  link.open({ deployment: shop.deployment, service: 'web', kind: 'tcp' }).listen({
+    onHead: () => undefined,
+    onData: () => undefined,
+    onEnd: () => undefined,
+    onDrain: () => undefined,
+    onClose: refused.resolve,
+  });
+  assert.equal(await refused.promise, 'SERVICE_UNKNOWN');
+  assert.equal(opened, 0);
+  const answered = await get(addresses, 'shop.localhost');
+  assert.equal(answered.status, 502);
+  assert.match(answered.text, /MEMBER_REFUSED/);
+  assert.equal(opened, 1);
+});
+
+test('running until told to stop: ready once, stopped by the socket, nothing left', async () => {
+  await using place = await home();
+  const never = new AbortController();
+  const ready = Promise.withResolvers<GatewayAddresses>();
+  const running = runGateway(place.config, { signal: never.signal, logger: silentLogger, onReady: ready.resolve });
+  const addresses = await ready.promise;
+  await createGatewayClient({ socketPath: addresses.adminSocket }).stop();
+  await running;
+  await assert.rejects(get(addresses, 'localhost', '/.well-known/moat'));
+  const stopped = new AbortController();
+  stopped.abort();
+  await assert.rejects(runGateway(place.config, { signal: stopped.signal, logger: silentLogger }));
+});
+
+test('a port that is taken is named, and everything opened before is closed again', async () => {
+  await using place = await home();
+  await using gateway = await started(place.config);
+  await using other = await home();
+  const { config } = other;
+  const taken = {
+    ...config,
+    listen: { ...config.listen, https: { host: '127.0.0.1', port: gateway.addresses.httpsPort } },
+  };
+  await assert.rejects(started(taken), { code: 'LISTEN_FAILED' });
+  await using second = await started(config);
+  assert.equal(second.addresses.domain, 'localhost');
+});
