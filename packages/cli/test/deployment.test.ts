@@ -145,6 +145,7 @@ test('invite opens one place; the token is whole, and only where it belongs', as
   const locator = await terminal.json(['invite', '--locator']);
   assert.equal(parseToken(String(locator.data['token'])).seed, undefined);
   assert.equal((await terminal.json(['invite', 'web-1'])).error.code, 'MEMBER_TAKEN');
+  assert.equal((await terminal.json(['invite', 'web-1', '--replace'])).error.code, 'KEEPER_MISSING');
   assert.equal((await terminal.json(['invite', 'nobody'])).exitCode, 5);
   assert.equal((await terminal.json(['invite', 'db-1', '--expires', 'soon'])).exitCode, 2);
 });
@@ -177,13 +178,14 @@ test('publish and unpublish make the same contract as the file', async () => {
   assert.equal(port.error.code, 'NOT_SUPPORTED_YET');
 });
 
-test('a gateway that cannot be asked is exit code 3 at its line', async () => {
+test('a gateway that cannot be asked is named with its line, and may be tried again', async () => {
   await using shop = await openShop();
   const { terminal } = shop;
   const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
   writeFileSync(terminal.path('moat.yaml'), `${text}publish:\n  shop: { gateway: gateway.localhost, service: web }\n`);
   const refused = await terminal.json(['apply', '--yes']);
-  assert.equal(refused.exitCode, 3);
+  assert.equal(refused.exitCode, 1);
+  assert.equal(refused.error.code, 'GATEWAY_UNRESOLVED');
   assert.match(refused.error.message, /moat\.yaml:12:.*gateway\.localhost cannot be resolved/);
 });
 

@@ -1,5 +1,5 @@
 /** `moat dev`: a gateway, two nodes and the guestbook on this machine, as processes of their own. */
-import { MoatError } from '@moat/core';
+import { MoatError, isMoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { checkHops } from '../dev/check.ts';
@@ -73,7 +73,7 @@ async function dev(context: Context, _: readonly string[], options: DevOptions):
     url: running.url,
   };
   stack.defer(noteRunningDev(paths, note));
-  if (options.hosts === true) stack.defer(addHostNames([new URL(running.url).hostname]));
+  if (options.hosts === true) nameHost(stack, context, new URL(running.url).hostname);
   const data = {
     url: running.url,
     caFile: running.caFile,
@@ -110,6 +110,16 @@ function createSupervisor(stack: AsyncDisposableStack, { io, progress }: Context
     process.removeListener('exit', killAll);
   });
   return supervisor;
+}
+
+/** What runs goes on without the name: browsers and curl do not need it. */
+function nameHost(stack: AsyncDisposableStack, { progress, style }: Context, host: string): void {
+  try {
+    stack.defer(addHostNames([host]));
+  } catch (error) {
+    if (!isMoatError(error)) throw error;
+    progress.say(`${style.attention} ${error.message}; by hand: ${error.next.join(' && ')}`);
+  }
 }
 
 function refuseSecond({ paths }: Context): void {

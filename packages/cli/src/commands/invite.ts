@@ -15,6 +15,7 @@ interface InviteOptions extends OwnerOptions {
   readonly expires: string;
   readonly out?: string;
   readonly locator?: boolean;
+  readonly replace?: boolean;
 }
 
 export function addInvite(program: Command, runner: VerbRunner): void {
@@ -34,6 +35,7 @@ export function addInvite(program: Command, runner: VerbRunner): void {
       options: [
         { flags: '--expires <time>', text: 'how long the token works', preset: '1h' },
         { flags: '--out <file>', text: 'write it there (0600) instead of stdout' },
+        { flags: '--replace', text: 'also a place that is held: its machine loses it at once' },
         { flags: '--locator', text: 'no place, only the way to the keepers' },
         NETWORK_OPTION,
         ...OWNER_OPTIONS,
@@ -51,7 +53,7 @@ export function addInvite(program: Command, runner: VerbRunner): void {
           next: vacantPlaces(current).map((name) => `moat invite ${name}`),
         });
       }
-      requireVacant(current, member);
+      requireVacant(current, member, options.replace === true);
       const lifetimeMs = parseDuration(options.expires);
       const owner = await openOwner(context, options);
       const created = await createToken(context, owner, current, member, lifetimeMs);
@@ -61,17 +63,17 @@ export function addInvite(program: Command, runner: VerbRunner): void {
 }
 
 /** @throws `MEMBER_UNKNOWN`, `MEMBER_TAKEN` */
-function requireVacant({ contract, detail }: LoadedDeployment, member: string): void {
+function requireVacant({ contract, detail }: LoadedDeployment, member: string, replace: boolean): void {
   const place = detail.places.find(({ name }) => name === member);
   if (place === undefined) {
     throw new MoatError('MEMBER_UNKNOWN', `${contract.name} has no member ${member}`, {
       next: [`add it to moat.yaml and run moat apply`],
     });
   }
-  if (place.state === 'vacant' || place.state === 'invited') return;
+  if (replace || place.state === 'vacant' || place.state === 'invited') return;
   throw new MoatError('MEMBER_TAKEN', `the place ${member} is ${place.state}`, {
     reason: place.peer === null ? 'two machines claim it' : `${place.peer} holds it`,
-    next: [`remove ${member} from moat.yaml, apply, add it again, apply, invite`],
+    next: [`moat invite ${member} --replace   takes the place from that machine`],
   });
 }
 

@@ -1,6 +1,7 @@
 /** `moat names`: what is public, where, and whether it works. */
 import type { Command } from 'commander';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { publicationMark, publicationState } from '../output/publication.ts';
 import { renderTable } from '../output/table.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
@@ -21,11 +22,11 @@ export function addNames(program: Command, runner: VerbRunner): void {
       const all = await agent.publications();
       const names = all.filter(({ deployment }) => wanted === undefined || deployment === wanted);
       const rows = names.map((name) => [
-        name.state === 'live' ? style.ok : name.state === 'refused' ? style.fail : style.attention,
+        publicationMark(name, style),
         name.url ?? name.name,
         `→ ${name.service}`,
         name.gateway,
-        name.state,
+        publicationState(name),
         name.error === null ? '' : `${name.error.message}  ${style.dim(name.error.code)}`,
       ]);
       const nothing = 'Nothing is public.  Next: moat publish SERVICE --name NAME --gateway DOMAIN';

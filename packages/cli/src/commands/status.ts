@@ -3,6 +3,7 @@ import type { DeploymentDetail, NodeStatus } from '@moat/admin-api';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { publicationMark, publicationState } from '../output/publication.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
@@ -135,13 +136,12 @@ function renderServices(detail: DeploymentDetail, style: Style, whole: boolean):
 
 function renderPublications(detail: DeploymentDetail, style: Style): string {
   const rows = detail.publications.map((publication) => {
-    const mark =
-      publication.state === 'live' ? style.ok : publication.state === 'refused' ? style.fail : style.attention;
+    const mark = publicationMark(publication, style);
     const why = publication.error === null ? '' : `${publication.error.message}  ${style.dim(publication.error.code)}`;
     return [
       `${mark} ${publication.url ?? `${publication.name} at ${publication.gateway}`}`,
       `→ ${publication.service}`,
-      publication.state,
+      publicationState(publication),
       why,
     ];
   });

@@ -7,6 +7,7 @@ import {
   type OnlineResult,
   type PublishLine,
 } from '@moat/contract';
+import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { invalidFile, type ReadDeploymentFile } from './deployment-file.ts';
 import { askGateway } from './ask-gateway.ts';
@@ -18,7 +19,7 @@ export type Pins = Pick<OnlineResult, 'gateways' | 'anchors'>;
 
 /**
  * Asks every domain that the current version has no pin for, and has the answers confirmed.
- * @throws `FILE_INVALID`, `CONFIRMATION_NEEDED` without a terminal and `--yes`, `DECLINED`
+ * @throws `GATEWAY_UNRESOLVED`, `ANCHOR_UNRESOLVED`, `CONFIRMATION_NEEDED` without a terminal and `--yes`, `DECLINED`
  */
 export async function resolvePins(context: Context, read: ReadDeploymentFile, current: Contract | null): Promise<Pins> {
   const { io, progress } = context;
@@ -29,9 +30,19 @@ export async function resolvePins(context: Context, read: ReadDeploymentFile, cu
   };
   const asking = resolveOnline(resolvers, read, { fileName: read.fileName, current, signal });
   const { gateways, anchors, diagnostics } = await progress.during('asking gateways and anchors who they are', asking);
-  if (diagnostics.some(({ severity }) => severity === 'error')) throw invalidFile(read.fileName, diagnostics);
+  const [failed] = diagnostics;
+  if (failed !== undefined) throw unresolved(failed.code, invalidFile(read.fileName, diagnostics));
   await confirmPins(context, { gateways, anchors });
   return { gateways, anchors };
+}
+
+/** Not the file's fault, as far as we know: a retry may work. */
+function unresolved(code: string, { message }: MoatError): MoatError {
+  const [, ...lines] = message.split('\n');
+  return new MoatError(code, lines.join('\n'), {
+    next: ['check the domain, and that its gateway runs', 'or pin it in the file: gateway: { domain, peers }'],
+    retryable: true,
+  });
 }
 
 async function confirmPins({ prompt, style }: Context, { gateways, anchors }: Pins): Promise<void> {
