@@ -35,7 +35,7 @@ import { joinByToken } from './join.ts';
 import { LocalTime } from './local-time.ts';
 import { Publisher } from './publications/publisher.ts';
 import { Reconciler } from './reconcile.ts';
-import { ownSockets, startProxy } from './sockets.ts';
+import { OwnSockets, startProxy } from './sockets.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
@@ -132,9 +132,10 @@ async function openNode(
     deployment: (id) => deployments.get(id),
     deployments: () => deployments.list(),
   });
+  const ownSockets = new OwnSockets(() => reconciler.networks());
   const consent = new Consent({
     store: machine,
-    ownSockets: () => ownSockets({ overlay, links, networks: reconciler.networks(), proxy }),
+    ownSockets: () => ownSockets,
     onWithdrawn: () => reconciler.networks().forEach((network) => network.review()),
   });
   const reconciler: Reconciler = new Reconciler(
@@ -195,6 +196,7 @@ async function openNode(
   stack.defer(() => links.stop());
   proxy = await startProxy(config, () => reconciler.networks(), logger);
   stack.defer(() => proxy?.stop());
+  ownSockets.settle({ overlay, links, proxy });
   stack.defer(() => reconciler.stop());
   await reconciler.start();
   stack.defer(() => publisher.stop());

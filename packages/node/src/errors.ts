@@ -23,6 +23,8 @@ export const NODE_ERROR_CODES = [
   'PEER_VACANT', // no machine has taken the place yet | invite a machine to it and let it join
   'PING_SELF', // the target is this machine | name another member
   'PING_TIMEOUT', // the member did not answer in time | see `moat status`; is the other machine on?
+  'PLACE_FROZEN', // two machines hold witnessed claims on one place, so neither has it | an owner writes the next version, which decides
+  'LOOPBACK_SHARED', // a notice: every user of this machine reaches the granted services | set access: private where users do not trust each other
   'PUBLISH_TIMEOUT', // the gateway did not answer in time | look at the gateway; the agent tries again by itself
   'AGENT_STOPPING', // the agent is going down | start it again
 ] as const;

@@ -29,22 +29,40 @@ export async function startProxy(
   }
 }
 
-export interface OwnSocketsOf {
+/** What an agent listens on once it is up. */
+export interface Listening {
   readonly overlay: Pick<Overlay, 'addresses'>;
   readonly links: Pick<LinkService, 'port'>;
-  readonly networks: readonly PrivateNetwork[];
   readonly proxy: SocketAddress | undefined;
 }
 
-/** Every TCP socket of this agent; a contract can never lead to one. */
-export function ownSockets({ overlay, links, networks, proxy }: OwnSocketsOf): SocketAddress[] {
-  const sockets = networks.flatMap((network) => network.sockets());
-  for (const address of overlay.addresses()) {
-    const match = /^\/ip[46]\/[^/]+\/tcp\/(\d+)/.exec(address);
-    // Addresses are announced one by one where the host listens on all of them.
-    if (match !== null && !address.includes('/p2p-circuit')) sockets.push({ host: '0.0.0.0', port: Number(match[1]) });
+/**
+ * Every TCP socket of this agent; a contract can never lead to one. Asked for each stream that comes in, so what
+ * stands as long as the agent does is worked out once: libp2p takes 30 µs to list its addresses.
+ */
+export class OwnSockets implements Iterable<SocketAddress> {
+  readonly #networks: () => Iterable<PrivateNetwork>;
+  #lasting: readonly SocketAddress[] = [];
+
+  constructor(networks: () => Iterable<PrivateNetwork>) {
+    this.#networks = networks;
   }
-  if (links.port !== undefined) sockets.push({ host: '0.0.0.0', port: links.port });
-  if (proxy !== undefined) sockets.push({ host: proxy.host, port: proxy.port });
-  return sockets;
+
+  /** To call when these listen, and before any network is attached. */
+  settle({ overlay, links, proxy }: Listening): void {
+    const sockets: SocketAddress[] = [];
+    for (const address of overlay.addresses()) {
+      const match = /^\/ip[46]\/[^/]+\/tcp\/(\d+)/.exec(address);
+      // Addresses are announced one by one where the host listens on all of them.
+      if (match !== null && !address.includes('/p2p-circuit')) sockets.push({ host: '0.0.0.0', port: Number(match[1]) });
+    }
+    if (links.port !== undefined) sockets.push({ host: '0.0.0.0', port: links.port });
+    if (proxy !== undefined) sockets.push({ host: proxy.host, port: proxy.port });
+    this.#lasting = sockets;
+  }
+
+  *[Symbol.iterator](): Iterator<SocketAddress> {
+    yield* this.#lasting;
+    for (const network of this.#networks()) yield* network.sockets();
+  }
 }
