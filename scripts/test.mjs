@@ -42,10 +42,9 @@ for (const name of names) {
     [
       '--conditions=@moat/source',
       '--test',
-      '--test-force-exit',
       '--test-reporter=spec',
       `--test-concurrency=${suite.concurrency}`,
-      '--test-timeout=600000',
+      '--test-timeout=300000',
       ...extra,
       ...files,
     ],
