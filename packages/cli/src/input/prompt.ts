@@ -1,7 +1,7 @@
 /** Questions, asked only at a terminal and on stderr. Without one, the answer must be on the command line. */
 import { MoatError } from '@moat/core';
 import type { Readable, Writable } from 'node:stream';
-import type { Io } from '../io.ts';
+import { Interrupted, type Io } from '../io.ts';
 
 export interface Prompt {
   /** True when somebody can answer. */
@@ -10,7 +10,7 @@ export interface Prompt {
    * @throws `CONFIRMATION_NEEDED` without a terminal, `DECLINED` on no.
    */
   confirm(question: string, facts: readonly string[]): Promise<void>;
-  /** @throws `CONFIRMATION_NEEDED` without a terminal (`flag` is what to say instead), `DECLINED` when given up. */
+  /** @throws `CONFIRMATION_NEEDED` without a terminal (`flag` is what to say instead), an {@link Interrupted} when given up. */
   text(question: string, options: { readonly flag: string; readonly initial?: string }): Promise<string>;
   /** Never shown. @throws as {@link text} */
   secret(question: string, options: { readonly flag: string }): Promise<string>;
@@ -28,9 +28,10 @@ export function createPrompt(io: Io, assumeYes: boolean): Prompt {
       for (const fact of facts) io.stderr.write(`  ${fact}\n`);
       if (assumeYes) return;
       if (!interactive) throw needed(question, '--yes, once you agree');
-      const { confirm } = await import('@clack/prompts');
+      const { confirm, isCancel } = await import('@clack/prompts');
       const answer = await confirm({ message: question, initialValue: false, signal: io.signal, ...streams });
-      if (answer !== true) throw declined();
+      if (isCancel(answer)) throw new Interrupted('SIGINT');
+      if (!answer) throw new MoatError('DECLINED', 'nothing was changed');
     },
     async text(question, { flag, initial }) {
       if (assumeYes && initial !== undefined) return initial;
@@ -38,19 +39,16 @@ export function createPrompt(io: Io, assumeYes: boolean): Prompt {
       const { text } = await import('@clack/prompts');
       const preset = initial === undefined ? {} : { initialValue: initial };
       const answer = await text({ message: question, signal: io.signal, ...preset, ...streams });
-      if (typeof answer !== 'string') throw declined();
+      // Ctrl-C at a prompt reaches the prompt, not the process.
+      if (typeof answer !== 'string') throw new Interrupted('SIGINT');
       return answer;
     },
     async secret(question, { flag }) {
       if (!interactive) throw needed(question, flag);
       const { password } = await import('@clack/prompts');
       const answer = await password({ message: question, signal: io.signal, ...streams });
-      if (typeof answer !== 'string') throw declined();
+      if (typeof answer !== 'string') throw new Interrupted('SIGINT');
       return answer;
     },
   };
-}
-
-function declined(): MoatError {
-  return new MoatError('DECLINED', 'nothing was changed');
 }
