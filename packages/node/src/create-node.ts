@@ -196,7 +196,7 @@ async function openNode(
   stack.defer(() => links.stop());
   proxy = await startProxy(config, () => reconciler.networks(), logger);
   stack.defer(() => proxy?.stop());
-  ownSockets.settle({ overlay, links, proxy });
+  ownSockets.settle({ listen: config.listen, overlay, links, proxy });
   stack.defer(() => reconciler.stop());
   await reconciler.start();
   stack.defer(() => publisher.stop());

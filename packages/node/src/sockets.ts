@@ -31,6 +31,8 @@ export async function startProxy(
 
 /** What an agent listens on once it is up. */
 export interface Listening {
+  /** Multiaddrs as configured; what is announced may be others. */
+  readonly listen: readonly string[];
   readonly overlay: Pick<Overlay, 'addresses'>;
   readonly links: Pick<LinkService, 'port'>;
   readonly proxy: SocketAddress | undefined;
@@ -49,12 +51,13 @@ export class OwnSockets implements Iterable<SocketAddress> {
   }
 
   /** To call when these listen, and before any network is attached. */
-  settle({ overlay, links, proxy }: Listening): void {
+  settle({ listen, overlay, links, proxy }: Listening): void {
     const sockets: SocketAddress[] = [];
-    for (const address of overlay.addresses()) {
+    for (const address of [...listen, ...overlay.addresses()]) {
       const match = /^\/ip[46]\/[^/]+\/tcp\/(\d+)/.exec(address);
       // Addresses are announced one by one where the host listens on all of them.
-      if (match !== null && !address.includes('/p2p-circuit')) sockets.push({ host: '0.0.0.0', port: Number(match[1]) });
+      if (match !== null && !address.includes('/p2p-circuit'))
+        sockets.push({ host: '0.0.0.0', port: Number(match[1]) });
     }
     if (links.port !== undefined) sockets.push({ host: '0.0.0.0', port: links.port });
     if (proxy !== undefined) sockets.push({ host: proxy.host, port: proxy.port });
