@@ -6,7 +6,6 @@ export const CLI_ERROR_CODES = [
   'FILE_EXISTS', // a file would be overwritten | choose another path or move the file away
   'FILE_UNREADABLE', // the operating system refuses the file | check its path and permissions
   'FILE_INVALID', // the deployment file breaks a rule; each place is listed | correct the lines named
-  'CONFIG_INVALID', // a configuration file or variable cannot be used | correct what the message names
   'OWNER_KEY_FOREIGN', // this owner key is none of the deployment's owners | use the key of an owner
   'DEPLOYMENT_UNKNOWN', // this machine's agent has no such deployment | moat status lists them; moat join or moat apply adds one
   'DEPLOYMENT_AMBIGUOUS', // more than one deployment fits | name one with --network
