@@ -157,11 +157,16 @@ export class Machine implements AsyncDisposable {
     return result;
   }
 
-  /** Starts a long-running command. */
-  spawn(args: readonly string[], env: NodeJS.ProcessEnv = {}): Daemon {
-    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
+  /** Starts a long-running `moat` command. */
+  spawn(args: readonly string[]): Daemon {
+    return this.program(process.execPath, [...NODE_FLAGS, MAIN, ...args]);
+  }
+
+  /** Starts any program in this home. */
+  program(file: string, args: readonly string[]): Daemon {
+    const child = spawn(file, args, {
       cwd: this.home,
-      env: { ...this.env, ...env },
+      env: this.env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const daemon = new Daemon(child);
