@@ -132,7 +132,7 @@ async function openNode(
     deployment: (id) => deployments.get(id),
     deployments: () => deployments.list(),
   });
-  const ownSockets = new OwnSockets(() => reconciler.networks());
+  const ownSockets = new OwnSockets(() => [...reconciler.networks(), forwards]);
   const consent = new Consent({
     store: machine,
     ownSockets: () => ownSockets,

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import { MoatError, errorCode, type DeploymentId, type LinkStream, type Logger } from '@moat/core';
-import { createForward, type Forward, type ForwardPlace } from '@moat/network';
+import { createForward, type Forward, type ForwardPlace, type SocketAddress } from '@moat/network';
 import type { Forward as ForwardStatus } from '@moat/admin-api';
 import type { MachineStore, StoredForward } from './store/machine-store.ts';
 
@@ -92,6 +92,14 @@ export class Forwards {
   async forget(deployment: DeploymentId): Promise<void> {
     const gone = [...this.#open.values()].filter(({ stored }) => stored.deployment === deployment);
     await Promise.all(gone.map(({ stored }) => this.remove(stored.id)));
+  }
+
+  /** TCP ports that forwards listen on. */
+  *sockets(): Iterable<SocketAddress> {
+    for (const { forward } of this.#open.values()) {
+      const { place } = forward;
+      if ('port' in place) yield { host: place.host ?? '127.0.0.1', port: place.port };
+    }
   }
 
   async stop(): Promise<void> {

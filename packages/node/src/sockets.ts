@@ -43,11 +43,12 @@ export interface Listening {
  * stands as long as the agent does is worked out once: libp2p takes 30 µs to list its addresses.
  */
 export class OwnSockets implements Iterable<SocketAddress> {
-  readonly #networks: () => Iterable<PrivateNetwork>;
+  readonly #opened: () => Iterable<{ sockets(): Iterable<SocketAddress> }>;
   #lasting: readonly SocketAddress[] = [];
 
-  constructor(networks: () => Iterable<PrivateNetwork>) {
-    this.#networks = networks;
+  /** @param opened networks and forwards, whose sockets come and go */
+  constructor(opened: () => Iterable<{ sockets(): Iterable<SocketAddress> }>) {
+    this.#opened = opened;
   }
 
   /** To call when these listen, and before any network is attached. */
@@ -65,7 +66,7 @@ export class OwnSockets implements Iterable<SocketAddress> {
   }
 
   *[Symbol.iterator](): Iterator<SocketAddress> {
-    yield* this.#lasting;
-    for (const network of this.#networks()) yield* network.sockets();
+    for (const socket of this.#lasting) yield socket;
+    for (const each of this.#opened()) yield* each.sockets();
   }
 }

@@ -47,6 +47,8 @@ test('a service is reached by its loopback listener, by SOCKS and by a forward',
     await exchange({ host: '127.0.0.1', port: Number(tcp.local.split(':')[1]) }, 'by forward'),
     'by forward',
   );
+  const port = tcp.local.split(':')[1] ?? '';
+  await assert.rejects(two.client.expose({ deployment: 'shop', target: port }), { code: 'TARGET_OWN' });
   const path = join(two.stateDir, 'db.sock');
   const unix = await two.client.addForward({ deployment: 'shop', service: 'db', local: `unix:${path}`, keep: true });
   assert.equal(await exchange({ path }, 'by unix'), 'by unix');
