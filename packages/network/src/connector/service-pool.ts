@@ -7,7 +7,7 @@ import type { SocketAddress } from '../exposed.ts';
 import { CONNECT_TIMEOUT_MS, connectTarget, type ConnectDeps } from './connect.ts';
 
 export interface ServicePoolOptions {
-  /** Idle connections a target. Drop rule: one more is closed instead of kept. @defaultValue 32 */
+  /** Idle connections a target. Drop rule: one more is closed instead of kept. @defaultValue 256 */
   readonly maxIdlePerTarget?: number;
   /** Connections in all, idle and busy; more are refused with `SERVICE_BUSY`. @defaultValue 2048 */
   readonly maxConnections?: number;
@@ -109,7 +109,7 @@ export class ServicePool {
 
   constructor(deps: ConnectDeps, options: ServicePoolOptions = {}) {
     this.#deps = deps;
-    this.#maxIdlePerTarget = options.maxIdlePerTarget ?? 32;
+    this.#maxIdlePerTarget = options.maxIdlePerTarget ?? 256;
     this.#maxConnections = options.maxConnections ?? 2_048;
     this.#idleMs = options.idleMs ?? 4_000;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;

@@ -41,6 +41,7 @@ export class Listeners {
   readonly #deps: ListenersDeps;
   readonly #identity: ListenerIdentity;
   readonly #entries = new Map<string, Entry>();
+  #sockets: readonly SocketAddress[] = [];
 
   constructor(deps: ListenersDeps, identity: ListenerIdentity) {
     this.#deps = deps;
@@ -51,8 +52,9 @@ export class Listeners {
     return this.#entries.get(service)?.state;
   }
 
+  /** Where they listen now; asked for each stream that comes in. */
   sockets(): readonly SocketAddress[] {
-    return [...this.#entries.values()].flatMap(({ state }) => ('code' in state ? [] : [state]));
+    return this.#sockets;
   }
 
   /** Closes what is no longer wanted, with its connections. */
@@ -64,6 +66,7 @@ export class Listeners {
       this.#entries.delete(service);
       if (local) closing.push(local.close());
     }
+    this.#collect();
     await Promise.all(closing);
   }
 
@@ -73,11 +76,16 @@ export class Listeners {
       const entry = this.#entries.get(service);
       if (entry && !('code' in entry.state)) continue;
       this.#entries.set(service, await this.#listen(service, port));
+      this.#collect();
     }
   }
 
   async close(): Promise<void> {
     await this.remove([]);
+  }
+
+  #collect(): void {
+    this.#sockets = [...this.#entries.values()].flatMap(({ state }) => ('code' in state ? [] : [state]));
   }
 
   async #listen(service: string, port: number): Promise<Entry> {
