@@ -107,6 +107,7 @@ class WiredGateway implements Gateway {
       clock,
       source,
       knows: (host) => host === domain || routes.current.isHeld(host),
+      onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
     });
 
     const overlay = createOverlay(

@@ -2,7 +2,7 @@
 /** The gateway process: configuration in, one log line when it is ready, exit codes out. */
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { errorCode, isMoatError, systemClock, type Logger } from '@moat/core';
+import { errorCode, isMoatError, releaseStartupMemory, systemClock, type Logger } from '@moat/core';
 import { pino } from 'pino';
 import { parseGatewayConfig, type GatewayConfig } from './config.ts';
 import { createGateway, type GatewayAddresses } from './create-gateway.ts';
@@ -29,7 +29,8 @@ export async function runGateway(config: GatewayConfig, options: RunGatewayOptio
   await using gateway = createGateway({ clock: systemClock, logger, onStopAsked: () => asked.abort() }, config);
   await gateway.start({ signal });
   const { addresses } = gateway;
-  logger.info({ component: 'gateway', ...addresses }, 'gateway ready');
+  releaseStartupMemory();
+  logger.info({ component: 'gateway', host: addresses.domain, addresses: addresses.peers }, 'gateway ready');
   options.onReady?.(addresses);
   await aborted(signal);
   logger.info({ component: 'gateway' }, 'gateway stopping');

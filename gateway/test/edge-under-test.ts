@@ -57,6 +57,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       clock: systemClock,
       source: authority,
       knows: (host) => host === DOMAIN || started.routes.current.isHeld(host),
+      onMissing: () => undefined,
     });
     started.ca = authority.certificate;
     started.edge = new PublicEdge(

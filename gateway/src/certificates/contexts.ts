@@ -25,6 +25,8 @@ export interface SecureContextsDeps {
   readonly source: CertificateSource;
   /** Whether the gateway answers for `host` at all. */
   knows(host: string): boolean;
+  /** A name the gateway answers for has no certificate; told at most once a minute and name. */
+  onMissing(host: string): void;
 }
 
 export interface SecureContextsOptions {
@@ -48,8 +50,11 @@ export const TLS_OPTIONS: SecureContextOptions = {
   ].join(':'),
 };
 
+/** A name without a certificate is asked for again after this. */
+const MISSING_MS = 60_000;
+
 interface Entry {
-  readonly context: SecureContext;
+  readonly context: SecureContext | undefined;
   readonly renewAtMs: number;
 }
 
@@ -92,9 +97,9 @@ export class SecureContexts {
 
   async #make(host: string): Promise<SecureContext | undefined> {
     const pair = await this.#deps.source.certificateFor(host);
-    if (!pair) return undefined;
-    const context = createSecureContext({ ...TLS_OPTIONS, cert: pair.certificate, key: pair.key });
-    this.#entries.set(host, { context, renewAtMs: pair.renewAtMs });
+    const context = pair && createSecureContext({ ...TLS_OPTIONS, cert: pair.certificate, key: pair.key });
+    if (!context) this.#deps.onMissing(host);
+    this.#entries.set(host, { context, renewAtMs: pair?.renewAtMs ?? this.#deps.clock.now() + MISSING_MS });
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= this.#capacity) break;
       this.#entries.delete(oldest);

@@ -82,6 +82,8 @@ export class PublicListener implements Service {
     if (remoteAddress === undefined || remotePort === undefined) return void socket.destroy();
     const client = { address: plainAddress(remoteAddress), port: remotePort };
     if (!this.#deps.limits.enter(client.address)) {
+      const { connections: count } = this.#deps.limits;
+      this.#deps.logger.debug({ component: 'gateway.accept', remoteAddress, count }, 'connection over a bound');
       socket.resetAndDestroy();
       return;
     }

@@ -19,6 +19,7 @@ export function logRequest(
   outcome: Outcome,
   rest: { readonly delivered: boolean; readonly durationMs: number },
 ): void {
+  const code = outcome.code ?? (rest.delivered ? undefined : 'CLIENT_GONE');
   logger.info(
     {
       component: 'gateway.request',
@@ -32,9 +33,9 @@ export function logRequest(
       durationMs: Math.round(rest.durationMs),
       ...(outcome.deployment === undefined ? {} : { deployment: outcome.deployment, service: outcome.service }),
       ...(outcome.peer === undefined ? {} : { peer: outcome.peer }),
-      ...(outcome.code === undefined ? {} : { code: outcome.code }),
-      ...(outcome.attempts !== undefined && outcome.attempts > 1 ? { attempts: outcome.attempts } : {}),
-      ...(rest.delivered ? {} : { cut: true }),
+      ...(code === undefined ? {} : { code }),
+      // More than one member was asked.
+      ...(outcome.attempts !== undefined && outcome.attempts > 1 ? { count: outcome.attempts } : {}),
     },
     'request',
   );

@@ -109,7 +109,7 @@ export class NodeRequest implements ClientRequest, RequestBody, ClientAnswer {
     this.#contentLength = length === undefined ? undefined : Number(length);
     this.#response.writeHead(status, fields.flat());
     // One segment with the body where that follows in this turn, alone where it does not.
-    setImmediate(() => {
+    queueMicrotask(() => {
       if (!this.#ended && this.sentBytes === 0 && !this.#response.destroyed) this.#response.flushHeaders();
     });
   }

@@ -120,15 +120,17 @@ test('contexts are made once a name, only for known names, and dropped by use', 
   const clock = createManualClock(Date.now());
   const authority = await openLocalAuthority({ clock }, { directory: temporary.path, domain: 'localhost' });
   const made: string[] = [];
+  const missing: string[] = [];
   const known = new Set(['a.localhost', 'b.localhost', 'c.localhost']);
   const contexts = new SecureContexts(
     {
       clock,
       knows: (host) => known.has(host),
+      onMissing: (host) => void missing.push(host),
       source: {
         certificateFor: (host) => {
           made.push(host);
-          return authority.certificateFor(host);
+          return host === 'x.localhost' ? Promise.resolve(undefined) : authority.certificateFor(host);
         },
       },
     },
@@ -148,6 +150,9 @@ test('contexts are made once a name, only for known names, and dropped by use', 
   clock.advance(6 * DAY);
   await contexts.get('b.localhost');
   assert.equal(made.length, 5);
+  known.add('x.localhost');
+  for (let i = 0; i < 5; i++) assert.equal(await contexts.get('x.localhost'), undefined);
+  assert.deepEqual(missing, ['x.localhost']);
   known.delete('b.localhost');
   assert.equal(await contexts.get('b.localhost'), undefined);
 });

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
+import { connect as connectTcp } from 'node:net';
 import { connect, type ConnectionOptions } from 'node:tls';
+import { createManualClock } from '@moat/testkit';
 import { DOMAIN, EdgeUnderTest, HOST, readAll } from '../edge-under-test.ts';
 import { answering } from '../member.ts';
 
@@ -74,10 +76,37 @@ test('a name withdrawn after the handshake is 404, a resumed session does not br
   edge.publish({ m1: answering('hello') });
 });
 
-test('half a handshake is dropped after its deadline and costs nobody else', async () => {
-  const socket = await edge.connectPlain();
-  socket.destroy();
-  assert.match(await edge.raw(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`), /hello$/);
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+  test(`a session of one name resumes no other (${maxVersion})`, async () => {
+    const options = { host: '127.0.0.1', port: edge.edge.httpsPort, ca: edge.ca, maxVersion };
+    const first = connect({ ...options, servername: HOST });
+    const [session] = (await once(first, 'session')) as [Buffer];
+    first.destroy();
+    for (const [servername, reused] of [
+      [HOST, true],
+      ['held.localhost', false],
+    ] as const) {
+      const socket = connect({ ...options, servername, session });
+      await once(socket, 'secureConnect');
+      assert.equal(socket.isSessionReused(), reused, servername);
+      socket.destroy();
+    }
+    assert.match(await failure({ servername: 'nobody.localhost', session, maxVersion }), /UNRECOGNIZED_NAME/);
+    assert.match(await failure({ session, maxVersion }), /HANDSHAKE_FAILURE/);
+  });
+}
+
+test('half a handshake is dropped at its deadline and costs nobody else', async () => {
+  const clock = createManualClock(Date.now());
+  await using slow = await EdgeUnderTest.start({ clock });
+  slow.publish({ m1: answering('hello') });
+  const half = connectTcp({ host: '127.0.0.1', port: slow.edge.httpsPort });
+  await once(half, 'connect');
+  const closed = once(half, 'close');
+  half.write(Buffer.of(0x16, 0x03, 0x01));
+  assert.match(await slow.raw(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`), /hello$/);
+  clock.advance(11_000);
+  await closed;
 });
 
 test('the plain listener only redirects names it knows', async () => {
