@@ -13,7 +13,9 @@
  * ```
  * @packageDocumentation
  */
+export { addressKey } from './address-key.ts';
 export { Balancer, type BalancerDeps, type BalancerOptions } from './balance.ts';
+export { Bag, type Bagged } from './bag.ts';
 export { BoundedQueue } from './bounded-queue.ts';
 export { sleep, systemClock, type Clock, type Timer } from './clock.ts';
 export {

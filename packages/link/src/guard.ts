@@ -2,9 +2,9 @@
  * The door of the link port: reads 17 bytes, and lets only holders of a ticket come as far as TLS.
  * A socket that is silent, slow or wrong costs a file descriptor for at most 3 s and no TLS state.
  */
-import { createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
-import { MoatError } from '@moat/core';
+import { MoatError, addressKey } from '@moat/core';
 import type { Clock, Logger, Timer } from '@moat/core';
 
 import { PREAMBLE_BYTES, type SpentTicket } from './ticket.ts';
@@ -153,24 +153,6 @@ export class PortGuard {
 }
 
 const ignore = (): void => undefined;
-
-/** What one party is likely to own: an IPv4 address, or the /64 of an IPv6 address. */
-export function addressKey(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (!isIPv6(address)) return address;
-  const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
-  const groups = head === '' ? [] : head.split(':');
-  if (tail !== undefined) {
-    const after = tail === '' ? [] : tail.split(':');
-    while (groups.length + after.length < 8) groups.push('0');
-    groups.push(...after);
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.toLowerCase())
-    .join(':')}::/64`;
-}
 
 /** A refused or broken handshake. */
 export function handshakeError(code: 'TLS_REFUSED' | 'HANDSHAKE_TIMEOUT', message: string, cause?: unknown): MoatError {
