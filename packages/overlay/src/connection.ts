@@ -1,9 +1,6 @@
-import { publicKeyFromPeerId, type Clock, type DeploymentId, type PeerConnection, type PeerId } from '@moat/core';
+import { addressKey, publicKeyFromPeerId, type DeploymentId, type PeerConnection, type PeerId } from '@moat/core';
 import type { Connection } from '@libp2p/interface';
-import { TokenBucket } from './token-bucket.ts';
-
-/** Requests a second that one connection may make of us on average; more wait their turn. */
-const REQUESTS_PER_SECOND = 50;
+import type { TokenBucket } from './token-bucket.ts';
 
 /**
  * One libp2p connection with all the overlay knows about it: why it may stay, and what its peer named in hello.
@@ -15,6 +12,8 @@ export class OverlayConnection implements PeerConnection {
   readonly direction: 'inbound' | 'outbound';
   readonly remote: { readonly host: string; readonly port: number } | null;
   readonly raw: Connection;
+  /** Whom limits count it for: the address it comes from (IPv6: its /64), or its anchor's. */
+  readonly origin: string;
   /** Why it is past probation: `deployment`, `publication`, or the caller's own. */
   readonly reasons: Set<string> = new Set();
   /** Work that keeps it open without admitting it: a reservation, a relayed connection, a running request of ours. */
@@ -31,17 +30,18 @@ export class OverlayConnection implements PeerConnection {
   readonly greeted: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Hellos the peer has opened, so that a stranger cannot repeat them without end. */
   hellos: number = 0;
-  /** What the peer may ask of us in a second; each protocol says what a request costs. */
+  /** What the peer may ask of us in a second, over all its connections; each protocol says what a request costs. */
   readonly requests: TokenBucket;
   readonly #closed = new AbortController();
 
-  constructor(raw: Connection, clock: Clock) {
-    this.requests = new TokenBucket(clock, REQUESTS_PER_SECOND);
+  constructor(raw: Connection, requests: TokenBucket) {
+    this.requests = requests;
     this.raw = raw;
     this.id = raw.id;
     this.peer = raw.remotePeer.toString();
     this.direction = raw.direction;
     this.remote = remoteOf(raw);
+    this.origin = originOf(raw);
     raw.addEventListener('close', () => this.markClosed(), { once: true });
   }
 
@@ -71,6 +71,13 @@ export function hasMoatIdentity(raw: Connection): boolean {
   } catch {
     return false;
   }
+}
+
+/** An anchor's address comes first in a relayed one. */
+function originOf(raw: Connection): string {
+  const relayed = raw.remoteAddr.getComponents().some(({ name }) => name === 'p2p-circuit');
+  const host = raw.remoteAddr.getComponents().find(({ name }) => name.startsWith('ip') || name.startsWith('dns'));
+  return `${relayed ? 'relayed ' : ''}${addressKey(host?.value ?? '')}`;
 }
 
 function remoteOf(raw: Connection): { host: string; port: number } | null {

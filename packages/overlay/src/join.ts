@@ -3,7 +3,7 @@
  * it takes to take part. Unknown deployments, invites and PeerIds get one answer of one size, not before
  * {@link REFUSAL_MS} have passed, so that neither its bytes nor its time tell what the keeper knows.
  */
-import { MoatError, errorCode, sleep, type Clock, type Logger, type MessageStream } from '@moat/core';
+import { errorCode, sleep, type Clock, type Logger, type MessageStream } from '@moat/core';
 import {
   parseClaimDetails,
   parseHeadProof,
@@ -16,6 +16,7 @@ import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
+import { Intake } from './intake.ts';
 import { decodeJson, encodeJson, invalid, parsed, readParts, writeParts } from './messages.ts';
 import type { Probation } from './probation.ts';
 
@@ -27,8 +28,9 @@ export const REFUSAL_MS = 250;
 const REFUSAL_BYTES = 512;
 /** A contract of 1 MiB as a JSON string, and every claim of a large deployment. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
-/** Requests worked on at once; more are reset. */
-const MAX_RUNNING = 32;
+const INTAKE = { reading: 256, readingPerOrigin: 16, working: 32 };
+/** Requests that one join counts as. */
+const JOIN_COST = 5;
 
 const requestSchema = z.strictObject({ signed: z.unknown(), details: z.unknown() });
 const answerSchema = z.discriminatedUnion('ok', [
@@ -65,7 +67,7 @@ export interface JoinDeps {
 
 export class Join {
   readonly #deps: JoinDeps;
-  #running = 0;
+  readonly #intake = new Intake(INTAKE);
 
   constructor(deps: JoinDeps) {
     this.#deps = deps;
@@ -100,24 +102,24 @@ export class Join {
 
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
     if (!this.#isKeeper()) throw invalid('this machine keeps no deployment');
-    if (this.#running >= MAX_RUNNING)
-      throw new MoatError('QUEUE_FULL', 'too many machines join at once', { retryable: true });
-    this.#running += 1;
-    let release: (() => void) | undefined;
+    const { clock, probation } = this.#deps;
+    using deadline = new Deadline(clock, JOIN_MS, connection.closed);
+    const { signal } = deadline;
+    const waitMs = connection.requests.take(JOIN_COST);
+    if (waitMs > 0) await sleep(clock, waitMs, signal);
+    const bytes = await this.#intake.read(stream, connection.origin, () => stream.read(signal));
+    const request = decodeRequest(bytes);
+    const release = probation.hold(connection);
     try {
-      using deadline = new Deadline(this.#deps.clock, JOIN_MS, connection.closed);
-      const request = decodeRequest(await stream.read(deadline.signal));
-      release = this.#deps.probation.hold(connection);
-      const refusalTime = sleep(this.#deps.clock, REFUSAL_MS, deadline.signal);
+      const refusalTime = sleep(clock, REFUSAL_MS, signal);
       refusalTime.catch(() => undefined);
-      const answer = await this.#witness(request, connection);
+      const answer = await this.#intake.work(() => this.#witness(request, connection));
       if (!answer.ok && answer.code === 'JOIN_REFUSED') await refusalTime;
       if (answer.ok) this.#deps.onWitnessed(answer.claim);
       // the claim lists the machine now; once it has stored the answer, hello admits it
-      await writeParts(stream, encodeAnswer(answer), MAX_ANSWER_BYTES, deadline.signal);
+      await writeParts(stream, encodeAnswer(answer), MAX_ANSWER_BYTES, signal);
     } finally {
-      release?.();
-      this.#running -= 1;
+      release();
     }
   }
 

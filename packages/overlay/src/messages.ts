@@ -1,6 +1,6 @@
 /**
  * How Moat's protocols write on a stream: JSON in one message, or a document in parts: a message of
- * 4 bytes with the whole length (big endian), then messages of at most 64 KiB until it is reached.
+ * 4 bytes with the whole length (big endian), then messages of 64 KiB and a last one with the rest.
  */
 import { MoatError, type MessageStream } from '@moat/core';
 import type { ZodType } from 'zod';
@@ -61,9 +61,9 @@ export async function readParts(stream: MessageStream, maxBytes: number, signal:
   const parts: Uint8Array[] = [];
   for (let received = 0; received < length;) {
     const part = await stream.read(signal);
-    if (part.length === 0) throw invalid('an empty part');
+    // crumbs would cost a hundred times their bytes
+    if (part.length !== Math.min(MAX_MESSAGE_BYTES, length - received)) throw invalid('a part of the wrong size');
     received += part.length;
-    if (received > length) throw invalid('more parts than the length says');
     parts.push(part);
   }
   return Buffer.concat(parts);

@@ -3,9 +3,10 @@
  * then only the protocols whose rule says so run. The one wrapper around every handler, libp2p's own
  * included, asks `gate`.
  */
-import { MoatError, type Clock, type Logger, type PeerConnection, type Timer } from '@moat/core';
+import { MoatError, type Clock, type Logger, type PeerConnection, type PeerId, type Timer } from '@moat/core';
 import { OverlayConnection } from './connection.ts';
 import { HOP_PROTOCOL, STOP_PROTOCOL } from './relay-wire.ts';
+import { TokenBucket } from './token-bucket.ts';
 import type { Connection } from '@libp2p/interface';
 
 /**
@@ -16,6 +17,10 @@ export type Rule = 'anyone' | 'admitted' | 'standing' | ((connection: OverlayCon
 
 /** Streams of one connection that may wait for its admission; more are reset. */
 const MAX_WAITING = 8;
+/** Inbound connections of one peer; its oldest is closed. */
+const MAX_PER_PEER = 8;
+/** Requests a second that one peer may make of us on average; more wait their turn. */
+const REQUESTS_PER_SECOND = 50;
 
 export interface ProbationDeps {
   readonly logger: Logger;
@@ -30,7 +35,7 @@ export interface ProbationOptions {
   readonly maxStrangers: number;
 }
 
-/** Bound: as many connections as the host lets in; of strangers above `maxStrangers` the oldest is closed. */
+/** Bound: as many connections as the host lets in; above 8 of one peer, and `maxStrangers` strangers, the oldest is closed. */
 export class Probation {
   readonly #deps: ProbationDeps;
   readonly #options: ProbationOptions;
@@ -57,12 +62,14 @@ export class Probation {
   of(raw: Connection): OverlayConnection {
     const known = this.#connections.get(raw.id);
     if (known !== undefined) return known;
-    const connection = new OverlayConnection(raw, this.#deps.clock);
+    const sibling = this.all().find(({ peer }) => peer === raw.remotePeer.toString());
+    const requests = sibling?.requests ?? new TokenBucket(this.#deps.clock, REQUESTS_PER_SECOND);
+    const connection = new OverlayConnection(raw, requests);
     this.#connections.set(raw.id, connection);
     this.#arm(connection);
     connection.closed.addEventListener('abort', () => this.#forget(connection), { once: true });
     if (raw.status !== 'open') connection.markClosed();
-    else if (connection.direction === 'inbound') this.#makeRoom();
+    else if (connection.direction === 'inbound') this.#makeRoom(connection.peer);
     return connection;
   }
 
@@ -160,7 +167,9 @@ export class Probation {
     connection.markClosed();
   }
 
-  #makeRoom(): void {
+  #makeRoom(peer: PeerId): void {
+    const same = this.all().filter((connection) => connection.peer === peer && connection.direction === 'inbound');
+    if (same.length > MAX_PER_PEER && same[0] !== undefined) this.close(same[0], 'too many connections of one peer');
     const strangers = [...this.#timers.keys()].filter(
       (connection) => connection.direction === 'inbound' && !stands(connection),
     );

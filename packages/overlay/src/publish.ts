@@ -3,9 +3,9 @@
  * bundle, in parts; the gateway answers which names it serves. A newer bundle replaces the older whole.
  */
 import {
-  MoatError,
   errorCode,
   isMoatError,
+  sleep,
   type Clock,
   type Logger,
   type MessageStream,
@@ -17,6 +17,7 @@ import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
+import { Intake } from './intake.ts';
 import { decodeJson, encodeJson, readParts, writeParts } from './messages.ts';
 import type { Probation } from './probation.ts';
 
@@ -24,8 +25,9 @@ export const PUBLISH_PROTOCOL = '/moat/publish/1';
 const PUBLISH_MS = 20_000;
 const MAX_BUNDLE_BYTES = 1024 * 1024;
 const MAX_ANSWER_BYTES = 256 * 1024;
-/** Bundles worked on at once; more are reset. */
-const MAX_RUNNING = 64;
+const INTAKE = { reading: 64, readingPerOrigin: 16, working: 64 };
+/** Requests that one bundle counts as. */
+const PUBLISH_COST = 5;
 const REASON = 'publication';
 
 const text = z.string().max(500);
@@ -63,7 +65,7 @@ export interface PublishDeps {
 
 export class Publish {
   readonly #deps: PublishDeps;
-  #running = 0;
+  readonly #intake = new Intake(INTAKE);
 
   constructor(deps: PublishDeps) {
     this.#deps = deps;
@@ -97,21 +99,21 @@ export class Publish {
   }
 
   async #serve(handler: PublishHandler, stream: MessageStream, connection: OverlayConnection): Promise<void> {
-    if (this.#running >= MAX_RUNNING)
-      throw new MoatError('QUEUE_FULL', 'too many bundles at once', { retryable: true });
-    this.#running += 1;
-    let release: (() => void) | undefined;
+    const { clock, probation } = this.#deps;
+    using deadline = new Deadline(clock, PUBLISH_MS, connection.closed);
+    const { signal } = deadline;
+    const waitMs = connection.requests.take(PUBLISH_COST);
+    if (waitMs > 0) await sleep(clock, waitMs, signal);
+    const read = (): Promise<Uint8Array> => readParts(stream, MAX_BUNDLE_BYTES, signal);
+    const bytes = await this.#intake.read(stream, connection.origin, read);
+    const release = probation.hold(connection);
     try {
-      using deadline = new Deadline(this.#deps.clock, PUBLISH_MS, connection.closed);
-      const bytes = await readParts(stream, MAX_BUNDLE_BYTES, deadline.signal);
-      release = this.#deps.probation.hold(connection);
-      const answer = await this.#answer(handler, connection, bytes);
+      const answer = await this.#intake.work(() => this.#answer(handler, connection, bytes));
       // admitted first: links may be opened as soon as the answer is read
-      if (answer.ok) this.#deps.probation.admit(connection, REASON);
-      await writeParts(stream, encodeJson(answer), MAX_ANSWER_BYTES, deadline.signal);
+      if (answer.ok) probation.admit(connection, REASON);
+      await writeParts(stream, encodeJson(answer), MAX_ANSWER_BYTES, signal);
     } finally {
-      release?.();
-      this.#running -= 1;
+      release();
     }
   }
 
