@@ -100,6 +100,8 @@ export class Daemon {
 
 export interface MachineOptions {
   readonly env?: NodeJS.ProcessEnv;
+  /** Network namespace its processes run in. */
+  readonly namespace?: string | undefined;
 }
 
 /** One machine: a home, commands, an agent. MOAT_E2E_LOGS=<folder> keeps what its processes said. */
@@ -107,12 +109,14 @@ export class Machine implements AsyncDisposable {
   readonly name: string;
   readonly home: string;
   readonly env: NodeJS.ProcessEnv;
+  readonly #namespace: string | undefined;
   #daemons: Daemon[] = [];
 
-  private constructor(name: string, home: string, env: NodeJS.ProcessEnv) {
+  private constructor(name: string, home: string, env: NodeJS.ProcessEnv, namespace: string | undefined) {
     this.name = name;
     this.home = home;
     this.env = env;
+    this.#namespace = namespace;
   }
 
   static async create(name: string, options: MachineOptions = {}): Promise<Machine> {
@@ -121,7 +125,7 @@ export class Machine implements AsyncDisposable {
     delete env['NODE_OPTIONS'];
     delete env['XDG_CONFIG_HOME'];
     delete env['XDG_STATE_HOME'];
-    return new Machine(name, home, env);
+    return new Machine(name, home, env, options.namespace);
   }
 
   path(...parts: string[]): string {
@@ -162,9 +166,11 @@ export class Machine implements AsyncDisposable {
     return this.program(process.execPath, [...NODE_FLAGS, MAIN, ...args]);
   }
 
-  /** Starts any program in this home. */
+  /** Starts any program in this home, and namespace. */
   program(file: string, args: readonly string[]): Daemon {
-    const child = spawn(file, args, {
+    const inside = this.#namespace === undefined ? [] : ['ip', 'netns', 'exec', this.#namespace];
+    const [program = file, ...rest] = [...inside, file, ...args];
+    const child = spawn(program, rest, {
       cwd: this.home,
       env: this.env,
       stdio: ['ignore', 'pipe', 'pipe'],

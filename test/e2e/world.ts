@@ -39,6 +39,13 @@ interface GatewayProcess {
   readonly browser: Browser;
 }
 
+/** Where machines stand, when not all on loopback. */
+export interface WorldOptions {
+  readonly namespaceOf?: (machine: string) => string | undefined;
+  /** Address the gateway listens on. @defaultValue 127.0.0.1 */
+  readonly gatewayAddress?: string;
+}
+
 /** Everything is stopped and removed with the world. */
 export class World implements AsyncDisposable {
   readonly machines = new Map<string, Machine>();
@@ -46,6 +53,11 @@ export class World implements AsyncDisposable {
   readonly #ports = new Map<string, readonly [number, number]>();
   #gateway: GatewayProcess | undefined;
   #spec: DeploymentSpec | undefined;
+  readonly #options: WorldOptions;
+
+  constructor(options: WorldOptions = {}) {
+    this.#options = options;
+  }
 
   get gateway(): GatewayProcess {
     if (!this.#gateway) throw new Error('this world has no gateway');
@@ -65,7 +77,8 @@ export class World implements AsyncDisposable {
   }
 
   async startGateway(publishers: unknown = 'open'): Promise<void> {
-    const machine = await Machine.create('gateway');
+    const machine = await Machine.create('gateway', { namespace: this.#options.namespaceOf?.('gateway') });
+    const address = this.#options.gatewayAddress ?? '127.0.0.1';
     this.machines.set('gateway', machine);
     const [port, httpPort, overlayPort, linkPort] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
     await machine.write(
@@ -75,10 +88,10 @@ export class World implements AsyncDisposable {
         domain: 'localhost',
         publishers,
         listen: {
-          https: `127.0.0.1:${port}`,
-          http: `127.0.0.1:${httpPort}`,
-          overlay: [`/ip4/127.0.0.1/tcp/${overlayPort}`],
-          link: `127.0.0.1:${linkPort}`,
+          https: `${address}:${port}`,
+          http: `${address}:${httpPort}`,
+          overlay: [`/ip4/${address}/tcp/${overlayPort}`],
+          link: `${address}:${linkPort}`,
         },
         tls: { local: {} },
       }),
@@ -202,7 +215,7 @@ export class World implements AsyncDisposable {
 
   /** A machine with a running agent, in no deployment yet. */
   async addMachine(name: string, spec: MemberSpec = {}): Promise<Machine> {
-    const machine = await Machine.create(name);
+    const machine = await Machine.create(name, { namespace: this.#options.namespaceOf?.(name) });
     this.machines.set(name, machine);
     if (spec.inbound !== false) this.#ports.set(name, [await freePort(), await freePort()]);
     this.agents.set(name, await machine.startAgent(this.#flags(name)));
