@@ -68,7 +68,8 @@ suite('the guestbook', () => {
     await once(socket, 'open');
     const echoed = new Promise<string>((resolve) => {
       socket.on('message', (data) => {
-        if (String(data).includes('echo')) resolve(String(data));
+        const text = (data as Buffer).toString();
+        if (text.includes('echo')) resolve(text);
       });
     });
     socket.send(JSON.stringify({ type: 'echo', text: 'across' }));
