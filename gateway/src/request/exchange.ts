@@ -7,6 +7,7 @@
  */
 import {
   errorCode,
+  type Bagged,
   type AcceptHead,
   type Clock,
   type FieldList,
@@ -53,7 +54,9 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT'
 /** Members asked for a link at once where none has one. */
 const MAX_CONNECTS = 4;
 
-export class Exchange implements ClientEvents {
+export class Exchange implements ClientEvents, Bagged {
+  /** In the bag of running ones. */
+  place = -1;
   readonly route: Route;
   readonly #deps: ExchangeDeps;
   readonly #options: ExchangeOptions;

@@ -1,5 +1,5 @@
 /** The phases behind `tls` for one request, in order: parse → limits → route → edge → exchange → respond → log. */
-import { errorCode, isMoatError, type Logger } from '@moat/core';
+import { Bag, errorCode, isMoatError, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
@@ -32,7 +32,7 @@ const WATCH_MS = 1_000;
 export class RequestServer {
   readonly #deps: RequestServerDeps;
   readonly #options: RequestServerOptions;
-  readonly #running = new Set<Exchange>();
+  readonly #running = new Bag<Exchange>();
   #stopping = false;
   #watching = false;
 
@@ -102,7 +102,7 @@ export class RequestServer {
   withdraw(hosts: readonly string[]): void {
     if (hosts.length === 0) return;
     const gone = new Set(hosts);
-    for (const exchange of this.#running) if (gone.has(exchange.route.host)) exchange.end('NAME_WITHDRAWN');
+    for (const exchange of this.#running.list()) if (gone.has(exchange.route.host)) exchange.end('NAME_WITHDRAWN');
   }
 
   /** New requests get 503 from now on. */
@@ -113,7 +113,7 @@ export class RequestServer {
   /** Ends everything that runs. */
   stop(): void {
     this.#stopping = true;
-    for (const exchange of this.#running) exchange.end('GATEWAY_STOPPING');
+    for (const exchange of this.#running.list()) exchange.end('GATEWAY_STOPPING');
   }
 
   async #run(exchange: Exchange): Promise<Outcome> {
@@ -170,7 +170,7 @@ export class RequestServer {
     this.#deps.clock.after(WATCH_MS, () => {
       this.#watching = false;
       const now = this.#deps.clock.now();
-      for (const exchange of this.#running) exchange.watch(now);
+      for (const exchange of this.#running.list()) exchange.watch(now);
       if (this.#running.size > 0) this.#watch();
     });
   }

@@ -26,6 +26,7 @@ import { decodeOpen, encodeOpen } from './open.ts';
 import { Pings } from './pings.ts';
 import { RateLimit } from './rate.ts';
 import { Stream, type StreamOwner } from './stream.ts';
+import { StreamTable } from './stream-table.ts';
 import { Turns } from './turns.ts';
 
 /** Milliseconds the last frames get before the channel is torn down. */
@@ -76,7 +77,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   readonly #gone = Promise.withResolvers<void>();
   /** Resolves when the channel is closed too, at most a second after {@link closed}. */
   readonly gone: Promise<void> = this.#gone.promise;
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams = new StreamTable();
   readonly #turns: Turns;
   /** Streams whose reader stands still, longest first, with the bytes it holds. */
   readonly #held = new Map<Stream, number>();
@@ -156,7 +157,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     }
     const stream = new Stream(this, this.#nextId, true, request, undefined);
     this.#nextId += 2;
-    this.#streams.set(stream.id, stream);
+    this.#streams.add(stream);
     // Ids rise on the wire: an open never overtakes one that waits, and those wait only in these two cases.
     stream.begin(payload, this.#writable && !this.#turns.running);
     return stream;
@@ -274,7 +275,7 @@ export class Session implements Link, StreamOwner, FrameSink {
       return this.#refuse(id, 'HEAD_INVALID');
     }
     const stream = new Stream(this, id, false, request, requestHead);
-    this.#streams.set(id, stream);
+    this.#streams.add(stream);
     this.#peerStreams += 1;
     try {
       this.#deps.accept(stream);
@@ -370,7 +371,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#heartbeat.stop();
     this.writer.flush();
     this.writer.stop();
-    for (const stream of this.#streams.values()) stream.close(code);
+    for (const stream of this.#streams.list()) stream.close(code);
     const { channel, clock } = this.#deps;
     const linger = clock.after(LINGER_MS, () => channel.destroy());
     channel.onData = () => undefined;

@@ -3,7 +3,9 @@
  * Outward: rootless/ → opener → *link*. Inward: *link* → accept → admission → connector/.
  */
 import {
+  Bag,
   MoatError,
+  type Bagged,
   type Clock,
   type DeploymentId,
   type LinkStream,
@@ -82,7 +84,7 @@ export function createNetwork(deps: NetworkDeps, options: NetworkOptions): Priva
 }
 
 /** A stream from a peer, with what was decided about it. */
-interface Accepted {
+interface Accepted extends Bagged {
   readonly asked: Asked;
   readonly target: string;
   readonly running: Running;
@@ -100,7 +102,7 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #health: HealthChecks;
   readonly #opener: Opener;
   readonly #listeners: Listeners;
-  readonly #accepted = new Set<Accepted>();
+  readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
   #socks: SocksServer | undefined;
@@ -148,7 +150,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#stopped = true;
     this.#view = undefined;
     this.#expiry?.cancel();
-    for (const { running } of this.#accepted) running.abort('NETWORK_STOPPED');
+    for (const { running } of this.#accepted.list()) running.abort('NETWORK_STOPPED');
     for (const stream of this.#opened) stream.reset('NETWORK_STOPPED');
     this.#health.stop();
     this.#pool.close();
@@ -174,7 +176,7 @@ class AttachedNetwork implements PrivateNetwork {
 
   review(): void {
     const now = this.#deps.clock.now();
-    for (const { asked, target, running } of this.#accepted) {
+    for (const { asked, target, running } of this.#accepted.list()) {
       const admission = this.#admit(asked, now);
       if (!admission.admitted) running.abort(admission.code);
       // A target the contract moved away from is no longer what was granted.
@@ -209,7 +211,7 @@ class AttachedNetwork implements PrivateNetwork {
         ? serveHttp(this.#httpDeps, stream, address, onClosed)
         : serveTcp(this.#connectDeps, stream, address, onClosed);
     if (running.closed) return;
-    accepted = { asked: { peer: stream.peer, request: stream.request }, target, running };
+    accepted = { asked: { peer: stream.peer, request: stream.request }, target, running, place: -1 };
     this.#accepted.add(accepted);
   }
 
