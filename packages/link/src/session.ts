@@ -102,7 +102,11 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.credit = new SendCredit(this.#limits.linkWindowBytes);
     this.#window = new ReceiveWindow(this.#limits.linkWindowBytes);
     this.writer = new FrameWriter((bytes, ofStreams) => this.#send(bytes, ofStreams));
-    this.#turns = new Turns({ writer: this.writer, isWritable: () => this.#writable });
+    this.#turns = new Turns({
+      writer: this.writer,
+      isWritable: () => this.#writable,
+      hasCredit: () => this.credit.available > 0,
+    });
     this.#decoder = new FrameDecoder(this);
     this.#pings = new Pings(this.writer);
     this.#openRate = new RateLimit(deps.clock, this.#limits.opens);

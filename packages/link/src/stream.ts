@@ -106,6 +106,12 @@ export class Stream implements LinkStream {
     return this.id === 0 || this.#queue[0]?.type === FRAME.open;
   }
 
+  /** False while the next thing to send is a frame that needs no credit. */
+  get waitsForCredit(): boolean {
+    const type = this.#queue[0]?.type;
+    return type === undefined || type === FRAME.data;
+  }
+
   listen(events: StreamEvents): void {
     this.#events = events;
   }

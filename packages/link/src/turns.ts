@@ -6,12 +6,20 @@ export interface TurnsDeps {
   readonly writer: FrameWriter;
   /** False while the channel takes no more. */
   readonly isWritable: () => boolean;
+  /** True while the link has credit for data. */
+  readonly hasCredit: () => boolean;
 }
 
-/** Streams that can send as soon as the link can, served in rotation. Bound: one entry a stream. */
+/**
+ * Streams that can send as soon as the link can, served in rotation. Who waits for the link's credit is not looked at
+ * while there is none: a peer that gives a byte at a time would make us look at thousands for it.
+ * Bound: one entry a stream.
+ */
 export class Turns {
   readonly #deps: TurnsDeps;
-  readonly #waiting = new Set<Stream>();
+  /** Their next frame needs no credit. */
+  readonly #free = new Set<Stream>();
+  readonly #data = new Set<Stream>();
   #running = false;
 
   constructor(deps: TurnsDeps) {
@@ -24,11 +32,16 @@ export class Turns {
   }
 
   wait(stream: Stream): void {
-    this.#waiting.add(stream);
+    if (stream.waitsForCredit) this.#data.add(stream);
+    else {
+      this.#data.delete(stream);
+      this.#free.add(stream);
+    }
   }
 
   forget(stream: Stream): void {
-    this.#waiting.delete(stream);
+    this.#free.delete(stream);
+    this.#data.delete(stream);
   }
 
   /** Gives turns until nothing moves any more, and tells the streams that may write again. */
@@ -38,11 +51,11 @@ export class Turns {
     try {
       let drained: Stream[];
       do {
-        drained = this.#round();
+        drained = this.#rounds();
         for (const stream of drained) {
           // The first may fill the channel; the others keep their place instead of copying what they cannot send.
           if (this.#deps.isWritable()) stream.drained();
-          else this.#waiting.add(stream);
+          else this.wait(stream);
         }
       } while (drained.length > 0 && this.#deps.isWritable());
     } finally {
@@ -50,20 +63,26 @@ export class Turns {
     }
   }
 
-  #round(): Stream[] {
-    const { writer, isWritable } = this.#deps;
+  #rounds(): Stream[] {
+    const { writer, isWritable, hasCredit } = this.#deps;
+    const canSendData = (): boolean => isWritable() && hasCredit();
     const drained: Stream[] = [];
     let before: number;
     do {
       before = writer.writtenBytes;
-      // Who needs another turn joins the set again at its end.
-      let turns = this.#waiting.size;
-      for (const stream of this.#waiting) {
-        if (turns-- === 0 || !isWritable()) break;
-        this.#waiting.delete(stream);
-        if (stream.takeTurn()) drained.push(stream);
-      }
-    } while (isWritable() && this.#waiting.size > 0 && writer.writtenBytes !== before);
+      this.#round(this.#free, isWritable, drained);
+      this.#round(this.#data, canSendData, drained);
+    } while (writer.writtenBytes !== before);
     return drained;
+  }
+
+  #round(streams: Set<Stream>, mayGoOn: () => boolean, drained: Stream[]): void {
+    // Who needs another turn joins the set again at its end.
+    let turns = streams.size;
+    for (const stream of streams) {
+      if (turns-- === 0 || !mayGoOn()) break;
+      streams.delete(stream);
+      if (stream.takeTurn()) drained.push(stream);
+    }
   }
 }
