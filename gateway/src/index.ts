@@ -22,4 +22,5 @@ export {
 } from './config.ts';
 export { createGateway, type Gateway, type GatewayAddresses, type GatewayDeps } from './create-gateway.ts';
 export { GATEWAY_ERROR_CODES, type GatewayErrorCode } from './errors.ts';
-export { createLogger, runGateway, type RunGatewayOptions } from './main.ts';
+export { createLogger } from './logger.ts';
+export { runGateway, type RunGatewayOptions } from './main.ts';

@@ -3,10 +3,10 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { errorCode, isMoatError, releaseStartupMemory, systemClock, type Logger } from '@moat/core';
-import { pino } from 'pino';
 import { parseGatewayConfig, type GatewayConfig } from './config.ts';
 import { createGateway, type GatewayAddresses } from './create-gateway.ts';
 import { refusal } from './errors.ts';
+import { createLogger } from './logger.ts';
 
 export interface RunGatewayOptions {
   /** First abort: orderly. The gateway stops taking requests, lets the running ones end, then closes. */
@@ -42,12 +42,6 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** JSON lines on stderr; stdout belongs to results. Lines are written behind, in batches, and flushed at the end. */
-export function createLogger(level: string): Logger {
-  const destination = pino.destination({ fd: 2, sync: false });
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
 async function readConfig(path: string): Promise<GatewayConfig> {

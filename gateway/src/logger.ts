@@ -1,0 +1,71 @@
+/**
+ * JSON lines on stderr; stdout belongs to results. A gateway says a line a request, and a system call a line was 10%
+ * of its time, so lines below `warn` wait for company, at most 100 ms. Batches are written synchronously, as Node
+ * writes to stderr itself: with writes in flight, what an ending process says is doubled or mixed up.
+ */
+import type { Logger } from '@moat/core';
+import { pino, symbols } from 'pino';
+
+/** Characters that wait. */
+const BATCH_LENGTH = 16 * 1024;
+const WAIT_MS = 100;
+const WARN = 40;
+
+/** What lines are handed to, whole batches at a time. */
+export interface LineSink {
+  write(lines: string): void;
+}
+
+/** Gathers lines. Bound: a batch. */
+export class LineBatch {
+  readonly #sink: LineSink;
+  #lines = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(sink: LineSink) {
+    this.#sink = sink;
+  }
+
+  /** An urgent line leaves at once, behind those that wait. */
+  write(line: string, urgent: boolean): void {
+    this.#lines += line;
+    if (urgent || this.#lines.length >= BATCH_LENGTH) return this.flush();
+    this.#timer ??= setTimeout(() => this.flush(), WAIT_MS).unref();
+  }
+
+  /** Says what waits. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const lines = this.#lines;
+    this.#lines = '';
+    if (lines !== '') this.#sink.write(lines);
+  }
+}
+
+/** To be called once a process: it flushes at the exit. What a killed process had not said yet is lost. */
+export function createLogger(level: string): Logger {
+  const destination = pino.destination({ fd: 2, sync: true });
+  const batch = new LineBatch(destination);
+  process.on('exit', () => batch.flush());
+  const stream = {
+    // Asks pino to set `lastLevel` before each line.
+    [symbols.needsMetadataGsym]: true,
+    lastLevel: 0,
+    write: (line: string): void => batch.write(line, stream.lastLevel >= WARN),
+  };
+  return pino({ level, base: null, timestamp: stamp }, stream);
+}
+
+let stampedMs = 0;
+let stamped = '';
+
+/** pino's `isoTime`, made once a millisecond. */
+function stamp(): string {
+  const now = Date.now();
+  if (now !== stampedMs) {
+    stampedMs = now;
+    stamped = `,"time":"${new Date(now).toISOString()}"`;
+  }
+  return stamped;
+}

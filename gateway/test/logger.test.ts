@@ -1,0 +1,64 @@
+/** Lines of the gateway's log: together where they can wait, at once where they matter, none lost at the end. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { LineBatch } from '../src/logger.ts';
+
+test('lines wait for each other, and leave when there are many', () => {
+  const written: string[] = [];
+  const batch = new LineBatch({ write: (lines) => void written.push(lines) });
+  batch.write('one\n', false);
+  batch.write('two\n', false);
+  assert.deepEqual(written, []);
+  batch.write(`${'x'.repeat(16 * 1024)}\n`, false);
+  assert.equal(written.length, 1);
+  assert.match(written[0] ?? '', /^one\ntwo\nx+\n$/);
+  batch.flush();
+  assert.equal(written.length, 1, 'nothing waits any more');
+});
+
+test('a lonely line leaves by itself', async () => {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  new LineBatch({ write: resolve }).write('alone\n', false);
+  // The batch's own timer keeps no process alive.
+  const alive = setInterval(() => undefined, 1_000);
+  assert.equal(await promise, 'alone\n');
+  clearInterval(alive);
+});
+
+test('an urgent line leaves at once, in its place', () => {
+  const written: string[] = [];
+  const batch = new LineBatch({ write: (lines) => void written.push(lines) });
+  batch.write('before\n', false);
+  batch.write('urgent\n', true);
+  assert.deepEqual(written, ['before\nurgent\n']);
+});
+
+/** What a process says that logs and then does `last`. */
+function says(last: string): readonly Record<string, unknown>[] {
+  const source = `
+    const { createLogger } = await import(${JSON.stringify(new URL('../src/logger.ts', import.meta.url).href)});
+    const logger = createLogger('info');
+    for (let i = 0; i < 1000; i++) logger.info({ i }, 'line');
+    ${last}`;
+  const { stderr } = spawnSync(process.execPath, [...process.execArgv, '--input-type=module', '-e', source], {
+    encoding: 'utf8',
+  });
+  const lines = stderr.split('\n').filter((line) => line.startsWith('{'));
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+for (const [how, last] of [
+  ['exits', 'process.exit(0)'],
+  ['throws', 'setImmediate(() => { throw new Error("broken") })'],
+  ['ends', ''],
+] as const) {
+  test(`a process that ${how} has said every line, once and in order`, () => {
+    const lines = says(last);
+    assert.deepEqual(
+      lines.map(({ i }) => i),
+      Array.from({ length: 1000 }, (_, i) => i),
+    );
+    assert.match(String(lines[0]?.['time']), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  });
+}
