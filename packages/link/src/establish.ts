@@ -5,8 +5,8 @@
 import { MoatError, toBase64url } from '@moat/core';
 import type { ByteChannel, Clock, ControlPlane, Link, Logger, MessageStream, PeerConnection, PeerId } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
-import { LINK_PROTOCOL, decodeMessage, encodeMessage, type LinkMessage, type Offer } from './messages.ts';
+import { createDeadline, orAborted } from './deadline.ts';
+import { LINK_PROTOCOL, MAX_TICKETS, decodeMessage, encodeMessage, type LinkMessage, type Offer } from './messages.ts';
 import { TICKET_LIFE_MS, derivePsk, encodePreamble, type LinkKind, type Ticket, type TicketBook } from './ticket.ts';
 import { dialOverlay } from './transport.overlay.ts';
 import { dialTls } from './transport.tls.ts';
@@ -45,10 +45,15 @@ export interface EstablishOptions {
   readonly stopped: AbortSignal;
 }
 
-/** The protocol `/moat/link/1` and what follows from it. Bound: one attempt a peer (the pool's), 4 streams a connection. */
+/**
+ * The protocol `/moat/link/1` and what follows from it. Bound: one attempt a peer (the pool's), 4 streams a connection,
+ * 16 dials a peer; an offer beyond them is refused.
+ */
 export class Establisher {
   readonly #deps: EstablishDeps;
   readonly #options: EstablishOptions;
+  /** Dials that run, of each peer that has any. */
+  readonly #dials = new Map<PeerId, number>();
 
   constructor(deps: EstablishDeps, options: EstablishOptions) {
     this.#deps = deps;
@@ -79,7 +84,7 @@ export class Establisher {
     if (message.type !== 'offer' || answer.type !== 'taken') return;
     const { connection } = stream;
     if (message.kind === 'member' && this.#deps.current(connection.peer, FRESH_MS)) return;
-    this.#dial(connection, message, stopped).catch((error: unknown) => {
+    this.#counted(connection.peer, this.#dial(connection, message, stopped)).catch((error: unknown) => {
       logger.debug({ peer: connection.peer, connection: connection.id, err: error }, 'an offered link failed');
     });
   }
@@ -88,7 +93,7 @@ export class Establisher {
     const refusal: LinkMessage = { type: 'refused', code: 'LINK_REFUSED' };
     if (this.#options.stopped.aborted || !this.#deps.mayLink(connection.peer)) return refusal;
     if (message.type === 'ask') return connection.direction === 'inbound' ? this.#offer(connection) : refusal;
-    if (message.type !== 'offer') return refusal;
+    if (message.type !== 'offer' || message.tickets.length > this.#room(connection.peer)) return refusal;
     return connection.direction === 'outbound' && this.#options.kind === 'member' ? { type: 'taken' } : refusal;
   }
 
@@ -161,9 +166,7 @@ export class Establisher {
   /** The direct link, if it stands within `directMs`. */
   async #early(direct: Promise<Link>, signal: AbortSignal): Promise<Link | undefined> {
     using deadline = createDeadline(this.#deps.clock, this.#options.directMs, signal);
-    const late = Promise.withResolvers<undefined>();
-    deadline.signal.addEventListener('abort', () => late.resolve(undefined), { once: true });
-    const link = await Promise.race([direct.catch(() => undefined), late.promise]);
+    const link = await orAborted(direct, deadline.signal).catch(() => undefined);
     signal.throwIfAborted();
     return link;
   }
@@ -173,8 +176,8 @@ export class Establisher {
     const { remote } = connection;
     if (remote === null || offer.port === null) throw new MoatError('LINK_FAILED', 'there is no address to dial');
     const { port } = offer;
-    const deadline = createDeadline(this.#deps.clock, offer.expires, this.#options.stopped);
-    const dials = offer.tickets.map(async (ticket) => {
+    const deadline = createDeadline(this.#deps.clock, Math.min(offer.expires, TICKET_LIFE_MS), this.#options.stopped);
+    const dial = async (ticket: Ticket): Promise<Link> => {
       const channel = await dialTls({
         host: remote.host,
         port,
@@ -183,9 +186,27 @@ export class Establisher {
         signal: deadline.signal,
       });
       return this.#made(channel, connection, 'tls');
-    });
+    };
+    const tickets = offer.tickets.slice(0, this.#room(connection.peer));
+    const dials = tickets.map((ticket) => this.#counted(connection.peer, dial(ticket)));
     void Promise.allSettled(dials).then(() => deadline[Symbol.dispose]());
     return Promise.any(dials);
+  }
+
+  /** Dials that may still begin. */
+  #room(peer: PeerId): number {
+    return MAX_TICKETS - (this.#dials.get(peer) ?? 0);
+  }
+
+  async #counted<T>(peer: PeerId, dial: Promise<T>): Promise<T> {
+    this.#dials.set(peer, (this.#dials.get(peer) ?? 0) + 1);
+    try {
+      return await dial;
+    } finally {
+      const left = (this.#dials.get(peer) ?? 0) - 1;
+      if (left > 0) this.#dials.set(peer, left);
+      else this.#dials.delete(peer);
+    }
   }
 
   #spent({ id, secret }: Ticket, peer: PeerId, kind: LinkKind): Parameters<typeof dialTls>[0]['ticket'] {

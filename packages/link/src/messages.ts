@@ -11,7 +11,7 @@ export const LINK_PROTOCOL = '/moat/link/1';
 /** Frames over the control connection itself, where no socket stands. */
 export const LINK_STREAM_PROTOCOL = '/moat/link-stream/1';
 /** Tickets in one offer: a gateway sends one for each worker. */
-const MAX_TICKETS = 16;
+export const MAX_TICKETS = 16;
 
 /** What dialing a link takes. */
 export interface Offer {

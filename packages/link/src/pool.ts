@@ -75,7 +75,7 @@ export function createLinks(deps: LinksDeps, options: LinksOptions): LinkService
 class Pool implements LinkService {
   readonly #deps: LinksDeps;
   readonly #options: LinksOptions;
-  readonly #roster = new Roster();
+  readonly #roster: Roster;
   readonly #tickets: TicketBook;
   readonly #establisher: Establisher;
   readonly #stopping = new AbortController();
@@ -90,6 +90,7 @@ class Pool implements LinkService {
     this.#deps = deps;
     this.#options = options;
     const { clock, control, logger } = deps;
+    this.#roster = new Roster(control.self);
     this.#tickets = new TicketBook({ clock, self: control.self, kind: options.role });
     this.#establisher = new Establisher(
       {
@@ -163,7 +164,11 @@ class Pool implements LinkService {
 
   async connect(peer: PeerId, signal: AbortSignal): Promise<Link> {
     signal.throwIfAborted();
-    return this.#roster.best(peer) ?? (await orAborted(this.#attempt(peer), signal));
+    const best = this.#roster.best(peer);
+    if (best !== undefined) return best;
+    const made = await orAborted(this.#attempt(peer), signal);
+    // What was made may have given way to a link that the peer made at the same time.
+    return this.#roster.best(peer) ?? made;
   }
 
   recheck(): void {

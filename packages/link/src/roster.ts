@@ -9,11 +9,18 @@ export type Transport = (typeof TRANSPORTS)[number];
 
 /** Links of one peer; the oldest is closed with `LINK_LIMIT`. A gateway's workers hold one each. */
 const MAX_LINKS_PER_PEER = 16;
+/** Milliseconds within which two links are taken for one that both ends made at once. */
+const CROSSING_MS = 10_000;
 
 /** The open links, and which of them is best. */
 export class Roster {
   readonly #links = new Map<Session, Transport>();
   readonly #listeners = new Set<(link: Link) => void>();
+  readonly #self: PeerId;
+
+  constructor(self: PeerId) {
+    this.#self = self;
+  }
 
   /** The newest link over the best transport that takes new streams. */
   best(peer: PeerId): Session | undefined {
@@ -43,11 +50,25 @@ export class Roster {
     const others = [...this.#links].filter(([other]) => other.peer === link.peer);
     this.#links.set(link, transport);
     if (others.length >= MAX_LINKS_PER_PEER) others[0]?.[0].close('LINK_LIMIT');
-    for (const [other, otherTransport] of others) {
+    for (const [other] of others) {
       // One side decides, or both would retire the other's choice.
-      if (other.dialer && TRANSPORTS.indexOf(otherTransport) < TRANSPORTS.indexOf(transport)) other.close();
+      if (other.dialer && this.#rank(other) < this.#rank(link)) other.close();
+      else this.#settleCrossing(link, other);
     }
     for (const listener of this.#listeners) listener(link);
+  }
+
+  /** Of two links that both ends dialed at once the better stays, or that of the smaller PeerId; its dialer ends the other. */
+  #settleCrossing(link: Session, other: Session): void {
+    if (link.dialer === other.dialer || !link.usable || !other.usable) return;
+    if (Math.abs(link.createdAt - other.createdAt) >= CROSSING_MS) return;
+    const [own, theirs] = link.dialer ? [link, other] : [other, link];
+    const gain = this.#rank(theirs) - this.#rank(own);
+    if (gain > 0 || (gain === 0 && this.#self > link.peer)) own.close();
+  }
+
+  #rank(link: Session): number {
+    return TRANSPORTS.indexOf(this.#links.get(link) ?? 'overlay-relayed');
   }
 
   remove(link: Session): void {

@@ -1,0 +1,104 @@
+/** Peers that may link and use it up: offers without end, links twice. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { test } from 'node:test';
+
+import { silentLogger, systemClock, type ControlPlane } from '@moat/core';
+import { createMemoryNetwork } from '@moat/testkit';
+
+import { createLinks, type LinkService } from '../src/index.ts';
+import { LINK_PROTOCOL, decodeMessage, encodeMessage } from '../src/messages.ts';
+import { ALICE, BOB, LOOPBACK } from './linked.ts';
+import { Recorder, echo, turns } from './recorder.ts';
+
+const tcp = { deployment: 'q7f3aaaaaaaaaaaaaaaaaaaaaa', service: 'db', kind: 'tcp' } as const;
+const soon = (): AbortSignal => AbortSignal.timeout(10_000);
+
+test('a peer that offers without end has us dial a few sockets at once', async () => {
+  const silent = createServer((socket) => void socket.on('error', () => undefined));
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const network = createMemoryNetwork();
+  const mallory = network.join(BOB);
+  const alice = createLinks(
+    { logger: silentLogger, clock: systemClock, control: network.join(ALICE), accept: (stream) => void echo(stream) },
+    { role: 'member', mayLink: () => true },
+  );
+  await alice.start({ signal: soon() });
+  network.connect(ALICE, BOB);
+  const [connection] = mallory.connections(ALICE);
+  assert.ok(connection);
+  const answers: string[] = [];
+  for (const tickets of [16, 16, 1, 0, 0]) {
+    const stream = await mallory.open(connection, LINK_PROTOCOL, soon());
+    const ticket = { id: new Uint8Array(16).fill(1), secret: new Uint8Array(32).fill(2) };
+    const offer = { type: 'offer', tickets: Array(tickets).fill(ticket), port, kind: 'gateway', expires: 60_000 };
+    await stream.write(encodeMessage(offer as never), soon());
+    answers.push(decodeMessage(await stream.read(soon())).type);
+    await stream.close();
+    await turns(20);
+  }
+  assert.deepEqual(answers, ['taken', 'refused', 'refused', 'refused', 'refused']);
+  await alice.stop();
+  silent.close();
+});
+
+test('two that dial each other at once end with one link, whose streams work', async () => {
+  const network = createMemoryNetwork();
+  const join = async (peer: string): Promise<LinkService> => {
+    const links = createLinks(
+      {
+        logger: silentLogger,
+        clock: systemClock,
+        control: ownFirst(network.join(peer)),
+        accept: (stream) => void echo(stream),
+      },
+      { role: 'member', mayLink: () => true, listen: LOOPBACK },
+    );
+    await links.start({ signal: soon() });
+    return links;
+  };
+  await using alice = await join(ALICE);
+  await using bob = await join(BOB);
+  for (let round = 0; round < 5; round++) {
+    network.connect(ALICE, BOB);
+    network.connect(BOB, ALICE);
+    const [one, two] = await Promise.all([alice.connect(BOB, soon()), bob.connect(ALICE, soon())]);
+    const early = [new Recorder(one.open(tcp)), new Recorder(two.open(tcp))];
+    for (const { stream } of early) stream.end();
+    for (const recorder of early) assert.equal(await recorder.closed, undefined);
+    await settled(() => alice.list().length === 1 && bob.list().length === 1);
+    for (const link of [alice.get(BOB), bob.get(ALICE)]) {
+      const late = new Recorder(link?.open(tcp) ?? assert.fail('no link'));
+      late.stream.end();
+      assert.equal(await late.closed, undefined);
+    }
+    for (const link of alice.list()) link.close('LINK_CLOSED');
+    network.disconnect(ALICE, BOB);
+    await settled(() => bob.list().length === 0);
+  }
+});
+
+/** Connections it dialed come first, as each side of a real crossing sees it. */
+function ownFirst(control: ControlPlane): ControlPlane {
+  return {
+    self: control.self,
+    connections: (peer) =>
+      [...control.connections(peer)].sort((a, b) =>
+        a.direction === b.direction ? 0 : a.direction === 'outbound' ? -1 : 1,
+      ),
+    connect: (peer, signal) => control.connect(peer, signal),
+    open: (connection, protocol, signal) => control.open(connection, protocol, signal),
+    handle: (protocol, handler, options) => control.handle(protocol, handler, options),
+    openBytes: (connection, protocol, signal) => control.openBytes(connection, protocol, signal),
+    handleBytes: (protocol, handler, options) => control.handleBytes(protocol, handler, options),
+    onAdmitted: (listener) => control.onAdmitted(listener),
+  };
+}
+
+async function settled(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 5000 && !condition(); i++) await turns(1);
+  assert.ok(condition());
+}
