@@ -4,7 +4,7 @@ import { checkContract } from './check.ts';
 import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash } from './head.ts';
 import { requireQuorum } from './quorum.ts';
-import { verifyProof } from './succession.ts';
+import { verifyProof, type VerifiedProof } from './succession.ts';
 import type { Contract, Genesis, Head, HeadProof, SignedHead } from './schema.ts';
 
 /**
@@ -107,15 +107,17 @@ export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, 
 /**
  * May a node that perhaps missed versions take this contract? The proof is verified, the contract is the
  * one it names, and it is not below what is pinned. Returns `same` when it is the pinned one.
+ * @param verified what {@link verifyProof} said of this very proof, where it was asked before.
  * @throws as {@link checkNextVersion}, save `VERSION_GAP`.
  */
 export function checkProvenVersion(
   current: ProvenVersion | null,
   proof: HeadProof,
   contract: Contract,
+  verified: VerifiedProof = verifyProof(proof),
 ): 'first' | 'same' | 'next' | 'newer' {
   const { head } = proof.newest;
-  const { deployment } = verifyProof(proof);
+  const { deployment } = verified;
   const pinned = current?.proof ?? null;
   if (pinned !== null && pinned.newest.head.deployment !== deployment) throw otherGenesis(head);
   const order = refuse(compareProof(pinned, proof), pinned?.newest.head, head);

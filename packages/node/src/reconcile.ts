@@ -100,7 +100,7 @@ export class Reconciler {
   }
 
   /** What cannot wait: in the turn of the commit everything that is no longer allowed ends, and the news leaves. */
-  #followNow({ deployment: id, kind, claim }: Change): void {
+  #followNow({ deployment: id, kind, claims = [] }: Change): void {
     const { overlay, links, publisher, deployments } = this.#deps;
     const deployment = deployments.get(id);
     links.recheck();
@@ -112,7 +112,7 @@ export class Reconciler {
     if (kind === 'forgotten') publisher.forget(id);
     overlay.viewChanged();
     if (kind === 'version') overlay.announceHead(id);
-    if (claim !== undefined) overlay.announceClaim(claim);
+    for (const claim of claims) overlay.announceClaim(claim);
   }
 
   #apply(id: DeploymentId, isVersion: boolean): Promise<void> {

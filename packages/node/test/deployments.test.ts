@@ -4,8 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger, systemClock, type Clock } from '@moat/core';
-import { canonicalBytes, createInvite, type Contract, type HeadProof } from '@moat/contract';
+import {
+  canonicalBytes,
+  createClaim,
+  createInvite,
+  witnessClaim,
+  type Contract,
+  type HeadProof,
+  type MemberClaim,
+} from '@moat/contract';
 import { createNodeKey, createOwnerKey, type NodeKey } from '@moat/identity';
+import type { JoinAnswer } from '@moat/overlay';
 import { Deployments, type Change } from '../src/deployments/deployments.ts';
 import { Keeper } from '../src/deployments/keeper.ts';
 import { EventFeed } from '../src/event-feed.ts';
@@ -162,6 +171,19 @@ test('a fork is kept, alarmed and stops further versions, also after a restart',
   });
 });
 
+test('of a flood of forks few are kept, on disk too', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const branches = Array.from({ length: 12 }, (_each, i) => chain.next({ name: `shop-${i}` }, { keep: false }));
+  assert.equal(await bench.offer(chain.next()), 'accepted');
+  for (const branch of branches) assert.equal(await bench.offer(branch), 'refused');
+  const alarms = (): number => bench.deployments.find(id).alarms.length;
+  assert.equal(alarms(), 4);
+  bench.reopen();
+  assert.equal(alarms(), 4);
+  assert.equal(bench.changes.filter(({ kind }) => kind === 'alarm').length, 4);
+});
+
 test('a keeper witnesses one claim an invite, answers retries alike, remembers over restarts', async () => {
   const { bench, chain, id } = await begin();
   await using _ = bench;
@@ -202,6 +224,68 @@ test('a keeper refuses strangers alike, and open invites only in their time', as
   bench.clock.now = () => Date.parse('2099-01-01T00:00:00Z');
   const late = bench.keeper.witness({ signed: borrowed.claim, details: borrowed.claim.details }, borrowed.key.peerId);
   assert.equal(!late.ok && late.code, 'INVITE_EXPIRED');
+});
+
+test('a pinned machine has one claim on its place: retries are alike, a new one replaces it, in its time', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const member = createNodeKey();
+  const pinned = { name: 'web', node: member.peerId, ipv4: '10.77.0.9', tags: [] };
+  const version = chain.next({ members: [...(chain.contract?.members ?? []), pinned] });
+  assert.equal(await bench.offer(version), 'accepted');
+  const ask = (nonce: number): JoinAnswer => {
+    const details = { nonce: Buffer.alloc(16, nonce).toString('base64url'), member: 'web', wireguard: null };
+    const signed = createClaim({ deployment: id, details, nodeSigner: member.signer, inviteSigner: null });
+    return bench.keeper.witness({ signed, details }, member.peerId);
+  };
+  const first = ask(1);
+  assert.ok(first.ok);
+  bench.changes.length = 0;
+  const retry = ask(1);
+  assert.deepEqual(retry.ok && retry.claim, first.claim);
+  for (let nonce = 2; nonce < 20; nonce++) assert.equal(ask(nonce).ok, false);
+  assert.deepEqual([bench.changes, bench.deployments.find(id).claims.length], [[], 1]);
+  const now = Date.now();
+  bench.clock.now = () => now + 61_000;
+  const second = ask(2);
+  assert.ok(second.ok);
+  // What it replaced is gone, also when somebody shows it again, and on disk.
+  assert.equal(bench.deployments.offerClaim(PEER, first.claim), false);
+  bench.reopen();
+  assert.deepEqual(bench.deployments.find(id).claims, [second.claim]);
+  // Others take the newer one as well.
+  const { claim } = second;
+  const later = { ...witnessClaim(claim, now, bench.key.signer), details: claim.details };
+  assert.equal(bench.deployments.offerClaim(PEER, later), false);
+});
+
+test('of a pinned machine only the newest claim is kept, whoever shows it', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const member = createNodeKey();
+  const pinned = { name: 'web', node: member.peerId, ipv4: '10.77.0.9', tags: [] };
+  assert.equal(await bench.offer(chain.next({ members: [...(chain.contract?.members ?? []), pinned] })), 'accepted');
+  const claims = Array.from({ length: 5 }, (_each, i): MemberClaim => {
+    const details = { nonce: Buffer.alloc(16, i).toString('base64url'), member: 'web', wireguard: null };
+    const signed = createClaim({ deployment: id, details, nodeSigner: member.signer, inviteSigner: null });
+    return { ...witnessClaim(signed, Date.now() - 10_000 + i * 1000, bench.key.signer), details };
+  });
+  for (const claim of claims) assert.equal(bench.deployments.offerClaim(PEER, claim), true);
+  for (const claim of claims) assert.equal(bench.deployments.offerClaim(PEER, claim), false);
+  assert.deepEqual(bench.deployments.find(id).claims, [claims[4]]);
+  bench.reopen();
+  assert.deepEqual(bench.deployments.find(id).claims, [claims[4]]);
+});
+
+test('a machine that holds a place takes no other one of the deployment', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const details = { nonce: Buffer.alloc(16, 1).toString('base64url'), member: 'laptop', wireguard: null };
+  const { signer: inviteSigner } = chain.invite;
+  const signed = createClaim({ deployment: id, details, nodeSigner: bench.key.signer, inviteSigner });
+  const answer = bench.keeper.witness({ signed, details }, bench.key.peerId);
+  assert.equal(!answer.ok && answer.code, 'PLACE_TAKEN');
+  assert.equal(bench.deployments.find(id).view.places.get('laptop')?.state, 'invited');
 });
 
 test('two witnessed claims on one invite freeze the place; a forged one changes nothing', async () => {

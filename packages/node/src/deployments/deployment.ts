@@ -4,7 +4,6 @@ import {
   buildView,
   claimedMember,
   grantedServices,
-  hashClaim,
   headHash,
   may,
   type Contract,
@@ -17,6 +16,7 @@ import {
 } from '@moat/contract';
 import type { Notice } from '@moat/admin-api';
 import type { StoredDeployment } from '../store/deployment-store.ts';
+import { ClaimBook } from './claim-book.ts';
 
 export class Deployment {
   readonly id: DeploymentId;
@@ -25,9 +25,9 @@ export class Deployment {
   #contract: Contract;
   #acceptedAt: number;
   #head: Hash;
-  readonly #claims: Map<Hash, MemberClaim>;
+  readonly #book: ClaimBook;
   /** A view is built again for every claim and expiry; each claim's signatures are verified once. */
-  readonly #proven = new WeakSet<WitnessedClaim>();
+  readonly proven: WeakSet<WitnessedClaim> = new WeakSet();
   readonly #forks: SignedHead[];
   #view: ContractView;
   #builtAt = 0;
@@ -43,7 +43,7 @@ export class Deployment {
     this.#contract = stored.contract;
     this.#acceptedAt = stored.acceptedAt;
     this.#head = headHash(stored.proof.newest.head);
-    this.#claims = new Map(stored.claims.map((claim) => [hashClaim(claim.claim), claim]));
+    this.#book = new ClaimBook(stored.claims);
     this.#forks = [...stored.forks];
     this.#view = this.rebuild(now);
   }
@@ -67,7 +67,12 @@ export class Deployment {
 
   /** Every claim on disk. */
   get claims(): readonly MemberClaim[] {
-    return [...this.#claims.values()];
+    return [...this.#book];
+  }
+
+  /** The same, to ask whether there is room for another; not to be put into. */
+  get book(): ClaimBook {
+    return this.#book;
   }
 
   /** Claims on places of the version in force; the others only tell used invites from open ones. */
@@ -93,6 +98,10 @@ export class Deployment {
     return this.#forks.length > 0;
   }
 
+  get forkCount(): number {
+    return this.#forks.length;
+  }
+
   /** Peers a link may stand with: a grant leads one way or the other, or it is a gateway that serves us. */
   get linkable(): ReadonlySet<PeerId> {
     return this.#linkable;
@@ -116,17 +125,8 @@ export class Deployment {
     return [...forks, ...frozen, ...(this.refusal === undefined ? [] : [this.refusal])];
   }
 
-  hasClaim(hash: Hash): boolean {
-    return this.#claims.has(hash);
-  }
-
   hasFork(hash: Hash): boolean {
     return this.#forks.some(({ head }) => headHash(head) === hash);
-  }
-
-  /** Claims on one invite, whoever witnessed them. */
-  claimsOn(invite: string): readonly MemberClaim[] {
-    return this.claims.filter(({ claim }) => claim.invite === invite);
   }
 
   takeVersion(proof: HeadProof, contract: Contract, acceptedAt: number, now: number): void {
@@ -138,8 +138,8 @@ export class Deployment {
     this.rebuild(now);
   }
 
-  takeClaim(claim: MemberClaim, now: number): void {
-    this.#claims.set(hashClaim(claim.claim), claim);
+  takeClaims(claims: readonly MemberClaim[], now: number): void {
+    for (const claim of claims) this.#book.put(claim);
     this.rebuild(now);
   }
 
@@ -150,7 +150,7 @@ export class Deployment {
   /** Answers from now on as of `now`: to call when something expired. */
   rebuild(now: number): ContractView {
     this.#builtAt = now;
-    this.#view = buildView(this.#contract, this.claims, now, this.#proven);
+    this.#view = buildView(this.#contract, this.claims, now, this.proven);
     this.#linkable = linkablePeers(this.#view, this.place, now);
     this.#audience = new Set([...this.#view.peers(), ...this.currentClaims.map(({ claim }) => claim.node)]);
     return this.#view;

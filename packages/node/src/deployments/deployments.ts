@@ -11,7 +11,6 @@ import {
   compareProof,
   deploymentIdOf,
   extendProof,
-  hashClaim,
   headHash,
   parseContract,
   parseTime,
@@ -22,6 +21,7 @@ import {
   type HeadProof,
   type MemberClaim,
   type SignedHead,
+  type VerifiedProof,
 } from '@moat/contract';
 import type { ProofOutcome } from '@moat/overlay';
 import type { EventFeed } from '../event-feed.ts';
@@ -29,14 +29,15 @@ import type { LocalTime } from '../local-time.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { Deployment } from './deployment.ts';
 
-/** Distinct witnessed claims kept for one invite: two already freeze the place. */
-const CLAIMS_PER_INVITE = 2;
+/** Other heads at the pinned version that are kept: one already stops the deployment, the rest tells people more. */
+const FORKS_KEPT = 4;
 
 /** What the rest has to follow up on; all of it is on disk. */
 export interface Change {
   readonly deployment: DeploymentId;
   readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'forgotten';
-  readonly claim?: MemberClaim;
+  /** What to tell others, of kind `claim`. */
+  readonly claims?: readonly MemberClaim[];
 }
 
 export interface DeploymentsDeps {
@@ -139,7 +140,7 @@ export class Deployments {
     const held = this.#byId.get(proof.newest.head.deployment);
     const order = checkProvenVersion(held ?? null, proof, contract);
     const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
-    for (const claim of claims) this.offerClaim(from, claim);
+    this.#takeClaims(from, deployment, claims);
     return deployment;
   }
 
@@ -150,7 +151,7 @@ export class Deployments {
     const welcome = this.#expected.get(head.deployment);
     if (held === undefined && welcome === undefined) return 'refused';
     try {
-      verifyProof(proof);
+      const verified = verifyProof(proof);
       welcome?.(proof);
       const order = compareProof(held?.proof ?? null, proof);
       if (order === 'same') return 'same';
@@ -161,7 +162,7 @@ export class Deployments {
       if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
       if (held !== undefined && (order === 'fork' || held.forked)) throw forked(held);
       const contract = parseContract(await pull());
-      return this.#takeProof(proof, contract);
+      return this.#takeProof(proof, verified, contract);
     } catch (error) {
       this.#refuse(from, proof, error);
       return 'refused';
@@ -173,26 +174,22 @@ export class Deployments {
     const deployment = this.#byId.get(claim.claim.deployment);
     if (deployment === undefined) return false;
     try {
-      return this.#takeClaim(deployment, claim);
+      return this.#takeClaims(from, deployment, [claim]) > 0;
     } catch (error) {
-      this.#deps.logger.warn(
-        { component: 'node.claims', peer: from, deployment: deployment.id, code: errorCode(error), err: error },
-        'claim refused',
-      );
+      this.#claimRefused(from, deployment, error);
       return false;
     }
   }
 
   /** A keeper's own witness: remembered on disk, then in force. @throws `DISK_FULL` */
   recordWitnessed(deployment: Deployment, claim: MemberClaim): void {
-    const { store, time } = this.#deps;
+    const { store, write } = this.#deps;
     const { invite } = claim.claim;
-    this.#deps.write(() => {
-      if (invite === null) store.saveClaim(claim);
-      else store.saveWitnessed(invite, claim);
-      time.verified(parseTime(claim.witness.time));
+    write(() => {
+      if (invite !== null) store.saveWitnessed(invite, claim);
+      this.#saveClaims(deployment, [claim]);
     });
-    this.#claimTaken(deployment, claim);
+    this.#claimsTaken(deployment, [claim]);
   }
 
   /** Lets a deployment in that is not held yet, while a locator waits for it; `check` throws to refuse. */
@@ -219,14 +216,14 @@ export class Deployments {
   }
 
   /** Compares with the pin again: others may have been accepted while the contract was pulled. */
-  #takeProof(proof: HeadProof, contract: Contract): ProofOutcome {
+  #takeProof(proof: HeadProof, verified: VerifiedProof, contract: Contract): ProofOutcome {
     const held = this.#byId.get(proof.newest.head.deployment);
     if (held?.forked === true) throw forked(held);
     if (held !== undefined) {
       const order = compareHeads(held.proof.newest, proof.newest);
       if (order === 'same' || order === 'older') return order;
     }
-    const order = checkProvenVersion(held ?? null, proof, contract);
+    const order = checkProvenVersion(held ?? null, proof, contract, verified);
     if (order === 'same') return 'same';
     this.#commit(proof, contract);
     return 'accepted';
@@ -252,30 +249,55 @@ export class Deployments {
     return deployment;
   }
 
-  #takeClaim(deployment: Deployment, claim: MemberClaim): boolean {
-    const { store, time, write } = this.#deps;
-    if (deployment.hasClaim(hashClaim(claim.claim))) return false;
-    const { invite } = claim.claim;
-    if (claimedMember(deployment.contract, claim.claim, claim.details) === undefined) return false;
-    if (invite !== null && deployment.claimsOn(invite).length >= CLAIMS_PER_INVITE) return false;
-    verifyMemberClaim(deployment.contract, claim, time.unadjusted);
-    write(() => {
-      store.saveClaim(claim);
-      time.verified(parseTime(claim.witness.time));
+  /** How many were new. All in one commit and one view: a large deployment has hundreds. @throws `DISK_FULL` */
+  #takeClaims(from: PeerId, deployment: Deployment, claims: readonly MemberClaim[]): number {
+    const book = deployment.book.copy();
+    const taken = claims.filter((claim) => {
+      const { contract, proven } = deployment;
+      if (claimedMember(contract, claim.claim, claim.details) === undefined || !book.takes(claim)) return false;
+      try {
+        verifyMemberClaim(contract, claim, this.#deps.time.unadjusted, proven);
+      } catch (error) {
+        this.#claimRefused(from, deployment, error);
+        return false;
+      }
+      book.put(claim);
+      return true;
     });
-    this.#claimTaken(deployment, claim);
-    return true;
+    if (taken.length === 0) return 0;
+    this.#deps.write(() => this.#saveClaims(deployment, taken));
+    this.#claimsTaken(deployment, taken);
+    return taken.length;
   }
 
-  #claimTaken(deployment: Deployment, claim: MemberClaim): void {
-    deployment.takeClaim(claim, this.#deps.time.now());
-    const { member } = claim.details;
-    this.#deps.logger.info(
-      { component: 'node.deployments', deployment: deployment.id, member, peer: claim.claim.node },
-      'place claimed',
+  #saveClaims(deployment: Deployment, claims: readonly MemberClaim[]): void {
+    const { store, time } = this.#deps;
+    const book = deployment.book.copy();
+    for (const claim of claims) {
+      store.saveClaim(claim, book.put(claim));
+      time.verified(parseTime(claim.witness.time));
+    }
+  }
+
+  #claimsTaken(deployment: Deployment, claims: readonly MemberClaim[]): void {
+    const { time, logger, feed, onChange } = this.#deps;
+    deployment.takeClaims(claims, time.now());
+    const { id } = deployment;
+    for (const { claim, details } of claims) {
+      logger.info(
+        { component: 'node.deployments', deployment: id, member: details.member, peer: claim.node },
+        'place claimed',
+      );
+      feed.emit({ kind: 'claim', deployment: id, member: details.member, peer: claim.node });
+    }
+    onChange({ deployment: id, kind: 'claim', claims });
+  }
+
+  #claimRefused(peer: PeerId, { id }: Deployment, error: unknown): void {
+    this.#deps.logger.warn(
+      { component: 'node.claims', peer, deployment: id, code: errorCode(error), err: error },
+      'claim refused',
     );
-    this.#deps.feed.emit({ kind: 'claim', deployment: deployment.id, member, peer: claim.claim.node });
-    this.#deps.onChange({ deployment: deployment.id, kind: 'claim', claim });
   }
 
   #refuse(from: PeerId, proof: HeadProof, error: unknown): void {
@@ -293,8 +315,8 @@ export class Deployments {
 
   #recordFork(deployment: Deployment, proof: HeadProof): void {
     const { newest } = proof;
-    const hash = headHash(newest.head);
-    if (deployment.hasFork(hash) || newest.head.version !== deployment.contract.version) return;
+    const isKnown = deployment.hasFork(headHash(newest.head)) || deployment.forkCount >= FORKS_KEPT;
+    if (isKnown || newest.head.version !== deployment.contract.version) return;
     try {
       this.#deps.store.saveFork(proof, this.#deps.time.now());
     } catch (error) {

@@ -12,6 +12,7 @@ import {
 import type { JoinAnswer, JoinRequest } from '@moat/overlay';
 import type { LocalTime } from '../local-time.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import type { ShownClaim } from './claim-book.ts';
 import type { Deployment } from './deployment.ts';
 import type { Deployments } from './deployments.ts';
 
@@ -23,6 +24,9 @@ export interface KeeperDeps {
   readonly time: LocalTime;
   readonly logger: Logger;
 }
+
+/** A pinned machine may change its claim, e.g. for a new WireGuard key; everybody hears of each change. */
+const REPLACE_AFTER_MS = 60_000;
 
 /** One answer for unknown deployments, invites and machines, so that nobody can test what we know. */
 const REFUSED: JoinAnswer = {
@@ -40,7 +44,8 @@ export class Keeper {
 
   /**
    * Answers a claim: countersigns the first one on an invite, remembered on disk before the answer leaves; an
-   * identical retry gets the same answer, another claim `INVITE_USED`. Runs in one turn.
+   * identical retry gets the same answer, another claim `INVITE_USED`. A pinned machine may replace its claim, once
+   * a minute; one that holds another place gets `PLACE_TAKEN`. Runs in one turn.
    * @throws `DISK_FULL`
    */
   witness({ signed, details }: JoinRequest, from: PeerId): JoinAnswer {
@@ -73,16 +78,20 @@ export class Keeper {
   #decide(deployment: Deployment, { signed, details }: JoinRequest): JoinAnswer {
     const { claim } = signed;
     const hash = hashClaim(claim);
-    const earlier = this.#earlier(deployment, claim.invite);
+    const earlier = this.#earlier(deployment, { claim, details });
     const same = earlier.find((each) => hashClaim(each.claim) === hash);
     if (same !== undefined) return answerWith(deployment, same);
-    if (earlier.length > 0) {
+    if (earlier.length > 0 && claim.invite !== null) {
       return { ok: false, code: 'INVITE_USED', message: 'another machine took the place with this invite' };
     }
     const member = claimedMember(deployment.contract, claim, details);
     if (member === undefined) return REFUSED;
-    const { time } = this.#deps;
-    const now = time.now();
+    const held = deployment.view.memberOf(claim.node);
+    if (held !== undefined && held.name !== member.name) {
+      return { ok: false, code: 'PLACE_TAKEN', message: `this machine holds ${held.name} already` };
+    }
+    const now = this.#deps.time.now();
+    if (earlier.some(({ witness }) => now < parseTime(witness.time) + REPLACE_AFTER_MS)) return REFUSED;
     const ends = claim.invite === null ? undefined : member.invite?.expires;
     if (ends !== undefined && now >= parseTime(ends)) {
       return { ok: false, code: 'INVITE_EXPIRED', message: `the invite expired at ${ends}` };
@@ -95,11 +104,11 @@ export class Keeper {
     return answerWith(deployment, witnessed);
   }
 
-  /** Claims on this invite that we witnessed, also before the deployment was last forgotten, or heard of. */
-  #earlier(deployment: Deployment, invite: string | null): readonly MemberClaim[] {
-    if (invite === null) return [];
-    const own = this.#deps.store.witnessed(deployment.id, invite);
-    return own === undefined ? deployment.claimsOn(invite) : [own];
+  /** Claims for the same that we witnessed, also before the deployment was last forgotten, or heard of. */
+  #earlier(deployment: Deployment, shown: ShownClaim): readonly MemberClaim[] {
+    const { invite } = shown.claim;
+    const own = invite === null ? undefined : this.#deps.store.witnessed(deployment.id, invite);
+    return own === undefined ? deployment.book.besides(shown) : [own];
   }
 }
 

@@ -119,11 +119,16 @@ export class DeploymentStore {
     });
   }
 
-  saveClaim(claim: MemberClaim): void {
+  /** @param replaced claims of the same deployment that it takes the place of */
+  saveClaim(claim: MemberClaim, replaced: readonly Hash[] = []): void {
+    const { deployment } = claim.claim;
     this.#db.write(() => {
+      for (const hash of replaced) {
+        this.#db.run('DELETE FROM claims WHERE deployment = ? AND hash = ?', deployment, hash);
+      }
       this.#db.run(
         'INSERT OR IGNORE INTO claims (deployment, hash, claim) VALUES (?, ?, ?)',
-        claim.claim.deployment,
+        deployment,
         hashClaim(claim.claim),
         JSON.stringify(claim),
       );
