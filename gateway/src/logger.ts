@@ -1,10 +1,10 @@
 /**
  * JSON lines on stderr; stdout belongs to results. A gateway says a line a request, and a system call a line was 10%
- * of its time, so lines below `warn` wait for company, at most 100 ms. Batches are written synchronously, as Node
- * writes to stderr itself: with writes in flight, what an ending process says is doubled or mixed up.
+ * of its time, so lines below `warn` wait for company, at most 100 ms.
  */
 import type { Logger } from '@moat/core';
 import { pino, symbols } from 'pino';
+import { LogWriter } from './log-writer.ts';
 
 /** Characters that wait. */
 const BATCH_LENGTH = 16 * 1024;
@@ -45,9 +45,12 @@ export class LineBatch {
 
 /** To be called once a process: it flushes at the exit. What a killed process had not said yet is lost. */
 export function createLogger(level: string): Logger {
-  const destination = pino.destination({ fd: 2, sync: true });
-  const batch = new LineBatch(destination);
-  process.on('exit', () => batch.flush());
+  const writer = new LogWriter(2);
+  const batch = new LineBatch(writer);
+  process.on('exit', () => {
+    batch.flush();
+    writer.finish();
+  });
   const stream = {
     // Asks pino to set `lastLevel` before each line.
     [symbols.needsMetadataGsym]: true,

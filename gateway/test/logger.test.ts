@@ -1,8 +1,13 @@
 /** Lines of the gateway's log: together where they can wait, at once where they matter, none lost at the end. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { LineBatch } from '../src/logger.ts';
+import { LogWriter } from '../src/log-writer.ts';
 
 test('lines wait for each other, and leave when there are many', () => {
   const written: string[] = [];
@@ -32,6 +37,24 @@ test('an urgent line leaves at once, in its place', () => {
   batch.write('before\n', false);
   batch.write('urgent\n', true);
   assert.deepEqual(written, ['before\nurgent\n']);
+});
+
+test('what is written behind comes whole and in order ', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'moat-log-'));
+  try {
+    const path = join(dir, 'log');
+    const fd = openSync(path, 'w');
+    const writer = new LogWriter(fd);
+    for (let i = 0; i < 500; i++) {
+      writer.write(`${i}\n`);
+      if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    writer.finish();
+    closeSync(fd);
+    assert.equal(await readFile(path, 'utf8'), Array.from({ length: 500 }, (_, i) => `${i}\n`).join(''));
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 });
 
 /** What a process says that logs and then does `last`. */

@@ -1,0 +1,70 @@
+import { write, writeSync } from 'node:fs';
+
+/** Bytes that wait for a reader who stands still. Drop rule: what comes then is lost. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** Between two tries on a pipe that is full and does not block. */
+const RETRY_MS = 20;
+/** For a write in flight to be done before what is behind it is written in its stead. */
+const LAST_WAIT_MS = 20;
+const LAST_TRIES = 50;
+
+/**
+ * Writes text to a file descriptor in a thread of the pool, so that nobody waits for a slow reader: one write in
+ * flight, the rest behind it. pino's own destination writes what is in flight once more when the process ends.
+ */
+export class LogWriter {
+  readonly #fd: number;
+  #inFlight = false;
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  write(text: string): void {
+    const bytes = Buffer.from(text);
+    if (this.#waitingBytes + bytes.length > MAX_WAITING_BYTES) return;
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    this.#next();
+  }
+
+  /** Writes what waits before it returns; for the end of the process. */
+  finish(): void {
+    if (this.#inFlight) pause(LAST_WAIT_MS);
+    let rest = Buffer.concat(this.#waiting);
+    this.#waiting = [];
+    for (let tries = 0; rest.length > 0 && tries < LAST_TRIES;) {
+      try {
+        rest = rest.subarray(writeSync(this.#fd, rest));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+        tries += 1;
+        pause(RETRY_MS);
+      }
+    }
+  }
+
+  #next(): void {
+    if (this.#inFlight || this.#waiting.length === 0) return;
+    const bytes = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#inFlight = true;
+    write(this.#fd, bytes, (error, written) => {
+      this.#inFlight = false;
+      // Any other error: nobody reads any more, and there is nowhere to say so.
+      if (error && error.code !== 'EAGAIN') return;
+      const rest = error ? bytes : bytes.subarray(written);
+      if (rest.length === 0) return this.#next();
+      this.#waiting.unshift(rest);
+      this.#waitingBytes += rest.length;
+      setTimeout(() => this.#next(), RETRY_MS).unref();
+    });
+  }
+}
+
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
