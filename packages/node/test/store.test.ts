@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { isMoatError } from '@moat/core';
 import { headHash } from '@moat/contract';
 import { createNodeKey } from '@moat/identity';
 import { Database } from '../src/store/database.ts';
@@ -74,6 +75,63 @@ test('the database is private, has one owner, and refuses a newer schema', async
   }
   assert.throws(() => Database.open(path), { code: 'STATE_TOO_NEW' });
   assert.throws(() => Database.open('/dev/null/node.db'), { code: 'STATE_UNUSABLE' });
+});
+
+test('starting writes nothing, so that a full disk does not keep what is stored from running', async (t) => {
+  const path = join(await temporary(t), 'node.db');
+  const chain = new Chain(createNodeKey());
+  {
+    using database = Database.open(path);
+    const { proof, contract } = chain.next();
+    new DeploymentStore(database).saveVersion(proof, contract, 1);
+  }
+  const before = await readFile(path);
+  {
+    using database = Database.open(path);
+    assert.equal(new DeploymentStore(database).load().length, 1);
+    assert.equal((await stat(`${path}-wal`)).size, 0);
+    // Nothing written yet, and ours alone all the same.
+    assert.throws(() => Database.open(path), { code: 'STATE_LOCKED' });
+  }
+  assert.ok(before.equals(await readFile(path)));
+});
+
+test('a damaged database has one code, is never read as less than it was, and stays as it is', async (t) => {
+  const path = join(await temporary(t), 'node.db');
+  const chain = new Chain(createNodeKey());
+  {
+    using database = Database.open(path);
+    const store = new DeploymentStore(database);
+    for (let i = 0; i < 20; i++) {
+      const { proof, contract } = chain.next();
+      store.saveVersion(proof, contract, i);
+    }
+  }
+  const good = await readFile(path);
+  let damaged = 0;
+  for (let at = 0; at < good.length; at += 1024) {
+    const bytes = Buffer.from(good).fill(0xff, at, at + 1024);
+    await writeFile(path, bytes);
+    try {
+      using database = Database.open(path);
+      const [deployment, ...others] = new DeploymentStore(database).load();
+      assert.deepEqual([deployment?.contract.version, others], [19, []], `damaged at ${at}`);
+    } catch (error) {
+      if (!isMoatError(error)) throw error;
+      assert.equal(error.code, 'STATE_UNUSABLE', `damaged at ${at}: ${error.message}`);
+      damaged += 1;
+    }
+    assert.ok(bytes.equals(await readFile(path)), `damaged at ${at}`);
+  }
+  assert.ok(damaged > 0);
+  await writeFile(path, good.subarray(0, good.length / 2));
+  assert.throws(
+    () => {
+      using database = Database.open(path);
+      new DeploymentStore(database).load();
+    },
+    { code: 'STATE_UNUSABLE' },
+  );
 });
 
 test('a full disk is DISK_FULL, changes nothing, and passes', async (t) => {

@@ -68,16 +68,19 @@ export class Database implements Disposable {
     }
   }
 
+  /** To call inside {@link Database.write}, which gives its errors their codes. */
   run(sql: string, ...values: SQLInputValue[]): void {
     this.#prepare(sql).run(...values);
   }
 
+  /** @throws `STATE_UNUSABLE` */
   get(sql: string, ...values: SQLInputValue[]): Row | undefined {
-    return this.#prepare(sql).get(...values);
+    return this.#read(sql, (statement) => statement.get(...values));
   }
 
+  /** @throws `STATE_UNUSABLE` */
   all(sql: string, ...values: SQLInputValue[]): readonly Row[] {
-    return this.#prepare(sql).all(...values);
+    return this.#read(sql, (statement) => statement.all(...values));
   }
 
   close(): void {
@@ -87,6 +90,14 @@ export class Database implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #read<T>(sql: string, ask: (statement: StatementSync) => T): T {
+    try {
+      return ask(this.#prepare(sql));
+    } catch (error) {
+      throw translate(error, 'cannot read the database');
+    }
   }
 
   #prepare(sql: string): StatementSync {
@@ -103,6 +114,8 @@ export class Database implements Disposable {
     if (version > MIGRATIONS.length) {
       throw new MoatError('STATE_TOO_NEW', `the database has version ${version}, this Moat knows ${MIGRATIONS.length}`);
     }
+    // Written only where something changes: with a full disk, what is stored still runs.
+    if (version === MIGRATIONS.length) return;
     this.write(() => {
       for (const sql of MIGRATIONS.slice(version)) this.#db.exec(sql);
       this.#db.exec(`PRAGMA user_version=${MIGRATIONS.length}`);

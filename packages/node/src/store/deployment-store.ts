@@ -1,5 +1,5 @@
 /** Deployments on disk: genesis, versions, claims, what was witnessed, receipts. */
-import type { DeploymentId, Hash, OwnerKey } from '@moat/core';
+import { MoatError, isMoatError, type DeploymentId, type Hash, type OwnerKey } from '@moat/core';
 import {
   canonicalBytes,
   canonicalize,
@@ -57,11 +57,19 @@ export class DeploymentStore {
     this.#db = db;
   }
 
-  /** Everything as it was acknowledged. @throws `CONTRACT_INVALID` when the disk gives back something else. */
+  /** Everything as it was acknowledged. @throws `STATE_UNUSABLE` when the disk gives back something else. */
   load(): readonly StoredDeployment[] {
     return this.#db
-      .all('SELECT id, genesis, successions, pinned_version FROM deployments ORDER BY id')
-      .flatMap((row) => this.#loadOne(row) ?? []);
+      .all('SELECT id, genesis, successions, pinned_version, pinned_head FROM deployments ORDER BY id')
+      .map((row) => {
+        try {
+          return this.#loadOne(row);
+        } catch (cause) {
+          // Never left out: a deployment that is forgotten would take any old version again.
+          if (isMoatError(cause, 'STATE_UNUSABLE')) throw cause;
+          throw damaged(String(row['id']), cause);
+        }
+      });
   }
 
   /** Pins a version: contract, head and proof in one commit. */
@@ -201,10 +209,10 @@ export class DeploymentStore {
     });
   }
 
-  #loadOne(row: Row): StoredDeployment | undefined {
+  #loadOne(row: Row): StoredDeployment {
     const id = String(row['id']);
     const newest = this.version(id, Number(row['pinned_version']));
-    if (newest === undefined) return undefined;
+    if (newest === undefined || headHash(newest.signed.head) !== row['pinned_head']) throw damaged(id);
     return {
       id,
       proof: {
@@ -223,4 +231,8 @@ export class DeploymentStore {
         .map((fork) => parseSignedHead(fork['proof'])),
     };
   }
+}
+
+function damaged(deployment: DeploymentId, cause?: unknown): MoatError<'STATE_UNUSABLE'> {
+  return new MoatError('STATE_UNUSABLE', `what is stored of deployment ${deployment} is damaged`, { cause });
 }
