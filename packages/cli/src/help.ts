@@ -6,7 +6,7 @@ import { renderTable, widthOf } from './output/table.ts';
 import { examplesOf } from './verb.ts';
 
 /** Commander's `formatHelp`. */
-export function formatHelp(io: Io): (command: Command, helper: Help) => string {
+export function formatHelp(io: Pick<Io, 'stdout'>): (command: Command, helper: Help) => string {
   const style = createStyle(io.stdout);
   return (command, helper) => {
     const sections = [

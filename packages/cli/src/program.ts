@@ -39,7 +39,8 @@ export async function runCommand(args: readonly string[], io: Io, version: strin
   }
 }
 
-function createProgram(io: Io, runner: VerbRunner, version: string): Command {
+/** Every command with its flags and examples; nothing runs before it is told to parse. */
+export function createProgram(io: Pick<Io, 'stdout'>, runner: VerbRunner, version: string): Command {
   const program = new Command('moat');
   program
     .description('private networks of workloads, and public names for what you choose')
