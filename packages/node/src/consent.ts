@@ -7,8 +7,8 @@ export interface ConsentDeps {
   readonly store: Pick<MachineStore, 'exposed' | 'saveExposed' | 'deleteExposed'>;
   /** Every socket Moat itself listens on now. */
   readonly ownSockets: () => Iterable<SocketAddress>;
-  /** Running streams are judged again. */
-  readonly onWithdrawn: () => void;
+  /** Running streams are judged again, and services asked how they are. */
+  readonly onChanged: () => void;
 }
 
 export class Consent {
@@ -47,8 +47,8 @@ export class Consent {
       if (replaced !== undefined) this.#table.add(replaced);
       throw error;
     }
-    // Public may have been taken back.
-    if (!line.public) this.#deps.onWithdrawn();
+    // Public may have been taken back, and health checks begin.
+    this.#deps.onChanged();
     return line;
   }
 
@@ -64,13 +64,13 @@ export class Consent {
       if (removed !== undefined) this.#deps.store.deleteExposed(deployment, removed.target);
     } finally {
       // Consent that was taken back is off at once, whatever the disk says.
-      this.#deps.onWithdrawn();
+      this.#deps.onChanged();
     }
   }
 
   /** Takes every line of a deployment away; its rows are deleted with it. */
   forget(deployment: DeploymentId): void {
     for (const line of this.list()) if (line.deployment === deployment) this.#table.remove(deployment, line.target);
-    this.#deps.onWithdrawn();
+    this.#deps.onChanged();
   }
 }

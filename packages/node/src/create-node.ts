@@ -136,7 +136,7 @@ async function openNode(
   const consent = new Consent({
     store: machine,
     ownSockets: () => ownSockets,
-    onWithdrawn: () => reconciler.networks().forEach((network) => network.review()),
+    onChanged: () => reconciler.networks().forEach((network) => network.review()),
   });
   const reconciler: Reconciler = new Reconciler(
     { deployments, overlay, links, publisher, exposed: consent.targets, time, logger, feed, store },

@@ -17,27 +17,30 @@ export interface ForwardsDeps {
   readonly open: (deployment: DeploymentId, service: string, signal: AbortSignal) => Promise<LinkStream>;
 }
 
-interface Open {
+interface Entry {
   readonly stored: StoredForward;
-  readonly forward: Forward;
+  /** Undefined for a kept one that could not be opened, with the reason. */
+  readonly forward: Forward | undefined;
+  readonly code?: string;
   readonly kept: boolean;
 }
 
 /** Bound: {@link MAX_FORWARDS}. */
 export class Forwards {
   readonly #deps: ForwardsDeps;
-  readonly #open = new Map<string, Open>();
+  readonly #entries = new Map<string, Entry>();
 
   constructor(deps: ForwardsDeps) {
     this.#deps = deps;
   }
 
-  /** Opens the ones that were kept; one that cannot be opened is reported and left out. */
+  /** Opens the ones that were kept; one that cannot be opened is reported, and listed with its code. */
   async start(): Promise<void> {
     for (const stored of this.#deps.store.forwards()) {
       try {
         await this.#listen(stored, true);
       } catch (error) {
+        this.#entries.set(stored.id, { stored, forward: undefined, code: errorCode(error), kept: true });
         this.#deps.logger.warn(
           {
             component: 'node.forwards',
@@ -53,70 +56,72 @@ export class Forwards {
   }
 
   list(): readonly ForwardStatus[] {
-    return [...this.#open.values()].map(({ stored, forward }) => ({
+    return [...this.#entries.values()].map(({ stored, forward, code }) => ({
       id: stored.id,
       deployment: stored.deployment,
       service: stored.service,
-      local: formatPlace(forward.place),
+      local: forward === undefined ? stored.local : formatPlace(forward.place),
+      ...(code === undefined ? {} : { code }),
     }));
   }
 
   /** @throws `FORWARD_INVALID`, `FORWARD_LIMIT`, `LISTEN_FAILED`, `DISK_FULL` */
   async add(deployment: DeploymentId, service: string, local: string, kept: boolean): Promise<ForwardStatus> {
-    if (this.#open.size >= MAX_FORWARDS)
+    if (this.#entries.size >= MAX_FORWARDS)
       throw new MoatError('FORWARD_LIMIT', `the agent holds ${MAX_FORWARDS} forwards`);
-    const forward = await this.#listen({ id: randomUUID().slice(0, 8), deployment, service, local }, kept);
-    const { stored } = forward;
+    const stored = { id: randomUUID().slice(0, 8), deployment, service, local };
+    const forward = await this.#listen(stored, kept);
+    // The port in fact: a forward on any free port keeps it over restarts.
+    const opened = { ...stored, local: formatPlace(forward.place) };
     if (kept) {
       try {
-        // The port in fact: a forward on any free port keeps it over restarts.
-        this.#deps.store.saveForward({ ...stored, local: formatPlace(forward.forward.place) });
+        this.#deps.store.saveForward(opened);
       } catch (error) {
-        await this.remove(stored.id);
+        this.#entries.delete(stored.id);
+        await forward.stop();
         throw error;
       }
     }
-    return { id: stored.id, deployment, service, local: formatPlace(forward.forward.place) };
+    return opened;
   }
 
   /** @throws `FORWARD_UNKNOWN` */
   async remove(id: string): Promise<void> {
-    const open = this.#open.get(id);
-    if (open === undefined) throw new MoatError('FORWARD_UNKNOWN', `no forward ${id.slice(0, 64)}`);
-    if (open.kept) this.#deps.store.deleteForward(id);
-    this.#open.delete(id);
-    await open.forward.stop();
+    const entry = this.#entries.get(id);
+    if (entry === undefined) throw new MoatError('FORWARD_UNKNOWN', `no forward ${id.slice(0, 64)}`);
+    if (entry.kept) this.#deps.store.deleteForward(id);
+    this.#entries.delete(id);
+    await entry.forward?.stop();
   }
 
   /** Closes those of a deployment that was left. */
   async forget(deployment: DeploymentId): Promise<void> {
-    const gone = [...this.#open.values()].filter(({ stored }) => stored.deployment === deployment);
+    const gone = [...this.#entries.values()].filter(({ stored }) => stored.deployment === deployment);
     await Promise.all(gone.map(({ stored }) => this.remove(stored.id)));
   }
 
   /** TCP ports that forwards listen on. */
   *sockets(): Iterable<SocketAddress> {
-    for (const { forward } of this.#open.values()) {
-      const { place } = forward;
-      if ('port' in place) yield { host: place.host ?? '127.0.0.1', port: place.port };
+    for (const { forward } of this.#entries.values()) {
+      const place = forward?.place;
+      if (place !== undefined && 'port' in place) yield { host: place.host ?? '127.0.0.1', port: place.port };
     }
   }
 
   async stop(): Promise<void> {
-    await Promise.allSettled([...this.#open.values()].map(({ forward }) => forward.stop()));
-    this.#open.clear();
+    await Promise.allSettled([...this.#entries.values()].flatMap(({ forward }) => forward?.stop() ?? []));
+    this.#entries.clear();
   }
 
-  async #listen(stored: StoredForward, kept: boolean): Promise<Open> {
+  async #listen(stored: StoredForward, kept: boolean): Promise<Forward> {
     const { deployment } = stored;
     const place = parsePlace(stored.local);
     if ('port' in place && !this.#deps.loopback) throw invalid('access is private here: only unix:/path');
     const open = (service: string, signal: AbortSignal): Promise<LinkStream> =>
       this.#deps.open(deployment, service, signal);
     const forward = await createForward({ open }, stored.service, place);
-    const entry = { stored, forward, kept };
-    this.#open.set(stored.id, entry);
-    return entry;
+    this.#entries.set(stored.id, { stored, forward, kept });
+    return forward;
   }
 }
 

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Agent, Owner, until } from './world.ts';
@@ -25,6 +27,9 @@ test('the socket answers the API, its document, and bad requests with codes', as
     ['GET', '/v1/nothing', undefined, 404, 'ENDPOINT_UNKNOWN'],
     ['POST', '/v1/join', '{', 400, 'REQUEST_INVALID'],
     ['POST', '/v1/join', '{"token":"moat1.x"}', 400, 'TOKEN_INVALID'],
+    // The longest a token may be.
+    ['POST', '/v1/join', `{"token":"moat1.${'x'.repeat(32_762)}"}`, 400, 'TOKEN_INVALID'],
+    ['POST', '/v1/join', `{"token":"moat1.${'x'.repeat(32_763)}"}`, 400, 'REQUEST_INVALID'],
     ['POST', '/v1/deployments', '{"genesis":{},"contract":{},"signed":{}}', 400, 'CONTRACT_INVALID'],
     ['GET', '/v1/deployments/none', undefined, 404, 'DEPLOYMENT_UNKNOWN'],
     ['POST', '/v1/exposed', '{"deployment":"none","target":"3000"}', 404, 'DEPLOYMENT_UNKNOWN'],
@@ -98,4 +103,59 @@ test('stopping ends a follower and a join that waits', async () => {
   await follow;
   assert.equal(kinds[0], 'started');
   assert.equal(kinds.at(-1), 'stopping');
+});
+
+test('a service is asked how it is as soon as it is exposed', async () => {
+  const asked = Promise.withResolvers<string | undefined>();
+  const server = createServer((incoming, response) => {
+    asked.resolve(incoming.url);
+    response.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await using agent = await Agent.start();
+  const { port } = server.address() as AddressInfo;
+  const owner = new Owner(agent);
+  const target = `127.0.0.1:${port}`;
+  await owner.apply({
+    members: [await owner.pinned('home', 2, agent, { keeper: true })],
+    services: [{ name: 'web', on: ['home'], port: 8080, target, protocol: 'http', health: '/healthz' }],
+  });
+  await agent.client.expose({ deployment: 'shop', target, public: true });
+  const late = setTimeout(() => asked.resolve('never'), 5000);
+  assert.equal(await asked.promise, '/healthz');
+  clearTimeout(late);
+  server.closeAllConnections();
+  server.close();
+});
+
+test('what is no socket at the path of the socket is never removed', async () => {
+  await using agent = await Agent.start();
+  await agent.stop();
+  const path = join(agent.stateDir, 'notes.txt');
+  await writeFile(path, 'mine');
+  await assert.rejects(agent.start({ socketPath: path }), { code: 'SOCKET_FAILED' });
+  assert.equal(await readFile(path, 'utf8'), 'mine');
+  await agent.start();
+});
+
+test('a kept forward whose port is taken says so, and can be removed', async () => {
+  await using agent = await Agent.start();
+  const owner = new Owner(agent);
+  await owner.apply({
+    members: [await owner.pinned('home', 2, agent, { keeper: true })],
+    services: [{ name: 'web', on: ['home'], port: 8080, target: '127.0.0.1:3000', protocol: 'tcp' }],
+    access: [{ from: ['home'], to: ['web'] }],
+  });
+  const { id, local } = await agent.client.addForward({ deployment: 'shop', service: 'web', local: '0', keep: true });
+  await agent.stop();
+  const squatter = createServer();
+  await new Promise<void>((resolve) => squatter.listen(Number(local.split(':')[1]), '127.0.0.1', resolve));
+  await agent.start();
+  const [listed] = await agent.client.forwards();
+  assert.deepEqual([listed?.id, listed?.local, listed?.code], [id, local, 'LISTEN_FAILED']);
+  await agent.client.removeForward(id);
+  squatter.close();
+  await agent.stop();
+  await agent.start();
+  assert.deepEqual(await agent.client.forwards(), []);
 });

@@ -102,7 +102,8 @@ export interface JoinRequest {
 }
 export const joinRequestSchema: z.ZodType<JoinRequest> = z
   .strictObject({
-    token: z.string().max(16_384),
+    // As long as a token may be.
+    token: z.string().max(32_768),
     expose: z
       .array(z.strictObject({ target: z.string(), public: z.boolean().optional() }))
       .max(64)
@@ -137,9 +138,17 @@ export interface Forward {
   readonly service: string;
   /** `127.0.0.1:<port>` or `unix:<path>`. */
   readonly local: string;
+  /** Why a kept one does not listen now; the agent tries again when it starts. */
+  readonly code?: string | undefined;
 }
 export const forwardSchema: z.ZodType<Forward> = z
-  .object({ id: z.string(), deployment: z.string(), service: z.string(), local: z.string() })
+  .object({
+    id: z.string(),
+    deployment: z.string(),
+    service: z.string(),
+    local: z.string(),
+    code: z.string().optional(),
+  })
   .meta({ id: 'Forward' });
 
 export interface ForwardRequest {

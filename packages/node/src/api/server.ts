@@ -1,10 +1,10 @@
 /** The local API on its Unix socket, which only this user may open. */
-import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
-import { MoatError, errorCode } from '@moat/core';
+import { MoatError, errorCode, isMoatError } from '@moat/core';
 import type { App } from '@moat/admin-api';
 
 /** Longest path of a Unix socket on Linux (unix(7)); macOS has 104. */
@@ -31,16 +31,15 @@ export class ApiServer {
     this.#server = server;
     try {
       mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
-      // Between bind and chmod nobody else may connect either.
+      // Bound within this turn: nobody else may connect before chmod, and no other file is made with these rights.
       const umask = process.umask(0o177);
+      let listening: Promise<void>;
       try {
-        await new Promise<void>((resolve, reject) => {
-          server.once('error', reject);
-          server.listen(this.#path, resolve);
-        });
+        listening = listen(server, this.#path);
       } finally {
         process.umask(umask);
       }
+      await listening;
       chmodSync(this.#path, 0o600);
     } catch (cause) {
       throw new MoatError('SOCKET_FAILED', `cannot open ${this.#path}`, { cause, reason: errorCode(cause) });
@@ -58,23 +57,38 @@ export class ApiServer {
     clearTimeout(timer);
   }
 
-  /** A socket that nobody answers was left by a crash. */
+  /** A socket at which nobody listens was left by a crash; whatever else is there is not ours to remove. */
   async #removeStale(): Promise<void> {
-    const answered = await new Promise<boolean>((resolve) => {
-      const probe = connect(this.#path);
-      probe.once('connect', () => {
-        probe.destroy();
-        resolve(true);
-      });
-      probe.once('error', () => resolve(false));
-    });
-    if (answered) throw new MoatError('STATE_LOCKED', `another agent answers at ${this.#path}`);
     try {
-      unlinkSync(this.#path);
+      const found = lstatSync(this.#path, { throwIfNoEntry: false });
+      if (found === undefined) return;
+      if (!found.isSocket()) throw new MoatError('SOCKET_FAILED', `${this.#path} exists and is no socket`);
+      const refusal = await refusalAt(this.#path);
+      if (refusal === undefined) throw new MoatError('STATE_LOCKED', `another agent answers at ${this.#path}`);
+      // Any other refusal, e.g. of an agent that is too busy to answer, leaves it alone.
+      if (refusal === 'ECONNREFUSED') unlinkSync(this.#path);
     } catch (cause) {
-      if (errorCode(cause) !== 'ENOENT') {
-        throw new MoatError('SOCKET_FAILED', `cannot remove ${this.#path}`, { cause, reason: errorCode(cause) });
-      }
+      if (isMoatError(cause)) throw cause;
+      throw new MoatError('SOCKET_FAILED', `cannot use ${this.#path}`, { cause, reason: errorCode(cause) });
     }
   }
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+}
+
+/** Why nobody answers there; undefined when somebody does. */
+function refusalAt(path: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(undefined);
+    });
+    probe.once('error', (error) => resolve(errorCode(error)));
+  });
 }
