@@ -34,7 +34,13 @@ test('a peer that offers without end has us dial a few sockets at once', async (
   for (const tickets of [16, 16, 1, 0, 0]) {
     const stream = await mallory.open(connection, LINK_PROTOCOL, soon());
     const ticket = { id: new Uint8Array(16).fill(1), secret: new Uint8Array(32).fill(2) };
-    const offer = { type: 'offer', tickets: Array(tickets).fill(ticket), port, kind: 'gateway', expires: 60_000 };
+    const offer = {
+      type: 'offer',
+      tickets: Array.from({ length: tickets }, () => ticket),
+      port,
+      kind: 'gateway',
+      expires: 60_000,
+    };
     await stream.write(encodeMessage(offer as never), soon());
     answers.push(decodeMessage(await stream.read(soon())).type);
     await stream.close();
