@@ -78,7 +78,7 @@ export class Caretaker {
   onAlive(connection: OverlayConnection): void {
     this.#improve(connection);
     const now = this.#deps.clock.now();
-    if (now - (this.#comparedAt.get(connection) ?? 0) < this.#compareMs) return;
+    if (Math.abs(now - (this.#comparedAt.get(connection) ?? 0)) < this.#compareMs) return;
     this.#comparedAt.set(connection, now);
     for (const deployment of this.#deps.hello.shared(connection)) void this.#deps.heads.compare(connection, deployment);
   }

@@ -11,7 +11,7 @@ import { HOP_PROTOCOL, RELAY_STATUS, decodeHopStatus, encodeReserve } from './re
 const RESERVE_MS = 8000;
 /** Milliseconds between two renewals, at least and at most; in between, half of what the anchor granted. */
 const RENEW_MIN_MS = 30_000;
-const RENEW_MAX_MS = 3_600_000;
+const RENEW_MAX_MS = 1_800_000;
 
 export interface ReservationsDeps {
   readonly logger: Logger;

@@ -29,9 +29,15 @@ export interface SupervisorOptions {
 
 /** Attempts at once; the rest wait for their turn. */
 const MAX_RUNNING = 16;
+/** Milliseconds between two forgivings of one peer: anyone on the local network can announce anybody. */
+const FORGIVE_MS = 1000;
 
 interface Attempts {
   failures: number;
+  /** Times in a row that it was reached and did not last. */
+  flaps: number;
+  reachedAt: number;
+  forgivenAt: number;
   notBefore: number;
   running: boolean;
 }
@@ -82,9 +88,12 @@ export class Supervisor {
 
   /** A peer was heard of: no reason to wait any longer. */
   forgive(peer: PeerId): void {
+    const now = this.#deps.clock.now();
     for (const goal of this.#goals) {
       const attempts = this.#attempts.get(recordKey(goal, peer));
-      if (attempts !== undefined) attempts.notBefore = 0;
+      if (attempts === undefined || Math.abs(now - attempts.forgivenAt) < FORGIVE_MS) continue;
+      attempts.forgivenAt = now;
+      attempts.notBefore = 0;
     }
     this.wake();
   }
@@ -100,6 +109,8 @@ export class Supervisor {
         if (lacking <= 0) break;
         const attempts = this.#record(goal, peer);
         if (attempts.running || goal.isMet(peer)) continue;
+        // a clock that was set back does not make it wait longer
+        attempts.notBefore = Math.min(attempts.notBefore, now + this.#options.maxMs);
         if (attempts.notBefore > now || this.#running >= MAX_RUNNING) {
           next = Math.min(next, Math.max(attempts.notBefore, now + 50));
           continue;
@@ -116,8 +127,11 @@ export class Supervisor {
     this.#running += 1;
     try {
       await goal.attempt(peer, this.#stopped.signal);
-      // a peer that comes and goes is not dialed in a tight loop either
-      attempts.notBefore = this.#deps.clock.now() + this.#delay(attempts.failures);
+      // a peer that lets us in and closes is not dialed in a tight loop either
+      const now = this.#deps.clock.now();
+      attempts.flaps = now - attempts.reachedAt < 2 * this.#options.maxMs ? attempts.flaps + 1 : 0;
+      attempts.reachedAt = now;
+      attempts.notBefore = now + this.#delay(attempts.flaps);
       attempts.failures = 0;
     } catch (error) {
       attempts.notBefore = this.#deps.clock.now() + this.#delay(attempts.failures);
@@ -142,7 +156,14 @@ export class Supervisor {
     const key = recordKey(goal, peer);
     const known = this.#attempts.get(key);
     if (known !== undefined) return known;
-    const attempts: Attempts = { failures: 0, notBefore: 0, running: false };
+    const attempts: Attempts = {
+      failures: 0,
+      flaps: 0,
+      reachedAt: Number.NEGATIVE_INFINITY,
+      forgivenAt: Number.NEGATIVE_INFINITY,
+      notBefore: 0,
+      running: false,
+    };
     this.#attempts.set(key, attempts);
     return attempts;
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLogger } from '@moat/core';
+import { silentLogger, type Clock } from '@moat/core';
 import { createManualClock } from '@moat/testkit';
 import { Supervisor, type Goal } from '../src/supervisor.ts';
 
@@ -87,6 +87,69 @@ test('forgive tries at once; a goal that is gone is tried no more', async () => 
   clock.advance(120_000);
   await turns();
   assert.equal(attempts.length, 2);
+  supervisor.stop();
+});
+
+test('a peer that lets us in and closes at once is not dialed in a storm', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 100, maxMs: 10_000 });
+  const { goal, attempts, up, met } = world(['a'], 1);
+  up.add('a');
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  const flap = async (ms: number): Promise<number> => {
+    const before = attempts.length;
+    for (let i = 0; i < ms / 100; i++) {
+      await turns();
+      met.delete('a');
+      supervisor.wake();
+      clock.advance(100);
+    }
+    return attempts.length - before;
+  };
+  const many = await flap(120_000);
+  assert.ok(many <= 40, `${many} attempts`);
+  clock.advance(10_000);
+  await turns();
+  assert.ok(met.has('a'));
+  // it stood for long: the next loss is a new one
+  clock.advance(60_000);
+  const few = await flap(500);
+  assert.ok(few >= 2, `${few} attempts`);
+  supervisor.stop();
+});
+
+test('a flood of announcements does not make a storm of dials', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 60_000, maxMs: 60_000 });
+  const { goal, attempts } = world(['a'], 1);
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  for (let i = 0; i < 100; i++) {
+    supervisor.forgive('a');
+    await turns();
+    clock.advance(100);
+  }
+  assert.ok(attempts.length <= 12, `${attempts.length} attempts`);
+  supervisor.stop();
+});
+
+test('a clock that is set back by an hour does not end the redialing', async () => {
+  const manual = createManualClock();
+  let setBackMs = 0;
+  const clock: Clock = { now: () => manual.now() - setBackMs, after: (ms, callback) => manual.after(ms, callback) };
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 1000, maxMs: 1000 });
+  const { goal, attempts } = world(['a'], 1);
+  supervisor.start();
+  supervisor.setGoals([goal]);
+  await turns();
+  setBackMs = 3_600_000;
+  supervisor.wake();
+  for (let i = 0; i < 30; i++) {
+    await turns();
+    manual.advance(100);
+  }
+  assert.ok(attempts.length >= 3, `${attempts.length} attempts`);
   supervisor.stop();
 });
 
