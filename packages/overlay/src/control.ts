@@ -18,6 +18,8 @@ import type { Probation, Rule } from './probation.ts';
 
 /** Milliseconds for a stream to be opened and its protocol agreed on. */
 const OPEN_MS = 5000;
+/** Milliseconds of silence after which we look whether the path still stands, while the stream goes on waiting. */
+const SILENCE_MS = 1000;
 /** Milliseconds the peer has to end its direction after a handler is done. */
 const LINGER_MS = 5000;
 const MAX_STREAMS = 4;
@@ -26,7 +28,7 @@ export interface ControlDeps {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly probation: Probation;
-  /** A stream of ours got no answer in time: the path may be dead. */
+  /** A stream of ours got no answer yet: the path may be dead. */
   readonly onSilence: (connection: OverlayConnection) => void;
 }
 
@@ -152,6 +154,7 @@ export class Control {
 
   async #newStream(connection: OverlayConnection, protocol: string, signal: AbortSignal): Promise<Stream> {
     using deadline = new Deadline(this.#deps.clock, OPEN_MS, signal);
+    const silence = this.#deps.clock.after(SILENCE_MS, () => this.#deps.onSilence(connection));
     try {
       return await connection.raw.newStream(protocol, {
         signal: deadline.signal,
@@ -162,13 +165,14 @@ export class Control {
       signal.throwIfAborted();
       if (connection.closed.aborted) throw gone(cause);
       if (deadline.signal.aborted) {
-        this.#deps.onSilence(connection);
         throw new MoatError('DEADLINE_PASSED', 'the other side does not answer', { cause, retryable: true });
       }
       throw new MoatError('PROTOCOL_UNSUPPORTED', `the other side does not serve ${protocol} to us`, {
         cause,
         details: { protocol },
       });
+    } finally {
+      silence.cancel();
     }
   }
 

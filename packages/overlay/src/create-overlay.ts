@@ -85,7 +85,7 @@ class Libp2pOverlay implements Overlay {
       logger,
       clock,
       probation,
-      onSilence: (connection) => this.#keepalive.check(connection),
+      onSilence: (connection) => void this.#keepalive.check(connection),
     });
     const base = { logger, clock, control, probation, deployments };
     const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });

@@ -12,7 +12,11 @@ import { stands, type Probation } from './probation.ts';
 
 /** Milliseconds the answer may take, or one interval where that is shorter. */
 const PING_MS = 10_000;
+/** The same when somebody waits for the answer, and nothing that could hold it up runs on the connection. */
+const CHECK_MS = 3000;
 const PING_BYTES = 32;
+/** What may carry so much that an answer takes long to get through. */
+const BULK = /^\/moat\/link-stream\/|^\/libp2p\/circuit\//;
 
 export interface KeepaliveDeps {
   readonly logger: Logger;
@@ -26,6 +30,7 @@ export class Keepalive {
   readonly #deps: KeepaliveDeps;
   readonly #everyMs: number;
   readonly #timers = new Map<OverlayConnection, Timer>();
+  readonly #checked = new Set<OverlayConnection>();
 
   constructor(deps: KeepaliveDeps, options: { readonly everyMs: number }) {
     this.#deps = deps;
@@ -39,14 +44,19 @@ export class Keepalive {
     const delayMs = this.#everyMs * (1 - Math.random() / 10);
     this.#timers.set(
       connection,
-      this.#deps.clock.after(delayMs, () => void this.#beat(connection)),
+      this.#deps.clock.after(delayMs, () => void this.#beat(connection, PING_MS)),
     );
   }
 
-  /** Looks now whether the other side still answers. */
-  check(connection: OverlayConnection): void {
+  /** Looks now whether the other side still answers; one look at a time. Never rejects. */
+  async check(connection: OverlayConnection): Promise<void> {
+    // on probation the other side answers nothing, and the probation ends soon
+    if (this.#checked.has(connection) || !connection.admitted) return;
+    this.#checked.add(connection);
     this.forget(connection);
-    void this.#beat(connection);
+    const isBusy = connection.raw.streams.some(({ protocol }) => BULK.test(protocol));
+    await this.#beat(connection, isBusy ? PING_MS : CHECK_MS);
+    this.#checked.delete(connection);
   }
 
   forget(connection: OverlayConnection): void {
@@ -54,10 +64,10 @@ export class Keepalive {
     this.#timers.delete(connection);
   }
 
-  async #beat(connection: OverlayConnection): Promise<void> {
+  async #beat(connection: OverlayConnection, timeoutMs: number): Promise<void> {
     if (stands(connection)) {
       try {
-        await ping(connection, this.#deps.clock, Math.min(PING_MS, this.#everyMs));
+        await ping(connection, this.#deps.clock, Math.min(timeoutMs, this.#everyMs));
         this.#deps.onAlive(connection);
       } catch (error) {
         if (connection.closed.aborted) return;

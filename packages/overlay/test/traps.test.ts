@@ -143,6 +143,25 @@ test('keepalive: a path that died without a word is noticed', async () => {
   await until(() => connection.closed.aborted, 'noticed');
 });
 
+test('keepalive: a path that died is found as soon as somebody waits for an answer', async () => {
+  await using bob = await started();
+  await using alice = await started({ limits: { redialMinMs: 60_000, redialMaxMs: 60_000 } });
+  await using proxy = await freezingProxy(portOf(bob));
+  const shop = new Deployment();
+  const version = shop.version({ alice: alice.peer, 'bob!': bob.peer });
+  bob.view.hold(version);
+  alice.view.hold(version);
+  const connection = await alice.overlay.dial([`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${bob.peer}`], soon());
+  await until(() => alice.overlay.connections(bob.peer).length === 1, 'admitted');
+  proxy.freeze();
+  const since = Date.now();
+  await assert.rejects(alice.overlay.open(connection, '/moat/heads/1', soon()), (error) =>
+    isMoatError(error, 'PEER_UNREACHABLE'),
+  );
+  assert.ok(connection.closed.aborted);
+  assert.ok(Date.now() - since < 4900, `${Date.now() - since} ms`);
+});
+
 test('relay defaults: more than 15 reservations, and more than 128 KiB through one', async () => {
   await using anchor = await started({ anchor: true });
   const machines: Machine[] = [];
