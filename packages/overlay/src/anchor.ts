@@ -23,7 +23,7 @@ import {
 import { Tally } from './tally.ts';
 import { TokenBucket } from './token-bucket.ts';
 
-/** What one anchor gives to strangers. */
+/** What one anchor gives to strangers. An address is an IPv4 address or the /64 of an IPv6 address. */
 export interface AnchorLimits {
   /** Reservations held at once; more are refused. @defaultValue 1024 */
   readonly reservations: number;
@@ -39,6 +39,8 @@ export interface AnchorLimits {
   readonly relayedPerAddress: number;
   /** Bytes a second that one PeerId may send through, on average. @defaultValue 8388608 */
   readonly bytesPerSecondPerPeer: number;
+  /** The same of all PeerIds at one address. @defaultValue 33554432 */
+  readonly bytesPerSecondPerAddress: number;
 }
 
 export const DEFAULT_ANCHOR_LIMITS: AnchorLimits = {
@@ -49,6 +51,7 @@ export const DEFAULT_ANCHOR_LIMITS: AnchorLimits = {
   relayedPerPeer: 64,
   relayedPerAddress: 128,
   bytesPerSecondPerPeer: 8 * 1024 * 1024,
+  bytesPerSecondPerAddress: 32 * 1024 * 1024,
 };
 
 /** Milliseconds for one relay request, the other peer's answer included. */
@@ -81,7 +84,9 @@ export class Anchor {
   readonly #reservedFrom = new Tally();
   readonly #relayedBy = new Tally();
   readonly #relayedFrom = new Tally();
-  readonly #buckets = new Map<PeerId, Bucket>();
+  /** Relayed connections from one address to one peer: nobody alone uses up a peer's. */
+  readonly #relayedTo = new Tally();
+  readonly #buckets = new Map<string, Bucket>();
   #relayed = 0;
 
   constructor(deps: AnchorDeps, limits: AnchorLimits) {
@@ -123,7 +128,7 @@ export class Anchor {
 
   async #reserve(hop: RelayStream, connection: OverlayConnection): Promise<void> {
     const { clock, probation } = this.#deps;
-    const address = connection.remote?.host ?? '';
+    const address = connection.origin;
     const held = this.#reservations.get(connection.peer);
     const full =
       held === undefined &&
@@ -144,11 +149,12 @@ export class Anchor {
   async #connect(hop: RelayStream, source: OverlayConnection, peer: PeerId, signal: AbortSignal): Promise<void> {
     const target = this.#reservations.get(peer)?.connection;
     if (target === undefined || target.closed.aborted) return this.#refuse(hop, RELAY_STATUS.noReservation);
-    const address = source.remote?.host ?? '';
+    const address = source.origin;
     if (this.#isBusy(source.peer, peer, address)) return this.#refuse(hop, RELAY_STATUS.resourceLimitExceeded);
     this.#relayed += 1;
     for (const end of [source.peer, peer]) this.#relayedBy.add(end);
     this.#relayedFrom.add(address);
+    this.#relayedTo.add(`${address} ${peer}`);
     try {
       const stop = await this.#stop(source.peer, target, signal);
       if (stop === undefined) return await this.#refuse(hop, RELAY_STATUS.connectionFailed);
@@ -159,6 +165,7 @@ export class Anchor {
       this.#relayed -= 1;
       for (const end of [source.peer, peer]) this.#relayedBy.remove(end);
       this.#relayedFrom.remove(address);
+      this.#relayedTo.remove(`${address} ${peer}`);
     }
   }
 
@@ -166,17 +173,16 @@ export class Anchor {
     from: { hop: RelayStream; source: OverlayConnection },
     to: { stop: RelayStream; target: OverlayConnection },
   ): Promise<void> {
-    const [a, b] = [from.source.peer, to.target.peer];
-    const releases = [from.source, to.target].map((connection) => this.#deps.probation.hold(connection));
+    const ends = [from.source, to.target];
+    const releases = ends.map((connection) => this.#deps.probation.hold(connection));
     try {
       await relay(
         this.#deps.clock,
-        { from: from.hop, throttle: this.#throttle(a) },
-        { from: to.stop, throttle: this.#throttle(b) },
+        { from: from.hop, throttle: this.#throttle(from.source) },
+        { from: to.stop, throttle: this.#throttle(to.target) },
       );
     } finally {
-      this.#unthrottle(a);
-      this.#unthrottle(b);
+      for (const { peer, origin } of ends) for (const key of [peer, origin]) this.#unthrottle(key);
       for (const release of releases) release();
     }
   }
@@ -211,25 +217,29 @@ export class Anchor {
       this.#relayed >= this.#limits.relayed ||
       this.#relayedBy.of(source) >= this.#limits.relayedPerPeer ||
       this.#relayedBy.of(target) >= this.#limits.relayedPerPeer ||
-      this.#relayedFrom.of(address) >= this.#limits.relayedPerAddress
+      this.#relayedFrom.of(address) >= this.#limits.relayedPerAddress ||
+      this.#relayedTo.of(`${address} ${target}`) >= this.#limits.relayedPerPeer / 2
     );
   }
 
-  #throttle(peer: PeerId): Throttle {
-    const entry = this.#buckets.get(peer) ?? {
-      bucket: new TokenBucket(this.#deps.clock, this.#limits.bytesPerSecondPerPeer),
-      users: 0,
-    };
-    entry.users += 1;
-    this.#buckets.set(peer, entry);
-    return (bytes) => entry.bucket.take(bytes);
+  #throttle({ peer, origin }: OverlayConnection): Throttle {
+    const ofPeer = this.#bucket(peer, this.#limits.bytesPerSecondPerPeer);
+    const ofAddress = this.#bucket(origin, this.#limits.bytesPerSecondPerAddress);
+    return (bytes) => Math.max(ofPeer.take(bytes), ofAddress.take(bytes));
   }
 
-  #unthrottle(peer: PeerId): void {
-    const entry = this.#buckets.get(peer);
+  #bucket(key: string, perSecond: number): TokenBucket {
+    const entry = this.#buckets.get(key) ?? { bucket: new TokenBucket(this.#deps.clock, perSecond), users: 0 };
+    entry.users += 1;
+    this.#buckets.set(key, entry);
+    return entry.bucket;
+  }
+
+  #unthrottle(key: string): void {
+    const entry = this.#buckets.get(key);
     if (entry === undefined) return;
     entry.users -= 1;
-    if (entry.users === 0) this.#buckets.delete(peer);
+    if (entry.users === 0) this.#buckets.delete(key);
   }
 
   #drop(peer: PeerId): void {
@@ -238,6 +248,6 @@ export class Anchor {
     this.#reservations.delete(peer);
     reservation.timer.cancel();
     reservation.release();
-    this.#reservedFrom.remove(reservation.connection.remote?.host ?? '');
+    this.#reservedFrom.remove(reservation.connection.origin);
   }
 }

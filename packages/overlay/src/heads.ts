@@ -31,6 +31,12 @@ const MAX_CONTRACT_BYTES = 1024 * 1024;
 /** Bytes of a summary: the hashes of some 20,000 claims. */
 const MAX_SUMMARY_BYTES = 1024 * 1024;
 const EXCHANGE_MS = 20_000;
+/** Bytes of a contract, and claims of a summary, that count as one request. */
+const BYTES_PER_REQUEST = 64 * 1024;
+const CLAIMS_PER_REQUEST = 1000;
+
+/** A claim is hashed once, however often peers compare. */
+const hashes = new WeakMap<MemberClaim, Hash>();
 
 const deploymentSchema = z.string().regex(/^[a-z2-7]{26}$/);
 const hashSchema = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
@@ -147,8 +153,7 @@ export class Heads {
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
     using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
     const { signal } = deadline;
-    const waitMs = connection.requests.take(1);
-    if (waitMs > 0) await sleep(this.#deps.clock, waitMs, signal);
+    await this.#pay(connection, 1, signal);
     const request = decodeJson(await stream.read(signal), requestSchema);
     switch (request.kind) {
       case 'news': {
@@ -160,6 +165,13 @@ export class Heads {
       case 'compare': {
         const theirs = await readSummary(stream, signal);
         const entitled = this.#isEntitled(connection, request.deployment);
+        if (entitled) {
+          await this.#pay(
+            connection,
+            this.#deps.deployments.claims(request.deployment).length / CLAIMS_PER_REQUEST,
+            signal,
+          );
+        }
         const ours = entitled ? this.#summary(request.deployment) : { version: null, head: null, claims: [] };
         await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, signal);
         if (entitled) this.#sendLacking(connection, request.deployment, theirs);
@@ -171,9 +183,17 @@ export class Heads {
           ? this.#deps.deployments.contract(deployment, version)
           : undefined;
         await stream.write(encodeJson({ found: contract !== undefined }), signal);
-        if (contract !== undefined) await writeParts(stream, contract, MAX_CONTRACT_BYTES, signal);
+        if (contract === undefined) return;
+        await this.#pay(connection, contract.length / BYTES_PER_REQUEST, signal);
+        await writeParts(stream, contract, MAX_CONTRACT_BYTES, signal);
       }
     }
+  }
+
+  /** Waits until the peer may have what it asks for. */
+  async #pay(connection: OverlayConnection, requests: number, signal: AbortSignal): Promise<void> {
+    const waitMs = connection.requests.take(requests);
+    if (waitMs > 0) await sleep(this.#deps.clock, waitMs, signal);
   }
 
   /** @throws `MESSAGE_INVALID` when the peer has no such contract for us, and what a stream throws. */
@@ -216,10 +236,7 @@ export class Heads {
     return {
       version: proof?.newest.head.version ?? null,
       head: proof === undefined ? null : headHash(proof.newest.head),
-      claims: deployments
-        .claims(deployment)
-        .map(({ claim }) => hashClaim(claim))
-        .slice(0, 20_000),
+      claims: deployments.claims(deployment).slice(0, 20_000).map(hashOf),
     };
   }
 
@@ -231,7 +248,7 @@ export class Heads {
     if (behind && ours.head !== theirs.head) outbox.addHead(deployment);
     const known = new Set(theirs.claims);
     for (const claim of this.#deps.deployments.claims(deployment)) {
-      if (!known.has(hashClaim(claim.claim))) outbox.addClaim(deployment, claim);
+      if (!known.has(hashOf(claim))) outbox.addClaim(deployment, claim);
     }
   }
 
@@ -257,6 +274,14 @@ export class Heads {
   #isEntitled(connection: OverlayConnection, deployment: DeploymentId): boolean {
     return !connection.closed.aborted && this.#deps.deployments.sharedWith(connection.peer).includes(deployment);
   }
+}
+
+function hashOf(claim: MemberClaim): Hash {
+  const known = hashes.get(claim);
+  if (known !== undefined) return known;
+  const hash = hashClaim(claim.claim);
+  hashes.set(claim, hash);
+  return hash;
 }
 
 async function readSummary(stream: MessageStream, signal: AbortSignal): Promise<Summary> {

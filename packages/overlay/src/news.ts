@@ -2,7 +2,7 @@
 import type { DeploymentId } from '@moat/core';
 import { parseHeadProof, parseMemberClaim, type HeadProof, type MemberClaim } from '@moat/contract';
 import { z } from 'zod';
-import { decodeJson, encodeJson, parsed } from './messages.ts';
+import { decodeJson, encodeJson, invalid, parsed } from './messages.ts';
 
 /** Bytes of one piece of news: a proof with its successions, or some claims. */
 export const MAX_NEWS_BYTES: number = 256 * 1024;
@@ -27,8 +27,9 @@ export function encodeNews({ deployment, proof, claims }: News): Uint8Array {
 }
 
 /** @throws `MESSAGE_INVALID` */
-export function decodeNews(bytes: Uint8Array): News {
+export function decodeNews(bytes: Uint8Array, maxClaims: number = MAX_CLAIMS_IN_NEWS): News {
   const { deployment, proof, claims } = decodeJson(bytes, newsSchema);
+  if (claims.length > maxClaims) throw invalid('more claims than belong here');
   return {
     deployment,
     ...(proof === undefined ? {} : { proof: parsed(parseHeadProof, proof) }),
