@@ -90,8 +90,8 @@ interface Accepted extends Bagged {
   readonly running: Running;
 }
 
-/** Timers longer than this overflow; a later one is armed when it comes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** A timer stands still while the machine sleeps, and does not follow a clock that is set: looks again after this. */
+const LOOK_AGAIN_MS = 30_000;
 
 class AttachedNetwork implements PrivateNetwork {
   readonly #deps: NetworkDeps;
@@ -170,7 +170,8 @@ class AttachedNetwork implements PrivateNetwork {
     this.#opener.retain(new Map(view.contract.services.map(({ name }) => [name, peersOn(view, name)])));
     this.#armExpiry(view);
     const applied = this.#updating.then(() => this.#applyListeners());
-    this.#updating = applied;
+    // One that failed keeps neither the next from its turn nor the network from stopping.
+    this.#updating = applied.catch(() => undefined);
     return applied;
   }
 
@@ -183,10 +184,8 @@ class AttachedNetwork implements PrivateNetwork {
       else if (admission.service.target !== target) running.abort('SERVICE_UNKNOWN');
     }
     for (const stream of this.#opened) {
-      const denial = this.#denialOf(stream.request.service, now);
-      const offered = this.#view !== undefined && peersOn(this.#view, stream.request.service).includes(stream.peer);
-      if (denial !== undefined) stream.reset(denial.code);
-      else if (!offered) stream.reset('SERVICE_UNKNOWN');
+      const code = this.#endOf(stream, now);
+      if (code !== undefined) stream.reset(code);
     }
     this.#health.update(this.#checkedServices());
   }
@@ -224,10 +223,9 @@ class AttachedNetwork implements PrivateNetwork {
       return peer === null ? [] : [{ peer, local: name === this.#options.self }];
     });
     const request: OpenRequest = { deployment: this.#options.deployment, service, kind: 'tcp' };
-    const stream = await this.#opener.open(request, candidates, signal, (closed) => this.#opened.delete(closed));
-    this.#opened.add(stream);
+    const stream = await this.#opener.open(request, candidates, signal, this.#opened);
     // The contract may have changed while the instance was answering.
-    const late = this.#stopped ? 'NETWORK_STOPPED' : this.#denialOf(service, this.#deps.clock.now())?.code;
+    const late = this.#endOf(stream, this.#deps.clock.now());
     if (late === undefined) return stream;
     stream.reset(late);
     throw new MoatError(late, `${service} was taken away while it was being opened`);
@@ -284,6 +282,13 @@ class AttachedNetwork implements PrivateNetwork {
     return access.allowed ? undefined : new MoatError(access.code, access.reason, { details: { service } });
   }
 
+  /** Why a stream that this member opened may not go on; undefined when it may. */
+  #endOf({ request, peer }: HeldStream, now: number): string | undefined {
+    const denial = this.#denialOf(request.service, now);
+    if (denial !== undefined || this.#view === undefined) return denial?.code;
+    return peersOn(this.#view, request.service).includes(peer) ? undefined : 'SERVICE_UNKNOWN';
+  }
+
   /** Why an admitted stream is refused nonetheless. */
   #unableCode(service: string): 'SERVICE_BUSY' | 'SERVICE_UNREACHABLE' | undefined {
     if (this.#accepted.size >= (this.#options.maxAccepted ?? 4_096)) return 'SERVICE_BUSY';
@@ -331,9 +336,12 @@ class AttachedNetwork implements PrivateNetwork {
     const now = this.#deps.clock.now();
     const next = view.nextExpiry(now);
     if (next === null) return;
-    this.#expiry = this.#deps.clock.after(Math.min(Math.max(0, next - now) + 1, MAX_TIMER_MS), () => {
-      if (this.#view === view) void this.update(view);
-    });
+    const look = (): void => {
+      const leftMs = next - this.#deps.clock.now();
+      if (leftMs < 0) void this.update(view).catch(() => undefined);
+      else this.#expiry = this.#deps.clock.after(Math.min(leftMs + 1, LOOK_AGAIN_MS), look);
+    };
+    look();
   }
 }
 

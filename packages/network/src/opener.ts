@@ -56,14 +56,15 @@ export class Opener {
   }
 
   /**
-   * A connected stream; `onClosed` is called once when it is over.
+   * A connected stream.
+   * @param opened has the stream from its answer to its end, so that one which ends at once is not kept for ever.
    * @throws `SERVICE_UNREACHABLE`, or the code every instance refused with, or the signal's reason
    */
   async open(
     request: OpenRequest,
     candidates: readonly Candidate[],
     signal: AbortSignal,
-    onClosed: (stream: HeldStream) => void,
+    opened: Set<HeldStream>,
   ): Promise<HeldStream> {
     const balancer = this.#balancerOf(request.service);
     let untried = [...candidates];
@@ -73,7 +74,7 @@ export class Opener {
       const chosen = this.#choose(balancer, untried);
       untried = untried.filter((each) => each !== chosen);
       try {
-        return await this.#attempt(balancer, request, chosen, signal, onClosed);
+        return await this.#attempt(balancer, request, chosen, signal, opened);
       } catch (error) {
         signal.throwIfAborted();
         balancer.failure(chosen.peer);
@@ -104,7 +105,7 @@ export class Opener {
     request: OpenRequest,
     { peer, local }: Candidate,
     signal: AbortSignal,
-    onClosed: (stream: HeldStream) => void,
+    opened: Set<HeldStream>,
   ): Promise<HeldStream> {
     balancer.begin(peer);
     const deadline = new AbortController();
@@ -115,10 +116,8 @@ export class Opener {
     let stream: HeldStream | undefined;
     try {
       const link = local ? undefined : await settled(this.#deps.links.connect(peer, both), both);
-      stream = await held(link ? link.open(request) : this.#deps.openLocal(request), both, (closed) => {
-        balancer.end(peer);
-        onClosed(closed);
-      });
+      const inner = link ? link.open(request) : this.#deps.openLocal(request);
+      stream = await held(inner, both, opened, () => balancer.end(peer));
       balancer.success(peer);
       return stream;
     } finally {
@@ -171,9 +170,13 @@ export class Opener {
 }
 
 /** Waits for the acceptor's answer; a stream that is refused, or given up, is closed. */
-function held(inner: LinkStream, signal: AbortSignal, onClosed: (stream: HeldStream) => void): Promise<HeldStream> {
+function held(
+  inner: LinkStream,
+  signal: AbortSignal,
+  opened: Set<HeldStream>,
+  onClosed: () => void,
+): Promise<HeldStream> {
   return new Promise((resolve, reject) => {
-    let answered = false;
     const onAbort = (): void => {
       stream.reset('REQUEST_CANCELLED');
       reject(signal.reason as Error);
@@ -181,12 +184,13 @@ function held(inner: LinkStream, signal: AbortSignal, onClosed: (stream: HeldStr
     const stream: HeldStream = new HeldStream(inner, {
       onAnswer: (head, code) => {
         signal.removeEventListener('abort', onAbort);
-        answered = head !== undefined;
-        if (head) resolve(stream);
-        else reject(new MoatError(code, 'the member refused the stream', { retryable: true }));
+        if (head) {
+          opened.add(stream);
+          resolve(stream);
+        } else reject(new MoatError(code, 'the member refused the stream', { retryable: true }));
       },
       onClosed: () => {
-        if (answered) onClosed(stream);
+        if (opened.delete(stream)) onClosed();
       },
     });
     if (signal.aborted) onAbort();

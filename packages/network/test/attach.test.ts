@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { suite, test } from 'node:test';
-import { isMoatError } from '@moat/core';
+import { isMoatError, type Clock } from '@moat/core';
 import { checkLeaks, createManualClock, type ManualClock } from '@moat/testkit';
 import { MemoryHub } from './memory-links.ts';
 import { Peer, rawServer, requestHead, type RawServer } from './peer.ts';
@@ -208,15 +208,19 @@ suite('private network: taking away', () => {
     readonly service: RawServer;
     readonly peer: Peer;
     readonly clock: ManualClock;
+    /** Time goes on and timers do not. */
+    readonly sleep: (milliseconds: number) => void;
     readonly ports: ReturnType<typeof targeting>;
     readonly stack: AsyncDisposableStack;
   }> {
     const stack = new AsyncDisposableStack();
     const hub = new MemoryHub();
     const clock = createManualClock(Date.parse('2026-11-20T10:00:00Z'));
+    let slept = 0;
+    const local: Clock = { now: () => clock.now() + slept, after: (delayMs, act) => clock.after(delayMs, act) };
     const service = stack.use(await echo('db'));
-    const web = stack.use(machine(hub, 'web-1', PEERS.web1, { clock }));
-    const db = stack.use(machine(hub, 'db-1', PEERS.db1, { clock }));
+    const web = stack.use(machine(hub, 'web-1', PEERS.web1, { clock: local }));
+    const db = stack.use(machine(hub, 'db-1', PEERS.db1, { clock: local }));
     db.expose(service.port);
     const ports = { ...targeting({ db: service.port }), members: contract().members.slice(0, 3) };
     const access = [{ from: ['web-1'], to: ['db'], expires: '2026-11-20T11:00:00Z' }];
@@ -224,7 +228,8 @@ suite('private network: taking away', () => {
     await Promise.all([web.network.update(view), db.network.update(view)]);
     const peer = new Peer(await web.network.open('db', NEVER));
     await said(peer, 'db:');
-    return { web, db, service, peer, clock, ports: { ...ports, access }, stack };
+    const sleep = (milliseconds: number): void => void (slept += milliseconds);
+    return { web, db, service, peer, clock, sleep, ports: { ...ports, access }, stack };
   }
 
   test('a grant that is gone ends running streams on the receiver', async () => {
@@ -249,6 +254,14 @@ suite('private network: taking away', () => {
     all.clock.advance(3_600_000);
     assert.equal(all.peer.closed, undefined);
     all.clock.advance(2);
+    assert.equal(await all.peer.close(), 'GRANT_EXPIRED');
+  });
+
+  test('a grant that expired while the machine slept ends its streams soon after', async () => {
+    const all = await running();
+    await using _ = all.stack;
+    all.sleep(2 * 3_600_000);
+    all.clock.advance(30_001);
     assert.equal(await all.peer.close(), 'GRANT_EXPIRED');
   });
 
