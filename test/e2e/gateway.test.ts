@@ -13,7 +13,8 @@ import { World } from './world.ts';
 
 const BODY_BYTES = full ? 1 << 30 : 64 << 20;
 const WEBSOCKETS = full ? 1_000 : 200;
-/** What a body may add to a process's memory: windows, buffers and garbage not yet collected. */
+const WARM_BYTES = 32 << 20;
+/** What a long body may add to a process's memory over a short one. */
 const FLAT_BYTES = 64 << 20;
 
 const world = new World();
@@ -76,9 +77,9 @@ suite('a published name', () => {
   test('a large upload and download are whole, at flat memory', async () => {
     const { browser, daemon } = world.gateway;
     const processes = [daemon, world.agent('web-1')];
-    // One pass first, so that what is measured is the body and not the first use of code and buffers.
-    await upload(8 << 20);
-    await download(8 << 20);
+    // One pass first, so that what is measured is the body and not windows, buffers and garbage of any first one.
+    await upload(WARM_BYTES);
+    await download(WARM_BYTES);
     const before = await Promise.all(processes.map((process) => process.residentBytes()));
     const peaks = [...before];
     const timer = setInterval(() => {
