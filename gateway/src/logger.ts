@@ -7,7 +7,7 @@ import { pino, symbols } from 'pino';
 import { LogWriter } from './log-writer.ts';
 
 /** Characters that wait. */
-const BATCH_LENGTH = 16 * 1024;
+const BATCH_LENGTH = 64 * 1024;
 const WAIT_MS = 100;
 const WARN = 40;
 

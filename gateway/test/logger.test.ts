@@ -15,7 +15,7 @@ test('lines wait for each other, and leave when there are many', () => {
   batch.write('one\n', false);
   batch.write('two\n', false);
   assert.deepEqual(written, []);
-  batch.write(`${'x'.repeat(16 * 1024)}\n`, false);
+  batch.write(`${'x'.repeat(64 * 1024)}\n`, false);
   assert.equal(written.length, 1);
   assert.match(written[0] ?? '', /^one\ntwo\nx+\n$/);
   batch.flush();
