@@ -20,9 +20,9 @@ import { mdns } from '@libp2p/mdns';
 import { noise } from '@libp2p/noise';
 import { ping, type Ping } from '@libp2p/ping';
 import { tcp } from '@libp2p/tcp';
-import { yamux } from '@libp2p/yamux';
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
+import { boundedYamux } from './muxer.ts';
 import type { OverlayLimits } from './overlay.ts';
 
 export const IDENTIFY_PROTOCOL = '/moat/id/1.0.0';
@@ -84,15 +84,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     addresses: { listen: [...options.listen], announce: [...options.announce] },
     transports: [tcp(), circuitRelayTransport({ maxInboundStopStreams: 64, maxOutboundStopStreams: 64 })],
     connectionEncrypters: [noise()],
-    streamMuxers: [
-      yamux({
-        enableKeepAlive: false,
-        maxInboundStreams: 64,
-        maxOutboundStreams: 256,
-        // the cap on unsent bytes resets the stream: our own writers stay far below it
-        streamOptions: { maxReadBufferLength: 512 * 1024, maxWriteBufferLength: 4 * 1024 * 1024 },
-      }),
-    ],
+    streamMuxers: [boundedYamux()],
     connectionMonitor: { enabled: false },
     connectionManager: {
       maxConnections: limits.connections,
