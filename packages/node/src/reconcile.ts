@@ -2,19 +2,17 @@
  * Brings this machine in line with what was accepted: first it takes away what a version no longer allows, in the
  * same turn, then it adds. One deployment's steps run one after another, the newest state last.
  */
-import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor, type Timer } from '@moat/core';
+import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor } from '@moat/core';
 import { createNetwork, type ExposedTargets, type PrivateNetwork } from '@moat/network';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
 import type { Deployment } from './deployments/deployment.ts';
+import { ExpiryWatch } from './deployments/expiry-watch.ts';
 import type { Change, Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
 import type { LocalTime } from './local-time.ts';
 import type { Publisher } from './publications/publisher.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
-
-/** Node's timers end at 2^31 - 1 ms; an expiry further away is looked at again then. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export interface ReconcilerDeps {
   readonly deployments: Deployments;
@@ -43,12 +41,20 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #running = new Map<DeploymentId, Running>();
   readonly #queues = new Map<DeploymentId, Promise<void>>();
-  readonly #expiries = new Map<DeploymentId, Timer>();
+  readonly #expiries: ExpiryWatch;
   readonly #stopped = new AbortController();
 
   constructor(deps: ReconcilerDeps, options: ReconcilerOptions) {
     this.#deps = deps;
     this.#options = options;
+    const { time, deployments } = deps;
+    this.#expiries = new ExpiryWatch({
+      time,
+      onDue: (id) => {
+        const deployment = deployments.get(id);
+        if (deployment !== undefined) deployments.refresh(deployment);
+      },
+    });
   }
 
   /** Starts every deployment that is on disk; resolves when all of them serve. */
@@ -93,7 +99,7 @@ export class Reconciler {
 
   async stop(): Promise<void> {
     this.#stopped.abort();
-    for (const timer of this.#expiries.values()) timer.cancel();
+    this.#expiries.stop();
     await Promise.allSettled(this.#queues.values());
     await Promise.allSettled(this.networks().map((network) => network.stop()));
     this.#running.clear();
@@ -125,8 +131,11 @@ export class Reconciler {
   async #step(id: DeploymentId, isVersion: boolean): Promise<void> {
     if (this.#stopped.signal.aborted) return;
     const deployment = this.#deps.deployments.get(id);
-    this.#watchExpiry(deployment, id);
-    if (deployment === undefined) return this.#end(id);
+    if (deployment === undefined) {
+      this.#expiries.forget(id);
+      return this.#end(id);
+    }
+    this.#expiries.watch(deployment);
     const { version } = deployment.contract;
     const { head } = deployment;
     try {
@@ -171,19 +180,6 @@ export class Reconciler {
       const fields = { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error };
       this.#deps.logger.error(fields, 'network not stopped in order');
     }
-  }
-
-  /** A grant, a membership or an invite ends by itself: the next change is known beforehand. */
-  #watchExpiry(deployment: Deployment | undefined, id: DeploymentId): void {
-    const { time, deployments } = this.#deps;
-    this.#expiries.get(id)?.cancel();
-    this.#expiries.delete(id);
-    const next = deployment?.nextExpiry ?? null;
-    if (deployment === undefined || next === null) return;
-    const timer = time.after(Math.min(Math.max(next - time.now(), 0), LONGEST_TIMER_MS), () => {
-      if (deployments.get(id) === deployment) deployments.refresh(deployment);
-    });
-    this.#expiries.set(id, timer);
   }
 
   #receipt(id: DeploymentId, version: number, head: string, error: unknown): void {

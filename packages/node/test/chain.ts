@@ -19,7 +19,7 @@ import {
   type InviteKey,
   type MemberClaim,
 } from '@moat/contract';
-import { createNodeKey, createOwnerKey, type NodeKey } from '@moat/identity';
+import { createNodeKey, createOwnerKey, type NodeKey, type OwnerKeyPair } from '@moat/identity';
 
 export class Chain {
   readonly keeper: NodeKey;
@@ -45,7 +45,7 @@ export class Chain {
   /** The next version, signed; `keep: false` leaves the chain where it is, so that another can follow too. */
   next(
     changes: Partial<Contract> = {},
-    { keep = true, owner = this.owner }: { readonly keep?: boolean; readonly owner?: typeof this.owner } = {},
+    { keep = true, owner = this.owner }: { readonly keep?: boolean; readonly owner?: OwnerKeyPair } = {},
   ): { readonly proof: HeadProof; readonly contract: Contract } {
     const contract = parseContract({
       type: 'moat/contract/1',

@@ -315,6 +315,16 @@ test('a clock set back does not pass the newest verified time', async () => {
   assert.ok(bench.time.now() >= before - 1000);
 });
 
+test('a keeper whose clock ran ahead is not held there by what it witnessed itself', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  bench.clock.now = () => Date.now() + 10 * 365 * 86_400_000;
+  const { claim, key } = chain.claim(chain.invite);
+  assert.ok(bench.keeper.witness({ signed: claim, details: claim.details }, key.peerId).ok);
+  bench.clock.now = () => Date.now();
+  assert.ok(bench.time.now() <= Date.now());
+});
+
 test('a full disk refuses new work and keeps what runs', async () => {
   const { bench, chain, id } = await begin();
   await using _ = bench;

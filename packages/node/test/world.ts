@@ -116,7 +116,6 @@ export class Owner {
 
   /** The next version, signed and not shown to anybody. */
   write(draft: Draft, signers: readonly Signer[] = [this.signer]): { contract: Contract; signed: SignedHead } {
-    const before: Contract | undefined = this.contract;
     const contract = parseContract({
       type: 'moat/contract/1',
       deployment: this.deployment,
@@ -128,9 +127,9 @@ export class Owner {
       access: [],
       publish: [],
       state: 'active',
-      ...before,
+      ...(this.signed === undefined ? {} : this.contract),
       ...draft,
-      version: before === undefined ? 0 : before.version + 1,
+      version: this.signed === undefined ? 0 : this.contract.version + 1,
       owners: this.owners,
     });
     const head = headOf(contract, this.signed === undefined ? null : headHash(this.signed.head));

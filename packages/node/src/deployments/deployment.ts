@@ -84,9 +84,9 @@ export class Deployment {
     return this.#view;
   }
 
-  /** When the view says less by itself: a membership, an invite or a grant ends; null = never. */
-  get nextExpiry(): number | null {
-    return this.#view.nextExpiry(this.#builtAt);
+  /** As of when the view was made, in milliseconds since 1970. */
+  get builtAt(): number {
+    return this.#builtAt;
   }
 
   /** The place this machine holds now. */

@@ -265,18 +265,19 @@ export class Deployments {
       return true;
     });
     if (taken.length === 0) return 0;
-    this.#deps.write(() => this.#saveClaims(deployment, taken));
+    const { write, time } = this.#deps;
+    write(() => {
+      this.#saveClaims(deployment, taken);
+      // Of others only: what we witnessed ourselves says no more than our own clock, which may have run ahead.
+      for (const { witness } of taken) time.verified(parseTime(witness.time));
+    });
     this.#claimsTaken(deployment, taken);
     return taken.length;
   }
 
   #saveClaims(deployment: Deployment, claims: readonly MemberClaim[]): void {
-    const { store, time } = this.#deps;
     const book = deployment.book.copy();
-    for (const claim of claims) {
-      store.saveClaim(claim, book.put(claim));
-      time.verified(parseTime(claim.witness.time));
-    }
+    for (const claim of claims) this.#deps.store.saveClaim(claim, book.put(claim));
   }
 
   #claimsTaken(deployment: Deployment, claims: readonly MemberClaim[]): void {
