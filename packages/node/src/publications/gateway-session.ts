@@ -40,6 +40,8 @@ export interface GatewaySessionDeps {
 
 /** What one deployment was told at this gateway. */
 interface Shown {
+  /** Where its contract says the gateway is. */
+  addresses: readonly string[];
   version: number | undefined;
   answer: PublishAnswer | undefined;
   /** Must be shown again, on this connection or the next. */
@@ -87,10 +89,11 @@ export class GatewaySession {
 
   /** Shows a deployment's bundle, now if connected, and on each connection from now on. */
   show(deployment: DeploymentId, addresses: readonly string[]): void {
-    const shown = this.#shown.get(deployment) ?? { version: undefined, answer: undefined, due: true };
+    const shown = this.#shown.get(deployment) ?? { addresses, version: undefined, answer: undefined, due: true };
+    shown.addresses = addresses;
     shown.due = true;
     this.#shown.set(deployment, shown);
-    this.#dial(addresses);
+    this.#dial();
     this.#retryMs = RETRY_MIN_MS;
     this.#run();
   }
@@ -108,14 +111,14 @@ export class GatewaySession {
     this.#release?.();
   }
 
-  #dial(addresses: readonly string[]): void {
-    const merged = [...new Set([...addresses, ...this.#addresses])];
-    if (this.#release !== undefined && merged.length === this.#addresses.length) return;
-    this.#addresses = merged;
+  #dial(): void {
+    const addresses = [...new Set([...this.#shown.values()].flatMap((shown) => shown.addresses))];
+    if (this.#release !== undefined && addresses.join() === this.#addresses.join()) return;
+    this.#addresses = addresses;
     this.#release?.();
     this.#release = this.#deps.overlay.keep({
       peer: this.peer,
-      addresses: merged,
+      addresses,
       onConnection: (connection) => this.#connected(connection),
     });
   }

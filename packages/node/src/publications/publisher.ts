@@ -165,8 +165,10 @@ export class Publisher {
     const deployment = this.#deps.deployment(id);
     if (deployment === undefined) return;
     const now = this.#deps.clock.now();
-    for (const status of this.statusOf(deployment)) {
-      const key = `${id} ${status.peer} ${status.name}`;
+    const statuses = this.statusOf(deployment).map((status) => ({ key: `${id} ${status.peer} ${status.name}`, status }));
+    const current = new Set(statuses.map(({ key }) => key));
+    for (const key of this.#told.keys()) if (key.startsWith(`${id} `) && !current.has(key)) this.#told.delete(key);
+    for (const { key, status } of statuses) {
       const state = status.state;
       if (this.#told.get(key)?.state === state) continue;
       this.#told.set(key, { state, since: now });
