@@ -29,7 +29,7 @@ export function inwardHead(request: ClientRequest, head: ParsedHead, options: Ed
     method: head.method,
     authority: head.authority,
     target: head.target,
-    fields: [...fields, ...forwardingFields(request, head, options)],
+    fields: fields.concat(forwardingFields(request, head, options)),
     bodyless: head.bodyless,
     ...(head.upgrade === undefined ? {} : { upgrade: head.upgrade }),
   };

@@ -43,10 +43,26 @@ export interface ExchangeOptions {
   readonly maxBodyBytes: number | undefined;
 }
 
+/** One request, as the phases before left it. */
+export interface ExchangeWork {
+  readonly request: ClientRequest;
+  readonly head: ParsedHead;
+  readonly route: Route;
+  readonly inward: RequestHead;
+}
+
 /** One use of a member. Events of an abandoned attempt are ignored. */
 interface Attempt {
   readonly peer: PeerId;
   readonly stream: LinkStream;
+}
+
+/** Called once, by either. Not a promise: each costs every request a microtask and its memory. */
+export interface ExchangeEnd {
+  /** Nothing more can be sent to the client. */
+  onDone(outcome: Outcome): void;
+  /** Nothing was sent: whoever is told answers. */
+  onFailed(error: MoatError<GatewayErrorCode>): void;
 }
 
 /** May be sent twice (RFC 9110 §9.2.2). */
@@ -63,7 +79,7 @@ export class Exchange implements ClientEvents, Bagged {
   readonly #request: ClientRequest;
   readonly #head: ParsedHead;
   readonly #inward: RequestHead;
-  readonly #result: PromiseWithResolvers<Outcome> = Promise.withResolvers<Outcome>();
+  readonly #end: ExchangeEnd;
   readonly #tried = new Set<PeerId>();
   #attempt: Attempt | undefined;
   #answer: CheckedAnswer | undefined;
@@ -82,11 +98,8 @@ export class Exchange implements ClientEvents, Bagged {
   /** True while the client has not taken what was written. */
   #blocked = false;
 
-  constructor(
-    deps: ExchangeDeps,
-    options: ExchangeOptions,
-    work: { request: ClientRequest; head: ParsedHead; route: Route; inward: RequestHead },
-  ) {
+  constructor(deps: ExchangeDeps, options: ExchangeOptions, work: ExchangeWork, end: ExchangeEnd) {
+    this.#end = end;
     this.#deps = deps;
     this.#options = options;
     this.#request = work.request;
@@ -97,10 +110,9 @@ export class Exchange implements ClientEvents, Bagged {
     this.#clientMs = this.#serviceMs = deps.clock.now();
   }
 
-  /** Resolves when nothing more can be sent to the client. Rejects when nothing was: the caller answers then. */
-  run(): Promise<Outcome> {
+  /** Starts it; to be called once. It may be over before this returns. */
+  run(): void {
     this.#open();
-    return this.#result.promise;
   }
 
   /** Ends whatever runs with `code`, as when its name is withdrawn. */
@@ -139,7 +151,8 @@ export class Exchange implements ClientEvents, Bagged {
 
   #open(): void {
     for (;;) {
-      const candidates = this.route.members.filter((peer) => !this.#tried.has(peer));
+      const { members } = this.route;
+      const candidates = this.#tried.size === 0 ? members : members.filter((peer) => !this.#tried.has(peer));
       const linked = candidates.filter((peer) => this.#deps.links.get(peer) !== undefined);
       const peer = this.route.balancer.pick(linked);
       if (peer === undefined) return this.#askForLink(candidates);
@@ -181,17 +194,13 @@ export class Exchange implements ClientEvents, Bagged {
     this.#attempt = attempt;
     this.#serviceMs = this.#deps.clock.now();
     this.route.balancer.begin(peer);
-    const guarded =
-      <A extends unknown[]>(handle: (...values: A) => void) =>
-      (...values: A): void => {
-        if (this.#attempt === attempt && !this.#over) handle(...values);
-      };
+    const current = (): boolean => this.#attempt === attempt && !this.#over;
     stream.listen({
-      onHead: guarded((head: AcceptHead) => this.#onHead(head)),
-      onData: guarded((chunk: Uint8Array) => this.#onData(chunk)),
-      onEnd: guarded((trailers: FieldList) => this.#onEnd(trailers)),
-      onDrain: guarded(() => this.#resumeBody()),
-      onClose: guarded((code?: string) => this.#onStreamClose(code)),
+      onHead: (head) => (current() ? this.#onHead(head) : undefined),
+      onData: (chunk) => (current() ? this.#onData(chunk) : undefined),
+      onEnd: (trailers) => (current() ? this.#onEnd(trailers) : undefined),
+      onDrain: () => (current() ? this.#resumeBody() : undefined),
+      onClose: (code) => (current() ? this.#onStreamClose(code) : undefined),
     });
     if (this.#bodyDone) stream.end();
     else if (this.#head.upgrade === undefined) this.#readBody(stream);
@@ -319,7 +328,7 @@ export class Exchange implements ClientEvents, Bagged {
     this.#over = true;
     this.#asking?.abort();
     this.#release(error.code);
-    this.#result.reject(error);
+    this.#end.onFailed(error);
   }
 
   #finish(code: string | undefined, resetCode: string): void {
@@ -328,7 +337,7 @@ export class Exchange implements ClientEvents, Bagged {
     const { peer } = this.#attempt ?? {};
     this.#release(resetCode);
     const { deployment, service } = this.route;
-    this.#result.resolve({
+    this.#end.onDone({
       status: this.#answer?.status ?? 499,
       code,
       deployment,

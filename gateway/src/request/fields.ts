@@ -42,15 +42,16 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
 
 /** End-to-end fields only. Names are in lower case. */
 export function endToEndFields(fields: FieldList): (readonly [string, string])[] {
-  const named = new Set<string>();
+  let named: Set<string> | undefined;
   for (const [name, value] of fields) {
     if (name !== 'connection') continue;
+    named ??= new Set();
     for (const option of value.split(',')) named.add(option.trim().toLowerCase());
   }
   // Never removable by the other side: what a message's meaning hangs on.
-  named.delete('content-length');
-  named.delete('host');
-  return fields.filter(([name]) => !HOP_BY_HOP.has(name) && !named.has(name));
+  named?.delete('content-length');
+  named?.delete('host');
+  return fields.filter(([name]) => !HOP_BY_HOP.has(name) && !named?.has(name));
 }
 
 export function trailerFields(rawTrailers: readonly string[]): (readonly [string, string])[] {

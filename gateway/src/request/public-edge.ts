@@ -72,7 +72,7 @@ export class PublicEdge implements Service {
         answerUnreadable,
         serve: (request) => {
           this.#total += 1;
-          void server.serve(request);
+          server.serve(request);
         },
       },
       { scheme: 'https', maxHeadBytes, headMs, idleMs },

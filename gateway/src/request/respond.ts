@@ -42,17 +42,14 @@ export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: Answe
   const forbidden = status === 204 || status < 200;
   const fields = endToEndFields(answer.fields)
     .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && length !== undefined))
-    .map(([name, value]): readonly [string, string] => [
-      name,
-      name === 'set-cookie' ? narrowCookie(value, head.host, rules.domain) : value,
-    ]);
+    .map((field) => (field[0] === 'set-cookie' ? narrowed(field, head.host, rules.domain) : field));
   return { status, fields, contentLength: hasBody && length !== undefined ? Number(length) : undefined, hasBody };
 }
 
 /** Names under one domain belong to strangers: no cookie of one may reach another. */
-function narrowCookie(cookie: string, host: string, domain: string): string {
-  if (!host.endsWith(`.${domain}`)) return cookie;
-  return cookie
+function narrowed(field: readonly [string, string], host: string, domain: string): readonly [string, string] {
+  if (!host.endsWith(`.${domain}`)) return field;
+  const kept = field[1]
     .split(';')
     .filter((attribute, index) => {
       const [name = '', value = ''] = attribute.split('=', 2);
@@ -61,6 +58,7 @@ function narrowCookie(cookie: string, host: string, domain: string): string {
       return scope !== domain && !domain.endsWith(`.${scope}`);
     })
     .join(';');
+  return [field[0], kept];
 }
 
 /** HTTP status of each code a client may be shown. */

@@ -1,10 +1,10 @@
 /** The phases behind `tls` for one request, in order: parse → limits → route → edge → exchange → respond → log. */
 import { Bag, errorCode, isMoatError, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
-import type { RouteSnapshot } from '../routes/snapshot.ts';
+import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
-import { Exchange, type ExchangeDeps, type ExchangeOptions } from './exchange.ts';
+import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
 import type { ClientLimits } from './limits.ts';
 import { logRequest, type Outcome } from './log.ts';
 import { parseHead, type ParsedHead } from './parse.ts';
@@ -46,38 +46,40 @@ export class RequestServer {
     return this.#running.size;
   }
 
-  /** Serves one request to its end. Never rejects. */
-  async serve(request: ClientRequest): Promise<void> {
-    const closed = Promise.withResolvers<boolean>();
+  /** Serves one request to its end, and says a line about it then. */
+  serve(request: ClientRequest): void {
     let exchange: Exchange | undefined;
+    let outcome: Outcome | undefined;
+    let delivered: boolean | undefined;
+    const settle = (result: Outcome | undefined): void => {
+      outcome ??= result;
+      if (outcome === undefined || delivered === undefined) return;
+      const durationMs = this.#deps.clock.now() - request.startedMs;
+      logRequest(this.#deps.logger, request, outcome, { delivered, durationMs });
+    };
     request.listen({
       onDrain: () => exchange?.onDrain(),
       onBroken: () => (exchange ? exchange.onBroken() : request.answer.destroy()),
-      onClose: (delivered) => {
-        exchange?.onClose(delivered);
-        closed.resolve(delivered);
+      onClose: (whole) => {
+        exchange?.onClose(whole);
+        delivered = whole;
+        settle(undefined);
       },
     });
-    let outcome: Outcome;
     try {
       const head = parseHead(request.raw, { scheme: 'https' });
       this.#spend(request.client);
       const { domain } = this.#options;
       const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
-      if (destination.kind === 'self') {
-        outcome = this.#send(request, answerSelf(head, this.#deps.identity()), head);
-      } else {
-        const inward = inwardHead(request, head, { domain });
-        exchange = new Exchange(this.#deps, this.#options, { request, head, route: destination.route, inward });
-        outcome = await this.#run(exchange);
-      }
+      if (destination.kind === 'self')
+        return settle(this.#send(request, answerSelf(head, this.#deps.identity()), head));
+      const inward = inwardHead(request, head, { domain });
+      exchange = this.#exchange({ request, head, route: destination.route, inward }, settle);
+      this.#run(exchange);
     } catch (error) {
-      outcome = this.#refuse(request, error);
-      if (exchange) outcome = { ...outcome, deployment: exchange.route.deployment, service: exchange.route.service };
+      if (exchange) this.#running.delete(exchange);
+      settle(this.#refuse(request, error, exchange?.route));
     }
-    const delivered = await closed.promise;
-    const durationMs = this.#deps.clock.now() - request.startedMs;
-    logRequest(this.#deps.logger, request, outcome, { delivered, durationMs });
   }
 
   /** The answer to bytes that are no request; it is logged here. */
@@ -116,20 +118,30 @@ export class RequestServer {
     for (const exchange of this.#running.list()) exchange.end('GATEWAY_STOPPING');
   }
 
-  async #run(exchange: Exchange): Promise<Outcome> {
+  #exchange(work: ExchangeWork, settle: (outcome: Outcome) => void): Exchange {
+    const { request, route } = work;
+    const exchange = new Exchange(this.#deps, this.#options, work, {
+      onDone: (outcome) => {
+        this.#running.delete(exchange);
+        if (outcome.status !== 499) this.#deps.onServed(route.host);
+        settle(outcome);
+      },
+      onFailed: (error) => {
+        this.#running.delete(exchange);
+        settle(this.#refuse(request, error, route));
+      },
+    });
+    return exchange;
+  }
+
+  #run(exchange: Exchange): void {
     if (this.#stopping) throw refusal('GATEWAY_STOPPING', 'this gateway is going down', { retryable: true });
     if (this.#running.size >= this.#options.maxRequests) {
       throw refusal('GATEWAY_BUSY', 'this gateway has too much to do', { retryable: true });
     }
     this.#running.add(exchange);
     this.#watch();
-    try {
-      const outcome = await exchange.run();
-      if (outcome.status !== 499) this.#deps.onServed(exchange.route.host);
-      return outcome;
-    } finally {
-      this.#running.delete(exchange);
-    }
+    exchange.run();
   }
 
   #spend(client: ClientAddress): void {
@@ -141,7 +153,7 @@ export class RequestServer {
     });
   }
 
-  #refuse(request: ClientRequest, error: unknown): Outcome {
+  #refuse(request: ClientRequest, error: unknown, route: Route | undefined): Outcome {
     const { rawFields } = request.raw;
     const at = rawFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'accept');
     const answer = errorAnswer(error, request.id, at === -1 ? undefined : rawFields[at + 1]);
@@ -151,7 +163,8 @@ export class RequestServer {
     const outcome = this.#send(request, answer, undefined);
     // What the member said stays out of the page and in the log.
     const streamCode = isMoatError(error) ? error.details['streamCode'] : undefined;
-    return { ...outcome, code: typeof streamCode === 'string' ? `${errorCode(error)}/${streamCode}` : answer.code };
+    const code = typeof streamCode === 'string' ? `${errorCode(error)}/${streamCode}` : answer.code;
+    return { ...outcome, code, ...(route && { deployment: route.deployment, service: route.service }) };
   }
 
   #send(request: ClientRequest, answer: OwnAnswer, head: ParsedHead | undefined): Outcome {
