@@ -10,7 +10,7 @@ test('a gateway is dialed at the addresses that contracts give it now, not at al
   const session = new GatewaySession(
     {
       overlay: {
-        keep: ({ addresses = [] }) => {
+        keep: ({ addresses }) => {
           dialed.push(addresses);
           return () => void (released += 1);
         },

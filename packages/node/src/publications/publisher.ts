@@ -165,7 +165,10 @@ export class Publisher {
     const deployment = this.#deps.deployment(id);
     if (deployment === undefined) return;
     const now = this.#deps.clock.now();
-    const statuses = this.statusOf(deployment).map((status) => ({ key: `${id} ${status.peer} ${status.name}`, status }));
+    const statuses = this.statusOf(deployment).map((status) => ({
+      key: `${id} ${status.peer} ${status.name}`,
+      status,
+    }));
     const current = new Set(statuses.map(({ key }) => key));
     for (const key of this.#told.keys()) if (key.startsWith(`${id} `) && !current.has(key)) this.#told.delete(key);
     for (const { key, status } of statuses) {
