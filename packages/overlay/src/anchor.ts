@@ -9,6 +9,7 @@ import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
 import type { Probation } from './probation.ts';
+import { PerSecond } from './per-second.ts';
 import { RelayStream, relay, type Throttle } from './relay-stream.ts';
 import {
   HOP_PROTOCOL,
@@ -56,6 +57,8 @@ export const DEFAULT_ANCHOR_LIMITS: AnchorLimits = {
 
 /** Milliseconds for one relay request, the other peer's answer included. */
 const HOP_MS = 8000;
+/** Relayed connections a second that one address may ask for; a flood would spend the target's own limit on us. */
+const CONNECTS_PER_SECOND = 16;
 /** Relay streams of one connection. */
 const MAX_HOP_STREAMS = 64;
 
@@ -87,9 +90,11 @@ export class Anchor {
   /** Relayed connections from one address to one peer: nobody alone uses up a peer's. */
   readonly #relayedTo = new Tally();
   readonly #buckets = new Map<string, Bucket>();
+  readonly #connects: PerSecond;
   #relayed = 0;
 
   constructor(deps: AnchorDeps, limits: AnchorLimits) {
+    this.#connects = new PerSecond(deps.clock, CONNECTS_PER_SECOND);
     this.#deps = deps;
     this.#limits = limits;
   }
@@ -150,7 +155,8 @@ export class Anchor {
     const target = this.#reservations.get(peer)?.connection;
     if (target === undefined || target.closed.aborted) return this.#refuse(hop, RELAY_STATUS.noReservation);
     const address = source.origin;
-    if (this.#isBusy(source.peer, peer, address)) return this.#refuse(hop, RELAY_STATUS.resourceLimitExceeded);
+    if (!this.#connects.allow(address) || this.#isBusy(source.peer, peer, address))
+      return this.#refuse(hop, RELAY_STATUS.resourceLimitExceeded);
     this.#relayed += 1;
     for (const end of [source.peer, peer]) this.#relayedBy.add(end);
     this.#relayedFrom.add(address);

@@ -1,5 +1,6 @@
 import { addressKey, publicKeyFromPeerId, type DeploymentId, type PeerConnection, type PeerId } from '@moat/core';
 import type { Connection } from '@libp2p/interface';
+import { hostOf } from './host.ts';
 import type { TokenBucket } from './token-bucket.ts';
 
 /**
@@ -75,9 +76,8 @@ export function hasMoatIdentity(raw: Connection): boolean {
 
 /** An anchor's address comes first in a relayed one. */
 function originOf(raw: Connection): string {
-  const relayed = raw.remoteAddr.getComponents().some(({ name }) => name === 'p2p-circuit');
-  const host = raw.remoteAddr.getComponents().find(({ name }) => name.startsWith('ip') || name.startsWith('dns'));
-  return `${relayed ? 'relayed ' : ''}${addressKey(host?.value ?? '')}`;
+  const isRelayed = raw.remoteAddr.getComponents().some(({ name }) => name === 'p2p-circuit');
+  return `${isRelayed ? 'relayed ' : ''}${addressKey(hostOf(raw.remoteAddr))}`;
 }
 
 function remoteOf(raw: Connection): { host: string; port: number } | null {

@@ -150,6 +150,7 @@ class Libp2pOverlay implements Overlay {
     const host = await createHost(
       {
         logger: this.#deps.logger,
+        clock: this.#deps.clock,
         privateKey: toLibp2pPrivateKey(this.#deps.key),
         prepare: (libp2p) => this.#control.attach(libp2p),
         gate: (protocol, raw) => this.#control.gate(protocol, raw),

@@ -3,7 +3,7 @@
  * set here: connection limits, no connection monitor, no Yamux keepalive, identify only when told, and one
  * wrapper around every protocol handler, libp2p's own included.
  */
-import { MoatError, type Logger } from '@moat/core';
+import { MoatError, addressKey, type Clock, type Logger } from '@moat/core';
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2';
 import { identify, type Identify } from '@libp2p/identify';
 import type {
@@ -24,6 +24,7 @@ import { multiaddr, type Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { boundedYamux } from './muxer.ts';
 import type { OverlayLimits } from './overlay.ts';
+import { PerSecond } from './per-second.ts';
 
 export const IDENTIFY_PROTOCOL = '/moat/id/1.0.0';
 export const PING_PROTOCOL = '/moat/ping/1.0.0';
@@ -33,6 +34,7 @@ const MDNS_SERVICE = '_moat._udp.local';
 
 export interface HostDeps {
   readonly logger: Logger;
+  readonly clock: Clock;
   readonly privateKey: PrivateKey;
   /** Resolves when this stream may run; a rejection resets it. Asked for every inbound stream of every protocol. */
   readonly gate: (protocol: string, connection: Connection) => Promise<void>;
@@ -77,6 +79,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
   const { limits } = options;
   for (const address of [...options.listen, ...options.announce]) parseMultiaddr(address);
   let components: Components | undefined;
+  const arrivals = new PerSecond(deps.clock, limits.connectionsPerSecond);
   const libp2p = await createLibp2p({
     start: false,
     privateKey: deps.privateKey,
@@ -85,6 +88,10 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     transports: [tcp(), circuitRelayTransport({ maxInboundStopStreams: 64, maxOutboundStopStreams: 64 })],
     connectionEncrypters: [noise()],
     streamMuxers: [boundedYamux()],
+    connectionGater: {
+      // libp2p's own limit counts single IPv6 addresses, of which one party has 2^64
+      denyInboundConnection: ({ remoteAddr }) => !arrivals.allow(addressKey(hostOf(remoteAddr))),
+    },
     connectionMonitor: { enabled: false },
     connectionManager: {
       maxConnections: limits.connections,
@@ -132,6 +139,11 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
         .map((address) => withoutPeer(address.toString()))
         .filter((text) => !text.includes('/p2p-circuit')),
   };
+}
+
+/** The first host in a multiaddr: where its bytes come from. */
+export function hostOf(address: Multiaddr): string {
+  return address.getComponents().find(({ name }) => name.startsWith('ip') || name.startsWith('dns'))?.value ?? '';
 }
 
 /** @throws `ADDRESS_INVALID` */

@@ -6,6 +6,7 @@
 import { MoatError, type MessageStream, type PeerConnection } from '@moat/core';
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import { drained } from './drained.ts';
+import { Wakeup } from './wakeup.ts';
 
 /** Bytes of one message. */
 export const MAX_MESSAGE_BYTES: number = 64 * 1024;
@@ -19,11 +20,11 @@ const WRITE_HIGH_BYTES = 128 * 1024;
 export class FramedStream implements MessageStream {
   readonly connection: PeerConnection;
   readonly #stream: Stream;
+  readonly #wakeup = new Wakeup();
   #chunks: Uint8Array[] = [];
   #bytes = 0;
   #ended = false;
   #failure: Error | undefined;
-  #wake: (() => void) | undefined;
 
   constructor(stream: Stream, connection: PeerConnection) {
     this.connection = connection;
@@ -41,7 +42,7 @@ export class FramedStream implements MessageStream {
       if (message !== undefined) return message;
       if (this.#failure !== undefined) throw this.#failure;
       if (this.#ended) throw ended();
-      await this.#more(signal);
+      await this.#wakeup.next(signal);
     }
   }
 
@@ -76,18 +77,18 @@ export class FramedStream implements MessageStream {
     this.#chunks.push(data);
     this.#bytes += data.length;
     if (this.#bytes > READ_HIGH_BYTES && this.#stream.readStatus === 'readable') this.#stream.pause();
-    this.#wake?.();
+    this.#wakeup.wake();
   };
 
   readonly #onEnd = (): void => {
     this.#ended = true;
-    this.#wake?.();
+    this.#wakeup.wake();
   };
 
   readonly #onClose = (event: StreamCloseEvent): void => {
     if (event.error !== undefined) this.#failure = ended(event.error);
     else if (this.#stream.readBufferLength === 0) this.#ended = true;
-    this.#wake?.();
+    this.#wakeup.wake();
   };
 
   /** The next whole message, if it is here. @throws `MESSAGE_TOO_LARGE` */
@@ -115,21 +116,6 @@ export class FramedStream implements MessageStream {
     const joined = Buffer.concat(this.#chunks, this.#bytes);
     this.#chunks = [joined];
     return joined;
-  }
-
-  /** Settles at the next event of the stream; the listener on `signal` never outlives the wait. */
-  async #more(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = (): void => reject(signal.reason as Error);
-    this.#wake = resolve;
-    signal.addEventListener('abort', onAbort);
-    try {
-      await promise;
-    } finally {
-      this.#wake = undefined;
-      signal.removeEventListener('abort', onAbort);
-    }
   }
 }
 

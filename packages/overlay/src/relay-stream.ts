@@ -7,6 +7,7 @@ import { MoatError, type Clock } from '@moat/core';
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import { drained } from './drained.ts';
 import { readLength, withLength } from './relay-wire.ts';
+import { Wakeup } from './wakeup.ts';
 
 /** Bytes that may wait to be passed on before their sender is made to stop. */
 const HIGH_BYTES = 256 * 1024;
@@ -18,8 +19,8 @@ export type Throttle = (bytes: number) => number;
 
 export class RelayStream {
   readonly stream: Stream;
+  readonly #wakeup = new Wakeup();
   #pending: Uint8Array[] = [];
-  #wake: (() => void) | undefined;
   #ended = false;
   #failure: Error | undefined;
 
@@ -44,7 +45,7 @@ export class RelayStream {
       if (this.stream.readStatus === 'paused') this.stream.resume();
       if (this.#failure !== undefined || this.#ended)
         throw new MoatError('STREAM_ENDED', 'the stream ended', { cause: this.#failure });
-      await this.#more(signal);
+      await this.#wakeup.next(signal);
     }
   }
 
@@ -65,32 +66,18 @@ export class RelayStream {
     this.#pending.push(event.data instanceof Uint8Array ? event.data : event.data.subarray());
     // what comes after the message waits in the peer's window until it can be passed on
     if (this.stream.readStatus === 'readable') this.stream.pause();
-    this.#wake?.();
+    this.#wakeup.wake();
   };
 
   readonly #onEnd = (): void => {
     this.#ended = true;
-    this.#wake?.();
+    this.#wakeup.wake();
   };
 
   readonly #onClose = (event: StreamCloseEvent): void => {
     this.#failure = event.error ?? new Error('closed');
-    this.#wake?.();
+    this.#wakeup.wake();
   };
-
-  async #more(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = (): void => reject(signal.reason as Error);
-    this.#wake = resolve;
-    signal.addEventListener('abort', onAbort);
-    try {
-      await promise;
-    } finally {
-      this.#wake = undefined;
-      signal.removeEventListener('abort', onAbort);
-    }
-  }
 }
 
 export interface RelaySide {

@@ -4,11 +4,13 @@ import { test } from 'node:test';
 import { isMoatError, systemClock, type MessageStream, type PeerConnection } from '@moat/core';
 import { createInvite, type PublicationBundle } from '@moat/contract';
 import { createNodeKey } from '@moat/identity';
+import { createManualClock } from '@moat/testkit';
 import type { Connection } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import { OverlayConnection } from '../src/connection.ts';
 import { MAX_MESSAGE_BYTES } from '../src/message-stream.ts';
 import { readParts } from '../src/messages.ts';
+import { PerSecond } from '../src/per-second.ts';
 import { TokenBucket } from '../src/token-bucket.ts';
 import { Deployment, claimFor, introduce, soon, started, until, type Machine } from './world.fixture.ts';
 
@@ -107,6 +109,18 @@ test('nobody uses up the relayed connections of another machine alone', async ()
     );
   }
   assert.equal(reached, 2);
+});
+
+test('so many times a second, each key for itself', () => {
+  const clock = createManualClock();
+  const rate = new PerSecond(clock, 2);
+  assert.deepEqual(
+    [1, 2, 3].map(() => rate.allow('a')),
+    [true, true, false],
+  );
+  assert.equal(rate.allow('b'), true);
+  clock.advance(1000);
+  assert.equal(rate.allow('a'), true);
 });
 
 test('limits count an address, the /64 of IPv6, and an anchor for what comes through it', () => {

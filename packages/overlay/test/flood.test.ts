@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
-import { silentLogger } from '@moat/core';
+import { silentLogger, systemClock } from '@moat/core';
 import { createNodeKey, toLibp2pPrivateKey } from '@moat/identity';
 import type { Connection } from '@libp2p/interface';
 import { DEFAULT_LIMITS } from '../src/create-overlay.ts';
@@ -13,6 +13,7 @@ async function host(listen: readonly string[], connections: Connection[]): Promi
   return createHost(
     {
       logger: silentLogger,
+      clock: systemClock,
       privateKey: toLibp2pPrivateKey(createNodeKey()),
       gate: () => Promise.resolve(),
       prepare: () => Promise.resolve(),

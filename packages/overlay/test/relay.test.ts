@@ -161,6 +161,7 @@ async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; read
   const host = await createHost(
     {
       logger: silentLogger,
+      clock: systemClock,
       privateKey: toLibp2pPrivateKey(key),
       prepare: () => Promise.resolve(),
       gate: () => Promise.resolve(),
