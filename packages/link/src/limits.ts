@@ -39,3 +39,5 @@ export const DEFAULT_LIMITS: SessionLimits = {
 
 /** Bytes on their way over one overlay stream: it shares its connection with the control plane. */
 export const OVERLAY_WINDOW_BYTES: number = MIB;
+/** Milliseconds after which a link over the overlay, though the peer has an address, tries its socket again. */
+export const DIRECT_RETRY_MS = 300_000;

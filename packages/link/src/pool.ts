@@ -243,7 +243,7 @@ class Pool implements LinkService {
         peer,
         path: transport === 'overlay-relayed' ? 'relayed' : 'direct',
         dialer,
-        limits: { ...this.#options.limits, ...(transport === 'tls' ? {} : OVERLAY_LIMITS) },
+        limits: { ...this.#options.limits, ...(transport === 'tls' ? {} : OVERLAY_LIMITS[transport]) },
       },
     );
     logger.debug({ peer, path: link.path }, 'a link stands');

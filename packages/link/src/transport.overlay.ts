@@ -1,11 +1,14 @@
 /** A link without a socket of its own: the same frames over one stream of the control connection, paced by a small link window. */
 import type { ByteChannel, ControlPlane, PeerConnection } from '@moat/core';
 
-import { OVERLAY_WINDOW_BYTES, type SessionLimits } from './limits.ts';
+import { DIRECT_RETRY_MS, OVERLAY_WINDOW_BYTES, type SessionLimits } from './limits.ts';
 import { LINK_STREAM_PROTOCOL } from './messages.ts';
 
 /** What differs from a link over a socket; the same on both sides. */
-export const OVERLAY_LIMITS: Partial<SessionLimits> = { linkWindowBytes: OVERLAY_WINDOW_BYTES };
+export const OVERLAY_LIMITS: Readonly<Record<'overlay' | 'overlay-relayed', Partial<SessionLimits>>> = {
+  overlay: { linkWindowBytes: OVERLAY_WINDOW_BYTES, renewMs: DIRECT_RETRY_MS },
+  'overlay-relayed': { linkWindowBytes: OVERLAY_WINDOW_BYTES },
+};
 
 /** The dialer's side. @throws what the control plane throws */
 export function dialOverlay(

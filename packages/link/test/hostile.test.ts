@@ -1,15 +1,15 @@
 /** Peers that may link and use it up: offers without end, links twice. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
 
 import { silentLogger, systemClock, type ControlPlane } from '@moat/core';
-import { createMemoryNetwork } from '@moat/testkit';
+import { createManualClock, createMemoryNetwork } from '@moat/testkit';
 
 import { createLinks, type LinkService } from '../src/index.ts';
 import { LINK_PROTOCOL, decodeMessage, encodeMessage } from '../src/messages.ts';
-import { ALICE, BOB, LOOPBACK } from './linked.ts';
+import { ALICE, BOB, LOOPBACK, createMachines } from './linked.ts';
 import { Recorder, echo, turns } from './recorder.ts';
 
 const tcp = { deployment: 'q7f3aaaaaaaaaaaaaaaaaaaaaa', service: 'db', kind: 'tcp' } as const;
@@ -108,3 +108,33 @@ async function settled(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 5000 && !condition(); i++) await turns(1);
   assert.ok(condition());
 }
+
+test('who blocks the link port for a while does not keep the link on the overlay', async () => {
+  const clock = createManualClock();
+  const blocked = createServer();
+  blocked.listen(0, '127.0.0.1');
+  await once(blocked, 'listening');
+  const { port } = blocked.address() as AddressInfo;
+  blocked.close();
+  await once(blocked, 'close');
+  await using machines = await createMachines({ clock, bob: { listen: LOOPBACK, announcePort: port } });
+  const { alice, bob } = machines;
+  const slow = await alice.connect(BOB, soon());
+  const opened = createServer((near) => {
+    const far = connect(bob.port ?? 0, '127.0.0.1');
+    for (const socket of [near, far]) socket.on('error', () => undefined);
+    near.pipe(far).pipe(near);
+  });
+  opened.listen(port, '127.0.0.1');
+  await once(opened, 'listening');
+  for (let second = 0; second < 700 && alice.get(BOB) === slow; second += 5) {
+    clock.advance(5000);
+    await turns(20);
+  }
+  await settled(() => slow.closed.aborted);
+  assert.notEqual(alice.get(BOB), undefined);
+  const sockets = process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+  assert.ok(sockets >= 4, 'it has a socket of its own');
+  await alice.stop();
+  opened.close();
+});
