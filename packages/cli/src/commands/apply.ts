@@ -85,7 +85,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
 async function waitIfAsked(context: Context, options: ApplyOptions, id: string, version: number): Promise<void> {
   if (options.wait === undefined) return;
   const timeoutMs = parseDuration(options.wait === true ? DEFAULT_WAIT : String(options.wait));
-  await waitUntilApplied(context, id, version, timeoutMs);
+  await waitUntilApplied(context, id, version, { timeoutMs });
 }
 
 function outcomeOf(

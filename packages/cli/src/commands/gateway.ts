@@ -103,7 +103,13 @@ function addInit(gateway: Command, runner: VerbRunner): void {
       return {
         kind: 'gateway-init',
         data: { file: options.config, domain },
-        text: `${style.ok} ${options.config}\n  ${style.dim('Next')}  moat gateway run --config ${options.config}`,
+        text: [
+          `${style.ok} ${options.config}`,
+          ...(options.open === true || options.allow.length > 0
+            ? []
+            : [`${style.attention} nobody may publish yet: --open, --allow DEPLOYMENT, or edit publishers`]),
+          `  ${style.dim('Next')}  moat gateway run --config ${options.config}`,
+        ].join('\n'),
       };
     },
   );
@@ -123,12 +129,12 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
   const publishers = options.open === true ? 'open' : `{ allow: [${options.allow.join(', ')}] }`;
   const tls =
     options.certificate === undefined
-      ? 'local                       # a certificate authority of this machine'
+      ? 'local # a certificate authority of this machine'
       : `{ files: [{ certificate: ${options.certificate}, key: ${options.certificateKey} }] }`;
   return [
     'version: 1',
     `domain: ${domain}`,
-    `publishers: ${publishers}          # open | { allow: [deployment ids] }`,
+    `publishers: ${publishers} # open | { allow: [deployment ids] }`,
     `tls: ${tls}`,
     '',
   ].join('\n');

@@ -85,7 +85,10 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   const line = { name, service, tls: 'terminate' as const, gateways: [domain] };
   const file: DeploymentFile = { ...before, publish: [...before.publish, line] };
   const accepted = await submitFile(context, options, current, file);
-  await waitUntilApplied(context, accepted.deployment, accepted.version, LIVE_TIMEOUT_MS);
+  await waitUntilApplied(context, accepted.deployment, accepted.version, {
+    timeoutMs: LIVE_TIMEOUT_MS,
+    concerns: (one) => one.name === name && one.gateway === domain,
+  });
   const after = await agent.deployment(accepted.deployment);
   const publication = after.publications.find((one) => one.name === name && one.gateway === domain);
   const url = publication?.url ?? null;

@@ -4,39 +4,63 @@ import { MoatError, sleep, systemClock } from '@moat/core';
 import type { Context } from '../context.ts';
 
 const POLL_MS = 50;
+/** A refusal that stays so long is the gateway's answer to this version, not to the one before. */
+const REFUSED_FOR_MS = 3_000;
 
-/** @throws `NOT_READY_IN_TIME`, or the code with which this machine refused the version. */
+type Publication = DeploymentDetail['publications'][number];
+
+export interface WaitOptions {
+  readonly timeoutMs: number;
+  /** Names to wait for. @defaultValue every name this machine serves */
+  readonly concerns?: (publication: Publication) => boolean;
+}
+
+/** @throws `NOT_READY_IN_TIME`, or the code with which this machine refused the version or a gateway a name. */
 export async function waitUntilApplied(
   context: Context,
   id: string,
   version: number,
-  timeoutMs: number,
+  { timeoutMs, concerns = () => true }: WaitOptions,
 ): Promise<void> {
-  const deadline = context.io.now() + timeoutMs;
+  const { io } = context;
+  const deadline = io.now() + timeoutMs;
   const work = (async (): Promise<void> => {
+    let refusedSince: number | undefined;
     for (;;) {
       const detail = await context.agent.deployment(id);
-      const open = whatIsOpen(detail, version);
-      if (open === undefined) return;
-      if (context.io.now() > deadline) {
-        throw new MoatError('NOT_READY_IN_TIME', `${detail.name} version ${version}: ${open}`, {
+      const taken = isTaken(detail, version);
+      const pending = detail.publications.filter(concerns).find(({ state }) => state !== 'live' && state !== 'waiting');
+      if (taken && pending === undefined) return;
+      refusedSince = taken && pending?.state === 'refused' ? (refusedSince ?? io.now()) : undefined;
+      if (pending && refusedSince !== undefined && io.now() - refusedSince > REFUSED_FOR_MS) throw refusedBy(pending);
+      if (io.now() > deadline) {
+        const open = taken && pending ? `${pending.name} at ${pending.gateway} is ${pending.state}` : 'not taken yet';
+        throw new MoatError('NOT_READY_IN_TIME', `${detail.name} version ${version}: ${open}${reasonOf(pending)}`, {
           next: ['moat status', 'moat doctor'],
           retryable: true,
         });
       }
-      await sleep(systemClock, POLL_MS, context.io.signal);
+      await sleep(systemClock, POLL_MS, io.signal);
     }
   })();
   await context.progress.during(`waiting until version ${version} works here`, work);
 }
 
-function whatIsOpen(detail: DeploymentDetail, version: number): string | undefined {
+function isTaken(detail: DeploymentDetail, version: number): boolean {
   const receipt = detail.receipts.find((one) => one.version === version);
   if (receipt !== undefined && receipt.result !== 'applied') {
     throw new MoatError(receipt.code ?? 'INTERNAL', receipt.message ?? `this machine ${receipt.result} the version`);
   }
-  if (detail.version < version) return 'not taken yet';
-  const pending = detail.publications.find(({ state }) => state !== 'live' && state !== 'waiting');
-  if (pending === undefined) return undefined;
-  return `${pending.name} at ${pending.gateway} is ${pending.state}${pending.error === null ? '' : `: ${pending.error.message}`}`;
+  return detail.version >= version;
+}
+
+function refusedBy({ name, gateway, error }: Publication): MoatError {
+  return new MoatError(error?.code ?? 'INTERNAL', `${gateway} refuses ${name}${reasonOf({ error })}`, {
+    reason: 'the version is in force; only this name is not public',
+    next: ['moat names', `moat unpublish ${name} --gateway ${gateway}`],
+  });
+}
+
+function reasonOf(publication: Pick<Publication, 'error'> | undefined): string {
+  return publication?.error ? `: ${publication.error.message}` : '';
 }

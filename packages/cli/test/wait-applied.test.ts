@@ -1,0 +1,39 @@
+/** Waiting for a version: a name that a gateway refuses is said at once, and only names that matter are waited for. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { DeploymentDetail } from '@moat/admin-api';
+import type { Context } from '../src/context.ts';
+import { waitUntilApplied, type WaitOptions } from '../src/deployment/wait-applied.ts';
+
+/** An agent that always answers the same, with a clock that goes on by a second a question. */
+function wait(publications: object[], options: Partial<WaitOptions> = {}): Promise<void> {
+  let now = 0;
+  const detail = { name: 'shop', version: 1, receipts: [], publications } as unknown as DeploymentDetail;
+  const context = {
+    io: { now: () => (now += 1_000), signal: new AbortController().signal },
+    agent: { deployment: async () => detail },
+    progress: { during: (_: string, work: Promise<void>) => work },
+  } as unknown as Context;
+  return waitUntilApplied(context, 'id', 1, { timeoutMs: 60_000, ...options });
+}
+
+const live = { name: 'chairs', gateway: 'localhost', state: 'live', error: null };
+const held = {
+  name: 'tables',
+  gateway: 'localhost',
+  state: 'refused',
+  error: { code: 'NAME_HELD', message: 'the name is held' },
+};
+
+test('a refusal that stays is the code of the failure', async () => {
+  await assert.rejects(wait([live, held]), { code: 'NAME_HELD' });
+});
+
+test('a name that does not matter is not waited for', async () => {
+  await wait([live, held], { concerns: ({ name }) => name === 'chairs' });
+});
+
+test('what is only slow ends with the deadline', async () => {
+  const connecting = { ...live, state: 'connecting' };
+  await assert.rejects(wait([connecting]), { code: 'NOT_READY_IN_TIME', retryable: true });
+});
