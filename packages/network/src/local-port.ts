@@ -3,7 +3,7 @@
  * the proxy.
  */
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
-import type { LinkStream } from '@moat/core';
+import { MoatError, type LinkStream } from '@moat/core';
 import { abortSocket } from './connector/connect.ts';
 import { StreamPipe } from './connector/tcp.ts';
 
@@ -65,18 +65,23 @@ export async function joinSocket(
   open: (signal: AbortSignal) => Promise<LinkStream>,
   onAnswer?: (error: unknown) => void,
 ): Promise<void> {
-  const gone = new AbortController();
-  const onClose = (): void => gone.abort(new Error('the program closed its connection'));
+  const given = new AbortController();
+  const onClose = (): void => given.abort(new Error('the program closed its connection'));
   socket.once('close', onClose);
+  // Cleared below, where AbortSignal.timeout would keep each opening in memory until its time is over.
+  const timer = setTimeout(() => {
+    given.abort(new MoatError('SERVICE_UNREACHABLE', 'no instance answered in time', { retryable: true }));
+  }, OPEN_TIMEOUT_MS);
   let stream: LinkStream;
   try {
-    stream = await open(AbortSignal.any([gone.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]));
+    stream = await open(given.signal);
   } catch (error) {
     if (socket.destroyed) return;
     if (onAnswer) onAnswer(error);
     else abortSocket(socket);
     return;
   } finally {
+    clearTimeout(timer);
     socket.off('close', onClose);
   }
   if (socket.destroyed) return stream.reset('CLIENT_RESET');
