@@ -1,10 +1,8 @@
-import { isIPv6 } from 'node:net';
-
 /** What one party is likely to own: an IPv4 address, or the /64 of an IPv6 address. Anything else stands for itself. */
 export function addressKey(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
-  if (!isIPv6(address)) return address;
+  if (!address.includes(':')) return address;
   const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
   const groups = head === '' ? [] : head.split(':');
   if (tail !== undefined) {
