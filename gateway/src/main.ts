@@ -54,7 +54,7 @@ async function readConfig(path: string): Promise<GatewayConfig> {
   return parseGatewayConfig(text, path, process.env);
 }
 
-/** Exit statuses of interface.md. */
+/** Exit statuses, the command's too. */
 function exitCodeOf(error: unknown): number {
   const code = errorCode(error);
   if (code === 'GATEWAY_CONFIG_INVALID' || code === 'CERTIFICATE_INVALID' || code.startsWith('KEY_FILE_')) return 3;

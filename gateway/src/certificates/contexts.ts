@@ -1,6 +1,6 @@
 /**
  * SNI → TLS context. Only names the gateway knows get one; a context costs 0.4 ms and 29 KiB to make
- * (performance.md §E), so they are made on demand and kept while used.
+ *, so they are made on demand and kept while used.
  * Bound: `capacity` contexts; the least recently used is dropped.
  */
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';

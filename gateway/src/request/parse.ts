@@ -1,6 +1,6 @@
 /**
  * parse: from the fields as they stood on the wire to one unambiguous request, or a refusal. Whatever two
- * servers could read in two ways is refused, not repaired (research/gateway.md §4.1, RFC 9112 §§3, 6, 11).
+ * servers could read in two ways is refused, not repaired (RFC 9112 §§3, 6, 11).
  * Pure; `node-http.ts` feeds it.
  */
 import type { FieldList } from '@moat/core';

@@ -14,7 +14,8 @@ export type PlanWarningCode =
   | 'PLACE_FROZEN'
   | 'MEMBERSHIP_OVER'
   | 'GRANT_OVER'
-  | 'SERVICE_UNREACHABLE';
+  | 'SERVICE_UNREACHABLE'
+  | 'NOT_ACTED_ON_YET';
 
 export interface PlanWarning {
   readonly code: PlanWarningCode;
@@ -33,7 +34,14 @@ export interface WarningInput {
 }
 
 export function planWarnings({ from, to, places = [], now }: WarningInput): PlanWarning[] {
-  return [...keepers(to), ...owners(from, to), ...frozen(from, to, places), ...over(to, now), ...unreachable(to)];
+  return [
+    ...keepers(to),
+    ...owners(from, to),
+    ...frozen(from, to, places),
+    ...over(to, now),
+    ...unreachable(to),
+    ...ahead(to),
+  ];
 }
 
 function keepers(to: Contract): PlanWarning[] {
@@ -88,4 +96,24 @@ function unreachable(to: Contract): PlanWarning[] {
     const text = `nobody may reach ${name}: no access line and no publish line names it`;
     return reached.has(name) ? [] : [{ code: 'SERVICE_UNREACHABLE', path: `services.${name}`, text }];
   });
+}
+
+/** What a contract may say already and this version of Moat does not do: said, so that nobody relies on it. */
+function ahead(to: Contract): PlanWarning[] {
+  const warn = (path: string, text: string): PlanWarning => ({ code: 'NOT_ACTED_ON_YET', path, text });
+  const { maxStale, plane } = to.network;
+  return [
+    ...(maxStale === undefined
+      ? []
+      : [warn('network.maxStale', 'maxStale is signed, but this Moat goes on with what it knows')]),
+    ...(plane === 'wireguard'
+      ? [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')]
+      : []),
+    ...to.publish.flatMap(({ name, tls }) => [
+      ...(tls === 'passthrough' ? [warn(`publish.${name}.tls`, 'gateways of this Moat refuse tls: passthrough')] : []),
+      ...(name.includes('.')
+        ? [warn(`publish.${name}`, 'gateways of this Moat serve names under their own domain only')]
+        : []),
+    ]),
+  ];
 }

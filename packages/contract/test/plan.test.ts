@@ -106,8 +106,29 @@ describe('warnings of a plan', () => {
   it('name a single keeper, and maxStale with it', () => {
     assert.deepEqual(codes(null, contract), ['SINGLE_KEEPER members']);
     const stale = { ...contract, network: { ...contract.network, maxStale: 7_200_000 } };
-    assert.deepEqual(codes(null, stale), ['SINGLE_KEEPER members', 'STALE_SINGLE_KEEPER network.maxStale']);
-    assert.deepEqual(codes(null, { ...stale, members: edited('db-1', { keeper: true }) }), []);
+    const ahead = 'NOT_ACTED_ON_YET network.maxStale';
+    assert.deepEqual(codes(null, stale), ['SINGLE_KEEPER members', 'STALE_SINGLE_KEEPER network.maxStale', ahead]);
+    assert.deepEqual(codes(null, { ...stale, members: edited('db-1', { keeper: true }) }), [ahead]);
+  });
+
+  it('name what is signed before this version acts on it', () => {
+    const [line] = contract.publish;
+    assert.ok(line);
+    const publish = [
+      { ...line, tls: 'passthrough' as const },
+      { ...line, name: 'www.shop.example' },
+    ];
+    const to = {
+      ...contract,
+      publish,
+      network: { ...contract.network, plane: 'wireguard' as const },
+      members: edited('db-1', { keeper: true }),
+    };
+    assert.deepEqual(codes(null, to), [
+      'NOT_ACTED_ON_YET network.plane',
+      `NOT_ACTED_ON_YET publish.${line.name}.tls`,
+      'NOT_ACTED_ON_YET publish.www.shop.example',
+    ]);
   });
 
   it('name new owners, what is over, and services out of reach', () => {
