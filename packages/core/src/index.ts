@@ -47,6 +47,7 @@ export {
 } from './ids.ts';
 export type { Service } from './lifecycle.ts';
 export { silentLogger, type Logger } from './logger.ts';
+export { noteReadBuffer } from './read-buffers.ts';
 export { releaseStartupMemory } from './startup-memory.ts';
 export { signerFromKey, verifySignature, type Signer } from './signature.ts';
 export type { ByteChannel } from './ports/bytes.ts';
