@@ -106,7 +106,7 @@ export class Reconciler {
   }
 
   /** What cannot wait: in the turn of the commit everything that is no longer allowed ends, and the news leaves. */
-  #followNow({ deployment: id, kind, claims = [] }: Change): void {
+  #followNow({ deployment: id, kind, claims = [], from }: Change): void {
     const { overlay, links, publisher, deployments } = this.#deps;
     const deployment = deployments.get(id);
     links.recheck();
@@ -117,6 +117,7 @@ export class Reconciler {
     }
     if (kind === 'forgotten') publisher.forget(id);
     overlay.viewChanged();
+    if (from !== undefined) return;
     if (kind === 'version') overlay.announceHead(id);
     for (const claim of claims) overlay.announceClaim(claim);
   }

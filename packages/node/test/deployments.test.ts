@@ -113,6 +113,24 @@ test('versions are taken in order, skipped ones too; older ones are refused, bef
   assert.equal(bench.deployments.get(id)?.forked, false);
 });
 
+test('a change says who brought it: the overlay passes on what peers bring, we what is new here', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  assert.equal(await bench.offer(chain.next()), 'accepted');
+  bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim);
+  const { proof, contract } = chain.next();
+  bench.deployments.submit(bench.deployments.find(contract.deployment), contract, proof.newest);
+  assert.deepEqual(
+    bench.changes.map(({ kind, from }) => [kind, from]),
+    [
+      ['version', undefined],
+      ['version', PEER],
+      ['claim', PEER],
+      ['version', undefined],
+    ],
+  );
+});
+
 test('a forged head, a foreign contract and an unknown deployment are refused', async () => {
   const { bench, chain, id } = await begin();
   await using _ = bench;

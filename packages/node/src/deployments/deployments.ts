@@ -36,8 +36,10 @@ const FORKS_KEPT = 4;
 export interface Change {
   readonly deployment: DeploymentId;
   readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'forgotten';
-  /** What to tell others, of kind `claim`. */
+  /** The new ones, of kind `claim`. */
   readonly claims?: readonly MemberClaim[];
+  /** Who offered it, unasked: then the overlay has told everyone else. Absent for what is new here. */
+  readonly from?: PeerId;
 }
 
 export interface DeploymentsDeps {
@@ -140,7 +142,8 @@ export class Deployments {
     const held = this.#byId.get(proof.newest.head.deployment);
     const order = checkProvenVersion(held ?? null, proof, contract);
     const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
-    this.#takeClaims(from, deployment, claims);
+    const taken = this.#takeClaims(from, deployment, claims);
+    if (taken.length > 0) this.#claimsTaken(deployment, taken);
     return deployment;
   }
 
@@ -162,7 +165,7 @@ export class Deployments {
       if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
       if (held !== undefined && (order === 'fork' || held.forked)) throw forked(held);
       const contract = parseContract(await pull());
-      return this.#takeProof(proof, verified, contract);
+      return this.#takeProof(from, proof, verified, contract);
     } catch (error) {
       this.#refuse(from, proof, error);
       return 'refused';
@@ -174,7 +177,9 @@ export class Deployments {
     const deployment = this.#byId.get(claim.claim.deployment);
     if (deployment === undefined) return false;
     try {
-      return this.#takeClaims(from, deployment, [claim]) > 0;
+      const [taken] = this.#takeClaims(from, deployment, [claim]);
+      if (taken !== undefined) this.#claimsTaken(deployment, [taken], from);
+      return taken !== undefined;
     } catch (error) {
       this.#claimRefused(from, deployment, error);
       return false;
@@ -216,7 +221,7 @@ export class Deployments {
   }
 
   /** Compares with the pin again: others may have been accepted while the contract was pulled. */
-  #takeProof(proof: HeadProof, verified: VerifiedProof, contract: Contract): ProofOutcome {
+  #takeProof(from: PeerId, proof: HeadProof, verified: VerifiedProof, contract: Contract): ProofOutcome {
     const held = this.#byId.get(proof.newest.head.deployment);
     if (held?.forked === true) throw forked(held);
     if (held !== undefined) {
@@ -225,11 +230,11 @@ export class Deployments {
     }
     const order = checkProvenVersion(held ?? null, proof, contract, verified);
     if (order === 'same') return 'same';
-    this.#commit(proof, contract);
+    this.#commit(proof, contract, from);
     return 'accepted';
   }
 
-  #commit(proof: HeadProof, contract: Contract): Deployment {
+  #commit(proof: HeadProof, contract: Contract, from?: PeerId): Deployment {
     const { store, time, self, logger } = this.#deps;
     const acceptedAt = time.now();
     store.saveVersion(proof, contract, acceptedAt);
@@ -245,12 +250,12 @@ export class Deployments {
       { component: 'node.deployments', deployment: deployment.id, version: contract.version, head: deployment.head },
       'version accepted',
     );
-    this.#deps.onChange({ deployment: deployment.id, kind: 'version' });
+    this.#deps.onChange({ deployment: deployment.id, kind: 'version', ...(from === undefined ? {} : { from }) });
     return deployment;
   }
 
-  /** How many were new. All in one commit and one view: a large deployment has hundreds. @throws `DISK_FULL` */
-  #takeClaims(from: PeerId, deployment: Deployment, claims: readonly MemberClaim[]): number {
+  /** The new ones, on disk, in one commit: a large deployment has hundreds. @throws `DISK_FULL` */
+  #takeClaims(from: PeerId, deployment: Deployment, claims: readonly MemberClaim[]): readonly MemberClaim[] {
     const book = deployment.book.copy();
     const taken = claims.filter((claim) => {
       const { contract, proven } = deployment;
@@ -264,15 +269,14 @@ export class Deployments {
       book.put(claim);
       return true;
     });
-    if (taken.length === 0) return 0;
+    if (taken.length === 0) return taken;
     const { write, time } = this.#deps;
     write(() => {
       this.#saveClaims(deployment, taken);
       // Of others only: what we witnessed ourselves says no more than our own clock, which may have run ahead.
       for (const { witness } of taken) time.verified(parseTime(witness.time));
     });
-    this.#claimsTaken(deployment, taken);
-    return taken.length;
+    return taken;
   }
 
   #saveClaims(deployment: Deployment, claims: readonly MemberClaim[]): void {
@@ -280,7 +284,7 @@ export class Deployments {
     for (const claim of claims) this.#deps.store.saveClaim(claim, book.put(claim));
   }
 
-  #claimsTaken(deployment: Deployment, claims: readonly MemberClaim[]): void {
+  #claimsTaken(deployment: Deployment, claims: readonly MemberClaim[], from?: PeerId): void {
     const { time, logger, feed, onChange } = this.#deps;
     deployment.takeClaims(claims, time.now());
     const { id } = deployment;
@@ -291,7 +295,7 @@ export class Deployments {
       );
       feed.emit({ kind: 'claim', deployment: id, member: details.member, peer: claim.node });
     }
-    onChange({ deployment: id, kind: 'claim', claims });
+    onChange({ deployment: id, kind: 'claim', claims, ...(from === undefined ? {} : { from }) });
   }
 
   #claimRefused(peer: PeerId, { id }: Deployment, error: unknown): void {
