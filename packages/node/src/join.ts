@@ -27,6 +27,7 @@ import { deadline } from './deadline.ts';
 import type { Deployment } from './deployments/deployment.ts';
 import type { Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
+import { plainText } from './remote-text.ts';
 import type { MachineStore } from './store/machine-store.ts';
 
 const RETRY_MS = 1000;
@@ -101,7 +102,9 @@ async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Pr
     );
   }
   const answer = await deps.overlay.requestJoin(keeperAddresses(token), shown, askDeadline(signal));
-  if (!answer.ok) throw new MoatError(answer.code, answer.message, { next: ['ask an owner for a new token'] });
+  if (!answer.ok) {
+    throw new MoatError(answer.code, plainText(answer.message), { next: ['ask an owner for a new token'] });
+  }
   return adopt(deps, token, shown, answer);
 }
 

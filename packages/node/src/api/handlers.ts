@@ -68,9 +68,10 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     },
     forget: async ({ params }) => {
       const deployment = find(params);
-      await forwards.forget(deployment.id);
-      consent.forget(deployment.id);
+      // The disk first: what cannot be left stays as it is.
       deployments.forget(deployment);
+      consent.forget(deployment.id);
+      await forwards.forget(deployment.id);
       await reconciler.settled(deployment.id);
       return { done: true };
     },

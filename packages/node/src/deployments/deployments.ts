@@ -26,6 +26,7 @@ import {
 import type { ProofOutcome } from '@moat/overlay';
 import type { EventFeed } from '../event-feed.ts';
 import type { LocalTime } from '../local-time.ts';
+import { plainText } from '../remote-text.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { Deployment } from './deployment.ts';
 
@@ -309,7 +310,8 @@ export class Deployments {
     const { head } = proof.newest;
     const deployment = this.#byId.get(head.deployment);
     const code = errorCode(error);
-    const message = isMoatError(error) ? error.message : 'the version could not be taken';
+    // What does not fit a contract is quoted, and a peer wrote it.
+    const message = isMoatError(error) ? plainText(error.message) : 'the version could not be taken';
     this.#report(from, proof, code, message, error);
     if (deployment === undefined) return;
     if (code === 'HEAD_FORKED') this.#recordFork(deployment, proof);

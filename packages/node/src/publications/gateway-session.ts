@@ -17,6 +17,7 @@ import {
 import type { PublicationBundle } from '@moat/contract';
 import type { Overlay, PublishAnswer } from '@moat/overlay';
 import { deadline } from '../deadline.ts';
+import { plainAnswer } from '../remote-text.ts';
 
 const ANSWER_MS = 15_000;
 const RETRY_MIN_MS = 500;
@@ -193,7 +194,7 @@ export class GatewaySession {
     const late = new MoatError('PUBLISH_TIMEOUT', 'the gateway did not answer in time', { retryable: true });
     const signal = deadline(ANSWER_MS, late, connection.closed, this.#stopped.signal);
     try {
-      return await this.#deps.overlay.publish(connection, bundle, signal);
+      return plainAnswer(await this.#deps.overlay.publish(connection, bundle, signal));
     } catch (error) {
       const code = isMoatError(error) ? error.code : 'PUBLISH_TIMEOUT';
       this.#deps.logger.debug(
