@@ -193,6 +193,11 @@ export class MemoryLinks implements Links {
     return link;
   }
 
+  /** Puts another link in the place of the peer's. */
+  replace(peer: PeerId, link: Link): void {
+    this.#links.set(peer, link);
+  }
+
   get(peer: PeerId): Link | undefined {
     return this.#links.get(peer);
   }

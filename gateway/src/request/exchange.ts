@@ -19,8 +19,9 @@ import {
 } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
+import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
-import { isTrailer, endToEndFields } from './fields.ts';
+import { endToEndFields, isTrailer, isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, type CheckedAnswer } from './respond.ts';
@@ -62,13 +63,11 @@ export interface ExchangeEnd {
   /** Nothing more can be sent to the client. */
   onDone(outcome: Outcome): void;
   /** Nothing was sent: whoever is told answers. */
-  onFailed(error: MoatError<GatewayErrorCode>): void;
+  onFailed(error: Error): void;
 }
 
 /** May be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
-/** Members asked for a link at once where none has one. */
-const MAX_CONNECTS = 4;
 
 export class Exchange implements ClientEvents, Bagged {
   /** In the bag of running ones. */
@@ -80,11 +79,9 @@ export class Exchange implements ClientEvents, Bagged {
   readonly #head: ParsedHead;
   readonly #inward: RequestHead;
   readonly #end: ExchangeEnd;
-  readonly #tried = new Set<PeerId>();
+  readonly #choice: MemberChoice;
   #attempt: Attempt | undefined;
   #answer: CheckedAnswer | undefined;
-  /** Set once members were asked for a link; ends the asking. Made only then: aborting one costs 5% of a request. */
-  #asking: AbortController | undefined;
   #bodyRead = false;
   #bodyPaused = false;
   #bodyDone: boolean;
@@ -105,6 +102,7 @@ export class Exchange implements ClientEvents, Bagged {
     this.#request = work.request;
     this.#head = work.head;
     this.route = work.route;
+    this.#choice = new MemberChoice(deps.links, work.route);
     this.#inward = work.inward;
     this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
     this.#clientMs = this.#serviceMs = deps.clock.now();
@@ -151,42 +149,28 @@ export class Exchange implements ClientEvents, Bagged {
 
   #open(): void {
     for (;;) {
-      const { members } = this.route;
-      const candidates = this.#tried.size === 0 ? members : members.filter((peer) => !this.#tried.has(peer));
-      const linked = candidates.filter((peer) => this.#deps.links.get(peer) !== undefined);
-      const peer = this.route.balancer.pick(linked);
-      if (peer === undefined) return this.#askForLink(candidates);
-      this.#tried.add(peer);
+      const chosen = this.#choice.next();
+      if (chosen === undefined) return this.#askForLink();
+      const { peer, link } = chosen;
       try {
-        const link = this.#deps.links.get(peer);
-        if (!link) continue;
         const { deployment, service } = this.route;
-        const stream = link.open({ deployment, service, kind: 'http' }, this.#inward);
-        this.#begin({ peer, stream });
-        return;
-      } catch (cause) {
+        return this.#begin({ peer, stream: link.open({ deployment, service, kind: 'http' }, this.#inward) });
+      } catch (error) {
+        this.#lastError = failureOf(errorCode(error));
+        // What is wrong with the request is wrong on every link.
+        if (!this.#lastError.retryable) return this.#fail(this.#lastError);
         this.route.balancer.failure(peer);
-        this.#lastError = refusal('LINK_LOST', 'the link to the member broke', { cause, retryable: true });
       }
     }
   }
 
-  /** No member has a link: the ones connected otherwise are asked to open one, once. */
-  #askForLink(candidates: readonly PeerId[]): void {
-    if (this.#asking || candidates.length === 0) {
-      const nobody = refusal('NO_MEMBER_CONNECTED', 'no machine that serves this name is connected now', {
-        retryable: true,
-      });
-      return this.#fail(this.#lastError ?? nobody);
-    }
-    this.#asking = new AbortController();
-    const signal = AbortSignal.any([this.#asking.signal, AbortSignal.timeout(this.#options.connectMs)]);
-    const connects = candidates.slice(0, MAX_CONNECTS).map((peer) => this.#deps.links.connect(peer, signal));
-    void Promise.any(connects)
-      .catch(() => undefined)
-      .then(() => {
-        if (!this.#over) this.#open();
-      });
+  #askForLink(): void {
+    const asked = this.#choice.ask(this.#options.connectMs, () => {
+      if (!this.#over) this.#open();
+    });
+    if (asked) return;
+    const message = 'no machine that serves this name is connected now';
+    this.#fail(this.#lastError ?? refusal('NO_MEMBER_CONNECTED', message, { retryable: true }));
   }
 
   #begin(attempt: Attempt): void {
@@ -196,14 +180,23 @@ export class Exchange implements ClientEvents, Bagged {
     this.route.balancer.begin(peer);
     const current = (): boolean => this.#attempt === attempt && !this.#over;
     stream.listen({
-      onHead: (head) => (current() ? this.#onHead(head) : undefined),
+      onHead: (head) => (current() ? this.#contained(() => this.#onHead(head)) : undefined),
       onData: (chunk) => (current() ? this.#onData(chunk) : undefined),
-      onEnd: (trailers) => (current() ? this.#onEnd(trailers) : undefined),
+      onEnd: (trailers) => (current() ? this.#contained(() => this.#onEnd(trailers)) : undefined),
       onDrain: () => (current() ? this.#resumeBody() : undefined),
       onClose: (code) => (current() ? this.#onStreamClose(code) : undefined),
     });
     if (this.#bodyDone) stream.end();
     else if (this.#head.upgrade === undefined) this.#readBody(stream);
+  }
+
+  /** Whatever one answer breaks ends with it, not with the link it came over. */
+  #contained(handle: () => void): void {
+    try {
+      handle();
+    } catch (error) {
+      this.#fail(error as Error);
+    }
   }
 
   #readBody(stream: LinkStream): void {
@@ -245,14 +238,16 @@ export class Exchange implements ClientEvents, Bagged {
     const { status } = head;
     if (status >= 100 && status < 200 && status !== 101) {
       // 100 was answered here; of the others the client's protocol may have none.
-      if (status === 102 || status === 103) this.#request.answer.inform(status, endToEndFields(head.fields));
+      if (status !== 102 && status !== 103) return;
+      if (!head.fields.every(isWritable)) return this.#invalid('a field of an interim answer is malformed');
+      this.#request.answer.inform(status, endToEndFields(head.fields));
       return;
     }
     let answer: CheckedAnswer;
     try {
       answer = checkAnswer(head, this.#head, this.#options);
     } catch (error) {
-      return this.#fail(error as MoatError<GatewayErrorCode>);
+      return this.#invalid((error as Error).message);
     }
     this.#answer = answer;
     const attempt = this.#attempt;
@@ -286,6 +281,7 @@ export class Exchange implements ClientEvents, Bagged {
     if (answer.contentLength !== undefined && sent < answer.contentLength) {
       return this.#invalid('the service sent less than it announced');
     }
+    if (!trailers.every(isWritable)) return this.#invalid('a trailer of the answer is malformed');
     this.#answerDone = true;
     const passed = answer.contentLength === undefined && answer.hasBody;
     this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailer(name)) : []);
@@ -317,23 +313,24 @@ export class Exchange implements ClientEvents, Bagged {
     this.#fail(refusal('ANSWER_INVALID', message));
   }
 
-  #fail(error: MoatError<GatewayErrorCode>): void {
+  #fail(error: Error): void {
     if (this.#over) return;
+    const code = errorCode(error);
     if (this.#request.answer.headSent) {
       // Too late for an error page: the cut tells the client that the answer is not whole.
       this.#request.answer.destroy();
-      this.#finish(errorCode(error), error.code);
+      this.#finish(code, code);
       return;
     }
     this.#over = true;
-    this.#asking?.abort();
-    this.#release(error.code);
+    this.#choice.end();
+    this.#release(code);
     this.#end.onFailed(error);
   }
 
   #finish(code: string | undefined, resetCode: string): void {
     this.#over = true;
-    this.#asking?.abort();
+    this.#choice.end();
     const { peer } = this.#attempt ?? {};
     this.#release(resetCode);
     const { deployment, service } = this.route;
@@ -343,7 +340,7 @@ export class Exchange implements ClientEvents, Bagged {
       deployment,
       service,
       peer,
-      attempts: this.#tried.size,
+      attempts: this.#choice.tries,
     });
   }
 

@@ -40,6 +40,15 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
+const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+/** Control characters other than tab, and what is not Latin-1 (RFC 9110 §5.5). */
+const NOT_IN_VALUES = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
+
+/** True for a field that can be written to the wire as it is. Names are in lower case. */
+export function isWritable([name, value]: readonly [string, string]): boolean {
+  return NAME.test(name) && !NOT_IN_VALUES.test(value);
+}
+
 /** End-to-end fields only. Names are in lower case. */
 export function endToEndFields(fields: FieldList): (readonly [string, string])[] {
   let named: Set<string> | undefined;

@@ -5,7 +5,7 @@
 import { STATUS_CODES } from 'node:http';
 import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
-import { endToEndFields } from './fields.ts';
+import { endToEndFields, isWritable } from './fields.ts';
 import type { ParsedHead } from './parse.ts';
 
 export interface AnswerRules {
@@ -23,25 +23,25 @@ export interface CheckedAnswer {
   readonly hasBody: boolean;
 }
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const BAD_VALUE = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
-
 /** @throws `ANSWER_INVALID` */
 export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: AnswerRules): CheckedAnswer {
   const { status } = answer;
   if (!Number.isInteger(status) || status < 101 || status > 599) throw invalid('the status is out of range');
   if (status === 101 && head.upgrade === undefined) throw invalid('the service switched protocols unasked');
   let length: string | undefined;
-  for (const [name, value] of answer.fields) {
-    if (!TOKEN.test(name) || BAD_VALUE.test(value)) throw invalid('a field of the answer is malformed');
+  for (const field of answer.fields) {
+    if (!isWritable(field)) throw invalid('a field of the answer is malformed');
+    const [name, value] = field;
     if (name !== 'content-length') continue;
     if (length !== undefined || !/^\d{1,15}$/.test(value)) throw invalid('the length of the answer is ambiguous');
     length = value;
   }
   const hasBody = head.method !== 'HEAD' && status !== 204 && status !== 304 && status >= 200;
   const forbidden = status === 204 || status < 200;
+  // Only a chunked answer has trailers to announce.
+  const chunked = hasBody && length === undefined && head.version === '1.1';
   const fields = endToEndFields(answer.fields)
-    .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && length !== undefined))
+    .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && !chunked))
     .map((field) => (field[0] === 'set-cookie' ? narrowed(field, head.host, rules.domain) : field));
   return { status, fields, contentLength: hasBody && length !== undefined ? Number(length) : undefined, hasBody };
 }

@@ -160,6 +160,11 @@ export class RequestServer {
     if (answer.status === 500) {
       this.#deps.logger.error({ component: 'gateway.request', requestId: request.id, err: error }, 'request failed');
     }
+    if (request.answer.headSent) {
+      // Whatever went wrong did so behind a head: a page would be read as part of that answer.
+      request.answer.destroy();
+      return { status: 499, code: answer.code };
+    }
     const outcome = this.#send(request, answer, undefined);
     // What the member said stays out of the page and in the log.
     const streamCode = isMoatError(error) ? error.details['streamCode'] : undefined;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
 import { test } from 'node:test';
-import type { LinkStream } from '@moat/core';
+import { MoatError, type Link, type LinkStream } from '@moat/core';
 import { createManualClock } from '@moat/testkit';
 import { EdgeUnderTest, HOST, type EdgeOptions } from '../edge-under-test.ts';
 import { answering, echoing, member, recording, resetting, silent, TEXT, type Seen } from '../member.ts';
@@ -358,6 +358,73 @@ test('status, body and order of a member are checked', async () => {
     assert.equal(answer.status, 502);
     assert.match(answer.text, /ANSWER_INVALID/);
   }
+});
+
+test('what only fits a newer client is left out for an older one', async () => {
+  await using edge = await start();
+  edge.publish({
+    m1: member((stream) => {
+      stream.writeHead({ status: 103, fields: [['link', '</a.css>; rel=preload']] });
+      stream.writeHead({ status: 200, fields: [...TEXT, ['trailer', 'x-sum']] });
+      stream.write(Buffer.from('old'));
+      stream.end([['x-sum', '1']]);
+      return {};
+    }),
+  });
+  const text = await edge.raw(`GET / HTTP/1.0\r\nHost: ${HOST}\r\n\r\n`);
+  assert.match(text, /^HTTP\/1\.1 200 [\s\S]*\r\n\r\nold$/);
+  assert.doesNotMatch(text, /x-sum|103/);
+});
+
+test('hints and trailers of a hostile member are checked too', async () => {
+  const cases: readonly ((stream: LinkStream) => void)[] = [
+    (stream) =>
+      stream.writeHead({
+        status: 103,
+        fields: [
+          ['link', '</a>; rel=preload'],
+          ['x', 'a\r\nx-injected: 1'],
+        ],
+      }),
+    (stream) => {
+      stream.writeHead({ status: 200, fields: TEXT });
+      stream.write(Buffer.from('a'));
+      stream.end([['x', 'a\r\nx-injected: 1']]);
+    },
+  ];
+  for (const misbehave of cases) {
+    await using edge = await start();
+    edge.publish({
+      m1: member((stream) => {
+        misbehave(stream);
+        return {};
+      }),
+    });
+    const text = await edge.raw(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+    assert.doesNotMatch(text, /injected/);
+    // An error page, or an answer that is cut.
+    assert.match(text, /^(HTTP\/1\.1 502 [\s\S]*ANSWER_INVALID|HTTP\/1\.1 200 (?![\s\S]*\r\n0\r\n)|$)/);
+  }
+});
+
+test("a request the link cannot carry is the client's fault, not the member's", async () => {
+  await using edge = await start();
+  edge.publish({ m1: answering('hello') });
+  const link = edge.links.get('m1');
+  assert.ok(link);
+  let broken = true;
+  const refusing: Link = {
+    ...link,
+    open: (request, head) => {
+      if (broken) throw new MoatError('HEAD_TOO_LARGE', 'too large');
+      return link.open(request, head);
+    },
+  };
+  edge.links.replace('m1', refusing);
+  assert.equal((await get(edge)).status, 431);
+  broken = false;
+  assert.equal((await get(edge)).status, 200);
+  assert.equal(edge.routes.current.find(HOST)?.balancer.healthy('m1'), true);
 });
 
 test('a request that cannot do harm goes to another member', async () => {
