@@ -101,7 +101,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#nextId = options.dialer ? 1 : 2;
     this.credit = new SendCredit(this.#limits.linkWindowBytes);
     this.#window = new ReceiveWindow(this.#limits.linkWindowBytes);
-    this.writer = new FrameWriter((bytes, ofStreams) => this.#send(bytes, ofStreams));
+    this.writer = new FrameWriter((bytes, ofStreams, onTaken) => this.#send(bytes, ofStreams, onTaken));
     this.#turns = new Turns({
       writer: this.writer,
       isWritable: () => this.#writable,
@@ -330,10 +330,10 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.writer.frame(FRAME.window, 0, payload);
   }
 
-  #send(bytes: Buffer, ofStreams: boolean): void {
+  #send(bytes: Buffer, ofStreams: boolean, onTaken: (() => void) | undefined): void {
     this.#bytes += bytes.length;
     if (ofStreams) this.#heartbeat.used();
-    if (this.#deps.channel.write(bytes)) return;
+    if (this.#deps.channel.write(bytes, onTaken)) return;
     this.#writable = false;
     if (this.#deps.channel.bufferedBytes > this.#limits.backlogBytes) this.#fail('LINK_BACKLOG');
   }

@@ -174,8 +174,11 @@ class SocketChannel implements ByteChannel {
     return this.#socket.writableLength;
   }
 
-  write(chunk: Uint8Array): boolean {
-    return !this.#socket.destroyed && this.#socket.write(chunk);
+  write(chunk: Uint8Array, onTaken?: () => void): boolean {
+    if (this.#socket.destroyed) return false;
+    if (onTaken === undefined) return this.#socket.write(chunk);
+    // After an error nobody knows what is still read.
+    return this.#socket.write(chunk, (error) => (error ? undefined : onTaken()));
   }
 
   pause(): void {

@@ -163,6 +163,32 @@ describe('the frame writer', () => {
     for (const { bytes, copy } of out) assert.ok(bytes.equals(copy));
   });
 
+  test('uses a slab again only once its channel has taken all of it', () => {
+    const waiting: { readonly bytes: Buffer; readonly copy: Buffer; readonly onTaken: (() => void) | undefined }[] = [];
+    const slabs = new Set<ArrayBufferLike>();
+    const writer = new FrameWriter((bytes, _ofStreams, onTaken) => {
+      slabs.add(bytes.buffer);
+      waiting.push({ bytes, copy: Buffer.from(bytes), onTaken });
+    });
+    for (let i = 1; i < 3000; i++) {
+      writer.frame(FRAME.data, i, Buffer.alloc((i * 977) % 9000, i));
+      if (i % 3 === 0) writer.flush();
+      // The channel lags eight writes behind, in order.
+      while (waiting.length > 8) {
+        const { bytes, copy, onTaken } = waiting.shift() ?? assert.fail();
+        assert.ok(bytes.equals(copy));
+        onTaken?.();
+      }
+    }
+    assert.ok(slabs.size < 20, `${slabs.size} slabs for 13 MB`);
+  });
+
+  test('takes and drops what is written after it was stopped', () => {
+    const writer = new FrameWriter(() => assert.fail('sent'));
+    writer.stop();
+    assert.equal(writer.data(1, Buffer.alloc(100), 0, 100), 100);
+  });
+
   test('cuts a chunk into frames that fit', () => {
     const { frames, decoder } = collector();
     const writer = new FrameWriter((bytes) => decoder.push(bytes));

@@ -4,8 +4,11 @@
  * Handlers are set once by the owner, in the same turn in which it gets the channel.
  */
 export interface ByteChannel {
-  /** Queues `chunk`, which is the channel's from now on; false = wait for `onDrain` before writing more. */
-  write(chunk: Uint8Array): boolean;
+  /**
+   * Queues `chunk`, which is the channel's from now on; false = wait for `onDrain` before writing more.
+   * `onTaken` is called once neither `chunk` nor any before is needed any more; never where a channel cannot tell.
+   */
+  write(chunk: Uint8Array, onTaken?: () => void): boolean;
   /** Bytes accepted by `write` and not yet given to the network. */
   readonly bufferedBytes: number;
   /** `chunk` is borrowed until the call returns. */
