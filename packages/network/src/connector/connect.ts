@@ -14,17 +14,34 @@ export interface ConnectDeps {
 /** A target on this machine or its LAN that takes longer than this, in milliseconds, counts as unreachable. */
 export const CONNECT_TIMEOUT_MS = 5_000;
 
+export interface ConnectOptions {
+  /** @defaultValue {@link CONNECT_TIMEOUT_MS} */
+  readonly timeoutMs?: number;
+  readonly onRead?: (chunk: Buffer) => void;
+}
+
+/** One for all sockets: each read is handed over before the next one begins. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+
 /**
  * A socket on its way to `target`: writes before `connect` are queued by it. When the target refuses, is too
  * slow, or turns out to be Moat's own socket or this very socket, it closes with an error instead: a
  * listener of `connect` looks at `destroyed` first. Half-open is allowed: the user ends its own direction.
+ *
+ * With `onRead` what arrives goes there and nowhere else, borrowed until the call returns: Node then reads into one
+ * buffer of ours, instead of 64 KiB outside of the heap for each read.
  */
-export function connectTarget(
-  deps: ConnectDeps,
-  target: SocketAddress,
-  timeoutMs: number = CONNECT_TIMEOUT_MS,
-): Socket {
-  const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
+export function connectTarget(deps: ConnectDeps, target: SocketAddress, options: ConnectOptions = {}): Socket {
+  const { timeoutMs = CONNECT_TIMEOUT_MS, onRead } = options;
+  const socket = connect({
+    host: target.host,
+    port: target.port,
+    allowHalfOpen: true,
+    noDelay: true,
+    ...(onRead && {
+      onread: { buffer: readBuffer, callback: (bytes) => (onRead(readBuffer.subarray(0, bytes)), true) },
+    }),
+  });
   const timer = deps.clock.after(timeoutMs, () => socket.destroy(new Error('connecting took too long')));
   socket.prependOnceListener('connect', () => {
     timer.cancel();

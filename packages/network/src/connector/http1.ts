@@ -239,7 +239,7 @@ class Exchange implements Running {
   #switchProtocols(first: Buffer): void {
     this.#timer?.cancel();
     this.#answered = true;
-    const socket = (this.#connection as ServiceConnection).detach();
+    const socket = (this.#connection as ServiceConnection).detach((chunk) => pipe.receive(chunk));
     this.#connection = undefined;
     const pipe = new StreamPipe(this.#stream, socket, 'SERVICE_RESET', () => this.#close());
     this.#pipe = pipe;

@@ -19,7 +19,7 @@ export interface ServicePoolOptions {
 
 /** Who uses a connection now. */
 export interface ConnectionUser {
-  /** `chunk` belongs to the user. */
+  /** `chunk` is borrowed until the call returns. */
   onData(chunk: Buffer): void;
   onDrain(): void;
   /** The service sends no more. */
@@ -37,12 +37,13 @@ export class ServiceConnection {
   /** True once the target took the connection. */
   connected = false;
   #user: ConnectionUser | undefined;
+  #detached: ((chunk: Buffer) => void) | undefined;
 
-  constructor(socket: Socket, target: SocketAddress) {
-    this.socket = socket;
+  constructor(connectSocket: (onRead: (chunk: Buffer) => void) => Socket, target: SocketAddress) {
     this.target = target;
+    const socket = connectSocket((chunk) => this.#onData(chunk));
+    this.socket = socket;
     socket.on('connect', this.#onConnect);
-    socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onEnd);
     socket.on('timeout', () => socket.destroy());
@@ -67,10 +68,11 @@ export class ServiceConnection {
     this.socket.resume();
   }
 
-  /** Gives the bare socket away, e.g. after 101; the pool only counts it from now on. */
-  detach(): Socket {
-    this.socket.off('data', this.#onData).off('drain', this.#onDrain).off('end', this.#onEnd);
+  /** Gives the bare socket away, e.g. after 101, but for what it reads; the pool only counts it from now on. */
+  detach(onData: (chunk: Buffer) => void): Socket {
+    this.socket.off('drain', this.#onDrain).off('end', this.#onEnd);
     this.#user = undefined;
+    this.#detached = onData;
     return this.socket;
   }
 
@@ -84,10 +86,11 @@ export class ServiceConnection {
   };
 
   /** Bytes on an idle connection belong to no request; they must not become the next answer. */
-  readonly #onData = (chunk: Buffer): void => {
+  #onData(chunk: Buffer): void {
     if (this.#user) this.#user.onData(chunk);
+    else if (this.#detached) this.#detached(chunk);
     else this.socket.destroy();
-  };
+  }
 
   readonly #onDrain = (): void => this.#user?.onDrain();
 
@@ -131,7 +134,10 @@ export class ServicePool {
         retryable: true,
       });
     }
-    const connection = new ServiceConnection(connectTarget(this.#deps, target, this.#connectTimeoutMs), target);
+    const connection = new ServiceConnection(
+      (onRead) => connectTarget(this.#deps, target, { timeoutMs: this.#connectTimeoutMs, onRead }),
+      target,
+    );
     this.#all.add(connection);
     connection.socket.once('close', () => this.#forget(connection));
     return connection;

@@ -49,14 +49,17 @@ export class StreamPipe implements Running {
     };
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
-    socket.on('data', (chunk: Buffer) => {
-      if (!this.#stream.write(chunk)) socket.pause();
-    });
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('drain', () => this.#stream.resume());
     socket.on('end', () => this.#stream.end());
     // 'close' follows every error and does the work.
     socket.on('error', () => undefined);
     socket.on('close', () => this.#onSocketClosed());
+  }
+
+  /** What a socket that gives its data elsewhere has read. */
+  receive(chunk: Uint8Array): void {
+    if (!this.#stream.write(chunk)) this.#socket.pause();
   }
 
   /** Tells the peer that the service is connected or refused; only for a socket that is still connecting. */
