@@ -11,6 +11,7 @@ import {
   witnessClaim,
   type Contract,
   type HeadProof,
+  type Member,
   type MemberClaim,
 } from '@moat/contract';
 import { createNodeKey, createOwnerKey, type NodeKey } from '@moat/identity';
@@ -320,6 +321,23 @@ test('two witnessed claims on one invite freeze the place; a forged one changes 
   assert.equal(deployment?.view.places.get('laptop')?.state, 'frozen');
   assert.ok(deployment.alarms.some(({ code }) => code === 'PLACE_FROZEN'));
   assert.equal(deployment.currentClaims.length, 2);
+});
+
+test('whose membership ended hears nothing more, however the place was taken', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const pinned = createNodeKey().peerId;
+  const expires = '2098-01-01T00:00:00Z';
+  const [home, laptop] = (chain.contract as Contract).members as [Member, Member];
+  const desk = { name: 'desk', node: pinned, ipv4: '10.77.0.9', tags: [], expires };
+  assert.equal(await bench.offer(chain.next({ members: [home, { ...laptop, expires }, desk] })), 'accepted');
+  const { claim, key } = chain.claim(chain.invite);
+  assert.equal(bench.deployments.offerClaim(PEER, claim), true);
+  const deployment = bench.deployments.find(id);
+  assert.deepEqual(deployment.audience, new Set([bench.key.peerId, pinned, key.peerId]));
+  bench.clock.now = () => Date.parse(expires);
+  bench.deployments.refresh(deployment);
+  assert.deepEqual(deployment.audience, new Set([bench.key.peerId]));
 });
 
 test('a clock set back does not pass the newest verified time', async () => {

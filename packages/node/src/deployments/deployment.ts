@@ -107,7 +107,7 @@ export class Deployment {
     return this.#linkable;
   }
 
-  /** Peers that may hear of this deployment: members, and whoever has a witnessed claim. */
+  /** Peers that may hear of this deployment: members, and whoever has a witnessed claim, until the place expires. */
   get audience(): ReadonlySet<PeerId> {
     return this.#audience;
   }
@@ -152,7 +152,10 @@ export class Deployment {
     this.#builtAt = now;
     this.#view = buildView(this.#contract, this.claims, now, this.proven);
     this.#linkable = linkablePeers(this.#view, this.place, now);
-    this.#audience = new Set([...this.#view.peers(), ...this.currentClaims.map(({ claim }) => claim.node)]);
+    const claimants = this.currentClaims.filter(
+      ({ details }) => this.#view.places.get(details.member)?.state !== 'expired',
+    );
+    this.#audience = new Set([...this.#view.peers(), ...claimants.map(({ claim }) => claim.node)]);
     return this.#view;
   }
 }
