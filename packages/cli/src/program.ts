@@ -4,10 +4,11 @@ import { Command, CommanderError } from 'commander';
 import { addVerbs } from './commands/all.ts';
 import { createContext } from './context.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { formatHelp } from './help.ts';
+import { formatHelp, nameOf } from './help.ts';
 import { Interrupted, type Io } from './io.ts';
 import { errorBody, renderError } from './output/render-error.ts';
 import { createStyle } from './output/style.ts';
+import { renderTable } from './output/table.ts';
 import type { Outcome, VerbRunner } from './verb.ts';
 
 /** The number in `{"kind","version","data"}`: raised when a `data` changes incompatibly. */
@@ -26,8 +27,8 @@ export async function runCommand(args: readonly string[], io: Io, version: strin
     print(io, outcome, context.json);
     exitCode = outcome.exitCode ?? EXIT.done;
   };
+  const program = createProgram(io, runner, version);
   try {
-    const program = createProgram(io, runner, version);
     if (args.length === 0) {
       io.stdout.write(program.helpInformation());
       return EXIT.done;
@@ -35,7 +36,8 @@ export async function runCommand(args: readonly string[], io: Io, version: strin
     await program.parseAsync([...args], { from: 'user' });
     return exitCode;
   } catch (error) {
-    return report(io, error, json);
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
+    return report(io, error instanceof CommanderError ? usageError(error, addressed(program, args)) : error, json);
   }
 }
 
@@ -71,10 +73,6 @@ function print(io: Io, outcome: Outcome, json: boolean): void {
 }
 
 function report(io: Io, error: unknown, json: boolean): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return EXIT.done;
-    return report(io, usageError(error), json);
-  }
   if (error instanceof Interrupted || io.signal.aborted) {
     const reason: unknown = io.signal.reason ?? error;
     return reason instanceof Interrupted && reason.signalName === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted;
@@ -86,15 +84,37 @@ function report(io: Io, error: unknown, json: boolean): number {
   return exitCodeOf(body.code);
 }
 
+/** The deepest command that the words lead to. */
+function addressed(program: Command, args: readonly string[]): Command {
+  let command = program;
+  for (const word of args) {
+    const next = command.commands.find((sub) => sub.name() === word);
+    if (next === undefined) break;
+    command = next;
+  }
+  return command;
+}
+
 /** Commander's sentence and suggestion in our form. */
-function usageError(error: CommanderError): MoatError {
+function usageError(error: CommanderError, command: Command): MoatError {
   const [message = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   if (error.code === 'commander.help') {
-    return new MoatError('USAGE', 'a command is missing', { next: ['moat --help'] });
+    // `moat help nope`
+    const [unknown] = command.parent === null ? command.args.slice(1) : [];
+    if (unknown !== undefined) {
+      return new MoatError('USAGE', `unknown command '${unknown}'`, { next: ['moat help   lists the commands'] });
+    }
+    return new MoatError('USAGE', `${nameOf(command)} needs one more word`, {
+      next: renderTable(command.commands.map((sub) => [nameOf(sub), sub.description()])).split('\n'),
+    });
   }
   const suggestion = /\(Did you mean (?:one of )?(.+)\?\)/.exec(rest.join(' '))?.[1];
   const next = suggestion === undefined ? [] : [`did you mean ${suggestion}?`];
-  return new MoatError('USAGE', message, { next: [...next, 'moat help shows every command and flag'] });
+  const help =
+    command.parent === null
+      ? 'moat help   lists the commands'
+      : `${nameOf(command)} --help   shows its arguments and flags`;
+  return new MoatError('USAGE', message, { next: [...next, help] });
 }
 
 function wantsJson(args: readonly string[]): boolean {

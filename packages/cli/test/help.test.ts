@@ -34,7 +34,9 @@ test('an unknown verb or flag is exit code 2, with the nearest one', async () =>
     [['stauts'], /did you mean status\?/],
     [['status', '--detial'], /did you mean --detail\?/],
     [['join'], /missing required argument/],
-    [['key'], /a command is missing/],
+    [['key'], /moat key needs one more word\n {2}Next {3}moat key new /],
+    [['help', 'stauts'], /unknown command 'stauts'/],
+    [['forward', '--locl', '1'], /moat forward --help/],
     [['explain', 'a', 'b', 'c'], /too many arguments/],
   ];
   for (const [args, says] of cases) {

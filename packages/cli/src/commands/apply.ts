@@ -52,6 +52,7 @@ export function addApply(program: Command, runner: VerbRunner): void {
 async function apply(context: Context, _: readonly string[], options: ApplyOptions): Promise<Outcome> {
   const { io, style, progress, prompt } = context;
   const began = io.now();
+  const waitMs = waitOf(options);
   const read = await readDeploymentFile(context, options.file);
   const publicKey = await readOwnerPublicKey(context, options);
   const current = await findCurrent(context, read.file, publicKey, options.network);
@@ -61,7 +62,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   for (const warning of warnings) progress.say(`${style.attention} ${warning}`);
 
   if (current !== null && contract === current.contract) {
-    await waitIfAsked(context, options, contract.deployment, contract.version);
+    await waitIfAsked(context, waitMs, contract.deployment, contract.version);
     return {
       kind: 'applied',
       data: {
@@ -78,14 +79,18 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   if (prompt.interactive) await prompt.confirm('Apply this?', []);
   const owner = await openOwner(context, options);
   const accepted = await submitVersion(context, owner, predecessor, contract);
-  await waitIfAsked(context, options, accepted.deployment, accepted.version);
+  await waitIfAsked(context, waitMs, accepted.deployment, accepted.version);
   return outcomeOf(context, accepted, changes, io.now() - began);
 }
 
-async function waitIfAsked(context: Context, options: ApplyOptions, id: string, version: number): Promise<void> {
-  if (options.wait === undefined) return;
-  const timeoutMs = parseDuration(options.wait === true ? DEFAULT_WAIT : String(options.wait));
-  await waitUntilApplied(context, id, version, { timeoutMs });
+/** Before anything is signed. @throws `DURATION_INVALID` */
+function waitOf({ wait }: ApplyOptions): number | undefined {
+  if (wait === undefined) return undefined;
+  return parseDuration(wait === true ? DEFAULT_WAIT : String(wait));
+}
+
+async function waitIfAsked(context: Context, waitMs: number | undefined, id: string, version: number): Promise<void> {
+  if (waitMs !== undefined) await waitUntilApplied(context, id, version, { timeoutMs: waitMs });
 }
 
 function outcomeOf(

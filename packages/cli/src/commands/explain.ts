@@ -27,6 +27,7 @@ export function addExplain(program: Command, runner: VerbRunner): void {
       const detail = await agent.deployment(id);
       const member = memberMeant(detail, from);
       const explanation = await agent.explain(id, member, to);
+      if (explanation.code === 'SERVICE_UNKNOWN') throw new MoatError('SERVICE_UNKNOWN', explanation.reason);
       const who = member === from ? member : `${from} (${member})`;
       return {
         kind: 'explanation',

@@ -44,6 +44,7 @@ export function addForward(program: Command, runner: VerbRunner): void {
       if (service === undefined) return listForwards(context);
       const { agent, style, io } = context;
       const deployment = await selectDeployment(agent, options.network);
+      await requireGrant(context, deployment, service);
       const keep = options.bg === true;
       const forward = await agent.addForward({ deployment, service, local: localOf(context, options.local), keep });
       const outcome = {
@@ -63,6 +64,17 @@ export function addForward(program: Command, runner: VerbRunner): void {
       return { ...outcome, silent: true };
     },
   );
+}
+
+/**
+ * A forward to a service that this machine may not reach would only refuse everyone.
+ * @throws `GRANT_DENIED`, `GRANT_EXPIRED`, `MEMBER_EXPIRED`, `SERVICE_UNKNOWN`
+ */
+async function requireGrant({ agent }: Context, deployment: string, service: string): Promise<void> {
+  const { member } = await agent.deployment(deployment);
+  if (member === null) return;
+  const { allowed, code, reason } = await agent.explain(deployment, member, service);
+  if (!allowed) throw new MoatError(code ?? 'GRANT_DENIED', reason);
 }
 
 async function removeForward(

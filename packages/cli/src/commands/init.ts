@@ -48,7 +48,7 @@ export function addInit(program: Command, runner: VerbRunner): void {
       const { io, style, prompt } = context;
       if (existsSync(resolvePath(io, options.file))) {
         throw new MoatError('FILE_EXISTS', `${options.file} is there already`, {
-          next: ['moat plan', '--file OTHER.yaml'],
+          next: ['moat plan        shows what it would change', 'moat init --file OTHER.yaml'],
         });
       }
       const name = label(
@@ -62,7 +62,10 @@ export function addInit(program: Command, runner: VerbRunner): void {
       await writeNewFile(io, options.file, formatDeploymentFile(renderFile({ name, member, anchors, peerId })));
       const lines = [
         `${style.ok} ${options.file}  network ${style.bold(name)}, this machine is ${style.bold(member)}`,
-        `${style.ok} owner key ${key.publicKey}${key.isNew ? '  new' : ''}`,
+        `${style.ok} owner key ${key.publicKey}${key.isNew ? `  new, ${key.path}` : ''}`,
+        ...(key.isNew && !key.sealed
+          ? [`${style.attention} the key is plain: whoever can read its file is the owner`]
+          : []),
         ...(anchors.length === 0 ? [`${style.attention} no anchor: members find each other on one LAN only`] : []),
         `  ${style.dim('Next')}  moat node run        if the agent does not run yet`,
         `        moat apply           creates the network`,
@@ -90,17 +93,23 @@ async function chooseAnchors({ prompt }: Context, options: InitOptions): Promise
   return answer.trim() === '' ? [] : [answer.trim()];
 }
 
-async function ensureOwnerKey(
-  context: Context,
-  options: InitOptions,
-): Promise<{ readonly publicKey: string; readonly isNew: boolean }> {
+interface InitialKey {
+  readonly publicKey: string;
+  readonly isNew: boolean;
+  /** Of a new one. */
+  readonly sealed: boolean;
+  readonly path: string;
+}
+
+async function ensureOwnerKey(context: Context, options: InitOptions): Promise<InitialKey> {
+  const path = ownerKeyPath(context, options);
   try {
-    return { publicKey: await readOwnerPublicKey(context, options), isNew: false };
+    return { publicKey: await readOwnerPublicKey(context, options), isNew: false, sealed: false, path };
   } catch (error) {
     if (!isMoatError(error, 'KEY_FILE_MISSING')) throw error;
     const pair = createOwnerKey();
-    await writeOwnerKey(context, ownerKeyPath(context, options), pair, options);
-    return { publicKey: pair.key, isNew: true };
+    const sealed = await writeOwnerKey(context, path, pair, options);
+    return { publicKey: pair.key, isNew: true, sealed, path };
   }
 }
 

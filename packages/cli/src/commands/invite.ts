@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { createToken, locatorOf, type CreatedToken } from '../deployment/create-token.ts';
 import { loadDeployment, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
-import { writeNewFile } from '../input/files.ts';
+import { reserveFile, type ReservedFile } from '../input/files.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
@@ -44,9 +44,12 @@ export function addInvite(program: Command, runner: VerbRunner): void {
     async (context, [member], options) => {
       const id = await selectDeployment(context.agent, options.network);
       const current = await loadDeployment(context, id);
+      // Taken now: a token that cannot be written would close the one handed out before it.
+      await using file = options.out === undefined ? undefined : await reserveFile(context.io, options.out, 0o600);
       if (options.locator === true) {
         const locator = locatorOf(current);
-        return printToken(context, options, { token: encodeToken(locator), version: locator.version }, undefined);
+        const token = encodeToken(locator);
+        return await printToken(context, options, file, { token, version: locator.version }, undefined);
       }
       if (member === undefined) {
         throw new MoatError('USAGE', 'say for which place the token is, or --locator', {
@@ -57,7 +60,10 @@ export function addInvite(program: Command, runner: VerbRunner): void {
       const lifetimeMs = parseDuration(options.expires);
       const owner = await openOwner(context, options);
       const created = await createToken(context, owner, current, member, lifetimeMs);
-      return printToken(context, options, created, { member, expires: created.expires, lifetimeMs });
+      if (current.detail.places.find(({ name }) => name === member)?.state === 'invited') {
+        context.progress.say(`${context.style.attention} the token made before for ${member} works no longer`);
+      }
+      return await printToken(context, options, file, created, { member, expires: created.expires, lifetimeMs });
     },
   );
 }
@@ -82,8 +88,9 @@ function vacantPlaces({ detail }: LoadedDeployment): string[] {
 }
 
 async function printToken(
-  { io, style, progress }: Context,
+  { style, progress }: Context,
   options: InviteOptions,
+  file: ReservedFile | undefined,
   { token, version }: Pick<CreatedToken, 'token' | 'version'>,
   place: { readonly member: string; readonly expires: string; readonly lifetimeMs: number } | undefined,
 ): Promise<Outcome> {
@@ -92,14 +99,14 @@ async function printToken(
     place === undefined
       ? 'a locator: it leads to the keepers and opens nothing'
       : `for one machine to become ${style.bold(place.member)}; works for ${formatDuration(place.lifetimeMs)}`;
-  if (options.out === undefined) {
+  if (file === undefined) {
     progress.say(`${style.ok} ${what}. Whoever has it can use it: hand it over in a file or a pipe.`);
     return { kind: 'token', data: { token, ...facts }, text: token };
   }
-  await writeNewFile(io, options.out, `${token}\n`, 0o600);
+  await file.fill(`${token}\n`);
   return {
     kind: 'token',
     data: { file: options.out, ...facts },
-    text: `${style.ok} ${options.out}  ${what}\n  ${style.dim('Next')}  on that machine: moat join ${options.out}`,
+    text: `${style.ok} ${options.out}  ${what}\n  ${style.dim('Next')}  on that machine: moat join ${options.out ?? ''}`,
   };
 }

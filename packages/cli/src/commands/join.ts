@@ -1,4 +1,6 @@
 /** `moat join`: this machine takes a place by a token. */
+import type { Joined } from '@moat/admin-api';
+import { parseToken, type Token } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
@@ -6,12 +8,16 @@ import { readFileOrStdin } from '../input/files.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
+/** As the agent's answer; no keeper was asked. */
+type Held = Omit<Joined, 'keeper'> & { readonly keeper: null };
+
 interface JoinOptions {
   readonly wait?: string | boolean;
   readonly expose: readonly string[];
 }
 
 const DEFAULT_WAIT = '10m';
+const TOKEN_MARK = 'moat1.';
 
 export function addJoin(program: Command, runner: VerbRunner): void {
   addVerb<JoinOptions>(
@@ -33,13 +39,16 @@ export function addJoin(program: Command, runner: VerbRunner): void {
       ],
     },
     async (context, [file = ''], options) => {
+      if (file.startsWith(TOKEN_MARK)) throw tokenOnCommandLine();
       const token = (await readFileOrStdin(context.io, file)).trim();
       if (token === '') throw new MoatError('TOKEN_INVALID', `${file === '-' ? 'stdin' : file} is empty`);
       const expose = options.expose.map(parseExpose);
       const waitMs =
         options.wait === undefined ? 0 : parseDuration(options.wait === true ? DEFAULT_WAIT : String(options.wait));
       const began = context.io.now();
-      const joined = await joinAndTell(context, { token, expose, waitMs });
+      const held = await findHeld(context, token);
+      if (held !== undefined) await exposeTo(context, held.deployment, expose);
+      const joined = held ?? (await joinAndTell(context, { token, expose, waitMs }));
       const { style } = context;
       const took = formatDuration(context.io.now() - began);
       return {
@@ -56,6 +65,42 @@ export function addJoin(program: Command, runner: VerbRunner): void {
       };
     },
   );
+}
+
+/**
+ * The place this machine holds already, if that is the one the token is for. So `join` in a start script is harmless:
+ * the invite ends once the place is written into a version.
+ */
+async function findHeld({ agent }: Context, text: string): Promise<Held | undefined> {
+  const token = tokenOf(text);
+  if (token?.member === undefined) return undefined;
+  const all = await agent.deployments();
+  if (!all.some(({ id }) => id === token.deployment)) return undefined;
+  const { id, name, member, version, state, places } = await agent.deployment(token.deployment);
+  const pinned = places.some((place) => place.self && place.state === 'pinned');
+  if (state !== 'active' || member !== token.member || !pinned) return undefined;
+  return { deployment: id, name, member, version, keeper: null };
+}
+
+/** Undefined for what is none: the agent says why. */
+function tokenOf(text: string): Token | undefined {
+  try {
+    return parseToken(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function exposeTo({ agent }: Context, deployment: string, expose: Request['expose']): Promise<void> {
+  for (const { target, public: open = false } of expose) await agent.expose({ deployment, target, public: open });
+}
+
+/** Does not repeat the token. */
+function tokenOnCommandLine(): MoatError {
+  return new MoatError('USAGE', 'a token stands on the command line', {
+    reason: 'every user of this machine can read it there, and the shell keeps it; whoever has it can take the place',
+    next: ['moat join token.txt        from a file', 'moat join - < token.txt    from stdin'],
+  });
 }
 
 interface Request {
@@ -76,10 +121,14 @@ async function joinAndTell(context: Context, request: Request): ReturnType<Conte
  */
 export function parseExpose(text: string): { readonly target: string; readonly public?: boolean } {
   const match = /^((?:[\w.-]+:|\[[0-9a-fA-F:]+\]:)?\d{1,5})(,public)?$/.exec(text);
-  if (match?.[1] === undefined) {
+  if (match?.[1] === undefined || !isPort(/\d+$/.exec(match[1])?.[0])) {
     throw new MoatError('TARGET_INVALID', `"${text}" is not a port to expose`, {
       next: ['write PORT, HOST:PORT, or either with ,public'],
     });
   }
   return { target: match[1], ...(match[2] === undefined ? {} : { public: true }) };
+}
+
+function isPort(text: string | undefined): boolean {
+  return text !== undefined && Number(text) >= 1 && Number(text) <= 65_535;
 }

@@ -1,6 +1,6 @@
 /** `moat ping`: round trips to a member or to the machine behind a service. */
 import type { Pinged } from '@moat/admin-api';
-import { sleep, systemClock } from '@moat/core';
+import { MoatError, sleep, systemClock } from '@moat/core';
 import type { Command } from 'commander';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
 import { parseDuration } from '../output/units.ts';
@@ -34,7 +34,10 @@ export function addPing(program: Command, runner: VerbRunner): void {
     async ({ agent, style, progress, io, json }, [target = ''], options) => {
       const id = await selectDeployment(agent, options.network);
       const timeoutMs = parseDuration(options.timeout);
-      const count = Math.min(Math.max(Math.trunc(Number(options.count)) || 1, 1), 1000);
+      const count = Number(options.count);
+      if (!Number.isInteger(count) || count < 1 || count > 1000) {
+        throw new MoatError('USAGE', `--count ${options.count} is not a number from 1 to 1000`);
+      }
       const pings: Pinged[] = [];
       for (let i = 0; i < count; i++) {
         if (i > 0) await sleep(systemClock, 200, io.signal);

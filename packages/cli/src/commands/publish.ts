@@ -1,10 +1,10 @@
 /** `moat publish` and `unpublish`: the same lines as in the file, written by a verb. */
-import { parseDeploymentFile, type DeploymentFile } from '@moat/contract';
+import { isHostName, parseDeploymentFile, type DeploymentFile } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { fileOf, nextVersion } from '../deployment/next-version.ts';
-import { resolvePins } from '../deployment/resolve-online.ts';
+import { COMMAND_LINE, resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -33,6 +33,7 @@ export function addPublish(program: Command, runner: VerbRunner): void {
       orDev: true,
       examples: [
         ['moat publish web --name shop --gateway apps.example.com', 'https://shop.apps.example.com'],
+        ['moat publish web --gateway localhost:8443', 'a gateway on another port than 443'],
         ['moat publish web', 'under its own name, at the gateway the network uses already'],
       ],
       options: [
@@ -73,7 +74,12 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   const current = await loadDeployment(context, await selectDeployment(agent, options.network));
   requirePublishable(current, service);
   const name = options.name ?? service;
-  const domain = options.gateway ?? onlyGateway(current);
+  if (!isHostName(name)) {
+    throw new MoatError('USAGE', `"${name}" cannot be a public name`, {
+      reason: 'a name is one label below the gateway’s domain, 1–63 of a–z, 0–9 and inner hyphens; or a whole host',
+    });
+  }
+  const { domain, askAt } = gatewayMeant(options.gateway ?? onlyGateway(current));
   const before = fileOf(current);
   if (
     before.publish.some((line) => line.name === name && line.gateways.some((gateway) => domainOf(gateway) === domain))
@@ -84,7 +90,7 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   }
   const line = { name, service, tls: 'terminate' as const, gateways: [domain] };
   const file: DeploymentFile = { ...before, publish: [...before.publish, line] };
-  const accepted = await submitFile(context, options, current, file);
+  const accepted = await submitFile(context, options, current, file, askAt);
   await waitUntilApplied(context, accepted.deployment, accepted.version, {
     timeoutMs: LIVE_TIMEOUT_MS,
     concerns: (one) => one.name === name && one.gateway === domain,
@@ -113,7 +119,10 @@ async function unpublish(context: Context, [name = '']: readonly string[], optio
     options.gateway === undefined || domainOf(gateway) === options.gateway;
   const removed = before.publish.filter((line) => line.name === name && line.gateways.some(there));
   if (removed.length === 0) {
-    throw new MoatError('NAME_UNKNOWN', `${current.contract.name} publishes no ${name}`, { next: ['moat names'] });
+    const where = options.gateway === undefined ? '' : ` at ${options.gateway}`;
+    throw new MoatError('NAME_UNKNOWN', `${current.contract.name} publishes no ${name}${where}`, {
+      next: ['moat names'],
+    });
   }
   const publish = before.publish.flatMap((line) => {
     if (line.name !== name) return [line];
@@ -136,9 +145,11 @@ async function submitFile(
   options: PublishOptions,
   current: LoadedDeployment,
   file: DeploymentFile,
+  askAt: ReadonlyMap<string, string> = new Map(),
 ): ReturnType<typeof submitVersion> {
-  const { locate } = parseDeploymentFile('', 'command line');
-  const pins = await resolvePins(context, { file, locate, fileName: 'command line', warnings: [] }, current.contract);
+  const { locate } = parseDeploymentFile('', COMMAND_LINE);
+  const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
+  const pins = await resolvePins(context, read, current.contract, { askAt });
   const publicKey = await readOwnerPublicKey(context, options);
   const { predecessor, contract } = nextVersion(context, file, current, publicKey, pins);
   return submitVersion(context, await openOwner(context, options), predecessor, contract);
@@ -157,6 +168,15 @@ function requirePublishable({ contract }: LoadedDeployment, name: string): void 
     reason: 'a gateway serves http services so far',
     next: [`add protocol: http to ${name} in moat.yaml, and moat apply`],
   });
+}
+
+/** `apps.example.com`, or with a port where a gateway is tried out: names stand below the domain, without it. */
+function gatewayMeant(text: string): { readonly domain: string; readonly askAt: ReadonlyMap<string, string> } {
+  const domain = text.replace(/:\d{1,5}$/, '');
+  if (!isHostName(domain)) {
+    throw new MoatError('USAGE', `--gateway ${text} is not a domain`, { next: ['--gateway apps.example.com'] });
+  }
+  return { domain, askAt: new Map(domain === text ? [] : [[domain, text]]) };
 }
 
 /** @throws `USAGE` when none or several are used. */

@@ -3,18 +3,20 @@ import type { GatewayPin } from '@moat/contract';
 import { MoatError, errorCode } from '@moat/core';
 import type { Context } from '../context.ts';
 import { httpsGet } from '../process/https.ts';
+import { localAuthority } from '../process/try-address.ts';
 
-/** @throws `GATEWAY_UNREACHABLE`, `GATEWAY_ANSWER_INVALID` */
-export async function askGateway({ io }: Context, domain: string, signal: AbortSignal): Promise<GatewayPin> {
-  const caFile = io.env['MOAT_CA_FILE'];
+/** @param domain may have a port. @throws `GATEWAY_UNREACHABLE`, `GATEWAY_ANSWER_INVALID` */
+export async function askGateway(context: Context, domain: string, signal: AbortSignal): Promise<GatewayPin> {
+  const url = `https://${domain}/.well-known/moat`;
+  const caFile = await localAuthority(context, url);
   let answer: Awaited<ReturnType<typeof httpsGet>>;
   try {
-    answer = await httpsGet(`https://${domain}/.well-known/moat`, {
+    answer = await httpsGet(url, {
       signal,
       ...(caFile === undefined ? {} : { caFile }),
     });
   } catch (error) {
-    throw unreachable(domain, errorCode(error) === 'INTERNAL' ? String(error) : errorCode(error), error);
+    throw unreachable(domain, reasonOf(error), error);
   }
   if (answer.status !== 200) throw unreachable(domain, `it answers ${answer.status}`);
   try {
@@ -30,6 +32,15 @@ function parsePin(value: unknown): GatewayPin {
     throw new MoatError('GATEWAY_ANSWER_INVALID', 'it lacks domain or peers');
   }
   return { domain, peers: peers.map(String), ...(typeof box === 'string' ? { box } : {}) };
+}
+
+function reasonOf(error: unknown): string {
+  const code = errorCode(error);
+  if (code === 'INTERNAL') return String(error);
+  if (code === 'ENOTFOUND') return `the name does not resolve (${code})`;
+  if (code === 'ECONNREFUSED') return `nothing listens there (${code})`;
+  if (!/CERT|SIGNATURE|ISSUER/.test(code)) return code;
+  return `this machine does not trust its certificate (${code}); name its authority with MOAT_CA_FILE=ca.pem`;
 }
 
 function unreachable(domain: string, reason: string, cause?: unknown): MoatError {

@@ -1,5 +1,6 @@
 /** The fourth pass: domains of gateways and anchors become pins that whoever signs has seen. */
 import {
+  formatDiagnostic,
   peerIdOfMultiaddr,
   resolveOnline,
   type Contract,
@@ -9,38 +10,57 @@ import {
 } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
-import { invalidFile, type ReadDeploymentFile } from './deployment-file.ts';
+import type { ReadDeploymentFile } from './deployment-file.ts';
 import { askGateway } from './ask-gateway.ts';
 
 const TIMEOUT_MS = 20_000;
 
+/** In place of a file's name, where words of the command line made the lines. */
+export const COMMAND_LINE = 'command line';
+
 /** What a domain became, for `buildContract`. */
 export type Pins = Pick<OnlineResult, 'gateways' | 'anchors'>;
+
+export interface ResolveOptions {
+  /** Where to ask for a domain that does not answer on port 443: domain to `host:port`. */
+  readonly askAt?: ReadonlyMap<string, string>;
+}
 
 /**
  * Asks every domain that the current version has no pin for, and has the answers confirmed.
  * @throws `GATEWAY_UNRESOLVED`, `ANCHOR_UNRESOLVED`, `CONFIRMATION_NEEDED` without a terminal and `--yes`, `DECLINED`
  */
-export async function resolvePins(context: Context, read: ReadDeploymentFile, current: Contract | null): Promise<Pins> {
+export async function resolvePins(
+  context: Context,
+  read: ReadDeploymentFile,
+  current: Contract | null,
+  { askAt }: ResolveOptions = {},
+): Promise<Pins> {
   const { io, progress } = context;
   const signal = AbortSignal.any([io.signal, AbortSignal.timeout(TIMEOUT_MS)]);
   const resolvers = {
-    gateway: (domain: string): Promise<GatewayPin> => askGateway(context, domain, signal),
+    gateway: (domain: string): Promise<GatewayPin> => askGateway(context, askAt?.get(domain) ?? domain, signal),
     anchor: async (host: string): Promise<readonly string[]> => (await askGateway(context, host, signal)).peers,
   };
   const asking = resolveOnline(resolvers, read, { fileName: read.fileName, current, signal });
   const { gateways, anchors, diagnostics } = await progress.during('asking gateways and anchors who they are', asking);
   const [failed] = diagnostics;
-  if (failed !== undefined) throw unresolved(failed.code, invalidFile(read.fileName, diagnostics));
+  if (failed !== undefined) throw unresolved(failed.code, read.fileName, diagnostics);
   await confirmPins(context, { gateways, anchors });
   return { gateways, anchors };
 }
 
 /** Not the file's fault, as far as we know: a retry may work. */
-function unresolved(code: string, { message }: MoatError): MoatError {
-  const [, ...lines] = message.split('\n');
+function unresolved(code: string, fileName: string, diagnostics: OnlineResult['diagnostics']): MoatError {
+  const typed = fileName === COMMAND_LINE;
+  const lines = diagnostics.map((found) => (typed ? found.message : formatDiagnostic(found)));
   return new MoatError(code, lines.join('\n'), {
-    next: ['check the domain, and that its gateway runs', 'or pin it in the file: gateway: { domain, peers }'],
+    reason: 'a gateway is asked once who it is, and its answer is pinned; nothing was changed',
+    next: [
+      'check the domain, and that its gateway runs',
+      'a gateway on another port: moat publish SERVICE --gateway HOST:PORT',
+      'or pin it in the file: gateway: { domain, peers }, as https://DOMAIN/.well-known/moat says',
+    ],
     retryable: true,
   });
 }

@@ -1,8 +1,9 @@
 /** Files and stdin as arguments, with coded errors and bounds. */
 import { MoatError, errorCode } from '@moat/core';
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { open, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import type { Io } from '../io.ts';
+import { fileReason } from '../output/system-error.ts';
 
 /** Nothing Moat reads by hand is larger. */
 const MAX_INPUT_BYTES = 1024 * 1024;
@@ -11,18 +12,30 @@ export function resolvePath(io: Io, path: string): string {
   return isAbsolute(path) ? path : join(io.cwd, path);
 }
 
-/** @throws `FILE_MISSING`, `FILE_UNREADABLE` */
+/** @throws `FILE_MISSING`, `FILE_UNREADABLE`, `FILE_TOO_LARGE` */
 export async function readTextFile(io: Io, path: string, next: readonly string[] = []): Promise<string> {
   try {
-    const bytes = await readFile(resolvePath(io, path));
-    if (bytes.length > MAX_INPUT_BYTES) throw new MoatError('FILE_UNREADABLE', `${path} is larger than 1 MiB`);
-    return bytes.toString('utf8');
+    await using file = await open(resolvePath(io, path));
+    return (await readBounded(file, path)).toString('utf8');
   } catch (error) {
     throw fileError(error, path, next);
   }
 }
 
-/** A file's text, or all of stdin for `-`. @throws `FILE_MISSING`, `FILE_UNREADABLE` */
+/** Stops at the bound, so that a device such as /dev/zero ends too. */
+async function readBounded(file: FileHandle, path: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for (;;) {
+    const { bytesRead, buffer } = await file.read({ buffer: Buffer.allocUnsafe(64 * 1024) });
+    if (bytesRead === 0) return Buffer.concat(chunks);
+    bytes += bytesRead;
+    if (bytes > MAX_INPUT_BYTES) throw tooLarge(path);
+    chunks.push(buffer.subarray(0, bytesRead));
+  }
+}
+
+/** A file's text, or all of stdin for `-`. @throws `FILE_MISSING`, `FILE_UNREADABLE`, `FILE_TOO_LARGE` */
 export async function readFileOrStdin(io: Io, path: string): Promise<string> {
   if (path !== '-') return readTextFile(io, path);
   const chunks: Buffer[] = [];
@@ -30,7 +43,7 @@ export async function readFileOrStdin(io: Io, path: string): Promise<string> {
   for await (const chunk of io.stdin) {
     const part = Buffer.from(chunk as Uint8Array);
     bytes += part.length;
-    if (bytes > MAX_INPUT_BYTES) throw new MoatError('FILE_UNREADABLE', 'stdin has more than 1 MiB');
+    if (bytes > MAX_INPUT_BYTES) throw tooLarge('stdin');
     chunks.push(part);
   }
   return Buffer.concat(chunks).toString('utf8');
@@ -38,9 +51,12 @@ export async function readFileOrStdin(io: Io, path: string): Promise<string> {
 
 /** @throws `FILE_EXISTS`, `FILE_UNREADABLE` */
 export async function writeNewFile(io: Io, path: string, text: string, mode = 0o644): Promise<void> {
+  const target = resolvePath(io, path);
   try {
-    await writeFile(resolvePath(io, path), text, { flag: 'wx', mode });
+    await writeFile(target, text, { flag: 'wx', mode, flush: true });
   } catch (error) {
+    // A full disk leaves an empty file behind.
+    if (errorCode(error) === 'ENOSPC') await rm(target, { force: true });
     if (errorCode(error) === 'EEXIST') {
       throw new MoatError('FILE_EXISTS', `${path} is there already`, {
         next: ['choose another path, or move the file away'],
@@ -58,8 +74,36 @@ export async function replaceFile(io: Io, path: string, text: string, mode = 0o6
     await writeFile(temporary, text, { mode, flush: true });
     await rename(temporary, target);
   } catch (error) {
+    await rm(temporary, { force: true });
     throw fileError(error, path, []);
   }
+}
+
+/**
+ * A place for a file that must not exist yet, taken before work that cannot be undone and filled after it.
+ * The path is free again unless {@link ReservedFile.fill} was called.
+ */
+export interface ReservedFile extends AsyncDisposable {
+  fill(text: string): Promise<void>;
+}
+
+/** @throws `FILE_EXISTS`, `FILE_UNREADABLE` */
+export async function reserveFile(io: Io, path: string, mode: number): Promise<ReservedFile> {
+  await writeNewFile(io, path, '', mode);
+  let filled = false;
+  return {
+    async fill(text) {
+      await replaceFile(io, path, text, mode);
+      filled = true;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!filled) await rm(resolvePath(io, path), { force: true });
+    },
+  };
+}
+
+function tooLarge(path: string): MoatError {
+  return new MoatError('FILE_TOO_LARGE', `${path} is larger than 1 MiB`, { reason: 'nothing that Moat reads is' });
 }
 
 function fileError(error: unknown, path: string, next: readonly string[]): unknown {
@@ -68,5 +112,5 @@ function fileError(error: unknown, path: string, next: readonly string[]): unkno
     return new MoatError('FILE_MISSING', `there is no ${path}`, { cause: error, next });
   }
   if (!/^E[A-Z]+$/.test(code)) return error;
-  return new MoatError('FILE_UNREADABLE', `${path}: the operating system says ${code}`, { cause: error });
+  return new MoatError('FILE_UNREADABLE', `cannot use ${path}`, { cause: error, reason: fileReason(code) });
 }

@@ -21,7 +21,10 @@ export function createPrompt(io: Io, assumeYes: boolean): Prompt {
   const interactive = io.stdin.isTTY === true && io.stderr.isTTY === true;
   const streams = { input: io.stdin as Readable, output: io.stderr as Writable };
   const needed = (question: string, flag: string): MoatError =>
-    new MoatError('CONFIRMATION_NEEDED', `${question} There is no terminal to ask.`, { next: [`add ${flag}`] });
+    new MoatError('CONFIRMATION_NEEDED', `an answer is needed: ${question}`, {
+      reason: 'there is no terminal to ask at',
+      next: [`add ${flag}`],
+    });
   return {
     interactive,
     async confirm(question, facts) {

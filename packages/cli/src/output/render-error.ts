@@ -1,10 +1,20 @@
 /** Errors in the form of docs: what, Cause, Next, Code; or one JSON object. */
 import { errorCode, isMoatError, type ErrorBody } from '@moat/core';
+import { remediesFor } from './remedies.ts';
 import type { Style } from './style.ts';
+import { fileReason, fromSystem, listenReason } from './system-error.ts';
 
 /** Any error as plain data; one without a code of ours is `INTERNAL`. */
 export function errorBody(error: unknown): ErrorBody {
-  if (isMoatError(error)) return error.toBody();
+  if (isMoatError(error)) {
+    const plain = error.toBody();
+    const reason = plain.cause ?? (plain.code === 'LISTEN_FAILED' ? listenReason(error) : undefined);
+    const body =
+      reason === undefined ? plain : { ...plain, cause: /^E[A-Z]+$/.test(reason) ? fileReason(reason) : reason };
+    return body.next.length === 0 ? { ...body, next: [...remediesFor(body.code)] } : body;
+  }
+  const system = fromSystem(error);
+  if (system !== undefined) return errorBody(system);
   const message = error instanceof Error ? error.message : String(error);
   const code = errorCode(error);
   return {

@@ -30,12 +30,13 @@ export async function tryAddress(context: Context, url: string): Promise<Tried> 
   }
 }
 
-/** `*.localhost` has a certificate of the gateway on this machine. */
-async function localAuthority({ gateway, io }: Context, url: string): Promise<string | undefined> {
-  if (!/^https:\/\/([^/:]+\.)?localhost(:|\/|$)/.test(url)) return io.env['MOAT_CA_FILE'];
+/** The PEM file to trust besides the usual authorities: `*.localhost` has a certificate of the gateway on this machine. */
+export async function localAuthority({ gateway, io }: Context, url: string): Promise<string | undefined> {
+  if (io.env['MOAT_CA_FILE'] !== undefined || !/^https:\/\/([^/:]+\.)?localhost(:|\/|$)/.test(url))
+    return io.env['MOAT_CA_FILE'];
   try {
     return (await gateway.status({ timeoutMs: 1000 })).caFile ?? undefined;
   } catch {
-    return io.env['MOAT_CA_FILE'];
+    return undefined;
   }
 }

@@ -1,0 +1,35 @@
+/**
+ * What to do next, for codes that are raised where no command is known: deep in the agent, or in a library.
+ * Used only when the error itself says nothing.
+ */
+
+const REMEDIES: Readonly<Record<string, readonly string[]>> = {
+  CERTIFICATE_INVALID: ['check the paths under tls: in gateway.yaml, and that this user may read them'],
+  COMMAND_NOT_FOUND: ['check its name and PATH'],
+  CONFIG_INVALID: ['moat node run --help   shows what each setting may be'],
+  DISK_FULL: ['free some space, then run the command again; what was acknowledged is kept'],
+  EXPOSED_UNKNOWN: ['moat node expose   lists what is exposed'],
+  FORWARD_INVALID: ['moat forward SERVICE --local 5432', 'moat forward SERVICE --local unix:./service.sock'],
+  FORWARD_UNKNOWN: ['moat forward   lists them with their ids'],
+  GATEWAY_CONFIG_INVALID: ['correct the lines named, then moat gateway run'],
+  GRANT_DENIED: ['add a line to access: in moat.yaml, and moat apply', 'moat explain FROM TO   says what decides'],
+  GRANT_EXPIRED: ['renew the line of access: in moat.yaml, and moat apply'],
+  INVITE_EXPIRED: ['ask an owner for a new token: moat invite MEMBER'],
+  INVITE_USED: ['ask an owner for a new token: moat invite MEMBER --replace'],
+  KEY_FILE_EXISTS: ['moat key show', 'or choose another file with --key FILE'],
+  LISTEN_FAILED: ['moat doctor   shows which ports are taken', 'stop what uses the port, or choose another'],
+  MEMBER_UNKNOWN: ['moat status   lists members and services'],
+  PASSPHRASE_WRONG: ['try again; without the passphrase the key cannot be used'],
+  SERVICE_UNKNOWN: ['moat status   lists members and services'],
+  SERVICE_UNREACHABLE: [
+    'moat status   shows who offers it',
+    'on those machines: does the service run, and is it exposed? moat node expose',
+  ],
+  STATE_LOCKED: ['moat node status', 'or give this one another directory with MOAT_HOME'],
+  TOKEN_INVALID: ['copy the whole token, or ask an owner for a new one: moat invite MEMBER --out token.txt'],
+};
+
+/** Commands and hints for `code`; empty for one that has none. */
+export function remediesFor(code: string): readonly string[] {
+  return REMEDIES[code] ?? [];
+}
