@@ -45,19 +45,22 @@ export interface ConfigSources {
   readonly isRoot?: boolean;
 }
 
-const port = z.number().int().min(0).max(65_535);
+const port = z.number({ error: 'a port is 0 to 65535, or off' }).int().min(0).max(65_535, 'a port is 0 to 65535, or off');
+const multiaddr = z.string().startsWith('/', 'a multiaddr begins with a slash, such as /ip4/0.0.0.0/tcp/4410');
+const oneOf = <const T extends readonly [string, ...string[]]>(values: T): z.ZodEnum<z.core.util.ToEnum<T[number]>> =>
+  z.enum(values, { error: `one of ${values.join(', ')}` });
 const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   stateDir: z.string().optional(),
   socketPath: z.string().optional(),
-  listen: z.array(z.string().startsWith('/')).optional(),
-  announce: z.array(z.string().startsWith('/')).optional(),
+  listen: z.array(multiaddr).optional(),
+  announce: z.array(multiaddr).optional(),
   linkPort: port.nullable().optional(),
   linkHost: z.string().optional(),
   anchor: z.boolean().optional(),
   mdns: z.boolean().optional(),
   socksPort: port.nullable().optional(),
-  access: z.enum(['loopback', 'private']).optional(),
-  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).optional(),
+  access: oneOf(['loopback', 'private']).optional(),
+  logLevel: oneOf(['trace', 'debug', 'info', 'warn', 'error']).optional(),
   inbound: z.boolean().optional(),
 });
 const KEYS = [
@@ -155,7 +158,14 @@ function check(origin: string, value: object): NodeConfigInput {
   const parsed = schema.safeParse(defined(value));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
-  throw new MoatError('CONFIG_INVALID', `${origin}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`);
+  const path = issue?.path ?? [];
+  const where = origin === FLAGS ? flagOf(String(path[0])) : `${origin}: ${path.join('.')}`;
+  throw new MoatError('CONFIG_INVALID', `${where}: ${issue?.message ?? 'invalid'}`);
+}
+
+/** `linkPort` as it was typed: `--link-port`. */
+function flagOf(field: string): string {
+  return `--${field.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 function defined(value: object): Record<string, unknown> {

@@ -81,22 +81,9 @@ async function main(): Promise<number> {
   }
 }
 
+/** @throws `CONFIG_INVALID` */
 function readFlags(): { readonly flags: NodeConfigInput; readonly ready: boolean } {
-  const { values } = parseArgs({
-    options: {
-      ready: { type: 'boolean' },
-      listen: { type: 'string', multiple: true },
-      announce: { type: 'string', multiple: true },
-      'link-port': { type: 'string' },
-      'link-host': { type: 'string' },
-      'socks-port': { type: 'string' },
-      'log-level': { type: 'string' },
-      anchor: { type: 'boolean' },
-      mdns: { type: 'boolean' },
-      inbound: { type: 'boolean' },
-    },
-    allowNegative: true,
-  });
+  const values = parseFlags();
   const flags = {
     listen: values.listen,
     announce: values.announce,
@@ -109,6 +96,28 @@ function readFlags(): { readonly flags: NodeConfigInput; readonly ready: boolean
     inbound: values.inbound,
   };
   return { flags, ready: values.ready ?? false };
+}
+
+function parseFlags() {
+  try {
+    return parseArgs({
+      options: {
+        ready: { type: 'boolean' },
+        listen: { type: 'string', multiple: true },
+        announce: { type: 'string', multiple: true },
+        'link-port': { type: 'string' },
+        'link-host': { type: 'string' },
+        'socks-port': { type: 'string' },
+        'log-level': { type: 'string' },
+        anchor: { type: 'boolean' },
+        mdns: { type: 'boolean' },
+        inbound: { type: 'boolean' },
+      },
+      allowNegative: true,
+    }).values;
+  } catch (cause) {
+    throw new MoatError('CONFIG_INVALID', `flags: ${cause instanceof Error ? cause.message : ''}`, { cause });
+  }
 }
 
 function portOf(text: string | undefined): number | null | undefined {

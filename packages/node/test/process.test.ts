@@ -96,8 +96,9 @@ test('an agent says when it is ready, guards its state, and stops in order', asy
 
 test('a bad configuration is refused with file, line and column', async (t) => {
   const stateDir = await temporary(t);
-  const child = launch(stateDir, ['--log-level', 'loud']);
-  assert.deepEqual(await exit(child), { code: 3, error: 'CONFIG_INVALID' });
+  for (const flags of [['--log-level', 'loud'], ['--no-such-flag'], ['--link-port'], ['stray']]) {
+    assert.deepEqual(await exit(launch(stateDir, flags)), { code: 3, error: 'CONFIG_INVALID' }, flags.join(' '));
+  }
 });
 
 test('after kill -9 with every other machine down, the agent serves from disk in under 3 s', async (t) => {
