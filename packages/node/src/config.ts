@@ -45,10 +45,16 @@ export interface ConfigSources {
   readonly isRoot?: boolean;
 }
 
-const port = z.number({ error: 'a port is 0 to 65535, or off' }).int().min(0).max(65_535, 'a port is 0 to 65535, or off');
+const port = z
+  .number({ error: 'a port is 0 to 65535, or off' })
+  .int()
+  .min(0)
+  .max(65_535, 'a port is 0 to 65535, or off');
 const multiaddr = z.string().startsWith('/', 'a multiaddr begins with a slash, such as /ip4/0.0.0.0/tcp/4410');
-const oneOf = <const T extends readonly [string, ...string[]]>(values: T): z.ZodEnum<z.core.util.ToEnum<T[number]>> =>
-  z.enum(values, { error: `one of ${values.join(', ')}` });
+const ACCESS = ['loopback', 'private'] as const;
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
+/** Origin of the command line's settings: they are named as they were typed. */
+const FLAGS = 'flags';
 const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   stateDir: z.string().optional(),
   socketPath: z.string().optional(),
@@ -59,8 +65,8 @@ const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   anchor: z.boolean().optional(),
   mdns: z.boolean().optional(),
   socksPort: port.nullable().optional(),
-  access: oneOf(['loopback', 'private']).optional(),
-  logLevel: oneOf(['trace', 'debug', 'info', 'warn', 'error']).optional(),
+  access: z.enum(ACCESS, { error: `one of ${ACCESS.join(', ')}` }).optional(),
+  logLevel: z.enum(LOG_LEVELS, { error: `one of ${LOG_LEVELS.join(', ')}` }).optional(),
   inbound: z.boolean().optional(),
 });
 const KEYS = [
@@ -93,7 +99,7 @@ export async function loadNodeConfig(sources: ConfigSources = {}): Promise<NodeC
     if (layer !== undefined) layers.push(layer);
   }
   layers.push({ origin: 'environment', value: check('environment', fromEnvironment(env)) });
-  layers.push({ origin: 'flags', value: check('flags', sources.flags ?? {}) });
+  layers.push({ origin: FLAGS, value: check(FLAGS, sources.flags ?? {}) });
   return complete(layers, env, isRoot);
 }
 

@@ -213,5 +213,13 @@ test('the configuration is merged from files, environment and flags', async (t) 
     await writeFile(user, text);
     await assert.rejects(loadNodeConfig({ env: {}, files: [user] }), { code: 'CONFIG_INVALID', message: complaint });
   }
+  for (const [flags, message] of [
+    [{ access: 'public' }, '--access: one of loopback, private'],
+    [{ logLevel: 'loud' }, '--log-level: one of trace, debug, info, warn, error'],
+    [{ linkPort: 99_999 }, '--link-port: a port is 0 to 65535, or off'],
+  ] as const) {
+    const wrong = loadNodeConfig({ env: {}, files: [], flags: flags as object });
+    await assert.rejects(wrong, { code: 'CONFIG_INVALID', message });
+  }
   await assert.rejects(loadNodeConfig({ env: { MOAT_LINK_PORT: 'x' }, files: [] }), { code: 'CONFIG_INVALID' });
 });
