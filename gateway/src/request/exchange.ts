@@ -303,7 +303,8 @@ export class Exchange implements ClientEvents, Bagged {
     const harmless = IDEMPOTENT.has(this.#head.method) && this.#head.bodyless && !this.#bodyRead;
     if (this.#answer !== undefined || !harmless) return this.#fail(error);
     this.#release();
-    this.#lastError = error;
+    // A machine that lets nobody in is no news where another one has the service and it is down.
+    if (this.#lastError === undefined || error.code !== 'MEMBER_REFUSED') this.#lastError = error;
     this.#open();
   }
 

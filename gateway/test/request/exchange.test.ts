@@ -455,6 +455,12 @@ test('a request that cannot do harm goes to another member', async () => {
   assert.equal(tries, 4);
 });
 
+test('where one member’s service is down and another was never let in, the client hears of the service', async () => {
+  await using edge = await start();
+  edge.publish({ m1: resetting('SERVICE_UNREACHABLE'), m2: resetting('NOT_EXPOSED') });
+  for (let i = 0; i < 10; i++) assert.match((await get(edge)).text, /SERVICE_UNREACHABLE/);
+});
+
 test('several members share the work, one that lost its link gets none', async () => {
   await using edge = await start();
   const counts = new Map<string, number>();
