@@ -77,4 +77,18 @@ test('gateway init writes a file for this machine or with a certificate, never r
   const bare = await terminal.json(['gateway', 'init', '--domain', 'apps.example.com', '--config', 'b.yaml']);
   assert.equal(bare.exitCode, 2);
   assert.match(bare.error.message, /needs a certificate/);
+  const files = ['--certificate', 'full chain.pem', '--certificate-key', 'key.pem'];
+  const early = await terminal.run(['gateway', 'init', '--domain', 'apps.example.com', '--config', 'c.yaml', ...files]);
+  assert.match(early.stdout, /! there is no full chain\.pem yet\n! there is no key\.pem yet/);
+  assert.match(readFileSync(terminal.path('c.yaml'), 'utf8'), /certificate: "full chain\.pem", key: key\.pem/);
+  for (const [args, says] of [
+    [['--domain', 'apps..example'], /"apps\.\.example" is not a domain/],
+    [['--domain', 'localhost', '--allow', 'shop'], /--allow shop is not a deployment id/],
+  ] as const) {
+    const wrong = await terminal.json(['gateway', 'init', '--config', 'd.yaml', ...args]);
+    assert.equal(wrong.exitCode, 2);
+    assert.match(wrong.error.message, says);
+  }
+  const loud = await terminal.json(['gateway', 'run', '--log-level', 'loud']);
+  assert.deepEqual([loud.exitCode, loud.error.code], [2, 'USAGE']);
 });

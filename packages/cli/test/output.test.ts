@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { DeploymentDetail } from '@moat/admin-api';
 import { MoatError } from '@moat/core';
 import type { Io } from '../src/io.ts';
+import { publicationMark, publicationReason, withConsent } from '../src/output/publication.ts';
 import { createProgress } from '../src/output/progress.ts';
 import { errorBody, renderError } from '../src/output/render-error.ts';
 import { createStyle } from '../src/output/style.ts';
@@ -45,6 +47,21 @@ test('a table lines up, whatever is coloured or wide', () => {
   const lines = renderTable(rows, { indent: 2 }).split('\n');
   assert.equal(lines[0], '  NAME   ADDRESS    NOTE');
   assert.equal(lines[1], '  \u001b[32mweb-1\u001b[39m  10.0.0.2');
+});
+
+test('a live name whose port is not open to gateways here is no tick', () => {
+  const publication = { name: 'shop', service: 'web', state: 'live', error: null };
+  const service = { name: 'web', target: '127.0.0.1:3000', exposed: true };
+  const detail = { id: 'd1', name: 'shop', services: [service], publications: [publication] } as unknown;
+  const shown = (exposed: { target: string; public: boolean; deployment: string }[]): string[] =>
+    withConsent(detail as DeploymentDetail, exposed).map(
+      (one) => `${publicationMark(one, plain)} ${publicationReason(one, plain)}`,
+    );
+  const remedy = '! not exposed to gateways here: moat node expose 127.0.0.1:3000 --to shop --public';
+  assert.deepEqual(shown([]), [remedy]);
+  assert.deepEqual(shown([{ deployment: 'd1', target: '127.0.0.1:3000', public: false }]), [remedy]);
+  assert.deepEqual(shown([{ deployment: 'd2', target: '127.0.0.1:3000', public: true }]), [remedy]);
+  assert.deepEqual(shown([{ deployment: 'd1', target: '127.0.0.1:3000', public: true }]), ['✓ ']);
 });
 
 test('durations are read and written', () => {

@@ -1,7 +1,9 @@
 /** `moat gateway`: a public edge of one's own. */
-import { MoatError } from '@moat/core';
+import { isHostName } from '@moat/contract';
+import { isDeploymentId, MoatError } from '@moat/core';
 import type { Command } from 'commander';
-import { writeNewFile } from '../input/files.ts';
+import { existsSync } from 'node:fs';
+import { resolvePath, writeNewFile } from '../input/files.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
@@ -98,6 +100,9 @@ function addInit(gateway: Command, runner: VerbRunner): void {
       const domain =
         options.domain ?? (await context.prompt.text('Domain of the gateway', { flag: '--domain DOMAIN' }));
       const text = renderGatewayFile(domain, options);
+      const absent = [options.certificate, options.certificateKey].filter(
+        (file) => file !== undefined && !existsSync(resolvePath(context.io, file)),
+      );
       await writeNewFile(context.io, options.config, text);
       const { style } = context;
       return {
@@ -105,6 +110,7 @@ function addInit(gateway: Command, runner: VerbRunner): void {
         data: { file: options.config, domain },
         text: [
           `${style.ok} ${options.config}`,
+          ...absent.map((file) => `${style.attention} there is no ${file} yet`),
           ...(options.open === true || options.allow.length > 0
             ? []
             : [`${style.attention} nobody may publish yet: --open, --allow DEPLOYMENT, or edit publishers`]),
@@ -116,6 +122,18 @@ function addInit(gateway: Command, runner: VerbRunner): void {
 }
 
 function renderGatewayFile(domain: string, options: InitOptions): string {
+  if (!isHostName(domain)) {
+    throw new MoatError('USAGE', `"${domain}" is not a domain`, {
+      next: ['moat gateway init --domain apps.example.com'],
+    });
+  }
+  const strange = options.allow.find((id) => !isDeploymentId(id));
+  if (strange !== undefined) {
+    throw new MoatError('USAGE', `--allow ${strange} is not a deployment id`, {
+      reason: 'an id has 26 characters of a–z and 2–7; a name can be anybody’s',
+      next: ['moat status -d   shows the id, where the network runs'],
+    });
+  }
   if ((options.certificate === undefined) !== (options.certificateKey === undefined)) {
     throw new MoatError('USAGE', '--certificate and --certificate-key go together');
   }
@@ -130,7 +148,7 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
   const tls =
     options.certificate === undefined
       ? 'local # a certificate authority of this machine'
-      : `{ files: [{ certificate: ${options.certificate}, key: ${options.certificateKey} }] }`;
+      : `{ files: [{ certificate: ${scalar(options.certificate)}, key: ${scalar(options.certificateKey ?? '')} }] }`;
   return [
     'version: 1',
     `domain: ${domain}`,
@@ -138,4 +156,9 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
     `tls: ${tls}`,
     '',
   ].join('\n');
+}
+
+/** A path inside `{ … }`: quoted where a character would mean something to YAML. */
+function scalar(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : JSON.stringify(path);
 }

@@ -8,6 +8,7 @@ import { COMMAND_LINE, resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
+import { withConsent } from '../output/publication.ts';
 import { tryAddress } from '../process/try-address.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { readOwnerPublicKey } from '../owner/public-key.ts';
@@ -96,16 +97,20 @@ async function publish(context: Context, [service = '']: readonly string[], opti
     concerns: (one) => one.name === name && one.gateway === domain,
   });
   const after = await agent.deployment(accepted.deployment);
-  const publication = after.publications.find((one) => one.name === name && one.gateway === domain);
+  const publication = withConsent(after, await agent.exposed()).find(
+    (one) => one.name === name && one.gateway === domain,
+  );
   const url = publication?.url ?? null;
   const proof = url === null ? undefined : await tryAddress(context, url);
+  const works = proof?.status !== null && (proof?.status ?? 0) < 500;
   return {
     kind: 'published',
     data: { ...accepted, publication: publication ?? null, url, status: proof?.status ?? null },
     text: [
       url === null
         ? `${style.attention} ${name} at ${domain}: no member that offers ${service} has connected yet`
-        : `${style.ok} ${style.bold(url)}${proof === undefined ? '' : style.dim(`   ${proof.text}`)}`,
+        : `${works ? style.ok : style.attention} ${style.bold(url)}${proof === undefined ? '' : style.dim(`   ${proof.text}`)}`,
+      ...(publication?.remedy == null ? [] : [`  ${style.dim('Next')}  ${publication.remedy}`]),
       ...reminder(current, style.dim),
     ].join('\n'),
   };

@@ -1,9 +1,9 @@
 /** `moat status`: this machine, its networks, how each member is reached. */
-import type { DeploymentDetail, NodeStatus } from '@moat/admin-api';
+import type { DeploymentDetail, Exposed, NodeStatus } from '@moat/admin-api';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
-import { publicationMark, publicationState } from '../output/publication.ts';
+import { publicationMark, publicationReason, publicationState, withConsent } from '../output/publication.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
@@ -32,13 +32,16 @@ export function addStatus(program: Command, runner: VerbRunner): void {
     },
     async (context, _, options) => {
       const node = await context.agent.status();
-      const deployments = await loadDetails(context, node, options.network);
+      const [deployments, exposed] = await Promise.all([
+        loadDetails(context, node, options.network),
+        context.agent.exposed(),
+      ]);
       return {
         kind: 'status',
         data: { node, deployments: deployments.map((detail) => slim(detail, options.detail === true)) },
         text: [
           renderNode(context, node),
-          ...deployments.map((detail) => renderDeployment(context, detail, options.detail === true)),
+          ...deployments.map((detail) => renderDeployment(context, detail, exposed, options.detail === true)),
           ...(deployments.length === 0 ? ['In no network yet.  Next: moat join TOKEN-FILE, or moat init'] : []),
         ].join('\n\n'),
       };
@@ -74,7 +77,12 @@ function renderNode({ style }: Context, node: NodeStatus): string {
   return lines.join('\n');
 }
 
-function renderDeployment(context: Context, detail: DeploymentDetail, whole: boolean): string {
+function renderDeployment(
+  context: Context,
+  detail: DeploymentDetail,
+  exposed: readonly Exposed[],
+  whole: boolean,
+): string {
   const { style, io } = context;
   const age = formatDuration(Math.max(0, io.now() - Date.parse(detail.acceptedAt)));
   const place = detail.member === null ? 'no place here' : `this machine is ${detail.member}`;
@@ -84,7 +92,7 @@ function renderDeployment(context: Context, detail: DeploymentDetail, whole: boo
     ...detail.alarms.map((alarm) => `  ${style.fail} ${alarm.message}  ${style.dim(alarm.code)}`),
     renderPlaces(detail, style, whole),
     ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
-    ...(detail.publications.length === 0 ? [] : [renderPublications(detail, style)]),
+    ...(detail.publications.length === 0 ? [] : [renderPublications(detail, exposed, style)]),
     ...(whole && detail.receipts.length > 0 ? [renderReceipts(detail, style)] : []),
   ].join('\n');
 }
@@ -134,15 +142,14 @@ function renderServices(detail: DeploymentDetail, style: Style, whole: boolean):
   return renderTable([['SERVICE', 'NAME', 'HERE', 'INSTANCES'].map(style.dim), ...rows], { indent: 2 });
 }
 
-function renderPublications(detail: DeploymentDetail, style: Style): string {
-  const rows = detail.publications.map((publication) => {
+function renderPublications(detail: DeploymentDetail, exposed: readonly Exposed[], style: Style): string {
+  const rows = withConsent(detail, exposed).map((publication) => {
     const mark = publicationMark(publication, style);
-    const why = publication.error === null ? '' : `${publication.error.message}  ${style.dim(publication.error.code)}`;
     return [
       `${mark} ${publication.url ?? `${publication.name} at ${publication.gateway}`}`,
       `→ ${publication.service}`,
       publicationState(publication),
-      why,
+      publicationReason(publication, style),
     ];
   });
   return renderTable([['PUBLIC'].map(style.dim), ...rows], { indent: 2 });

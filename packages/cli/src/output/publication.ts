@@ -1,13 +1,40 @@
 /** How a publication's state reads. */
-import type { PublicationStatus } from '@moat/admin-api';
+import type { DeploymentDetail, Exposed, PublicationStatus } from '@moat/admin-api';
 import type { Style } from './style.ts';
 
-export function publicationMark({ state }: PublicationStatus, style: Style): string {
-  if (state === 'live') return style.ok;
+/** A publication, and whether this machine lets gateways reach what is behind it. */
+export interface ShownPublication extends PublicationStatus {
+  /** Null when this machine does not offer the service. */
+  readonly exposedHere: boolean | null;
+  /** What to type where it is not exposed. */
+  readonly remedy: string | null;
+}
+
+/** Puts the operator's consent beside each publication: a name may be live and lead to a closed port. */
+export function withConsent(detail: DeploymentDetail, exposed: readonly Exposed[]): ShownPublication[] {
+  return detail.publications.map((publication) => {
+    const service = detail.services.find(({ name }) => name === publication.service);
+    if (service === undefined || service.exposed === null) return { ...publication, exposedHere: null, remedy: null };
+    const exposedHere = exposed.some(
+      (one) => one.deployment === detail.id && one.target === service.target && one.public,
+    );
+    const remedy = exposedHere ? null : `moat node expose ${service.target} --to ${detail.name} --public`;
+    return { ...publication, exposedHere, remedy };
+  });
+}
+
+export function publicationMark({ state, exposedHere }: ShownPublication, style: Style): string {
+  if (state === 'live') return exposedHere === false ? style.attention : style.ok;
   if (state === 'refused') return style.fail;
   return state === 'waiting' ? style.dim('·') : style.attention;
 }
 
 export function publicationState({ state }: PublicationStatus): string {
   return state === 'waiting' ? 'by other members' : state;
+}
+
+/** Why it does not work from here; empty when it does. */
+export function publicationReason({ error, remedy }: ShownPublication, style: Style): string {
+  if (error !== null) return `${error.message}  ${style.dim(error.code)}`;
+  return remedy === null ? '' : `not exposed to gateways here: ${remedy}`;
 }

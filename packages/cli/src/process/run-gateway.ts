@@ -1,7 +1,10 @@
 /** The gateway in this process. A file of its own: loading it loads the whole gateway. */
 import { createLogger, parseGatewayConfig, runGateway } from '@moat/gateway';
+import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { readTextFile, resolvePath } from '../input/files.ts';
+
+const LOG_LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error'];
 
 export interface RunGatewayProcessOptions {
   readonly config: string;
@@ -14,11 +17,15 @@ export interface RunGatewayProcessOptions {
  */
 export async function runGatewayProcess(context: Context, options: RunGatewayProcessOptions): Promise<void> {
   const { io, style } = context;
+  const { logLevel = 'info' } = options;
+  if (!LOG_LEVELS.includes(logLevel)) {
+    throw new MoatError('USAGE', `--log-level ${logLevel} is none of ${LOG_LEVELS.join(', ')}`);
+  }
   const text = await readTextFile(io, options.config, ['moat gateway init', 'or name yours with --config FILE']);
   const config = parseGatewayConfig(text, resolvePath(io, options.config), io.env);
   await runGateway(config, {
     signal: io.signal,
-    logger: createLogger(options.logLevel ?? 'info'),
+    logger: createLogger(logLevel),
     onReady: (addresses) => {
       const ready = { kind: 'gateway-ready', version: 1, data: addresses };
       const line = `${style.ok} gateway ${style.bold(addresses.domain)} is ready, https on port ${addresses.httpsPort}`;
