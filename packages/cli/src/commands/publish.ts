@@ -110,7 +110,7 @@ async function publish(context: Context, [service = '']: readonly string[], opti
       url === null
         ? `${style.attention} ${name} at ${domain}: no member that offers ${service} has connected yet`
         : `${works ? style.ok : style.attention} ${style.bold(url)}${proof === undefined ? '' : style.dim(`   ${proof.text}`)}`,
-      ...(publication?.remedy == null ? [] : [`  ${style.dim('Next')}  ${publication.remedy}`]),
+      ...((publication?.remedy ?? null) === null ? [] : [`  ${style.dim('Next')}  ${publication?.remedy ?? ''}`]),
       ...reminder(current, style.dim),
     ].join('\n'),
   };
