@@ -152,6 +152,17 @@ describe('the frame writer', () => {
     assert.equal(out[0]?.length, 100 * (HEADER_BYTES + 100));
   });
 
+  test('does not keep finished streams back in a long turn', () => {
+    const out: Buffer[] = [];
+    const writer = new FrameWriter((bytes) => void out.push(bytes));
+    const began = performance.now();
+    for (let id = 1; out.length === 0; id += 2) {
+      writer.frame(FRAME.end, id, Buffer.alloc(0));
+      assert.ok(performance.now() - began < 1_000, 'nothing left in a second');
+    }
+    assert.ok(performance.now() - began >= 0.1);
+  });
+
   test('never writes again to what it gave away', async () => {
     const out: { readonly bytes: Buffer; readonly copy: Buffer }[] = [];
     const writer = new FrameWriter((bytes) => void out.push({ bytes, copy: Buffer.from(bytes) }));
