@@ -9,7 +9,7 @@ import { constants } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { TLSSocket, connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 
-import type { ByteChannel } from '@moat/core';
+import { noteReadBuffer, type ByteChannel } from '@moat/core';
 
 import { handshakeError } from './guard.ts';
 import type { SpentTicket } from './ticket.ts';
@@ -156,7 +156,10 @@ class SocketChannel implements ByteChannel {
 
   constructor(socket: TLSSocket) {
     this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.onData(chunk));
+    socket.on('data', (chunk: Buffer) => {
+      noteReadBuffer(chunk.length);
+      this.onData(chunk);
+    });
     socket.on('drain', () => this.onDrain());
     socket.on('end', () => this.onEnd());
     socket.on('error', (error) => {

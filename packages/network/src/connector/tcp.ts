@@ -3,7 +3,7 @@
  * back-pressure both ways, and a reset on one side becoming a reset on the other.
  */
 import type { Socket } from 'node:net';
-import type { LinkStream, StreamEvents } from '@moat/core';
+import { noteReadBuffer, type LinkStream, type StreamEvents } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
 import { abortSocket, connectTarget, type ConnectDeps } from './connect.ts';
 
@@ -49,7 +49,10 @@ export class StreamPipe implements Running {
     };
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
-    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    socket.on('data', (chunk: Buffer) => {
+      noteReadBuffer(chunk.length);
+      this.receive(chunk);
+    });
     socket.on('drain', () => this.#stream.resume());
     socket.on('end', () => this.#stream.end());
     // 'close' follows every error and does the work.
