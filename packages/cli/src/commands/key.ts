@@ -57,7 +57,7 @@ export function addKey(program: Command, runner: VerbRunner): void {
       const path = ownerKeyPath(context, options);
       const text = await readOwnerKeyFile(path);
       const sealed = isSealed(text);
-      const { key: publicKey } = JSON.parse(text) as { key: string };
+      const publicKey = publicHalf(text);
       return { kind: 'owner-key', data: { key: publicKey, file: path, sealed }, text: publicKey };
     },
   );

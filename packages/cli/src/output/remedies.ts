@@ -17,6 +17,7 @@ const REMEDIES: Readonly<Record<string, readonly string[]>> = {
   INVITE_EXPIRED: ['ask an owner for a new token: moat invite MEMBER'],
   INVITE_USED: ['ask an owner for a new token: moat invite MEMBER --replace'],
   KEY_FILE_EXISTS: ['moat key show', 'or choose another file with --key FILE'],
+  KEY_FILE_INVALID: ['restore it from a backup, or name another with --key FILE'],
   LISTEN_FAILED: ['moat doctor   shows which ports are taken', 'stop what uses the port, or choose another'],
   MEMBER_UNKNOWN: ['moat status   lists members and services'],
   PASSPHRASE_WRONG: ['try again; without the passphrase the key cannot be used'],

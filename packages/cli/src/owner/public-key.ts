@@ -3,8 +3,16 @@ import type { OwnerKey } from '@moat/core';
 import type { Context } from '../context.ts';
 import { ownerKeyPath, readOwnerKeyFile } from './open-owner.ts';
 
-/** @throws `KEY_FILE_MISSING`, `KEY_FILE_EXPOSED` */
+/** @throws `KEY_FILE_MISSING`, `KEY_FILE_EXPOSED`, `KEY_FILE_INVALID` */
 export async function readOwnerPublicKey(context: Context, options: { readonly key?: string }): Promise<OwnerKey> {
-  const text = await readOwnerKeyFile(ownerKeyPath(context, options));
-  return (JSON.parse(text) as { readonly key: OwnerKey }).key;
+  return publicHalf(await readOwnerKeyFile(ownerKeyPath(context, options)));
+}
+
+/** Of a key file's text, sealed or plain. @throws `KEY_FILE_INVALID` */
+export function publicHalf(text: string): OwnerKey {
+  // Looks at the form of the whole file first.
+  isSealed(text);
+  const { key } = JSON.parse(text) as { readonly key?: unknown };
+  if (typeof key === 'string' && isKeyText('ed25519', key)) return key as OwnerKey;
+  throw new MoatError('KEY_FILE_INVALID', 'not an owner key file: it names no public key');
 }
