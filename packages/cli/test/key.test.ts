@@ -45,3 +45,16 @@ test('without a key, and with one that others can read, the command says what to
   assert.equal(exposed.exitCode, 3);
   assert.equal(exposed.error.code, 'KEY_FILE_EXPOSED');
 });
+
+test('a file that is no key says so, whoever reads it', async () => {
+  using terminal = new Terminal();
+  await terminal.run(['init', 'shop', '--member', 'web-1']);
+  for (const text of ['garbage\n', '{}', '{"key":7,"seed":"x"}', 'null', '[]', '']) {
+    writeFileSync(terminal.path('bad.key'), text, { mode: 0o600 });
+    for (const args of [['key', 'show'], ['plan'], ['apply'], ['init', 'x', '--member', 'a', '-f', 'x.yaml']]) {
+      const ran = await terminal.json([...args, '--key', 'bad.key']);
+      assert.deepEqual([ran.error.code, ran.exitCode], ['KEY_FILE_INVALID', 3], `${args.join(' ')} ${text}`);
+      assert.ok(ran.error.next.length > 0);
+    }
+  }
+});

@@ -3,6 +3,7 @@ import { createOwnerKey, isSealed, sealOwnerKey, writePrivateFile, type OwnerKey
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { ownerKeyPath, readOwnerKeyFile } from '../owner/open-owner.ts';
+import { publicHalf } from '../owner/public-key.ts';
 import { PASSPHRASE_OPTION, passphraseFromFile } from '../owner/passphrase.ts';
 import { addGroup, addVerb, type VerbOption, type VerbRunner } from '../verb.ts';
 

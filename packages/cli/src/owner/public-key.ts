@@ -1,5 +1,6 @@
 /** The public half of the owner key at hand: needs no passphrase. */
-import type { OwnerKey } from '@moat/core';
+import { MoatError, parseKey, type OwnerKey } from '@moat/core';
+import { isSealed } from '@moat/identity';
 import type { Context } from '../context.ts';
 import { ownerKeyPath, readOwnerKeyFile } from './open-owner.ts';
 
@@ -13,6 +14,10 @@ export function publicHalf(text: string): OwnerKey {
   // Looks at the form of the whole file first.
   isSealed(text);
   const { key } = JSON.parse(text) as { readonly key?: unknown };
-  if (typeof key === 'string' && isKeyText('ed25519', key)) return key as OwnerKey;
-  throw new MoatError('KEY_FILE_INVALID', 'not an owner key file: it names no public key');
+  try {
+    parseKey('ed25519', String(key));
+    return String(key);
+  } catch (cause) {
+    throw new MoatError('KEY_FILE_INVALID', 'not an owner key file: it names no public key', { cause });
+  }
 }
