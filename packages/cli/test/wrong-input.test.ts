@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { MoatError } from '@moat/core';
 import { errorBody } from '../src/output/render-error.ts';
 import { FakeAgent } from './support/fake-agent.ts';
-import { Terminal } from './support/terminal.ts';
+import { Terminal, interruption } from './support/terminal.ts';
 
 const PEER = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp';
 
@@ -84,6 +84,15 @@ test(
     assert.match(directory.stderr, /Cause {2}it is a directory/);
   },
 );
+
+test('Ctrl-C ends the wait for stdin', async () => {
+  using terminal = new Terminal();
+  const ctrlC = interruption();
+  const joining = terminal.run(['join', '-'], { signal: ctrlC.signal, openStdin: true });
+  setImmediate(() => ctrlC.press());
+  const { exitCode, stderr } = await joining;
+  assert.deepEqual([exitCode, stderr], [130, '']);
+});
 
 test('a file that cannot be made leaves nothing behind', async () => {
   using terminal = new Terminal();

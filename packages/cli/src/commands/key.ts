@@ -84,10 +84,10 @@ async function choosePassphrase(
   if (fromFile !== undefined) return fromFile;
   if (options.plain === true || !context.prompt.interactive) return null;
   const flag = '--passphrase-file FILE';
-  const first = await context.prompt.secret('Passphrase for the new owner key (empty = none)', { flag });
-  if (first === '') return null;
   for (;;) {
+    const first = await context.prompt.secret('Passphrase for the new owner key (empty = none)', { flag });
+    if (first === '') return null;
     if ((await context.prompt.secret('The same again', { flag })) === first) return first;
-    context.progress.say('  They differ; once more.');
+    context.progress.say('  They differ; once more, from the start.');
   }
 }

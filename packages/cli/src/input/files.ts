@@ -1,6 +1,7 @@
 /** Files and stdin as arguments, with coded errors and bounds. */
 import { MoatError, errorCode } from '@moat/core';
 import { open, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { addAbortSignal } from 'node:stream';
 import { isAbsolute, join } from 'node:path';
 import type { Io } from '../io.ts';
 import { fileReason } from '../output/system-error.ts';
@@ -38,9 +39,10 @@ async function readBounded(file: FileHandle, path: string): Promise<Buffer> {
 /** A file's text, or all of stdin for `-`. @throws `FILE_MISSING`, `FILE_UNREADABLE`, `FILE_TOO_LARGE` */
 export async function readFileOrStdin(io: Io, path: string): Promise<string> {
   if (path !== '-') return readTextFile(io, path);
+  if (io.stdin.isTTY === true) io.stderr.write('Paste it, then press Enter and Ctrl-D.\n');
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of io.stdin) {
+  for await (const chunk of addAbortSignal(io.signal, io.stdin)) {
     const part = Buffer.from(chunk as Uint8Array);
     bytes += part.length;
     if (bytes > MAX_INPUT_BYTES) throw tooLarge('stdin');

@@ -19,6 +19,8 @@ export interface Ran {
 
 export interface RunOptions {
   readonly stdin?: string;
+  /** Nobody types, and nobody closes it. @defaultValue false */
+  readonly openStdin?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
   /** Milliseconds since 1970. @defaultValue the system's */
@@ -42,7 +44,10 @@ export class Terminal implements Disposable {
     const exitCode = await runCommand(
       args,
       {
-        stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
+        stdin:
+          options.openStdin === true
+            ? new PassThrough()
+            : Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
         stdout: stdout.stream,
         stderr: stderr.stream,
         env: { HOME: this.root, MOAT_HOME: this.home, NO_COLOR: '1', PATH: process.env['PATH'], ...options.env },
