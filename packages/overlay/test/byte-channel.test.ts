@@ -99,13 +99,15 @@ async function channelBetween(
     (channel) => {
       channel.pause();
       inbound.resolve(channel);
-      setImmediate(() => channel.resume());
     },
     { audience: 'admitted' },
   );
   const connection = await alice.overlay.connect(bob.peer, soon());
   const out = await alice.overlay.openBytes(connection, '/moat/bytes/1', soon());
-  return { out, inbound: await inbound.promise, connection };
+  // nothing was written yet, so the caller's handlers, and its own pause, come in time
+  const channel = await inbound.promise;
+  channel.resume();
+  return { out, inbound: channel, connection };
 }
 
 function collect(channel: ByteChannel): {
