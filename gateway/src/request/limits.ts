@@ -2,8 +2,7 @@
  * limits: how much one client address may have. IPv6 clients count by their /64, which is what one subscriber
  * gets. Bound: `maxAddresses` addresses are remembered; the longest unused without connections is dropped.
  */
-import { isIPv6 } from 'node:net';
-import type { Clock } from '@moat/core';
+import { addressKey, type Clock } from '@moat/core';
 
 export interface ClientLimitsDeps {
   readonly clock: Clock;
@@ -44,7 +43,7 @@ export class ClientLimits {
   /** Counts a new connection; false = refuse it. Each true is followed by one {@link ClientLimits.leave}. */
   enter(address: string): boolean {
     if (this.#connections >= this.#options.connections) return false;
-    const client = this.#client(clientKey(address));
+    const client = this.#client(addressKey(address));
     if (client.connections >= this.#options.connectionsPerClient) return false;
     client.connections += 1;
     this.#connections += 1;
@@ -52,7 +51,7 @@ export class ClientLimits {
   }
 
   leave(address: string): void {
-    const client = this.#clients.get(clientKey(address));
+    const client = this.#clients.get(addressKey(address));
     if (client) client.connections -= 1;
     this.#connections -= 1;
   }
@@ -61,7 +60,7 @@ export class ClientLimits {
   spend(address: string): number {
     const rate = this.#options.requestsPerSecond;
     if (rate === undefined) return 0;
-    const client = this.#client(clientKey(address));
+    const client = this.#client(addressKey(address));
     const now = this.#deps.clock.now();
     const elapsedMs = Math.max(0, now - client.filledMs);
     client.tokens = Math.min(rate, client.tokens + (elapsedMs * rate) / 1_000);
@@ -91,20 +90,4 @@ export class ClientLimits {
       return;
     }
   }
-}
-
-/** The part of an address that one client is known by. */
-export function clientKey(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [head = '', tail] = address.split('::');
-  const groups = head === '' ? [] : head.split(':');
-  if (tail !== undefined) {
-    const after = tail === '' ? [] : tail.split(':');
-    while (groups.length + after.length < 8) groups.push('0');
-    groups.push(...after);
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, '').toLowerCase())
-    .join(':')}::/64`;
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createManualClock } from '@moat/testkit';
-import { ClientLimits, clientKey } from '../../src/request/limits.ts';
+import { addressKey } from '@moat/core';
+import { ClientLimits } from '../../src/request/limits.ts';
 
 const OPTIONS = { connectionsPerClient: 2, connections: 3, requestsPerSecond: 10 };
 
@@ -49,10 +50,10 @@ test('memory is bounded, and no open connection is forgotten', () => {
 });
 
 test('an IPv6 client is its /64', () => {
-  assert.equal(clientKey('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
-  assert.equal(clientKey('2001:db8:1:2::1'), '2001:db8:1:2::/64');
-  assert.equal(clientKey('2001:DB8:0001:0002:0:0:0:1'), '2001:db8:1:2::/64');
-  assert.equal(clientKey('2001:db8::1'), '2001:db8:0:0::/64');
-  assert.equal(clientKey('::1'), '0:0:0:0::/64');
-  assert.equal(clientKey('10.1.2.3'), '10.1.2.3');
+  assert.equal(addressKey('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
+  assert.equal(addressKey('2001:db8:1:2::1'), '2001:db8:1:2::/64');
+  assert.equal(addressKey('2001:DB8:0001:0002:0:0:0:1'), '2001:db8:1:2::/64');
+  assert.equal(addressKey('2001:db8::1'), '2001:db8:0:0::/64');
+  assert.equal(addressKey('::1'), '0:0:0:0::/64');
+  assert.equal(addressKey('10.1.2.3'), '10.1.2.3');
 });
