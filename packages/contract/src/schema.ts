@@ -81,6 +81,21 @@ export interface PublishLine {
   readonly service: string;
   readonly tls: 'terminate' | 'passthrough';
   readonly gateway: GatewayPin;
+  /** Who may come in, checked by a terminating gateway. */
+  readonly auth?: PublishAuth;
+}
+
+/** A secret only one gateway can open: members see that it is there, and whether it changed. */
+export interface BoxedSecret {
+  /** Ephemeral X25519 key, nonce and AES-256-GCM ciphertext with its tag, base64url. */
+  readonly box: string;
+  /** SHA-256(salt of the publish line || secret). */
+  readonly digest: Hash;
+}
+
+export interface PublishAuth {
+  /** Lines of `user:hash`. */
+  readonly basic: BoxedSecret;
 }
 
 export interface Contract {
@@ -111,6 +126,8 @@ export interface Head {
   readonly version: number;
   /** Hash of the head before; null only at version 0. */
   readonly previous: Hash | null;
+  /** Hash of the newest head of the other branch: this version ends a fork. */
+  readonly merges?: Hash;
   readonly contract: Hash;
   readonly owners: Hash;
   /** Hash of each publication, sorted. */
@@ -127,9 +144,17 @@ export interface SignedHead {
   readonly signatures: readonly OwnerSignature[];
 }
 
-/** A head that changed the owners, with the set it brought in. */
+/** A head that changed the owners, or ended a fork, with the owner set in force from then on. */
 export interface Succession extends SignedHead {
   readonly owners: OwnerSet;
+  /** The branch that `head.merges` names; only with it. */
+  readonly merged?: MergedBranch;
+}
+
+/** The side of a fork that does not go on: its successions after the last common version, and its newest head. */
+export interface MergedBranch {
+  readonly successions: readonly Succession[];
+  readonly newest: SignedHead;
 }
 
 /** All it takes to believe a head without its contract. */
@@ -150,10 +175,19 @@ export interface Publication {
   readonly service: string;
   readonly kind: 'tcp' | 'http';
   readonly tls: 'terminate' | 'passthrough';
-  readonly members: readonly ({ readonly node: PeerId } | { readonly invite: OwnerKey; readonly expires: string })[];
+  readonly members: readonly PublicationMember[];
+  readonly auth?: PublishAuth;
   /** Pinned keepers, who alone may witness claims. */
   readonly witnesses: readonly PeerId[];
 }
+
+/** A machine that may serve a publication: pinned, or whoever holds a witnessed claim by this invite. */
+export type PublicationMember = (
+  { readonly node: PeerId } | { readonly invite: OwnerKey; /** The invite's. */ readonly expires: string }
+) & {
+  /** The membership ends then. */
+  readonly ends?: string;
+};
 
 /** Taken place: what a machine signs with its node key and, for a vacant place, the invite key. */
 export interface Claim {
@@ -217,4 +251,68 @@ export interface Token {
   readonly seed?: string;
   /** The place it is for, which the claim's details name; absent in a locator. */
   readonly member?: string;
+}
+
+/** A version on its way: waits at keepers, or travels as a file, until a quorum has signed it. */
+export interface Proposal {
+  readonly type: 'moat/proposal/1';
+  readonly contract: Contract;
+  readonly head: Head;
+  readonly signatures: readonly OwnerSignature[];
+  /**
+   * Only where the version changes the owners: the empty version after it, signed along with it, so that
+   * those who are replaced cannot fork the change.
+   */
+  readonly seal?: SignedHead;
+}
+
+/** What an owner who is no member signs for one connection to a keeper. */
+export interface OwnerProof {
+  readonly type: 'moat/owner/1';
+  readonly deployment: DeploymentId;
+  readonly owner: OwnerKey;
+  /** Who dialed: the machine of the owner. */
+  readonly dialer: PeerId;
+  readonly keeper: PeerId;
+  readonly time: string;
+}
+
+export interface SignedOwnerProof {
+  readonly proof: OwnerProof;
+  readonly signature: string;
+}
+
+/** What a node did with a version. */
+export interface Receipt {
+  readonly type: 'moat/receipt/1';
+  readonly deployment: DeploymentId;
+  readonly node: PeerId;
+  readonly version: number;
+  readonly head: Hash;
+  readonly result: 'applied' | 'failed';
+  /** Error code; null when applied. */
+  readonly code: string | null;
+  readonly time: string;
+}
+
+export interface SignedReceipt {
+  readonly receipt: Receipt;
+  readonly signature: string;
+}
+
+/** The PeerIds of a gateway, numbered; the machines of list n sign list n+1. */
+export interface GatewayPeers {
+  readonly type: 'moat/gateway-peers/1';
+  readonly domain: string;
+  /** 1 for the first list that replaces pinned PeerIds. */
+  readonly number: number;
+  /** Sorted. */
+  readonly peers: readonly PeerId[];
+  /** Sorted: who signs. */
+  readonly before: readonly PeerId[];
+}
+
+export interface SignedGatewayPeers {
+  readonly list: GatewayPeers;
+  readonly signatures: readonly { readonly node: PeerId; readonly signature: string }[];
 }
