@@ -24,7 +24,20 @@ import type {
   PingRequest,
   UnexposeRequest,
 } from './schema/node.ts';
+import type {
+  OwnerChallenge,
+  OwnerChallengeRequest,
+  OwnerSession,
+  OwnerSessionRequest,
+  ProposalDetail,
+  ProposalList,
+  ProposalPut,
+  PutProposalRequest,
+} from './schema/owner.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
+
+/** Milliseconds for what asks the keepers one after the other. */
+const KEEPERS_MS = 60_000;
 
 /**
  * Every method throws `AGENT_NOT_RUNNING`, `AGENT_TIMEOUT`, `AGENT_ANSWER_INVALID`, or the code the agent
@@ -37,6 +50,14 @@ export interface AgentClient {
   version(deployment: string, version: number, options?: CallOptions): Promise<StoredVersion>;
   createDeployment(request: CreateDeploymentRequest, options?: CallOptions): Promise<VersionAccepted>;
   submitVersion(deployment: string, request: SubmitVersionRequest, options?: CallOptions): Promise<VersionAccepted>;
+  ownerChallenge(request: OwnerChallengeRequest, options?: CallOptions): Promise<OwnerChallenge>;
+  openOwnerSession(request: OwnerSessionRequest, options?: CallOptions): Promise<OwnerSession>;
+  closeOwnerSession(session: string, options?: CallOptions): Promise<void>;
+  proposals(deployment: string, options?: CallOptions): Promise<ProposalList>;
+  /** `proposal` is its id, the hash of its head. */
+  proposal(deployment: string, proposal: string, options?: CallOptions): Promise<ProposalDetail>;
+  putProposal(deployment: string, request: PutProposalRequest, options?: CallOptions): Promise<ProposalPut>;
+  applyProposal(deployment: string, proposal: string, options?: CallOptions): Promise<VersionAccepted>;
   forget(deployment: string, options?: CallOptions): Promise<void>;
   join(request: JoinRequest, options?: CallOptions): Promise<Joined>;
   exposed(options?: CallOptions): Promise<readonly Exposed[]>;
@@ -65,7 +86,18 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     version: (deployment, version, call) =>
       client.call(on.version, { params: { deployment, version: String(version) } }, call),
     createDeployment: (body, call) => client.call(on.createDeployment, { body }, call),
-    submitVersion: (deployment, body, call) => client.call(on.submitVersion, { params: { deployment }, body }, call),
+    submitVersion: (deployment, body, call) =>
+      client.call(on.submitVersion, { params: { deployment }, body }, { timeoutMs: KEEPERS_MS, ...call }),
+    ownerChallenge: (body, call) => client.call(on.ownerChallenge, { body }, call),
+    openOwnerSession: (body, call) => client.call(on.openOwnerSession, { body }, { timeoutMs: KEEPERS_MS, ...call }),
+    closeOwnerSession: async (session, call) =>
+      void (await client.call(on.closeOwnerSession, { params: { session } }, call)),
+    proposals: (deployment, call) => client.call(on.proposals, { params: { deployment } }, call),
+    proposal: (deployment, proposal, call) => client.call(on.proposal, { params: { deployment, proposal } }, call),
+    putProposal: (deployment, body, call) =>
+      client.call(on.putProposal, { params: { deployment }, body }, { timeoutMs: KEEPERS_MS, ...call }),
+    applyProposal: (deployment, proposal, call) =>
+      client.call(on.applyProposal, { params: { deployment, proposal } }, { timeoutMs: KEEPERS_MS, ...call }),
     forget: async (deployment, call) => void (await client.call(on.forget, { params: { deployment } }, call)),
     join: (body, call) => client.call(on.join, { body }, { timeoutMs: 30_000 + (body.waitMs ?? 0), ...call }),
     exposed: async (call) => (await client.call(on.exposed, {}, call)).exposed,

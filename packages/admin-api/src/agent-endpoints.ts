@@ -46,6 +46,25 @@ import {
   type UnexposeRequest,
 } from './schema/node.ts';
 
+import {
+  ownerChallengeRequestSchema,
+  ownerChallengeSchema,
+  ownerSessionRequestSchema,
+  ownerSessionSchema,
+  proposalDetailSchema,
+  proposalListSchema,
+  proposalPutSchema,
+  putProposalRequestSchema,
+  type OwnerChallenge,
+  type OwnerChallengeRequest,
+  type OwnerSession,
+  type OwnerSessionRequest,
+  type ProposalDetail,
+  type ProposalList,
+  type ProposalPut,
+  type PutProposalRequest,
+} from './schema/owner.ts';
+
 const deploymentsSchema: z.ZodType<{ readonly deployments: readonly DeploymentSummary[] }> = z.object({
   deployments: z.array(deploymentSummarySchema),
 });
@@ -67,6 +86,13 @@ export interface AgentEndpoints {
   readonly version: Endpoint<null, StoredVersion>;
   readonly createDeployment: Endpoint<CreateDeploymentRequest, VersionAccepted>;
   readonly submitVersion: Endpoint<SubmitVersionRequest, VersionAccepted>;
+  readonly ownerChallenge: Endpoint<OwnerChallengeRequest, OwnerChallenge>;
+  readonly openOwnerSession: Endpoint<OwnerSessionRequest, OwnerSession>;
+  readonly closeOwnerSession: Endpoint<null, Done>;
+  readonly proposals: Endpoint<null, ProposalList>;
+  readonly proposal: Endpoint<null, ProposalDetail>;
+  readonly putProposal: Endpoint<PutProposalRequest, ProposalPut>;
+  readonly applyProposal: Endpoint<null, VersionAccepted>;
   readonly forget: Endpoint<null, Done>;
   readonly join: Endpoint<JoinRequest, Joined>;
   readonly exposed: Endpoint<null, { readonly exposed: readonly Exposed[] }>;
@@ -96,6 +122,36 @@ export const agentEndpoints: AgentEndpoints = {
   submitVersion: endpoint('post', `${ONE}/versions`, 'Takes the next version', versionAcceptedSchema, {
     body: submitVersionRequestSchema,
   }),
+  ownerChallenge: endpoint(
+    'post',
+    '/v1/owner/challenges',
+    'Dials a keeper and says what an owner has to sign for it',
+    ownerChallengeSchema,
+    { body: ownerChallengeRequestSchema },
+  ),
+  openOwnerSession: endpoint(
+    'post',
+    '/v1/owner/sessions',
+    'Shows the signed proof to that keeper and pulls the deployment',
+    ownerSessionSchema,
+    { body: ownerSessionRequestSchema },
+  ),
+  closeOwnerSession: endpoint('delete', '/v1/owner/sessions/{session}', 'Ends an owner session', doneSchema),
+  proposals: endpoint('get', `${ONE}/proposals`, 'Proposals that wait at a keeper', proposalListSchema),
+  proposal: endpoint('get', `${ONE}/proposals/{proposal}`, 'One proposal, whole', proposalDetailSchema),
+  putProposal: endpoint(
+    'post',
+    `${ONE}/proposals`,
+    'Leaves a proposal or more signatures at the keepers; applied once a quorum has signed',
+    proposalPutSchema,
+    { body: putProposalRequestSchema },
+  ),
+  applyProposal: endpoint(
+    'post',
+    `${ONE}/proposals/{proposal}/apply`,
+    'Applies a proposal that a quorum has signed',
+    versionAcceptedSchema,
+  ),
   forget: endpoint('delete', ONE, 'Leaves a deployment: stops it and deletes its data here', doneSchema),
   join: endpoint('post', '/v1/join', 'Takes a place by a token', joinedSchema, { body: joinRequestSchema }),
   exposed: endpoint('get', '/v1/exposed', 'What the operator exposed', exposedListSchema),

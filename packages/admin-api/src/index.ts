@@ -30,6 +30,7 @@ export type {
   CreateDeploymentRequest,
   DeploymentDetail,
   DeploymentSummary,
+  MemberReceipt,
   PlaceStatus,
   PublicationStatus,
   ReceiptStatus,
@@ -64,4 +65,15 @@ export type {
   PingRequest,
   UnexposeRequest,
 } from './schema/node.ts';
+export type {
+  OwnerChallenge,
+  OwnerChallengeRequest,
+  OwnerSession,
+  OwnerSessionRequest,
+  ProposalDetail,
+  ProposalList,
+  ProposalPut,
+  ProposalStatus,
+  PutProposalRequest,
+} from './schema/owner.ts';
 export type { CallInput, CallOptions } from './unix-client.ts';

@@ -126,6 +126,30 @@ const receiptStatusSchema: z.ZodType<ReceiptStatus> = z
   })
   .meta({ id: 'ReceiptStatus' });
 
+/** What a member's machine says it did with a version, signed by it. */
+export interface MemberReceipt {
+  /** The place that machine holds. */
+  readonly member: string;
+  readonly peer: string;
+  readonly version: number;
+  readonly head: string;
+  readonly result: 'applied' | 'failed';
+  readonly code: string | null;
+  /** By that machine's clock. */
+  readonly time: string;
+}
+const memberReceiptSchema: z.ZodType<MemberReceipt> = z
+  .object({
+    member: z.string(),
+    peer: z.string(),
+    version: z.number().int(),
+    head: z.string(),
+    result: z.enum(['applied', 'failed']),
+    code: z.string().nullable(),
+    time: z.string(),
+  })
+  .meta({ id: 'MemberReceipt' });
+
 /** The short form of a deployment. */
 export interface DeploymentSummary {
   readonly id: string;
@@ -168,6 +192,8 @@ export interface DeploymentDetail extends DeploymentSummary {
   readonly publications: readonly PublicationStatus[];
   /** Newest first, at most 20. */
   readonly receipts: readonly ReceiptStatus[];
+  /** The newest of each member's machine that is known here, in the order of members. */
+  readonly memberReceipts: readonly MemberReceipt[];
   /** Multiaddrs with `/p2p/` of pinned keepers as known here, for tokens. */
   readonly keepers: readonly string[];
   /** Multiaddrs with `/p2p/` of the contract's anchors. */
@@ -183,6 +209,7 @@ export const deploymentDetailSchema: z.ZodType<DeploymentDetail> = z
     services: z.array(serviceStatusSchema),
     publications: z.array(publicationStatusSchema),
     receipts: z.array(receiptStatusSchema),
+    memberReceipts: z.array(memberReceiptSchema),
     keepers: z.array(z.string()),
     anchors: z.array(z.string()),
   })
@@ -214,9 +241,18 @@ export const createDeploymentRequestSchema: z.ZodType<CreateDeploymentRequest> =
 export interface SubmitVersionRequest {
   readonly contract: Document;
   readonly signed: Document;
+  /** Where it changes the owners: `SignedHead` of the empty version after it, taken along with it. */
+  readonly seal?: Document | undefined;
+  /** Take it here although no keeper is in reach: whoever else applies meanwhile makes a fork. */
+  readonly offline?: boolean | undefined;
 }
 export const submitVersionRequestSchema: z.ZodType<SubmitVersionRequest> = z
-  .strictObject({ contract: documentSchema, signed: documentSchema })
+  .strictObject({
+    contract: documentSchema,
+    signed: documentSchema,
+    seal: documentSchema.optional(),
+    offline: z.boolean().optional(),
+  })
   .meta({ id: 'SubmitVersionRequest' });
 
 /** A version is on disk and in force on this node. */
@@ -227,6 +263,8 @@ export interface VersionAccepted {
   readonly head: string;
   /** False when this very version was there before. */
   readonly changed: boolean;
+  /** PeerId of the keeper that took it first; null where this machine did. */
+  readonly keeper: string | null;
 }
 export const versionAcceptedSchema: z.ZodType<VersionAccepted> = z
   .object({
@@ -235,5 +273,6 @@ export const versionAcceptedSchema: z.ZodType<VersionAccepted> = z
     version: z.number().int(),
     head: z.string(),
     changed: z.boolean(),
+    keeper: z.string().nullable(),
   })
   .meta({ id: 'VersionAccepted' });

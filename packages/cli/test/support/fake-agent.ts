@@ -123,6 +123,13 @@ export class FakeAgent implements AsyncDisposable {
         const current = this.#find(params['deployment'] ?? '');
         return this.#take(current.genesis, current, body);
       },
+      ownerChallenge: () => this.#unsupported(),
+      openOwnerSession: () => this.#unsupported(),
+      closeOwnerSession: () => this.#unsupported(),
+      proposals: () => this.#unsupported(),
+      proposal: () => this.#unsupported(),
+      putProposal: () => this.#unsupported(),
+      applyProposal: () => this.#unsupported(),
       forget: ({ params }) => {
         this.held.delete(params['deployment'] ?? '');
         return { done: true };
@@ -207,7 +214,7 @@ export class FakeAgent implements AsyncDisposable {
     const proof = extendProof(current?.proof ?? null, genesis, signed, contract.owners);
     this.held.set(deploymentIdOf(genesis), { genesis, contract, proof });
     const { deployment, name, version } = contract;
-    return { deployment, name, version, head: headHash(signed.head), changed: true };
+    return { deployment, name, version, head: headHash(signed.head), changed: true, keeper: null };
   }
 
   #find(wanted: string): Held {
@@ -283,6 +290,7 @@ export class FakeAgent implements AsyncDisposable {
           time: SINCE,
         },
       ],
+      memberReceipts: [],
       keepers: [`/ip4/127.0.0.1/tcp/4410/p2p/${this.key.peerId}`],
       anchors: contract.anchors,
     };

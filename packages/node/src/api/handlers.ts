@@ -41,7 +41,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
   const accepted = async (deployment: Deployment, changed: boolean): Promise<VersionAccepted> => {
     await reconciler.settled(deployment.id);
     const { id, contract, head } = deployment;
-    return { deployment: id, name: contract.name, version: contract.version, head, changed };
+    return { deployment: id, name: contract.name, version: contract.version, head, changed, keeper: null };
   };
   return {
     status: () => deps.status(),
@@ -66,6 +66,13 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       const changed = deployments.submit(deployment, parseContract(body.contract), parseSignedHead(body.signed));
       return accepted(deployment, changed);
     },
+    ownerChallenge: unserved,
+    openOwnerSession: unserved,
+    closeOwnerSession: unserved,
+    proposals: unserved,
+    proposal: unserved,
+    putProposal: unserved,
+    applyProposal: unserved,
     forget: async ({ params }) => {
       const deployment = find(params);
       // The disk first: what cannot be left stays as it is.
@@ -125,6 +132,10 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       return { done: true };
     },
   };
+}
+
+function unserved(): never {
+  throw new MoatError('ENDPOINT_UNKNOWN', 'this agent does not serve it');
 }
 
 /** Consent may come before the join: an id need not be held here yet. */

@@ -56,6 +56,7 @@ export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDe
     receipts: deps.store
       .receipts(deployment.id, RECEIPTS_SHOWN)
       .map((receipt) => ({ ...receipt, time: timeText(receipt.time) })),
+    memberReceipts: [],
     keepers: keepersOf(deps, deployment),
     anchors: contract.anchors,
   };
