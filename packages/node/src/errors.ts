@@ -5,6 +5,7 @@ export const NODE_ERROR_CODES = [
   'STATE_UNUSABLE', // the state directory or its database cannot be opened | check its owner, rights and disk; restore a backup
   'STATE_TOO_NEW', // the database was written by a newer Moat | install that version again
   'DISK_FULL', // the disk is full: nothing new is taken, what runs goes on | free space; the same call works then
+  'DISK_FAILED', // the disk under the state directory does not read or write | look at the system's log and the disk; a full disk is DISK_FULL
   'SOCKET_FAILED', // the local API's socket cannot be opened | check the directory's rights, or use a shorter path
   'DEPLOYMENT_UNKNOWN', // this machine holds no deployment of that id or name | see `moat status` for the ones it holds
   'DEPLOYMENT_AMBIGUOUS', // several deployments here have that name | name it by its id

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { isMoatError } from '@moat/core';
 import { headHash } from '@moat/contract';
 import { createNodeKey } from '@moat/identity';
-import { Database } from '../src/store/database.ts';
+import { Database, translate } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
 import { MachineStore } from '../src/store/machine-store.ts';
 import { Chain } from './chain.ts';
@@ -149,6 +149,47 @@ test('a full disk is DISK_FULL, changes nothing, and passes', async (t) => {
   database.get('PRAGMA max_page_count=1000000');
   store.saveVersion(second.proof, second.contract, 2);
   assert.equal(store.load()[0]?.contract.version, 1);
+});
+
+test('a disk that fails is not taken for a full one', () => {
+  const sqlite = (errcode: number): Error => Object.assign(new Error('disk I/O error'), { errcode });
+  // https://sqlite.org/rescode.html: IOERR, IOERR_WRITE, IOERR_FSYNC, FULL, NOTADB
+  for (const code of [10, 778, 1034]) assert.equal(translate(sqlite(code), 'write').code, 'DISK_FAILED');
+  assert.equal(translate(sqlite(13), 'write').code, 'DISK_FULL');
+  assert.equal(translate(Object.assign(new Error('no room'), { code: 'ENOSPC' }), 'open').code, 'DISK_FULL');
+  assert.equal(translate(sqlite(26), 'open').code, 'STATE_UNUSABLE');
+});
+
+test('owners who sign without end fill no disk: the newest versions are kept', async (t) => {
+  using database = Database.open(join(await temporary(t), 'node.db'));
+  const store = new DeploymentStore(database);
+  const chain = new Chain(createNodeKey());
+  const kept = (): { count: number; bytes: number; newest: number } => {
+    const row = database.get('SELECT count(*) AS n, sum(length(contract)) AS bytes, max(version) AS v FROM versions');
+    return { count: Number(row?.['n']), bytes: Number(row?.['bytes']), newest: Number(row?.['v']) };
+  };
+  for (let i = 0; i < 120; i++) {
+    const { proof, contract } = chain.next();
+    store.saveVersion(proof, contract, i);
+  }
+  assert.deepEqual([kept().count, kept().newest], [100, 119]);
+  assert.equal(store.version(chain.contract?.deployment ?? '', 19), undefined);
+  assert.notEqual(store.version(chain.contract?.deployment ?? '', 20), undefined);
+  const name = 'x'.repeat(60);
+  const services = Array.from({ length: 512 }, (_, i) => ({
+    name: `s-${i}`,
+    on: Array.from({ length: 24 }, (_each, j) => `${name}-${j}`),
+    port: i + 1,
+    target: `127.0.0.1:${i + 1}`,
+    protocol: 'tcp' as const,
+  }));
+  for (let i = 0; i < 60; i++) {
+    const { proof, contract } = chain.next({ services });
+    store.saveVersion(proof, contract, i);
+  }
+  assert.ok(kept().bytes <= 32 * 1024 * 1024, `${kept().bytes} bytes`);
+  assert.ok(kept().count > 20 && kept().newest === 179);
+  assert.equal(store.load()[0]?.contract.version, 179);
 });
 
 test('a keeper never remembers two claims on one invite, even after it forgot the deployment', async (t) => {

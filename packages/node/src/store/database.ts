@@ -5,7 +5,7 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import { MoatError } from '@moat/core';
+import { MoatError, errorCode } from '@moat/core';
 import { MIGRATIONS } from './migrations.ts';
 
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
@@ -50,7 +50,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** Runs `work` in one transaction; inner calls join the outer one. @throws `DISK_FULL`, `STATE_UNUSABLE` */
+  /** Runs `work` in one transaction; inner calls join the outer one. @throws `DISK_FULL`, `DISK_FAILED`, `STATE_UNUSABLE` */
   write<T>(work: () => T): T {
     if (this.#depth > 0) return work();
     this.#depth = 1;
@@ -73,12 +73,12 @@ export class Database implements Disposable {
     this.#prepare(sql).run(...values);
   }
 
-  /** @throws `STATE_UNUSABLE` */
+  /** @throws `STATE_UNUSABLE`, `DISK_FAILED` */
   get(sql: string, ...values: SQLInputValue[]): Row | undefined {
     return this.#read(sql, (statement) => statement.get(...values));
   }
 
-  /** @throws `STATE_UNUSABLE` */
+  /** @throws `STATE_UNUSABLE`, `DISK_FAILED` */
   all(sql: string, ...values: SQLInputValue[]): readonly Row[] {
     return this.#read(sql, (statement) => statement.all(...values));
   }
@@ -123,10 +123,15 @@ export class Database implements Disposable {
   }
 }
 
-function translate(error: unknown, message: string): MoatError {
+/** What SQLite or the file system threw, with a code of ours. */
+export function translate(error: unknown, message: string): MoatError {
   const code = sqliteCode(error);
-  if (code === SQLITE_FULL || (code === SQLITE_IOERR && /disk|space/i.test(String(error)))) {
+  // SQLite itself tells a write that found no room (ENOSPC) from one that failed.
+  if (code === SQLITE_FULL || errorCode(error) === 'ENOSPC') {
     return new MoatError('DISK_FULL', 'the disk is full', { cause: error, retryable: true });
+  }
+  if (code === SQLITE_IOERR) {
+    return new MoatError('DISK_FAILED', `${message}: the disk does not read or write`, { cause: error });
   }
   if (code === SQLITE_BUSY || code === SQLITE_LOCKED) {
     return new MoatError('STATE_LOCKED', 'another agent runs with this state directory', { cause: error });

@@ -19,6 +19,12 @@ import type { Database, Row } from './database.ts';
 
 /** Receipts kept of one deployment; the oldest go first. */
 const RECEIPTS_KEPT = 50;
+/**
+ * Versions kept of one deployment, for rollback and for members that ask for one; the newest always. Whoever holds a
+ * quorum can sign as many as they like, a mebibyte each.
+ */
+const VERSIONS_KEPT = 100;
+const VERSION_BYTES_KEPT = 32 * 1024 * 1024;
 
 /** A deployment as it was last accepted. */
 export interface StoredDeployment {
@@ -95,6 +101,17 @@ export class DeploymentStore {
         canonicalBytes(contract),
         JSON.stringify(proof.newest),
         acceptedAt,
+      );
+      this.#db.run(
+        `DELETE FROM versions WHERE deployment = ?1 AND version < ?2 AND version IN (
+           SELECT version FROM (
+             SELECT version, row_number() OVER newest AS place, sum(length(contract)) OVER newest AS bytes
+             FROM versions WHERE deployment = ?1 WINDOW newest AS (ORDER BY version DESC))
+           WHERE place > ?3 OR bytes > ?4)`,
+        head.deployment,
+        head.version,
+        VERSIONS_KEPT,
+        VERSION_BYTES_KEPT,
       );
     });
   }

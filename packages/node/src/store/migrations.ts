@@ -93,4 +93,14 @@ export const MIGRATIONS: readonly string[] = [
     learned_at INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- The other branch whole: what it allows counts too, and the version that ends the fork needs both.
+  ALTER TABLE forks ADD COLUMN successions TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE forks ADD COLUMN contract BLOB;
+  -- Milliseconds since a keeper last confirmed our head, as of a time of ours.
+  ALTER TABLE deployments ADD COLUMN unconfirmed_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE deployments ADD COLUMN unconfirmed_at INTEGER NOT NULL DEFAULT 0;
+  UPDATE deployments SET unconfirmed_at =
+    (SELECT accepted_at FROM versions WHERE versions.deployment = id AND version = pinned_version);
+  `,
 ];
