@@ -26,7 +26,7 @@ import { Keepalive } from './keepalive.ts';
 import { Neighbours } from './neighbours.ts';
 import type { KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
 import { Probation } from './probation.ts';
-import { Publish, type PublishAnswer, type PublishHandler } from './publish.ts';
+import { Publish, type PublishAnswer, type PublishHandler, type RedeemHandler, type Redemption } from './publish.ts';
 import { STOP_PROTOCOL } from './relay-wire.ts';
 import { Reservations } from './reservations.ts';
 import { Supervisor } from './supervisor.ts';
@@ -298,8 +298,14 @@ class Libp2pOverlay implements Overlay {
     return this.#publish.send(record, bundle, signal);
   }
 
-  servePublish(handler: PublishHandler): void {
-    this.#publish.serve(handler);
+  async redeem(connection: PeerConnection, redemption: Redemption, signal: AbortSignal): Promise<PublishAnswer> {
+    const record = this.#probation.get(connection.id);
+    if (record === undefined) throw new MoatError('PEER_UNREACHABLE', 'the connection is gone', { retryable: true });
+    return this.#publish.redeem(record, redemption, signal);
+  }
+
+  servePublish(publish: PublishHandler, redeem?: RedeemHandler): void {
+    this.#publish.serve({ publish, redeem });
   }
 
   /** Every protocol of the overlay itself, with who may open it. */

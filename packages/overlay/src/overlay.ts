@@ -4,7 +4,7 @@ import type { NodeKey } from '@moat/identity';
 import type { AddressBook } from './address-book.ts';
 import type { AnchorLimits } from './anchor.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
-import type { PublishAnswer, PublishHandler } from './publish.ts';
+import type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 
 /** What the overlay uses of the rest. */
 export interface OverlayDeps {
@@ -87,10 +87,15 @@ export interface Overlay extends Service, ControlPlane {
    */
   requestJoin(keepers: readonly string[], request: JoinRequest, signal: AbortSignal): Promise<JoinAnswer>;
   /**
-   * Shows a bundle to the gateway at the other end; `ok` admits the connection on both sides.
+   * Shows a bundle to the gateway at the other end; `ok` with names admits the connection on both sides.
    * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`
    */
   publish(connection: PeerConnection, bundle: PublicationBundle, signal: AbortSignal): Promise<PublishAnswer>;
-  /** Serves `/moat/publish/1`, also during probation. */
-  servePublish(handler: PublishHandler): void;
+  /**
+   * Hands the gateway at the other end an invite code of its operator; admits nothing.
+   * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`
+   */
+  redeem(connection: PeerConnection, redemption: Redemption, signal: AbortSignal): Promise<PublishAnswer>;
+  /** Serves `/moat/publish/1`, also during probation; without `redeem` no code is taken. */
+  servePublish(publish: PublishHandler, redeem?: RedeemHandler): void;
 }

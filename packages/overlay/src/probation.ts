@@ -93,6 +93,12 @@ export class Probation {
     this.close(connection, 'no reason to stay');
   }
 
+  /** Takes a reason back; with none left the connection is on probation again, as a new one is. */
+  lapse(connection: OverlayConnection, reason: string): void {
+    if (!connection.reasons.delete(reason) || connection.admitted || connection.closed.aborted) return;
+    if (connection.holds === 0 && !this.#timers.has(connection)) this.#arm(connection);
+  }
+
   /** Keeps a connection open without admitting it, until the returned function is called. */
   hold(connection: OverlayConnection): () => void {
     connection.holds += 1;

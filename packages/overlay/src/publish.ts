@@ -1,12 +1,16 @@
 /**
  * `/moat/publish/1`: a member shows a gateway genesis, successions, head, publications and claims in one
  * bundle, in parts; the gateway answers which names it serves. A newer bundle replaces the older whole.
+ * Or a machine hands in an invite code of the operator for a deployment, which admits it to nothing else.
  */
 import {
+  MoatError,
   errorCode,
+  isDeploymentId,
   isMoatError,
   sleep,
   type Clock,
+  type DeploymentId,
   type Logger,
   type MessageStream,
   type PeerConnection,
@@ -23,12 +27,18 @@ import type { Probation } from './probation.ts';
 
 export const PUBLISH_PROTOCOL = '/moat/publish/1';
 const PUBLISH_MS = 20_000;
-const MAX_BUNDLE_BYTES = 1024 * 1024;
+/** A bundle of 1 MiB and what is around it. */
+const MAX_REQUEST_BYTES = 1024 * 1024 + 64;
 const MAX_ANSWER_BYTES = 256 * 1024;
 const INTAKE = { reading: 64, readingPerOrigin: 16, working: 64 };
 /** Requests that one bundle counts as. */
 const PUBLISH_COST = 5;
-const REASON = 'publication';
+const MAX_CODE_LENGTH = 128;
+
+/** Why a connection stays: this deployment is served over it. */
+export function publicationReason(deployment: DeploymentId): string {
+  return `publication ${deployment}`;
+}
 
 const text = z.string().max(500);
 const answerSchema = z.discriminatedUnion('ok', [
@@ -49,12 +59,45 @@ export type PublishAnswer =
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
-/** The gateway's side; an `ok` answer admits the connection, a rejection reaches the member as `PUBLISH_FAILED`. */
+const requestSchema = z.union([
+  z.strictObject({ bundle: z.unknown() }),
+  z.strictObject({
+    redeem: z.strictObject({
+      deployment: z.string().refine(isDeploymentId),
+      code: z.string().min(1).max(MAX_CODE_LENGTH),
+    }),
+  }),
+]);
+
+/** An operator's invite code, to be spent on a deployment. */
+export interface Redemption {
+  readonly deployment: DeploymentId;
+  /** A secret: never logged. */
+  readonly code: string;
+}
+
+/**
+ * The gateway's side; an `ok` answer with names admits the connection, one without ends that; a rejection
+ * reaches the member as `PUBLISH_FAILED`.
+ */
 export type PublishHandler = (
   peer: PeerId,
   connection: PeerConnection,
   bundle: PublicationBundle,
 ) => Promise<PublishAnswer>;
+
+/** The gateway's side of a redemption; its answer names nothing. */
+export type RedeemHandler = (
+  peer: PeerId,
+  connection: PeerConnection,
+  redemption: Redemption,
+) => Promise<PublishAnswer>;
+
+export interface PublishHandlers {
+  readonly publish: PublishHandler;
+  /** Absent: no code is taken. */
+  readonly redeem?: RedeemHandler | undefined;
+}
 
 export interface PublishDeps {
   readonly logger: Logger;
@@ -71,62 +114,91 @@ export class Publish {
     this.#deps = deps;
   }
 
-  serve(handler: PublishHandler): void {
+  serve(handlers: PublishHandlers): void {
     this.#deps.control.handle(
       PUBLISH_PROTOCOL,
-      (stream, connection) => this.#serve(handler, stream, connection),
+      (stream, connection) => this.#serve(handlers, stream, connection),
       'anyone',
       2,
     );
   }
 
   async send(connection: OverlayConnection, bundle: PublicationBundle, signal: AbortSignal): Promise<PublishAnswer> {
-    const { clock, control, probation } = this.#deps;
+    const { probation } = this.#deps;
     return probation.during(connection, async () => {
-      using deadline = new Deadline(clock, PUBLISH_MS, signal);
-      const stream = await control.open(connection, PUBLISH_PROTOCOL, deadline.signal);
-      try {
-        await writeParts(stream, encodeJson(bundle), MAX_BUNDLE_BYTES, deadline.signal);
-        await stream.close();
-        const answer = decodeJson(await readParts(stream, MAX_ANSWER_BYTES, deadline.signal), answerSchema);
-        if (answer.ok) probation.admit(connection, REASON);
-        return answer;
-      } catch (error) {
-        stream.abort(error as Error);
-        throw error;
-      }
+      const answer = await this.#ask(connection, { bundle }, signal);
+      if (answer.ok) decide(probation, connection, publicationReason(bundle.proof.newest.head.deployment), answer);
+      return answer;
     });
   }
 
-  async #serve(handler: PublishHandler, stream: MessageStream, connection: OverlayConnection): Promise<void> {
+  /** Hands in an invite code; no admission comes of it. */
+  async redeem(connection: OverlayConnection, redeem: Redemption, signal: AbortSignal): Promise<PublishAnswer> {
+    return this.#deps.probation.during(connection, () => this.#ask(connection, { redeem }, signal));
+  }
+
+  async #ask(connection: OverlayConnection, request: object, signal: AbortSignal): Promise<PublishAnswer> {
+    const { clock, control } = this.#deps;
+    using deadline = new Deadline(clock, PUBLISH_MS, signal);
+    const stream = await control.open(connection, PUBLISH_PROTOCOL, deadline.signal);
+    try {
+      await writeParts(stream, encodeJson(request), MAX_REQUEST_BYTES, deadline.signal);
+      await stream.close();
+      return decodeJson(await readParts(stream, MAX_ANSWER_BYTES, deadline.signal), answerSchema);
+    } catch (error) {
+      stream.abort(error as Error);
+      throw error;
+    }
+  }
+
+  async #serve(handlers: PublishHandlers, stream: MessageStream, connection: OverlayConnection): Promise<void> {
     const { clock, probation } = this.#deps;
     using deadline = new Deadline(clock, PUBLISH_MS, connection.closed);
     const { signal } = deadline;
     const waitMs = connection.requests.take(PUBLISH_COST);
     if (waitMs > 0) await sleep(clock, waitMs, signal);
-    const read = (): Promise<Uint8Array> => readParts(stream, MAX_BUNDLE_BYTES, signal);
+    const read = (): Promise<Uint8Array> => readParts(stream, MAX_REQUEST_BYTES, signal);
     const bytes = await this.#intake.read(stream, connection.origin, read);
     const release = probation.hold(connection);
     try {
-      const answer = await this.#intake.work(() => this.#answer(handler, connection, bytes));
-      // admitted first: links may be opened as soon as the answer is read
-      if (answer.ok) probation.admit(connection, REASON);
+      const { answer, reason } = await this.#intake.work(() => this.#answer(handlers, connection, bytes));
+      // Decided first: links may be opened as soon as the answer is read.
+      if (reason !== undefined) decide(probation, connection, reason, answer);
       await writeParts(stream, encodeJson(answer), MAX_ANSWER_BYTES, signal);
     } finally {
       release();
     }
   }
 
-  async #answer(handler: PublishHandler, connection: OverlayConnection, bytes: Uint8Array): Promise<PublishAnswer> {
+  async #answer(
+    { publish, redeem }: PublishHandlers,
+    connection: OverlayConnection,
+    bytes: Uint8Array,
+  ): Promise<{ readonly answer: PublishAnswer; readonly reason?: string }> {
     try {
-      return await handler(connection.peer, connection, parsePublicationBundle(bytes));
+      const request = decodeJson(bytes, requestSchema);
+      if ('redeem' in request) {
+        if (redeem === undefined) throw new MoatError('PROTOCOL_UNSUPPORTED', 'this machine takes no invite codes');
+        return { answer: await redeem(connection.peer, connection, request.redeem) };
+      }
+      const bundle = parsePublicationBundle(request.bundle);
+      const answer = await publish(connection.peer, connection, bundle);
+      return { answer, reason: publicationReason(bundle.proof.newest.head.deployment) };
     } catch (error) {
       this.#deps.logger.warn(
         { peer: connection.peer, code: errorCode(error), err: error },
         'publication not processed',
       );
-      if (isMoatError(error)) return { ok: false, code: error.code, message: error.message.slice(0, 500) };
-      return { ok: false, code: 'PUBLISH_FAILED', message: 'the gateway could not process the publication' };
+      if (isMoatError(error)) return { answer: { ok: false, code: error.code, message: error.message.slice(0, 500) } };
+      const message = 'the gateway could not process the publication';
+      return { answer: { ok: false, code: 'PUBLISH_FAILED', message } };
     }
   }
+}
+
+/** What is served keeps the connection; a refusal may pass and changes nothing. */
+function decide(probation: Probation, connection: OverlayConnection, reason: string, answer: PublishAnswer): void {
+  if (!answer.ok) return;
+  if (answer.names.length > 0) probation.admit(connection, reason);
+  else probation.lapse(connection, reason);
 }

@@ -92,3 +92,50 @@ test('publish at a machine that is no gateway is unsupported', async () => {
     isMoatError(error, 'PROTOCOL_UNSUPPORTED'),
   );
 });
+
+const NAMED = [{ name: 'shop', host: 'shop.localhost', url: 'https://shop.localhost' }];
+
+test('who serves nothing any more is on probation again, on both sides, whatever else it publishes stays', async () => {
+  await using gateway = await started({ limits: { probationMs: 300 } });
+  await using web = await started({ limits: { probationMs: 300 } });
+  const names = [...NAMED];
+  gateway.overlay.servePublish(() => Promise.resolve({ ok: true, names: [...names], refused: [] }));
+  const bundleOf = (shop: Deployment): PublicationBundle => ({
+    proof: shop.version({ 'web!': web.peer }).proof,
+    publications: [],
+    claims: [],
+  });
+  const [shop, blog] = [new Deployment(), new Deployment()];
+  const connection = await web.overlay.dial(gateway.overlay.addresses(), soon());
+  await web.overlay.publish(connection, bundleOf(shop), soon());
+  await web.overlay.publish(connection, bundleOf(blog), soon());
+  names.length = 0;
+  await web.overlay.publish(connection, bundleOf(blog), soon());
+  assert.equal(web.overlay.connections(gateway.peer).length, 1);
+  assert.equal(gateway.overlay.connections(web.peer).length, 1);
+  await web.overlay.publish(connection, bundleOf(shop), soon());
+  assert.equal(web.overlay.connections(gateway.peer).length, 0);
+  await until(() => gateway.overlay.connections(web.peer).length === 0, 'not admitted');
+  await until(() => connection.closed.aborted, 'closed');
+});
+
+test('a code is handed in for a deployment, and admits nobody', async () => {
+  await using gateway = await started();
+  await using web = await started();
+  const redeemed: unknown[] = [];
+  gateway.overlay.servePublish(
+    () => Promise.reject(new Error('never')),
+    (peer, _connection, redemption) => {
+      redeemed.push({ peer, ...redemption });
+      return Promise.resolve({ ok: true, names: [], refused: [] });
+    },
+  );
+  const { id } = new Deployment();
+  const connection = await web.overlay.dial(gateway.overlay.addresses(), soon());
+  const answer = await web.overlay.redeem(connection, { deployment: id, code: 'a code' }, soon());
+  assert.equal(answer.ok, true);
+  assert.deepEqual(redeemed, [{ peer: web.peer, deployment: id, code: 'a code' }]);
+  assert.equal(gateway.overlay.connections(web.peer).length, 0);
+  const strange = await web.overlay.redeem(connection, { deployment: 'shop', code: 'a code' }, soon());
+  assert.equal(strange.ok || strange.code, 'MESSAGE_INVALID');
+});
