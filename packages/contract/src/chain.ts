@@ -5,7 +5,7 @@ import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash } from './head.ts';
 import { requireQuorum } from './quorum.ts';
 import { verifyProof, type VerifiedProof } from './succession.ts';
-import type { Contract, Genesis, Head, HeadProof, SignedHead } from './schema.ts';
+import type { Contract, Genesis, Head, HeadProof, OwnerSet, SignedHead } from './schema.ts';
 
 /**
  * `first` (nothing pinned), `same`, `older` (refused), `next` (names ours as previous), `newer` (higher,
@@ -83,25 +83,33 @@ export interface OfferedVersion {
  */
 export function checkNextVersion(current: HeldVersion | null, genesis: Genesis, next: OfferedVersion): void {
   const { contract, signed } = next;
-  const { head, signatures } = signed;
-  if (head.deployment !== deploymentIdOf(genesis) || contract.deployment !== head.deployment) throw otherGenesis(head);
+  checkNextHead(current, genesis, next);
   const owners = ownerSetOf(contract.owners);
-  const before = current === null ? ownerSetOf(genesis.owners) : ownerSetOf(current.contract.owners);
+  requireQuorum(signed.head, signed.signatures, ownersBefore(current, genesis), owners);
+  // Before its publications are derived: their number is bounded by it.
+  checkContract(contract);
+  contractMatchesHead(contract, signed.head);
+}
+
+/** The order alone: what {@link checkNextVersion} asks of a head before its signatures and its contract. @throws as there */
+export function checkNextHead(current: HeldVersion | null, genesis: Genesis, next: OfferedVersion): void {
+  const { contract, signed } = next;
+  const { head } = signed;
+  if (head.deployment !== deploymentIdOf(genesis) || contract.deployment !== head.deployment) throw otherGenesis(head);
 
   if (current === null) {
     if (head.version !== 0 || head.previous !== null) throw gap(head, 'version 0 comes first');
-    if (ownersHash(owners) !== ownersHash(before)) throw otherGenesis(head);
-  } else {
-    if (current.contract.state === 'ended') throw ended(head);
-    const order = refuse(compareHeads(current, signed), current.head, head);
-    if (order === 'same') refuse('older', current.head, head);
-    if (order !== 'next') throw gap(head, `version ${current.head.version} is the current one`);
+    if (ownersHash(ownerSetOf(contract.owners)) !== ownersHash(genesis.owners)) throw otherGenesis(head);
+    return;
   }
+  if (current.contract.state === 'ended') throw ended(head);
+  const order = refuse(compareHeads(current, signed), current.head, head);
+  if (order === 'same') refuse('older', current.head, head);
+  if (order !== 'next') throw gap(head, `version ${current.head.version} is the current one`);
+}
 
-  requireQuorum(head, signatures, before, owners);
-  // Before its publications are derived: their number is bounded by it.
-  checkContract(contract);
-  contractMatchesHead(contract, head);
+function ownersBefore(current: HeldVersion | null, genesis: Genesis): OwnerSet {
+  return ownerSetOf(current === null ? genesis.owners : current.contract.owners);
 }
 
 /**

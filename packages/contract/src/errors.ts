@@ -13,6 +13,10 @@ export const CONTRACT_ERROR_CODES = [
   'VERSION_OLD', // a version below the newest one seen here was shown | fetch the newest version; nothing was changed
   'VERSION_GAP', // a version does not follow the current one directly | plan again on top of the newest version
   'DEPLOYMENT_ENDED', // the owners ended this deployment for ever | make a new one with moat init
+  'PROPOSAL_STALE', // the version proposed does not follow the current one: somebody applied in between | plan again on top of the newest version and propose that
+  'OWNER_UNKNOWN', // no owner of that name or key | moat plan shows the owners
+  'OWNER_PROOF_INVALID', // who connected did not prove to be an owner: signature, connection or time are wrong | check the owner key and this machine's clock, then connect again
+  'RECEIPT_FORGED', // a receipt is not signed by the machine it names | nothing was changed; the machine that passed it on altered it
   'TOKEN_INVALID', // the text is no join token or a damaged one | copy the whole token again or ask for a new one
   'INVITE_UNKNOWN', // the head shown does not reach the version the token was made for | try again once a keeper has that version, or ask for a new token
   'CLAIM_FORGED', // a claim's signatures or details do not verify | nothing was changed; join again with a fresh token

@@ -8,13 +8,15 @@ import type { Contract, Head, OwnerSignature } from './schema.ts';
 /**
  * The head that owners sign for this contract.
  * @param previous hash of the head before; null only at version 0.
+ * @param merges hash of the newest head of the other branch, where this version ends a fork.
  */
-export function headOf(contract: Contract, previous: Hash | null): Head {
+export function headOf(contract: Contract, previous: Hash | null, merges?: Hash): Head {
   return {
     type: 'moat/head/1',
     deployment: contract.deployment,
     version: contract.version,
     previous,
+    ...(merges === undefined ? {} : { merges }),
     contract: hashCanonical(contract),
     owners: ownersHash(ownerSetOf(contract.owners)),
     publications: publicationsOf(contract).map(publicationHash).sort(),
@@ -36,7 +38,7 @@ export function signHead(head: Head, signer: Signer): OwnerSignature {
 
 /** @throws `HEAD_MISMATCH` unless every hash in the head is this contract's. */
 export function contractMatchesHead(contract: Contract, head: Head): void {
-  const own = headOf(contract, head.previous);
+  const own = headOf(contract, head.previous, head.merges);
   if (headHash(own) === headHash(head)) return;
   const fields = (['deployment', 'version', 'contract', 'owners', 'publications'] as const).filter(
     (field) => String(own[field]) !== String(head[field]),

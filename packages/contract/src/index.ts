@@ -47,26 +47,45 @@ export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey }
 export { ipv6NetworkOf, ipv6Of } from './ipv6.ts';
 export { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from './limits.ts';
 export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
+export { endedContract, replaceOwner, rollbackContract } from './next.ts';
 export {
   parseClaimDetails,
   parseContract,
   parseGenesis,
   parseHeadProof,
   parseMemberClaim,
+  parseProposal,
   parsePublicationBundle,
   parseSignedClaim,
   parseSignedHead,
+  parseSignedOwnerProof,
+  parseSignedReceipt,
   parseWitnessedClaim,
 } from './parse/parse.ts';
+export { createOwnerProof, verifyOwnerProof, type OwnerProofRules } from './owner-proof.ts';
 export { resolvePlaces, type Place, type PlaceState } from './places.ts';
 export { planChanges, type Change } from './plan.ts';
 export { planWarnings, type PlanWarning, type PlanWarningCode, type WarningInput } from './plan-warnings.ts';
+export {
+  checkProposal,
+  mergeProposals,
+  proposalId,
+  proposalOf,
+  proposalStanding,
+  sealedContract,
+  signProposal,
+  type OwnerStanding,
+  type ProposalStanding,
+} from './proposal.ts';
 export { publicationHash, publicationsOf } from './publication.ts';
 export { hasQuorum, requireQuorum, type QuorumResult } from './quorum.ts';
+export { createReceipt, verifyReceipt } from './receipt.ts';
 export type {
+  BoxedSecret,
   Claim,
   ClaimDetails,
   Contract,
+  GatewayPeers,
   GatewayPin,
   Genesis,
   Grant,
@@ -75,15 +94,24 @@ export type {
   Invite,
   Member,
   MemberClaim,
+  MergedBranch,
+  OwnerProof,
   OwnerSet,
   OwnerSignature,
   Owners,
+  Proposal,
   Publication,
   PublicationBundle,
+  PublicationMember,
+  PublishAuth,
   PublishLine,
+  Receipt,
   Service,
   SignedClaim,
+  SignedGatewayPeers,
   SignedHead,
+  SignedOwnerProof,
+  SignedReceipt,
   Succession,
   Token,
   Witness,

@@ -26,6 +26,8 @@ export const CONTRACT_LIMITS = {
   successions: 512,
   /** On all successions of a proof together: each costs a stranger nothing and its reader 0.1 ms. */
   proofSignatures: 1024,
+  /** Merged branches of a proof, one inside another. */
+  mergeDepth: 4,
   /** In one bundle: those on the presenter's places, each three signatures to verify. */
   claims: 16,
 } as const;

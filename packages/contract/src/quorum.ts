@@ -44,20 +44,28 @@ export function requireQuorum(head: Head, signatures: readonly OwnerSignature[],
   });
 }
 
-/** Owners of these sets whose signature is valid, in the order of the signatures. */
+/** The first valid signature of each owner of these sets, in the order of the signatures. */
+export function validSignatures(
+  head: Head,
+  signatures: readonly OwnerSignature[],
+  sets: readonly OwnerSet[],
+): OwnerSignature[] {
+  const owners = new Set(sets.flatMap(({ keys }) => keys.map(({ key }) => key)));
+  const bytes = canonicalBytes(head);
+  const valid = new Map<OwnerKey, OwnerSignature>();
+  for (const { key, signature } of signatures) {
+    if (!owners.has(key) || valid.has(key)) continue;
+    if (verifySignature('moat/head/1', bytes, signature, publicKeyOf(key))) valid.set(key, { key, signature });
+  }
+  return [...valid.values()];
+}
+
 function validSigners(
   head: Head,
   signatures: readonly OwnerSignature[],
   sets: readonly OwnerSet[],
 ): ReadonlySet<OwnerKey> {
-  const owners = new Set(sets.flatMap(({ keys }) => keys.map(({ key }) => key)));
-  const bytes = canonicalBytes(head);
-  const signers = new Set<OwnerKey>();
-  for (const { key, signature } of signatures) {
-    if (!owners.has(key) || signers.has(key)) continue;
-    if (verifySignature('moat/head/1', bytes, signature, publicKeyOf(key))) signers.add(key);
-  }
-  return signers;
+  return new Set(validSignatures(head, signatures, sets).map(({ key }) => key));
 }
 
 function weightOf(signers: ReadonlySet<OwnerKey>, { keys }: OwnerSet): number {

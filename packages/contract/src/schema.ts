@@ -153,8 +153,12 @@ export interface Succession extends SignedHead {
 
 /** The side of a fork that does not go on: its successions after the last common version, and its newest head. */
 export interface MergedBranch {
+  /** How many of the successions before the merging head both sides share, counted from genesis. */
+  readonly shared: number;
   readonly successions: readonly Succession[];
   readonly newest: SignedHead;
+  /** The head that the merging one follows, which tells its version. */
+  readonly previous: Head;
 }
 
 /** All it takes to believe a head without its contract. */
@@ -260,10 +264,12 @@ export interface Proposal {
   readonly head: Head;
   readonly signatures: readonly OwnerSignature[];
   /**
-   * Only where the version changes the owners: the empty version after it, signed along with it, so that
-   * those who are replaced cannot fork the change.
+   * Only where the version changes the owners or ends a fork: the empty version after it, signed along with
+   * it, so that those who are replaced cannot fork the change.
    */
   readonly seal?: SignedHead;
+  /** The branch that `head.merges` names; only with it. */
+  readonly merged?: MergedBranch;
 }
 
 /** What an owner who is no member signs for one connection to a keeper. */

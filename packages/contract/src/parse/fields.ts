@@ -37,6 +37,12 @@ export const hostName: Text = text(253, (name) => isHostName(name) && name === n
 export const target: Text = text(320, isTarget, 'a target is written as host:port');
 export const wireguardKey: Text = text(44, isWireguardKey, 'a WireGuard key is 44 characters of base64');
 export const urlPath: Text = text(512, (path) => /^\/[!-"$-~]*$/.test(path), 'a path begins with /');
+/** Of an error. */
+export const errorCodeText: Text = text(
+  64,
+  (code) => /^[A-Z][A-Z0-9_]*$/.test(code),
+  'a code is written as GRANT_DENIED',
+);
 /** A member's name or `tag:<tag>`. */
 export const selector: Text = text(
   67,

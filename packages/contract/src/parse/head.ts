@@ -1,7 +1,7 @@
 /** Genesis, heads and proofs. */
 import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
-import type { Genesis, Head, HeadProof, OwnerSignature, SignedHead, Succession } from '../schema.ts';
+import type { Genesis, Head, HeadProof, MergedBranch, OwnerSignature, SignedHead, Succession } from '../schema.ts';
 import { deploymentId, hash, ownerKey, random16, signature, sortedSetOf, version } from './fields.ts';
 import { ownerSetSchema } from './owners.ts';
 
@@ -11,40 +11,73 @@ export const genesisSchema: z.ZodType<Genesis> = z.strictObject({
   nonce: random16,
 });
 
-const headSchema: z.ZodType<Head> = z
+export const headSchema: z.ZodType<Head> = z
   .strictObject({
     type: z.literal('moat/head/1'),
     deployment: deploymentId,
     version,
     previous: hash.nullable(),
+    merges: z.exactOptional(hash),
     contract: hash,
     owners: hash,
     publications: sortedSetOf(hash, CONTRACT_LIMITS.publications),
   })
-  .refine((head) => (head.previous === null) === (head.version === 0), 'previous is null at version 0 and only there');
+  .refine((head) => (head.previous === null) === (head.version === 0), 'previous is null at version 0 and only there')
+  .refine((head) => head.merges === undefined || head.version > 0, 'version 0 ends no fork');
 
-const signatures: z.ZodType<OwnerSignature[]> = z
+export const signatures: z.ZodType<OwnerSignature[]> = z
   .array(z.strictObject({ key: ownerKey, signature }))
   .max(CONTRACT_LIMITS.signatures);
 
-const successionSchema: z.ZodType<Succession> = z.strictObject({
-  head: headSchema,
-  signatures,
-  owners: ownerSetSchema,
-});
-
 export const signedHeadSchema: z.ZodType<SignedHead> = z.strictObject({ head: headSchema, signatures });
+
+/** @param depth how many merged branches may stand one in another. */
+function successionsOf(depth: number): z.ZodType<Succession[]> {
+  const shape = { head: headSchema, signatures, owners: ownerSetSchema };
+  const succession: z.ZodType<Succession> =
+    depth === 0
+      ? z.strictObject(shape).refine(({ head }) => head.merges === undefined, 'merged branches stand too deep')
+      : z
+          .strictObject({ ...shape, merged: z.exactOptional(mergedOf(depth)) })
+          .refine(
+            ({ head, merged }) => (head.merges === undefined) === (merged === undefined),
+            'the branch that ends is shown where the head names it, and only there',
+          );
+  return z.array(succession).max(CONTRACT_LIMITS.successions);
+}
+
+function mergedOf(depth: number): z.ZodType<MergedBranch> {
+  return z.strictObject({
+    shared: z.int().min(0).max(CONTRACT_LIMITS.successions),
+    successions: successionsOf(depth - 1),
+    newest: signedHeadSchema,
+    previous: headSchema,
+  });
+}
+
+export const mergedSchema: z.ZodType<MergedBranch> = mergedOf(CONTRACT_LIMITS.mergeDepth);
 
 export const headProofSchema: z.ZodType<HeadProof> = z.strictObject({
   genesis: genesisSchema,
-  successions: z
-    .array(successionSchema)
-    .refine(isWithinLimits, 'more changes of owners, or signatures on them, than a proof holds'),
+  successions: successionsOf(CONTRACT_LIMITS.mergeDepth).refine(
+    isWithinLimits,
+    'more changes of owners, or signatures on them, than a proof holds',
+  ),
   newest: signedHeadSchema,
 });
 
-/** True when a proof may carry these successions. */
+/** True when a proof may carry these successions; those of merged branches count. */
 export function isWithinLimits(successions: readonly Succession[]): boolean {
-  const count = successions.reduce((sum, succession) => sum + succession.signatures.length, 0);
-  return successions.length <= CONTRACT_LIMITS.successions && count <= CONTRACT_LIMITS.proofSignatures;
+  const { count, signatures: signed } = sizeOf(successions);
+  return count <= CONTRACT_LIMITS.successions && signed <= CONTRACT_LIMITS.proofSignatures;
+}
+
+function sizeOf(successions: readonly Succession[]): { readonly count: number; readonly signatures: number } {
+  let [count, signed] = [successions.length, 0];
+  for (const { signatures: own, merged } of successions) {
+    const inner = merged === undefined ? { count: 0, signatures: 0 } : sizeOf(merged.successions);
+    count += inner.count;
+    signed += own.length + inner.signatures + (merged?.newest.signatures.length ?? 0);
+  }
+  return { count, signatures: signed };
 }

@@ -8,15 +8,21 @@ import type {
   Genesis,
   HeadProof,
   MemberClaim,
+  Proposal,
   PublicationBundle,
   SignedClaim,
   SignedHead,
+  SignedOwnerProof,
+  SignedReceipt,
   WitnessedClaim,
 } from '../schema.ts';
 import { claimDetailsSchema, memberClaimSchema, signedClaimSchema, witnessedClaimSchema } from './claim.ts';
 import { contractSchema } from './contract.ts';
 import { genesisSchema, headProofSchema, signedHeadSchema } from './head.ts';
+import { signedOwnerProofSchema } from './owner-proof.ts';
+import { proposalSchema } from './proposal.ts';
 import { publicationBundleSchema } from './publication.ts';
+import { signedReceiptSchema } from './receipt.ts';
 import { parseStrict } from './strict.ts';
 
 /** A contract, its shape alone: `checkContract` holds it to the rules across fields. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
@@ -62,4 +68,19 @@ export function parseSignedClaim(input: unknown): SignedClaim {
 /** What a claim keeps from gateways. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseClaimDetails(input: unknown): ClaimDetails {
   return parseStrict(claimDetailsSchema, "claim's details", input);
+}
+
+/** A proposal; `checkProposal` holds it to the current version. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseProposal(input: unknown): Proposal {
+  return parseStrict(proposalSchema, 'proposal', input);
+}
+
+/** An owner's proof; `verifyOwnerProof` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseSignedOwnerProof(input: unknown): SignedOwnerProof {
+  return parseStrict(signedOwnerProofSchema, "owner's proof", input);
+}
+
+/** A receipt; `verifyReceipt` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseSignedReceipt(input: unknown): SignedReceipt {
+  return parseStrict(signedReceiptSchema, 'receipt', input);
 }
