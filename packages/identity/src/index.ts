@@ -18,4 +18,5 @@ export { createNodeKey, loadOrCreateNodeKey, parseNodeKey, type NodeKey } from '
 export { createOwnerKey, ownerKeyFromSeed, type OwnerKeyPair } from './owner-key.ts';
 export { toLibp2pPrivateKey } from './peer-id.ts';
 export { readPrivateFile, writePrivateFile, type WriteOptions } from './private-file.ts';
+export { seedOfWords, wordsOfSeed } from './recovery-words.ts';
 export { isSealed, openOwnerKey, sealOwnerKey, type SealOptions } from './sealed-file.ts';
