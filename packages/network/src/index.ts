@@ -19,6 +19,8 @@ export { NETWORK_ERROR_CODES, type NetworkErrorCode } from './errors.ts';
 export { ExposedTable, type ExposedTargets, type Exposure, type SocketAddress } from './exposed.ts';
 export type { ServiceState } from './service-state.ts';
 export { createForward, type Forward, type ForwardPlace } from './rootless/forward.ts';
+export { createDns, type DnsDeps, type DnsServer } from './rootless/dns.ts';
+export { dnsPlaces } from './rootless/dns-address.ts';
 export { environmentOf, hostNameOf, hostsFileOf, hostsLines, type NamedService } from './rootless/names.ts';
 export { createSocks, type SocksDeps, type SocksDestination, type SocksServer } from './rootless/socks.ts';
 export {
