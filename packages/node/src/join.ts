@@ -38,7 +38,7 @@ const WORTH_WAITING = new Set(['NO_KEEPER_REACHABLE', 'INVITE_UNKNOWN', 'JOIN_TI
 export interface JoinDeps {
   readonly self: PeerId;
   readonly signer: Signer;
-  readonly overlay: Pick<Overlay, 'requestJoin' | 'dial'>;
+  readonly overlay: Pick<Overlay, 'requestJoin' | 'dial' | 'greet'>;
   readonly deployments: Deployments;
   readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
   readonly addressBook: Pick<AddressBook, 'learn'> & { flush(): void };
@@ -159,6 +159,8 @@ async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promis
   for (const addresses of addressesByKeeper(token)) {
     try {
       const connection = await deps.overlay.dial(addresses, limit);
+      // one that stood before, for another deployment, was greeted when this one was not expected yet
+      await deps.overlay.greet(connection);
       const deployment = await arrival(deps, token, connection.closed, limit);
       const { place } = deployment;
       if (place === undefined) throw new MoatError('NOT_A_MEMBER', 'the newest version gives this machine no place');

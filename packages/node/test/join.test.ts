@@ -125,3 +125,16 @@ test('a machine joins while the owner is off, another keeper being up; the owner
     return places.find(({ name }) => name === 'laptop')?.peer === (await three.peerId());
   });
 });
+
+test('a pinned machine that is connected to the keeper already finds a second deployment there', async () => {
+  await using one = await Agent.start();
+  await using two = await Agent.start();
+  for (const name of ['shop', 'zoo']) {
+    const owner = new Owner(one);
+    const members = [await owner.pinned('home', 2, one, { keeper: true }), await owner.pinned('office', 3, two)];
+    await owner.apply({ name, members });
+    const { head, keepers } = await one.client.deployment(owner.deployment);
+    const locator = encodeToken({ deployment: owner.deployment, version: 0, head, keepers, anchors: [] });
+    assert.equal((await two.client.join({ token: locator })).member, 'office', name);
+  }
+});

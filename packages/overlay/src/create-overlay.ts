@@ -275,6 +275,11 @@ class Libp2pOverlay implements Overlay {
     if (record !== undefined) this.#probation.withdraw(record, reason);
   }
 
+  async greet(connection: PeerConnection): Promise<void> {
+    const record = this.#probation.get(connection.id);
+    if (record !== undefined) await this.#hello.greet(record);
+  }
+
   viewChanged(): void {
     for (const connection of this.#probation.all()) this.#hello.review(connection);
     this.#setGoals();
