@@ -30,6 +30,8 @@ export const CONTRACT_ERROR_CODES = [
   'PUBLICATION_WITHDRAWN', // a publication was signed once, but the newest head no longer lists it | publish it again
   'PUBLICATION_ELSEWHERE', // a publication names other gateways than this one | publish at this gateway, or dial the one it names
   'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
+  'GATEWAY_PEERS_FORGED', // a gateway's list of its machines is not signed by all that it replaces | keep the pinned ones; ask the gateway's operator, who may have you pin it anew
+  'SECRET_UNREADABLE', // a boxed secret was made for another gateway, name or deployment, or altered | the publisher applies again, so that it is boxed for this gateway's key
   // About a deployment file (moat.yaml); with its line and column.
   'FILE_TOO_LARGE', // the file is larger than 1 MiB | split the deployment, or remove what it does not need
   'FILE_SYNTAX', // the file is not one YAML document, or is nested or aliased too deep | correct the line shown

@@ -15,6 +15,8 @@
  */
 export { grantedServices, may, mayPublish, type Access, type DenialCode, type PublishAccess } from './access.ts';
 export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
+export { whatBothAllow } from './both.ts';
+export { boxSecret, openSecret, secretDigest, type BoxContext } from './boxed-secret.ts';
 export { bundleFor, mayServe, stillPublished, verifyBundle, type BundleRules, type VerifiedBundle } from './bundle.ts';
 export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
 export {
@@ -41,6 +43,7 @@ export {
   type WitnessRules,
 } from './claim.ts';
 export { CONTRACT_ERROR_CODES, type ContractErrorCode } from './errors.ts';
+export { createGatewayPeers, followGatewayPeers, signGatewayPeers } from './gateway-peers.ts';
 export { createGenesis, deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 export { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
 export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey } from './invite.ts';
@@ -51,12 +54,14 @@ export { endedContract, replaceOwner, rollbackContract } from './next.ts';
 export {
   parseClaimDetails,
   parseContract,
+  parseGatewayPeerLists,
   parseGenesis,
   parseHeadProof,
   parseMemberClaim,
   parseProposal,
   parsePublicationBundle,
   parseSignedClaim,
+  parseSignedGatewayPeers,
   parseSignedHead,
   parseSignedOwnerProof,
   parseSignedReceipt,

@@ -17,6 +17,12 @@ export const CONTRACT_LIMITS = {
   publications: 256,
   /** Members that serve and keepers that witness, over all publications: what a gateway is shown fits 1 MiB. */
   publishedPlaces: 8192,
+  /** Bytes of one secret that edge rules need. */
+  secretBytes: 16_384,
+  /** Characters of all boxed secrets together. */
+  boxedChars: 262_144,
+  /** Lists by which a gateway changes its PeerIds. */
+  gatewayLists: 64,
   /** Entries of one `on`, `from` or `to`. */
   selectors: 256,
   /** Addresses of one gateway, or of the keepers in a token. */

@@ -101,11 +101,8 @@ function unreachable(to: Contract): PlanWarning[] {
 /** What a contract may say already and this version of Moat does not do: said, so that nobody relies on it. */
 function ahead(to: Contract): PlanWarning[] {
   const warn = (path: string, text: string): PlanWarning => ({ code: 'NOT_ACTED_ON_YET', path, text });
-  const { maxStale, plane } = to.network;
+  const { plane } = to.network;
   return [
-    ...(maxStale === undefined
-      ? []
-      : [warn('network.maxStale', 'maxStale is signed, but this Moat goes on with what it knows')]),
     ...(plane === 'wireguard'
       ? [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')]
       : []),

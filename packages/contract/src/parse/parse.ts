@@ -11,6 +11,7 @@ import type {
   Proposal,
   PublicationBundle,
   SignedClaim,
+  SignedGatewayPeers,
   SignedHead,
   SignedOwnerProof,
   SignedReceipt,
@@ -18,6 +19,7 @@ import type {
 } from '../schema.ts';
 import { claimDetailsSchema, memberClaimSchema, signedClaimSchema, witnessedClaimSchema } from './claim.ts';
 import { contractSchema } from './contract.ts';
+import { gatewayPeerListsSchema, signedGatewayPeersSchema } from './gateway-peers.ts';
 import { genesisSchema, headProofSchema, signedHeadSchema } from './head.ts';
 import { signedOwnerProofSchema } from './owner-proof.ts';
 import { proposalSchema } from './proposal.ts';
@@ -83,4 +85,14 @@ export function parseSignedOwnerProof(input: unknown): SignedOwnerProof {
 /** A receipt; `verifyReceipt` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseSignedReceipt(input: unknown): SignedReceipt {
   return parseStrict(signedReceiptSchema, 'receipt', input);
+}
+
+/** One list of a gateway's machines; `followGatewayPeers` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseSignedGatewayPeers(input: unknown): SignedGatewayPeers {
+  return parseStrict(signedGatewayPeersSchema, "list of a gateway's machines", input);
+}
+
+/** All lists of one gateway, at most 64. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseGatewayPeerLists(input: unknown): SignedGatewayPeers[] {
+  return parseStrict(gatewayPeerListsSchema, "lists of a gateway's machines", input);
 }

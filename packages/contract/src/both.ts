@@ -1,0 +1,114 @@
+/** What two branches of a fork both allow: the one view a machine may act on until the owners end the fork. */
+import { canonicalize } from './canonical.ts';
+import { tagOf } from './selector.ts';
+import { parseTime } from './time.ts';
+import type { Contract, Grant, Member, PublishLine, Service } from './schema.ts';
+
+/** Selectors looked at; a few milliseconds. */
+const MAX_STEPS = 2_000_000;
+
+/**
+ * `contract` without everything `other` does not have as well: members with another machine or invite, services
+ * with another meaning, grants, publications. For building a view only, never signed: it is no version.
+ * Removing is always possible, so this never throws.
+ */
+export function whatBothAllow(contract: Contract, other: Contract): Contract {
+  const members = sharedMembers(contract, other);
+  const services = sharedServices(contract, other, members);
+  return {
+    ...contract,
+    network: { ...contract.network, ...earlierStale(contract, other) },
+    members,
+    services,
+    access: sharedGrants(contract, other, services),
+    publish: sharedPublications(contract, other, services),
+    state: other.state === 'ended' ? 'ended' : contract.state,
+  };
+}
+
+/** The stricter of both: a fork is no reason to trust old news for longer. */
+function earlierStale({ network }: Contract, { network: other }: Contract): { readonly maxStale?: number } {
+  const limits = [network.maxStale, other.maxStale].filter((limit) => limit !== undefined);
+  return limits.length === 0 ? {} : { maxStale: Math.min(...limits) };
+}
+
+/** By name: the same machine or invite, the tags both give, the earlier end. */
+function sharedMembers(contract: Contract, other: Contract): Member[] {
+  const theirs = new Map(other.members.map((member) => [member.name, member]));
+  return contract.members.flatMap((ours): Member[] => {
+    const their = theirs.get(ours.name);
+    if (their === undefined || !isSamePlace(ours, their)) return [];
+    const { name, node, wireguard, ipv4, invite } = ours;
+    return [
+      {
+        name,
+        ...(node === undefined ? {} : { node }),
+        ...(wireguard === undefined ? {} : { wireguard }),
+        ipv4,
+        tags: ours.tags.filter((tag) => their.tags.includes(tag)),
+        ...(ours.keeper === true && their.keeper === true ? { keeper: true as const } : {}),
+        ...(invite === undefined ? {} : { invite }),
+        ...earlierEnd(ours.expires, their.expires),
+      },
+    ];
+  });
+}
+
+function isSamePlace(ours: Member, theirs: Member): boolean {
+  return (
+    ours.node === theirs.node &&
+    ours.wireguard === theirs.wireguard &&
+    ours.ipv4 === theirs.ipv4 &&
+    ours.invite?.key === theirs.invite?.key &&
+    ours.invite?.expires === theirs.invite?.expires
+  );
+}
+
+/** By name: the same port, target and protocol, on the members and tags both put it on. */
+function sharedServices(contract: Contract, other: Contract, members: readonly Member[]): Service[] {
+  const theirs = new Map(other.services.map((service) => [service.name, service]));
+  const left = new Set(members.map(({ name }) => name));
+  return contract.services.flatMap((ours): Service[] => {
+    const their = theirs.get(ours.name);
+    const isSame = ours.port === their?.port && ours.target === their.target && ours.protocol === their.protocol;
+    if (their === undefined || !isSame) return [];
+    const also = new Set(their.on);
+    const on = ours.on.filter((one) => also.has(one) && (tagOf(one) !== undefined || left.has(one)));
+    return on.length === 0 ? [] : [{ ...ours, on }];
+  });
+}
+
+/**
+ * What a line of each allows, for every pair of lines, with the earlier end. Selectors are compared as written:
+ * a name on one side and a tag on the other share nothing, so less is allowed, never more; likewise beyond
+ * {@link MAX_STEPS}, which only contracts made for the purpose need.
+ */
+function sharedGrants(contract: Contract, other: Contract, services: readonly Service[]): Grant[] {
+  const known = new Set(services.map(({ name }) => name));
+  const theirs = other.access.map(({ from, to, expires }) => ({ from: new Set(from), to: new Set(to), expires }));
+  let steps = 0;
+  return contract.access.flatMap((ours) =>
+    theirs.flatMap((their): Grant[] => {
+      steps += ours.from.length + ours.to.length;
+      if (steps > MAX_STEPS) return [];
+      const to = ours.to.filter((service) => their.to.has(service) && known.has(service));
+      const from = to.length === 0 ? [] : ours.from.filter((selector) => their.from.has(selector));
+      return from.length === 0 ? [] : [{ from, to, ...earlierEnd(ours.expires, their.expires) }];
+    }),
+  );
+}
+
+/** Lines that are the same in both, salt, gateway and rules included. */
+function sharedPublications(contract: Contract, other: Contract, services: readonly Service[]): PublishLine[] {
+  const known = new Set(services.map(({ name }) => name));
+  const theirs = new Set(other.publish.map((line) => canonicalize(line)));
+  return contract.publish.filter((line) => known.has(line.service) && theirs.has(canonicalize(line)));
+}
+
+function earlierEnd(one: string | undefined, other: string | undefined): { readonly expires?: string } {
+  if (one === undefined || other === undefined) {
+    const expires = one ?? other;
+    return expires === undefined ? {} : { expires };
+  }
+  return { expires: parseTime(one) <= parseTime(other) ? one : other };
+}
