@@ -27,7 +27,8 @@ import type { HeldStream } from './held-stream.ts';
 import { Opener, type Candidate } from './opener.ts';
 import { Listeners } from './rootless/listeners.ts';
 import { hostNameOf } from './rootless/names.ts';
-import { createSocks, type SocksDestination, type SocksServer } from './rootless/socks.ts';
+import { createProxy, type ProxyServer } from './rootless/proxy.ts';
+import type { ProxyDestination } from './rootless/proxy-rules.ts';
 import type { ServiceState } from './service-state.ts';
 import { createStreamPair } from './stream-pair.ts';
 
@@ -48,6 +49,8 @@ export interface NetworkOptions {
   readonly loopback: boolean;
   /** Open a SOCKS5 proxy for this network on 127.0.0.1; port 0 = any free one. */
   readonly socks?: { readonly port: number };
+  /** A code while nothing may be opened or go on, whatever the contract says; asked for every stream. */
+  readonly refusal?: () => string | undefined;
   /** Streams from peers at a time; more are refused with `SERVICE_BUSY`. @defaultValue 4096 */
   readonly maxAccepted?: number;
 }
@@ -70,8 +73,8 @@ export interface PrivateNetwork extends Service {
   open(service: string, signal: AbortSignal): Promise<LinkStream>;
   /** Every service of the contract, in its order. */
   services(): readonly ServiceState[];
-  /** Where the SOCKS5 proxy, or another one the node shares between networks, finds a service of this network. */
-  resolve(host: string, port: number): SocksDestination | undefined;
+  /** Where the proxy, or another one the node shares between networks, finds a service of this network. */
+  resolve(host: string, port: number): ProxyDestination | undefined;
   /** Sockets this network listens on: never a target. */
   sockets(): readonly SocketAddress[];
   /** Where the SOCKS5 proxy listens; undefined when there is none. */
@@ -105,7 +108,7 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
-  #socks: SocksServer | undefined;
+  #socks: ProxyServer | undefined;
   #expiry: Timer | undefined;
   /** The last update in line; updates never overlap. */
   #updating: Promise<void> = Promise.resolve();
@@ -143,7 +146,7 @@ class AttachedNetwork implements PrivateNetwork {
 
   async start(): Promise<void> {
     if (this.#options.socks === undefined) return;
-    this.#socks = await createSocks({ resolve: (host, port) => this.resolve(host, port) }, this.#options.socks);
+    this.#socks = await createProxy({ resolve: (host, port) => this.resolve(host, port) }, this.#options.socks);
   }
 
   async stop(): Promise<void> {
@@ -256,7 +259,7 @@ class AttachedNetwork implements PrivateNetwork {
     });
   }
 
-  resolve(host: string, port: number): SocksDestination | undefined {
+  resolve(host: string, port: number): ProxyDestination | undefined {
     const state = this.services().find((each) => {
       const byName = each.host === host && (each.servicePort === port || each.port === port);
       return byName || (each.address === host && each.port === port);
@@ -268,9 +271,11 @@ class AttachedNetwork implements PrivateNetwork {
     return this.socks ? [...this.#listeners.sockets(), this.socks] : this.#listeners.sockets();
   }
 
-  #admit(asked: Asked, now: number): ReturnType<typeof admit> {
+  #admit(asked: Asked, now: number): ReturnType<typeof admit> | { readonly admitted: false; readonly code: string } {
     const view = this.#view;
     if (!view || this.#stopped) return { admitted: false, code: 'NETWORK_STOPPED' };
+    const code = this.#options.refusal?.();
+    if (code !== undefined) return { admitted: false, code };
     return admit({ view, self: this.#options.self, exposed: this.#options.exposed }, asked, now);
   }
 
@@ -278,6 +283,9 @@ class AttachedNetwork implements PrivateNetwork {
   #denialOf(service: string, now: number): MoatError | undefined {
     const view = this.#view;
     if (!view) return new MoatError('NETWORK_STOPPED', 'the network has no contract');
+    const code = this.#options.refusal?.();
+    if (code !== undefined)
+      return new MoatError(code, `${view.contract.name} refuses everything now`, { details: { service } });
     const access = may(view, this.#options.self, service, now);
     return access.allowed ? undefined : new MoatError(access.code, access.reason, { details: { service } });
   }
@@ -299,6 +307,7 @@ class AttachedNetwork implements PrivateNetwork {
   #checkedServices(): readonly CheckedService[] {
     const view = this.#view;
     if (!view || view.contract.state === 'ended' || this.#stopped) return [];
+    if (this.#options.refusal?.() !== undefined) return [];
     const { self, deployment, exposed } = this.#options;
     return view.servicesOf(self).flatMap(({ name, target, protocol, health: path }): CheckedService[] => {
       const asked = path !== undefined && protocol === 'http' && exposed.isExposed(target, deployment, false);

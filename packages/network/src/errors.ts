@@ -19,7 +19,8 @@ export const NETWORK_ERROR_CODES = [
   'TARGET_OWN', // the target is one of Moat's own sockets | expose the service itself
   'LISTEN_FAILED', // no loopback address or local port could be opened for a service | free the port, or use moat forward with another
   'DESTINATION_REFUSED', // a program asked the proxy for something outside this private network | use SERVICE.NETWORK.internal and the service's port
-  'PROXY_PROTOCOL', // a program spoke something else than SOCKS5 CONNECT to the proxy | configure it for socks5h
+  'PROXY_PROTOCOL', // a program spoke something else than SOCKS5 or HTTP CONNECT to the proxy | configure it for socks5h, or http for CONNECT
+  'PROXY_PASSWORD', // the proxy has a password and the program gave none, or a wrong one | user moat, and the password from the file that moat status names
   'UPSTREAM_SILENT', // no name server answered a question about a name outside the private networks | look at the servers named by moat node dns status
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward

@@ -22,7 +22,8 @@ export { createForward, type Forward, type ForwardPlace } from './rootless/forwa
 export { createDns, type DnsDeps, type DnsServer } from './rootless/dns.ts';
 export { dnsPlaces } from './rootless/dns-address.ts';
 export { environmentOf, hostNameOf, hostsFileOf, hostsLines, type NamedService } from './rootless/names.ts';
-export { createSocks, type SocksDeps, type SocksDestination, type SocksServer } from './rootless/socks.ts';
+export { PROXY_USER, createProxy, type ProxyOptions, type ProxyServer } from './rootless/proxy.ts';
+export type { ProxyDeps, ProxyDestination } from './rootless/proxy-rules.ts';
 export {
   planRun,
   probeNamespaces,

@@ -18,7 +18,7 @@ import {
 import { agentEndpoints, createApp, type LocalAddress, type NodeStatus } from '@moat/admin-api';
 import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
-import type { SocksServer } from '@moat/network';
+import type { ProxyServer } from '@moat/network';
 import { createOverlay, type Overlay } from '@moat/overlay';
 import { StoredAddressBook } from './address-book.ts';
 import { createHandlers } from './api/handlers.ts';
@@ -96,7 +96,7 @@ async function openNode(
     book.flush(),
   );
   const startedAt = machineClock.now();
-  let proxy: SocksServer | undefined;
+  let proxy: ProxyServer | undefined;
   const socks = (): LocalAddress | null => (proxy === undefined ? null : { host: proxy.host, port: proxy.port });
 
   const follow = (change: Change): void => void reconciler.follow(change);

@@ -1,7 +1,7 @@
 /** The sockets an agent itself listens on: the shared proxy, and the list that is never a target. */
 import { errorCode, type Logger } from '@moat/core';
 import type { LinkService } from '@moat/link';
-import { createSocks, type PrivateNetwork, type SocketAddress, type SocksServer } from '@moat/network';
+import { createProxy, type PrivateNetwork, type ProxyServer, type SocketAddress } from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import type { NodeConfig } from './config.ts';
 
@@ -10,10 +10,10 @@ export async function startProxy(
   { access, socksPort }: Pick<NodeConfig, 'access' | 'socksPort'>,
   networks: () => readonly PrivateNetwork[],
   logger: Logger,
-): Promise<SocksServer | undefined> {
+): Promise<ProxyServer | undefined> {
   // Loopback is open to every user of the machine, which `private` forbids.
   if (access === 'private' || socksPort === null) return undefined;
-  const resolve: Parameters<typeof createSocks>[0]['resolve'] = (host, port) => {
+  const resolve: Parameters<typeof createProxy>[0]['resolve'] = (host, port) => {
     for (const network of networks()) {
       const destination = network.resolve(host, port);
       if (destination !== undefined) return destination;
@@ -21,11 +21,11 @@ export async function startProxy(
     return undefined;
   };
   try {
-    return await createSocks({ resolve }, { port: socksPort });
+    return await createProxy({ resolve }, { port: socksPort });
   } catch (error) {
     // A convenience: a second agent on this machine must not fail for its default port.
     logger.warn({ component: 'node.socks', code: errorCode(error), err: error }, 'proxy port taken, using another');
-    return createSocks({ resolve }, { port: 0 });
+    return createProxy({ resolve }, { port: 0 });
   }
 }
 

@@ -1,32 +1,14 @@
-/**
- * A SOCKS5 server (RFC 1928, CONNECT, no authentication) that knows no destinations but private services:
- * it never resolves a name by DNS and never dials an address, so it is no way out of the network.
- */
+/** SOCKS5 (RFC 1928, CONNECT only), with user name and password (RFC 1929) where the proxy has one. */
 import type { Socket } from 'node:net';
-import { MoatError, errorCode, type LinkStream } from '@moat/core';
-import { LocalPort, joinSocket } from '../local-port.ts';
+import { MoatError, errorCode } from '@moat/core';
+import { joinSocket } from '../local-port.ts';
+import { HANDSHAKE_TIMEOUT_MS, type ProxyRules } from './proxy-rules.ts';
 
-/** A destination the proxy may connect to. */
-export interface SocksDestination {
-  open(signal: AbortSignal): Promise<LinkStream>;
-}
-
-export interface SocksServer extends AsyncDisposable {
-  readonly host: string;
-  readonly port: number;
-  stop(): Promise<void>;
-}
-
-export interface SocksDeps {
-  /** `host` is a lower-case name without a final dot, or an IP address; undefined = refused. */
-  resolve(host: string, port: number): SocksDestination | undefined;
-}
-
-/** From the connection to the whole request, in milliseconds. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-
-const VERSION = 0x05;
+/** First byte of everything a SOCKS5 program says, but its password. */
+export const SOCKS_VERSION = 0x05;
+const PASSWORD_VERSION = 0x01;
 const NO_AUTHENTICATION = 0x00;
+const BY_PASSWORD = 0x02;
 const NO_METHOD = 0xff;
 const CONNECT = 0x01;
 
@@ -45,26 +27,13 @@ const REPLY = {
 type Parsed<T> = { readonly used: number; readonly value: T } | 'more';
 
 /**
- * Listens on 127.0.0.1. Refusals travel as SOCKS replies: `DESTINATION_REFUSED` and missing grants as 2,
- * unknown services as 4, unreachable ones as 5; what is no SOCKS5 is closed (`PROXY_PROTOCOL`).
- * @throws `LISTEN_FAILED`
+ * Refusals travel as SOCKS replies: `DESTINATION_REFUSED` and missing grants as 2, unknown services as 4, unreachable
+ * ones as 5; what is no SOCKS5 is closed (`PROXY_PROTOCOL`).
+ * Memory: one greeting, one password and one request, 1,034 bytes, and what the program sent with it.
  */
-export async function createSocks(deps: SocksDeps, options: { readonly port: number }): Promise<SocksServer> {
-  const host = '127.0.0.1';
-  const local = new LocalPort((socket) => serve(deps, socket));
-  try {
-    await local.listen({ host, port: options.port });
-  } catch (cause) {
-    throw new MoatError('LISTEN_FAILED', `the proxy cannot listen at ${host}:${options.port}`, { cause });
-  }
-  const stop = (): Promise<void> => local.close();
-  return { host, port: local.port, stop, [Symbol.asyncDispose]: stop };
-}
-
-/** Memory: one greeting and one request, 521 bytes, and what the program sent with it. */
-function serve(deps: SocksDeps, socket: Socket): void {
+export function serveSocks(rules: ProxyRules, socket: Socket): void {
+  const talk = new SocksTalk(rules);
   let bytes: Buffer = Buffer.alloc(0);
-  let greeted = false;
   const timer = setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT_MS);
   const finish = (): void => {
     clearTimeout(timer);
@@ -79,24 +48,24 @@ function serve(deps: SocksDeps, socket: Socket): void {
   const onData = (chunk: Buffer): void => {
     bytes = Buffer.concat([bytes, chunk]);
     try {
-      if (!greeted) {
-        const greeting = parseGreeting(bytes);
-        if (greeting === 'more') return;
-        bytes = bytes.subarray(greeting.used);
-        greeted = true;
-        if (!greeting.value) {
+      for (;;) {
+        const step = talk.next(bytes);
+        if (step === 'more') return;
+        bytes = bytes.subarray(step.used);
+        if (step.kind === 'refused') {
           finish();
-          socket.end(Buffer.of(VERSION, NO_METHOD));
+          socket.end(step.say);
           return;
         }
-        socket.write(Buffer.of(VERSION, NO_AUTHENTICATION));
+        if (step.kind === 'request') {
+          finish();
+          // What a hasty program sent already belongs to the stream.
+          if (bytes.length > 0) socket.unshift(bytes);
+          answer(rules, socket, step.request);
+          return;
+        }
+        socket.write(step.say);
       }
-      const request = parseRequest(bytes);
-      if (request === 'more') return;
-      finish();
-      // What a hasty program sent already belongs to the stream.
-      if (bytes.length > request.used) socket.unshift(bytes.subarray(request.used));
-      answer(deps, socket, request.value);
     } catch {
       finish();
       socket.destroy();
@@ -108,6 +77,49 @@ function serve(deps: SocksDeps, socket: Socket): void {
   socket.resume();
 }
 
+type Step =
+  | { readonly kind: 'said' | 'refused'; readonly used: number; readonly say: Buffer }
+  | { readonly kind: 'request'; readonly used: number; readonly request: SocksRequest };
+
+/** The conversation before the connection: greeting, password where one is needed, request. */
+class SocksTalk {
+  readonly #rules: ProxyRules;
+  #stage: 'greeting' | 'password' | 'request' = 'greeting';
+
+  constructor(rules: ProxyRules) {
+    this.#rules = rules;
+  }
+
+  /** What the bytes so far mean. @throws `PROXY_PROTOCOL` */
+  next(bytes: Buffer): Step | 'more' {
+    if (this.#stage === 'greeting') return this.#greeting(bytes);
+    if (this.#stage === 'password') return this.#password(bytes);
+    const request = parseRequest(bytes);
+    return request === 'more' ? 'more' : { kind: 'request', used: request.used, request: request.value };
+  }
+
+  #greeting(bytes: Buffer): Step | 'more' {
+    const { needsPassword } = this.#rules;
+    const method = needsPassword ? BY_PASSWORD : NO_AUTHENTICATION;
+    const greeting = parseGreeting(bytes);
+    if (greeting === 'more') return 'more';
+    const { used, value: methods } = greeting;
+    if (!methods.includes(method)) return { kind: 'refused', used, say: Buffer.of(SOCKS_VERSION, NO_METHOD) };
+    this.#stage = needsPassword ? 'password' : 'request';
+    return { kind: 'said', used, say: Buffer.of(SOCKS_VERSION, method) };
+  }
+
+  #password(bytes: Buffer): Step | 'more' {
+    const given = parsePassword(bytes);
+    if (given === 'more') return 'more';
+    const { used, value } = given;
+    if (!this.#rules.isAllowed(value.user, value.password))
+      return { kind: 'refused', used, say: Buffer.of(PASSWORD_VERSION, 1) };
+    this.#stage = 'request';
+    return { kind: 'said', used, say: Buffer.of(PASSWORD_VERSION, 0) };
+  }
+}
+
 interface SocksRequest {
   readonly command: number;
   /** Undefined for an address type that does not exist. */
@@ -115,10 +127,10 @@ interface SocksRequest {
   readonly port: number;
 }
 
-function answer(deps: SocksDeps, socket: Socket, { command, host, port }: SocksRequest): void {
+function answer(rules: ProxyRules, socket: Socket, { command, host, port }: SocksRequest): void {
   if (command !== CONNECT) return refuse(socket, REPLY.commandUnsupported);
   if (host === undefined) return refuse(socket, REPLY.addressUnsupported);
-  const destination = deps.resolve(host, port);
+  const destination = rules.resolve(host, port);
   if (!destination) return refuse(socket, REPLY.notAllowed);
   void joinSocket(
     socket,
@@ -140,7 +152,7 @@ function refuse(socket: Socket, code: number): void {
 
 /** The bound address is always 0.0.0.0:0: where the stream really leads is nobody's business here. */
 function reply(code: number): Buffer {
-  return Buffer.of(VERSION, code, 0, 1, 0, 0, 0, 0, 0, 0);
+  return Buffer.of(SOCKS_VERSION, code, 0, 1, 0, 0, 0, 0, 0, 0);
 }
 
 function replyTo(code: string): number {
@@ -160,18 +172,31 @@ function replyTo(code: string): number {
   }
 }
 
-/** @throws `PROXY_PROTOCOL`; the value says whether the program takes no authentication. */
-function parseGreeting(bytes: Buffer): Parsed<boolean> {
-  if (bytes.length > 0 && bytes[0] !== VERSION) throw notSocks();
+/** The methods offered. @throws `PROXY_PROTOCOL` */
+function parseGreeting(bytes: Buffer): Parsed<Buffer> {
+  if (bytes.length > 0 && bytes[0] !== SOCKS_VERSION) throw notSocks();
   if (bytes.length < 2) return 'more';
   const used = 2 + (bytes[1] as number);
-  if (bytes.length < used) return 'more';
-  return { used, value: bytes.subarray(2, used).includes(NO_AUTHENTICATION) };
+  return bytes.length < used ? 'more' : { used, value: bytes.subarray(2, used) };
+}
+
+/** RFC 1929 §2. @throws `PROXY_PROTOCOL` */
+function parsePassword(bytes: Buffer): Parsed<{ readonly user: string; readonly password: string }> {
+  if (bytes.length > 0 && bytes[0] !== PASSWORD_VERSION) throw notSocks();
+  if (bytes.length < 2) return 'more';
+  const userEnd = 2 + (bytes[1] as number);
+  const length = bytes[userEnd];
+  if (length === undefined || bytes.length < userEnd + 1 + length) return 'more';
+  const used = userEnd + 1 + length;
+  return {
+    used,
+    value: { user: bytes.toString('utf8', 2, userEnd), password: bytes.toString('utf8', userEnd + 1, used) },
+  };
 }
 
 /** @throws `PROXY_PROTOCOL` */
 function parseRequest(bytes: Buffer): Parsed<SocksRequest> {
-  if (bytes.length > 0 && bytes[0] !== VERSION) throw notSocks();
+  if (bytes.length > 0 && bytes[0] !== SOCKS_VERSION) throw notSocks();
   if (bytes.length < 5) return 'more';
   const command = bytes[1] as number;
   if (bytes[2] !== 0) throw notSocks();

@@ -6,7 +6,7 @@ import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { MoatError } from '@moat/core';
 import fc from 'fast-check';
-import { createSocks } from '../../src/rootless/socks.ts';
+import { createProxy } from '../../src/rootless/proxy.ts';
 import { MemoryHub } from '../memory-links.ts';
 import { rawServer } from '../peer.ts';
 import { PEERS, contract, machine, targeting, viewOf } from '../shop.ts';
@@ -37,7 +37,7 @@ suite('socks: protocol', () => {
     'no method we know': [['05 02 01 02'], '05ff'],
     'no methods at all': [['05 00'], '05ff'],
     SOCKS4: [['04 01 00 50 7f 00 00 01 00'], ''],
-    HTTP: [[Buffer.from('CONNECT db:1 HTTP/1.1\r\n\r\n').toString('hex')], ''],
+    TLS: [['16 03 01 00 10'], ''],
     BIND: [[HELLO, '05 02 00 01 7f 00 00 01 00 50'], '050005070001000000000000'],
     UDP: [[HELLO, '05 03 00 01 7f 00 00 01 00 50'], '050005070001000000000000'],
     'an address type that does not exist': [[HELLO, '05 01 00 09 00 00 00'], '050005080001000000000000'],
@@ -63,13 +63,13 @@ suite('socks: protocol', () => {
   };
   for (const [name, [pieces, said]] of Object.entries(answers)) {
     test(name, async () => {
-      await using socks = await createSocks(deps, { port: 0 });
+      await using socks = await createProxy(deps, { port: 0 });
       assert.equal(await talk(socks.port, ...pieces), said);
     });
   }
 
   test('property: any bytes end in a refusal or a close', async () => {
-    await using socks = await createSocks(deps, { port: 0 });
+    await using socks = await createProxy(deps, { port: 0 });
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 60 }), fc.boolean(), async (noise, greeted) => {
         const socket = connect({ host: '127.0.0.1', port: socks.port });
@@ -83,8 +83,8 @@ suite('socks: protocol', () => {
   });
 
   test('LISTEN_FAILED when the port is taken', async () => {
-    await using first = await createSocks(deps, { port: 0 });
-    await assert.rejects(createSocks(deps, { port: first.port }), { code: 'LISTEN_FAILED' });
+    await using first = await createProxy(deps, { port: 0 });
+    await assert.rejects(createProxy(deps, { port: first.port }), { code: 'LISTEN_FAILED' });
   });
 });
 
