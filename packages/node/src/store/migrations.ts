@@ -103,4 +103,27 @@ export const MIGRATIONS: readonly string[] = [
   UPDATE deployments SET unconfirmed_at =
     (SELECT accepted_at FROM versions WHERE versions.deployment = id AND version = pinned_version);
   `,
+  `
+  CREATE TABLE proposals (
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    proposal BLOB NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (deployment, id)
+  ) STRICT;
+
+  -- The newest of each member's machine.
+  CREATE TABLE member_receipts (
+    deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    node TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    PRIMARY KEY (deployment, node)
+  ) STRICT, WITHOUT ROWID;
+
+  -- Deployments held for an owner without a place here, and where their keepers are.
+  CREATE TABLE locators (
+    deployment TEXT PRIMARY KEY REFERENCES deployments (id) ON DELETE CASCADE,
+    addresses TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
