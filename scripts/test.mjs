@@ -1,6 +1,6 @@
 /**
  * Runs suites in one node:test call each, so that each ends with one summary.
- *   node scripts/test.mjs [unit] [architecture] [conformance] [e2e] [lab]   [-- extra node flags]
+ *   node scripts/test.mjs [unit] [architecture] [conformance] [e2e] [adversary] [lab]   [-- extra node flags]
  * `unit` shares no process between files: sockets and timers of one file must not reach the next.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,6 +14,7 @@ const SUITES = {
   architecture: { files: ['test/*.test.ts'], concurrency: 2 },
   conformance: { files: ['test/conformance/*.test.ts'], concurrency: 1 },
   e2e: { files: ['test/e2e/*.test.ts'], concurrency: 1 },
+  adversary: { files: ['test/adversary/*.test.ts'], concurrency: 1 },
   lab: { files: ['test/lab/*.test.ts'], concurrency: 1 },
 };
 
