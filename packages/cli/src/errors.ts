@@ -15,6 +15,8 @@ export const CLI_ERROR_CODES = [
   'NOT_SUPPORTED_YET', // this form of the command comes with a later version | use the way named in the message
   'MEMBER_TAKEN', // the place is held by a machine already | remove and apply, then invite again
   'NO_KEEPER', // the deployment has no pinned keeper that could witness a join | mark a pinned member keeper: true and apply
+  'NO_GATEWAY', // no gateway is named to publish at | --gateway, MOAT_GATEWAY, gateway: in config.yaml, or run one
+  'GATEWAY_AMBIGUOUS', // the network uses several gateways | name one with --gateway
   'GATEWAY_UNREACHABLE', // the gateway's domain did not answer over https | check the domain and that the gateway runs
   'GATEWAY_ANSWER_INVALID', // what the domain answered is no gateway's description | check the domain
   'NAME_UNKNOWN', // no publication of that name | moat names lists them

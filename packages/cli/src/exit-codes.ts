@@ -36,6 +36,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'FORWARD_INVALID',
     'PING_SELF',
     'NAME_INVALID',
+    'NO_GATEWAY',
+    'GATEWAY_AMBIGUOUS',
   ],
   [EXIT.invalid]: [
     'FILE_INVALID',

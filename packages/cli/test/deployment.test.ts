@@ -173,9 +173,28 @@ test('publish and unpublish make the same contract as the file', async () => {
 
   assert.equal((await terminal.json(['publish', 'db', '--name', 'db'])).error.code, 'SERVICE_NOT_HTTP');
   assert.equal((await terminal.json(['publish', 'nothing'])).exitCode, 5);
-  const port = await terminal.json(['publish', '3000']);
-  assert.equal(port.exitCode, 2);
-  assert.equal(port.error.code, 'NOT_SUPPORTED_YET');
+  const host = await terminal.json(['publish', '3000', '--host', 'www.shop.example']);
+  assert.equal(host.exitCode, 2);
+  assert.equal(host.error.code, 'NOT_SUPPORTED_YET');
+});
+
+test('a port is published at the gateway of the settings; without any it says the ways on', async () => {
+  using terminal = new Terminal();
+  await using _agent = await FakeAgent.start(terminal.home);
+  const nowhere = await terminal.json(['publish', '3000']);
+  assert.deepEqual([nowhere.error.code, nowhere.exitCode], ['NO_GATEWAY', 2]);
+  assert.ok(nowhere.error.next.some((line) => line.includes('config.yaml')));
+  mkdirSync(terminal.path('.config', 'moat'), { recursive: true });
+  const settings = terminal.path('.config', 'moat', 'config.yaml');
+  writeFileSync(settings, 'gateway: gateway.localhost\n');
+  const asked = await terminal.json(['publish', '3000', '--yes']);
+  assert.equal(asked.error.code, 'GATEWAY_UNRESOLVED');
+  assert.match(asked.error.message, /gateway\.localhost/);
+  writeFileSync(settings, 'gateway: apps.example.com\ngatway: x\n');
+  const wrong = await terminal.json(['publish', '3000']);
+  assert.deepEqual([wrong.error.code, wrong.exitCode], ['CONFIG_INVALID', 3]);
+  assert.match(wrong.error.message, /config\.yaml:2:1: unknown key gatway/);
+  assert.equal((await terminal.json(['publish', '70000'])).error.code, 'TARGET_INVALID');
 });
 
 test('a gateway that cannot be asked is named with its line, and may be tried again', async () => {

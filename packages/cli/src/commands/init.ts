@@ -151,7 +151,8 @@ function label(text: string): string {
   });
 }
 
-function toLabel(text: string, fallback: string): string {
+/** A label as near to `text` as may be. */
+export function toLabel(text: string, fallback: string): string {
   const candidate = text
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')

@@ -1,23 +1,22 @@
 /** `moat publish` and `unpublish`: the same lines as in the file, written by a verb. */
-import { isHostName, parseDeploymentFile, type DeploymentFile } from '@moat/contract';
+import type { VersionAccepted } from '@moat/admin-api';
+import { isHostName, type DeploymentFile } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
-import { fileOf, nextVersion } from '../deployment/next-version.ts';
-import { COMMAND_LINE, resolvePins } from '../deployment/resolve-online.ts';
+import { changeByVerb } from '../deployment/change-by-verb.ts';
+import { chooseGateway, domainOf } from '../deployment/gateway-choice.ts';
+import { fileOf } from '../deployment/next-version.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
-import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { withConsent } from '../output/publication.ts';
 import { tryAddress } from '../process/try-address.ts';
-import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
+import { OWNER_OPTIONS, openOwner } from '../owner/open-owner.ts';
 import { readOwnerPublicKey } from '../owner/public-key.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
+import { publishPort, type PublishPortOptions } from './publish-port.ts';
 
-interface PublishOptions extends OwnerOptions {
-  readonly name?: string;
-  readonly gateway?: string;
-  readonly network?: string;
+interface PublishOptions extends PublishPortOptions {
   readonly yes?: boolean;
 }
 
@@ -29,17 +28,20 @@ export function addPublish(program: Command, runner: VerbRunner): void {
     runner,
     {
       usage: 'publish <service>',
-      summary: 'gives an http service a public https name at a gateway',
+      summary: 'gives an http service, or a port of this machine, a public https name at a gateway',
       group: 'Publish',
       orDev: true,
       examples: [
+        ['moat publish 3000', 'what listens on 127.0.0.1:3000, until Ctrl-C; needs no file'],
         ['moat publish web --name shop --gateway apps.example.com', 'https://shop.apps.example.com'],
         ['moat publish web --gateway localhost:8443', 'a gateway on another port than 443'],
         ['moat publish web', 'under its own name, at the gateway the network uses already'],
       ],
       options: [
         { flags: '--name <name>', text: 'one label under the gateway’s domain; the service’s by default' },
+        { flags: '--host <host>', text: 'a whole host of your own instead' },
         { flags: '--gateway <domain>', text: 'where', env: 'MOAT_GATEWAY' },
+        { flags: '--bg', text: 'a port: return at once and keep it' },
         { flags: '-y, --yes', text: 'pin a new gateway without asking' },
         NETWORK_OPTION,
         ...OWNER_OPTIONS,
@@ -71,7 +73,7 @@ export function addPublish(program: Command, runner: VerbRunner): void {
 
 async function publish(context: Context, [service = '']: readonly string[], options: PublishOptions): Promise<Outcome> {
   const { agent, style } = context;
-  if (/^\d+$/.test(service)) throw portNotYet(service);
+  if (/^\d+$/.test(service)) return publishPort(context, Number(service), options);
   const current = await loadDeployment(context, await selectDeployment(agent, options.network));
   requirePublishable(current, service);
   const name = options.name ?? service;
@@ -80,7 +82,7 @@ async function publish(context: Context, [service = '']: readonly string[], opti
       reason: 'a name is one label below the gateway’s domain, 1–63 of a–z, 0–9 and inner hyphens; or a whole host',
     });
   }
-  const { domain, askAt } = gatewayMeant(options.gateway ?? onlyGateway(current));
+  const { domain, askAt } = await chooseGateway(context, options.gateway, current);
   const before = fileOf(current);
   if (
     before.publish.some((line) => line.name === name && line.gateways.some((gateway) => domainOf(gateway) === domain))
@@ -150,14 +152,14 @@ async function submitFile(
   options: PublishOptions,
   current: LoadedDeployment,
   file: DeploymentFile,
-  askAt: ReadonlyMap<string, string> = new Map(),
-): ReturnType<typeof submitVersion> {
-  const { locate } = parseDeploymentFile('', COMMAND_LINE);
-  const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
-  const pins = await resolvePins(context, read, current.contract, { askAt });
-  const publicKey = await readOwnerPublicKey(context, options);
-  const { predecessor, contract } = nextVersion(context, file, current, publicKey, pins);
-  return submitVersion(context, await openOwner(context, options), predecessor, contract);
+  askAt?: ReadonlyMap<string, string>,
+): Promise<VersionAccepted> {
+  const key = await readOwnerPublicKey(context, options);
+  const owner = { key, open: () => openOwner(context, options) };
+  const change = { current, file, ...(askAt === undefined ? {} : { askAt }) };
+  const { deployment, name, version } = current.contract;
+  const unchanged = { deployment, name, version, head: current.detail.head, changed: false, keeper: null };
+  return (await changeByVerb(context, owner, change)) ?? unchanged;
 }
 
 /** @throws `SERVICE_UNKNOWN`, `SERVICE_NOT_HTTP` */
@@ -175,48 +177,10 @@ function requirePublishable({ contract }: LoadedDeployment, name: string): void 
   });
 }
 
-/** `apps.example.com`, or with a port where a gateway is tried out: names stand below the domain, without it. */
-function gatewayMeant(text: string): { readonly domain: string; readonly askAt: ReadonlyMap<string, string> } {
-  const domain = text.replace(/:\d{1,5}$/, '');
-  if (!isHostName(domain)) {
-    throw new MoatError('USAGE', `--gateway ${text} is not a domain`, { next: ['--gateway apps.example.com'] });
-  }
-  return { domain, askAt: new Map(domain === text ? [] : [[domain, text]]) };
-}
-
-/** @throws `USAGE` when none or several are used. */
-function onlyGateway({ contract }: LoadedDeployment): string {
-  const domains = [...new Set(contract.publish.map(({ gateway }) => gateway.domain))];
-  const [only] = domains;
-  if (only !== undefined && domains.length === 1) return only;
-  throw new MoatError('USAGE', domains.length === 0 ? `${contract.name} uses no gateway yet` : 'several gateways fit', {
-    next:
-      domains.length === 0
-        ? ['--gateway apps.example.com', 'or run one: moat gateway init']
-        : domains.map((domain) => `--gateway ${domain}`),
-  });
-}
-
-function domainOf(gateway: DeploymentFile['publish'][number]['gateways'][number]): string {
-  return typeof gateway === 'string' ? gateway : gateway.domain;
-}
-
 function reminder({ contract }: LoadedDeployment, dim: (text: string) => string): string[] {
   return [
     dim(
       `  A file that describes ${contract.name} does not know this yet: moat fmt --from-contract -n ${contract.name}`,
     ),
   ];
-}
-
-function portNotYet(port: string): MoatError {
-  return new MoatError('NOT_SUPPORTED_YET', `publishing port ${port} without a deployment comes with a later version`, {
-    reason: 'a service of a deployment can be published',
-    next: [
-      'moat init',
-      `add a service with target: 127.0.0.1:${port} and protocol: http`,
-      'moat apply',
-      'moat publish SERVICE',
-    ],
-  });
 }

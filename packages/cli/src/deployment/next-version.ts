@@ -78,7 +78,8 @@ function warningsOf({ io }: Context, current: LoadedDeployment | null, to: Contr
   return planWarnings({ from: current.contract, to, places, now });
 }
 
-function newGenesis(file: DeploymentFile, ownerKeys: BuildInput['ownerKeys']): Genesis {
+/** Of a deployment that begins now; the file's owners, else these keys. */
+export function newGenesis(file: DeploymentFile, ownerKeys: BuildInput['ownerKeys']): Genesis {
   return createGenesis(ownerSetOf(ownersOf(file, null, ownerKeys)), randomBytes(16));
 }
 
@@ -98,7 +99,7 @@ export function fileOf({ contract }: LoadedDeployment): DeploymentFile {
  */
 export async function findCurrent(
   context: Context,
-  file: DeploymentFile,
+  file: Pick<DeploymentFile, 'name'>,
   owner: OwnerKey,
   wanted: string | undefined,
 ): Promise<LoadedDeployment | null> {
@@ -125,7 +126,7 @@ export async function findCurrent(
 }
 
 /** The name under which a first owner appears; a label. */
-function ownerName(): string {
+export function ownerName(): string {
   const name = userInfo()
     .username.toLowerCase()
     .replaceAll(/[^a-z0-9-]+/g, '-');

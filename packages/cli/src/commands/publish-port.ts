@@ -1,0 +1,222 @@
+/** `moat publish 3000`: a public address for a port of this machine, without a file. */
+import type { VersionAccepted } from '@moat/admin-api';
+import type { DeploymentFile } from '@moat/contract';
+import { isLabel, MoatError } from '@moat/core';
+import type { Context } from '../context.ts';
+import { changeByVerb } from '../deployment/change-by-verb.ts';
+import { chooseGateway, domainOf, type ChosenGateway } from '../deployment/gateway-choice.ts';
+import { findHome, homeOwner, HOME_NAME, type Home, type HomeOwner } from '../deployment/home.ts';
+import { fileOf } from '../deployment/next-version.ts';
+import { loadDeployment } from '../deployment/select.ts';
+import { waitUntilApplied } from '../deployment/wait-applied.ts';
+import { withConsent } from '../output/publication.ts';
+import type { OwnerOptions } from '../owner/open-owner.ts';
+import { untilInterrupted } from '../process/interrupted.ts';
+import { tryAddress } from '../process/try-address.ts';
+import type { Outcome } from '../verb.ts';
+
+export interface PublishPortOptions extends OwnerOptions {
+  readonly name?: string;
+  readonly host?: string;
+  readonly gateway?: string;
+  readonly network?: string;
+  readonly bg?: boolean;
+}
+
+const LIVE_TIMEOUT_MS = 30_000;
+/** What an orderly end may take. */
+const END_TIMEOUT_MS = 10_000;
+
+/** One port under one name at one gateway. */
+interface Wanted {
+  readonly target: string;
+  readonly service: string;
+  readonly name: string;
+  readonly gateway: ChosenGateway;
+  /** What is to run. */
+  readonly file: DeploymentFile;
+}
+
+/** What was changed for it, to be taken back on Ctrl-C. */
+interface Done {
+  readonly deployment: string;
+  readonly serviceAdded: boolean;
+  readonly exposed: boolean;
+}
+
+/**
+ * Published until Ctrl-C, or kept with `--bg`.
+ * @throws `NO_GATEWAY`, `AGENT_NOT_RUNNING`, `NAME_HELD`, `TARGET_OWN` and what a version or a gateway is refused with.
+ */
+export async function publishPort(context: Context, port: number, options: PublishPortOptions): Promise<Outcome> {
+  requirePort(port);
+  if (options.host !== undefined) throw hostNotYet(options.host);
+  const owner = await homeOwner(context, options);
+  const home = await findHome(context, owner.key, options.network);
+  const gateway = await chooseGateway(context, options.gateway, home.current);
+  const wanted = wantedOf(home, port, gateway, options.name);
+  const accepted = await changeByVerb(context, owner, { ...home, file: wanted.file, askAt: gateway.askAt });
+  if (home.current === null) tellNewHome(context, home);
+
+  const serviceAdded = home.file.services.every(({ name }) => name !== wanted.service);
+  let done: Done = { deployment: home.id, serviceAdded, exposed: false };
+  if (options.bg === true) {
+    await exposeTo(context, home.id, wanted.target);
+    return outcomeOf(context, wanted, home, accepted, options);
+  }
+  try {
+    done = { ...done, exposed: await exposeTo(context, home.id, wanted.target) };
+    const outcome = await outcomeOf(context, wanted, home, accepted, options);
+    say(context, outcome);
+    await untilInterrupted(context.io.signal);
+  } finally {
+    await takeBack(context, owner, wanted, done);
+  }
+  return { kind: 'withdrawn', data: {}, silent: true };
+}
+
+function wantedOf(home: Home, port: number, gateway: ChosenGateway, asked: string | undefined): Wanted {
+  const target = `127.0.0.1:${port}`;
+  const { services, publish } = home.file;
+  const offered = services.find(
+    (one) => one.target === target && one.protocol === 'http' && one.on.length === 1 && one.on[0] === home.member,
+  );
+  const free = [`web-${port}`, `web-${port}-${home.member}`].find((name) => services.every((one) => one.name !== name));
+  const service = offered?.name ?? free;
+  if (service === undefined) {
+    throw new MoatError('NAME_TAKEN', `${home.file.name} has other services called web-${port}`, {
+      next: ['publish one of them by its name: moat publish SERVICE'],
+    });
+  }
+  // Part of the id, so that two people who publish port 3000 at one gateway do not meet.
+  const name = asked ?? `${service}-${home.id.slice(0, 6)}`;
+  if (!isLabel(name)) {
+    throw new MoatError('USAGE', `"${name}" cannot be a public name`, {
+      reason: 'a name is one label below the gateway’s domain, 1–63 of a–z, 0–9 and inner hyphens',
+    });
+  }
+  const line = publish.find((one) => one.name === name);
+  if (line !== undefined && line.service !== service) {
+    throw new MoatError('NAME_TAKEN', `${home.file.name} publishes ${line.service} as ${name} already`, {
+      next: [`moat unpublish ${name} -n ${home.file.name}`, 'or choose another --name'],
+    });
+  }
+  const there = line?.gateways.some((one) => domainOf(one) === gateway.domain) === true;
+  const gateways = there ? (line?.gateways ?? []) : [...(line?.gateways ?? []), gateway.domain];
+  const published = { ...line, name, service, tls: 'terminate' as const, gateways };
+  const added = { name: service, on: [home.member], port, target, protocol: 'http' as const };
+  const file: DeploymentFile = {
+    ...home.file,
+    services: offered === undefined ? [...services, added] : services,
+    publish: [...publish.filter((one) => one !== line), published],
+  };
+  return { target, service, name, gateway, file };
+}
+
+/** Who types the command is the operator: this is the consent. True when it was not given before. */
+async function exposeTo({ agent }: Context, deployment: string, target: string): Promise<boolean> {
+  const before = await agent.exposed();
+  if (before.some((one) => one.deployment === deployment && one.target === target && one.public)) return false;
+  await agent.expose({ deployment, target, public: true });
+  return true;
+}
+
+async function outcomeOf(
+  context: Context,
+  { name, service, target, gateway }: Wanted,
+  home: Home,
+  accepted: VersionAccepted | undefined,
+  { bg }: PublishPortOptions,
+): Promise<Outcome> {
+  const { agent, style } = context;
+  const isMeant = (one: { readonly name: string; readonly gateway: string }): boolean =>
+    one.name === name && one.gateway === gateway.domain;
+  const version = accepted?.version ?? home.current?.contract.version ?? 0;
+  await waitUntilApplied(context, home.id, version, { timeoutMs: LIVE_TIMEOUT_MS, concerns: isMeant });
+  const detail = await agent.deployment(home.id);
+  const publication = withConsent(detail, await agent.exposed()).find(isMeant);
+  const url = publication?.url ?? null;
+  const proof = url === null ? undefined : await tryAddress(context, url);
+  const status = proof?.status ?? null;
+  const works = status !== null && status < 500;
+  const head = url ?? `${name} at ${gateway.domain}`;
+  return {
+    kind: 'published',
+    data: {
+      deployment: home.id,
+      name: detail.name,
+      version,
+      head: detail.head,
+      changed: accepted !== undefined,
+      publication: publication ?? null,
+      url,
+      status,
+      service,
+      target,
+      temporary: bg !== true,
+    },
+    text: [
+      `${works ? style.ok : style.attention} ${style.bold(head)} → ${target}   ${style.dim(proof?.text ?? 'not live yet')}`,
+      ...(status === 502 ? [`  ${style.dim('Next')}  start what is to listen on ${target}`] : []),
+      style.dim(
+        bg === true
+          ? `  kept, also over restarts; moat unpublish ${name} -n ${detail.name} takes it back`
+          : '  until Ctrl-C; --bg keeps it',
+      ),
+    ].join('\n'),
+  };
+}
+
+function say({ io, json }: Context, outcome: Outcome): void {
+  const line = json ? JSON.stringify({ kind: outcome.kind, version: 1, data: outcome.data }) : outcome.text;
+  io.stdout.write(`${line}\n`);
+}
+
+/** Signs the withdrawal and takes the consent back: the name answers 404 from then on. */
+async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, done: Done): Promise<void> {
+  const io = { ...interrupted.io, signal: AbortSignal.timeout(END_TIMEOUT_MS) };
+  const context: Context = { ...interrupted, io };
+  const { agent, style } = context;
+  const { name, gateway, service, target } = wanted;
+  const current = await loadDeployment(context, done.deployment);
+  const file = withoutName(fileOf(current), wanted, done.serviceAdded);
+  const accepted = await changeByVerb(context, owner, { current, file });
+  if (done.exposed) await agent.unexpose({ deployment: done.deployment, target });
+  const version = accepted?.version ?? current.contract.version;
+  say(context, {
+    kind: 'withdrawn',
+    data: { deployment: done.deployment, version, name, gateway: gateway.domain, service, target },
+    text: `${style.ok} ${name} is not public any more: it answers 404, and stays yours for 30 days`,
+  });
+}
+
+function withoutName(file: DeploymentFile, { name, gateway, service }: Wanted, serviceAdded: boolean): DeploymentFile {
+  const publish = file.publish.flatMap((line) => {
+    if (line.name !== name) return [line];
+    const gateways = line.gateways.filter((one) => domainOf(one) !== gateway.domain);
+    return gateways.length === 0 ? [] : [{ ...line, gateways }];
+  });
+  const isUsed = publish.some((line) => line.service === service) || file.access.some(({ to }) => to.includes(service));
+  const services = file.services.filter((one) => one.name !== service || !serviceAdded || isUsed);
+  return { ...file, publish, services };
+}
+
+function tellNewHome({ progress, style }: Context, { member }: Home): void {
+  progress.say(
+    `${style.ok} made the deployment ${style.bold(HOME_NAME)}: a private network with this machine, ${member}, as its only member`,
+  );
+  progress.say(style.dim(`  moat fmt --from-contract -n ${HOME_NAME} > moat.yaml   writes it out as a file`));
+}
+
+/** @throws `TARGET_INVALID` */
+function requirePort(port: number): void {
+  if (port >= 1 && port <= 65_535) return;
+  throw new MoatError('TARGET_INVALID', `${port} is not a port`, { next: ['moat publish 3000'] });
+}
+
+function hostNotYet(host: string): MoatError {
+  return new MoatError('NOT_SUPPORTED_YET', `publishing as ${host} comes with a later version`, {
+    reason: 'a host of your own needs a proof in the DNS, which no gateway asks for yet',
+    next: ['--name NAME   a name below the gateway’s domain'],
+  });
+}

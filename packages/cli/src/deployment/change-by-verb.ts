@@ -1,0 +1,38 @@
+/** A change made by words of the command line instead of the file: the same way to the same object. */
+import { parseDeploymentFile, type DeploymentFile, type Genesis } from '@moat/contract';
+import type { VersionAccepted } from '@moat/admin-api';
+import type { OwnerKeyPair } from '@moat/identity';
+import type { Context } from '../context.ts';
+import { nextVersion } from './next-version.ts';
+import { COMMAND_LINE, resolvePins } from './resolve-online.ts';
+import type { LoadedDeployment } from './select.ts';
+import { submitVersion } from './submit.ts';
+
+export interface VerbChange {
+  /** What runs now; null makes a new deployment of `genesis`. */
+  readonly current: LoadedDeployment | null;
+  readonly genesis?: Genesis;
+  /** What is to run. */
+  readonly file: DeploymentFile;
+  /** As `resolvePins` takes it. */
+  readonly askAt?: ReadonlyMap<string, string>;
+}
+
+/**
+ * Makes `file` true. `open` is called once everything is known that can go wrong before a signature.
+ * Undefined when it is true already.
+ * @throws as `resolvePins`, `nextVersion` and `submitVersion`
+ */
+export async function changeByVerb(
+  context: Context,
+  owner: { readonly key: string; readonly open: () => Promise<OwnerKeyPair> },
+  { current, genesis, file, askAt = new Map() }: VerbChange,
+): Promise<VersionAccepted | undefined> {
+  const { locate } = parseDeploymentFile('', COMMAND_LINE);
+  const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
+  const pins = await resolvePins(context, read, current?.contract ?? null, { askAt });
+  const extras = genesis === undefined ? pins : { ...pins, genesis };
+  const { predecessor, contract } = nextVersion(context, file, current, owner.key, extras);
+  if (contract === current?.contract) return undefined;
+  return submitVersion(context, await owner.open(), predecessor, contract);
+}
