@@ -69,8 +69,9 @@ export interface VerifiedBundle {
   readonly head: SignedHead;
   readonly publications: readonly Publication[];
   /**
-   * Those of `publications` that list a place the presenter holds: it is their upstream. Empty only when the
-   * bundle is news about a deployment known here, shown by a node that serves nothing (any more).
+   * Those of `publications` that list a place the presenter holds now: it is their upstream, until `ends` of that
+   * place. Empty only when the bundle is news about a deployment known here, shown by a node that serves nothing
+   * (any more).
    */
   readonly serves: readonly Publication[];
   /** The verified claims on the presenter's place, to keep and pass as `known`. */
@@ -84,7 +85,7 @@ export interface VerifiedBundle {
  * place.
  * @throws `HEAD_FORGED`, `QUORUM_MISSING`, `GENESIS_MISMATCH`, `VERSION_OLD`, `HEAD_FORKED`,
  * `PUBLICATION_FORGED`, `PUBLICATION_WITHDRAWN`, `PUBLICATION_ELSEWHERE`, `CLAIM_FORGED`, `WITNESS_INVALID`,
- * `PUBLISHER_UNKNOWN`
+ * `PUBLISHER_UNKNOWN`, `MEMBER_EXPIRED`
  */
 export function verifyBundle(bundle: PublicationBundle, rules: BundleRules): VerifiedBundle {
   const { proof, publications } = bundle;
@@ -100,8 +101,15 @@ export function verifyBundle(bundle: PublicationBundle, rules: BundleRules): Ver
   checkPublications(publications, head, rules.gateway, pinned?.head);
   const claims = claimsOnPlaceOf(presenter, bundle, deployment, rules.now);
   const counted = [...(rules.known ?? []), ...claims];
-  const serves = publications.filter((publication) => mayServe(publication, presenter, counted));
+  const held = publications.filter((publication) => mayServe(publication, presenter, counted));
+  const serves = held.filter((publication) => mayServe(publication, presenter, counted, rules.now));
+  // News is worth having from anybody who was let in: it proves itself.
   const isNews = order === 'next' || order === 'newer' || (pinned !== null && publications.length === 0);
+  if (serves.length === 0 && held.length > 0 && !isNews) {
+    throw new MoatError('MEMBER_EXPIRED', "the node's membership has ended", {
+      details: { deployment, node: presenter, version: head.version },
+    });
+  }
   if (serves.length === 0 && !isNews) {
     throw new MoatError('PUBLISHER_UNKNOWN', 'the node holds no place that these publications list', {
       details: { deployment, node: presenter, version: head.version },
@@ -120,9 +128,16 @@ export function stillPublished(head: Head, served: readonly Publication[]): Publ
  * True when the peer holds a place the publication lists: pinned, or by the only claim that one of its
  * keepers witnessed in time. A place with two different claims is frozen. Without crypto: the claims were
  * verified. Linear, since a stranger chooses both lists.
+ * @param now milliseconds since 1970; places whose membership ended by then count no more. Absent: all count.
  */
-export function mayServe(publication: Publication, peer: PeerId, claims: readonly WitnessedClaim[]): boolean {
-  const { deployment, members, witnesses } = publication;
+export function mayServe(
+  publication: Publication,
+  peer: PeerId,
+  claims: readonly WitnessedClaim[],
+  now: number = -Infinity,
+): boolean {
+  const { deployment, witnesses } = publication;
+  const members = publication.members.filter(({ ends }) => ends === undefined || parseTime(ends) > now);
   if (members.some((member) => 'node' in member && member.node === peer)) return true;
   const ends = new Map(members.flatMap((member) => ('invite' in member ? [[member.invite, member.expires]] : [])));
   /** By invite; null = frozen. */

@@ -98,10 +98,18 @@ function checkPublish(contract: Contract): void {
   const targets = new Map(contract.services.map((service) => [service.name, service]));
   const resolve = memberResolver(contract);
   const witnesses = witnessesOf(contract).length;
-  let places = 0;
-  for (const [i, { service: name }] of publish.entries()) {
+  let [places, boxed] = [0, 0];
+  for (const [i, { service: name, tls, auth, gateway }] of publish.entries()) {
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
+    if (auth !== undefined && tls === 'passthrough') {
+      throw invalid(`publish[${i}].auth`, 'only a gateway that ends TLS can ask who comes in');
+    }
+    if (auth !== undefined && gateway.box === undefined) {
+      throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
+    }
+    boxed += auth?.basic.box.length ?? 0;
+    if (boxed > CONTRACT_LIMITS.boxedChars) throw invalid(`publish[${i}].auth`, 'all secrets together are too large');
     places += resolve(service.on).length + witnesses;
     // A gateway reads no larger bundle, and every node hashes each publication.
     if (places > CONTRACT_LIMITS.publishedPlaces) {

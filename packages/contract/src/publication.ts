@@ -4,7 +4,7 @@ import { toBase64url, type Hash, type PeerId } from '@moat/core';
 import { canonicalBytes, canonicalize } from './canonical.ts';
 import { peerIdOfMultiaddr } from './multiaddr.ts';
 import { memberResolver, witnessesOf } from './selector.ts';
-import type { Contract, Member, Publication, PublishLine, Service } from './schema.ts';
+import type { Contract, Member, Publication, PublicationMember, PublishLine, Service } from './schema.ts';
 
 /**
  * The publications a contract makes, one per publish line, in the order of the lines; none once the
@@ -38,9 +38,10 @@ function publicationOf(
 ): Publication | undefined {
   const service = services.get(line.service);
   if (service === undefined) return undefined;
-  const members = resolve(service.on).flatMap((member): Publication['members'][number][] => {
-    if (member.node !== undefined) return [{ node: member.node }];
-    return member.invite === undefined ? [] : [{ invite: member.invite.key, expires: member.invite.expires }];
+  const members = resolve(service.on).flatMap(({ node, invite, expires }): PublicationMember[] => {
+    const ends = expires === undefined ? {} : { ends: expires };
+    if (node !== undefined) return [{ node, ...ends }];
+    return invite === undefined ? [] : [{ invite: invite.key, expires: invite.expires, ...ends }];
   });
   return {
     type: 'moat/publication/1',
@@ -52,6 +53,7 @@ function publicationOf(
     kind: service.protocol,
     tls: line.tls,
     members: sortedByText(members),
+    ...(line.auth === undefined ? {} : { auth: line.auth }),
     witnesses,
   };
 }

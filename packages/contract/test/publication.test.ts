@@ -52,9 +52,10 @@ test('a publication resolves tags, sorts, and names nobody but servers and witne
     service: 'web',
     kind: 'http',
     tls: 'terminate',
-    members: [{ invite: laptopInvite.key, expires: '2026-11-20T11:00:00Z' }, { node: web1.peer }].sort((a, b) =>
-      canonicalize(a) < canonicalize(b) ? -1 : 1,
-    ),
+    members: [
+      { invite: laptopInvite.key, expires: '2026-11-20T11:00:00Z', ends: '2026-12-20T00:00:00Z' },
+      { node: web1.peer },
+    ].sort((a, b) => (canonicalize(a) < canonicalize(b) ? -1 : 1)),
     witnesses: [web1.peer],
   });
 });

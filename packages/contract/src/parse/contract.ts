@@ -21,6 +21,7 @@ import {
   wireguardKey,
 } from './fields.ts';
 import { ownersSchema } from './owners.ts';
+import { publishAuthSchema } from './publish-auth.ts';
 
 const memberSchema: z.ZodType<Member> = z.strictObject({
   name: label,
@@ -60,6 +61,7 @@ const publishSchema: z.ZodType<PublishLine> = z.strictObject({
   service: label,
   tls: z.enum(['terminate', 'passthrough']),
   gateway: gatewaySchema,
+  auth: z.exactOptional(publishAuthSchema),
 });
 
 export const contractSchema: z.ZodType<Contract> = z.strictObject({

@@ -5,6 +5,9 @@ import type { Publication, PublicationBundle } from '../schema.ts';
 import { witnessedClaimSchema } from './claim.ts';
 import { deploymentId, hostName, label, ownerKey, peerId, random16, sortedSetOf, time } from './fields.ts';
 import { headProofSchema } from './head.ts';
+import { publishAuthSchema } from './publish-auth.ts';
+
+const ends = z.exactOptional(time);
 
 const publicationSchema: z.ZodType<Publication> = z.strictObject({
   type: z.literal('moat/publication/1'),
@@ -16,8 +19,9 @@ const publicationSchema: z.ZodType<Publication> = z.strictObject({
   kind: z.enum(['tcp', 'http']),
   tls: z.enum(['terminate', 'passthrough']),
   members: z
-    .array(z.union([z.strictObject({ node: peerId }), z.strictObject({ invite: ownerKey, expires: time })]))
+    .array(z.union([z.strictObject({ node: peerId, ends }), z.strictObject({ invite: ownerKey, expires: time, ends })]))
     .max(CONTRACT_LIMITS.members),
+  auth: z.exactOptional(publishAuthSchema),
   witnesses: sortedSetOf(peerId, CONTRACT_LIMITS.keepers),
 });
 
