@@ -108,6 +108,7 @@ async function openNode(
     logger,
     feed,
     onChange: follow,
+    onSameHead: (deployment, peer) => reconciler.confirmed(deployment, peer),
   });
   const keeper = new Keeper({ self, signer: key.signer, deployments, store, time, logger });
   const overlay: Overlay = createOverlay(
@@ -118,7 +119,8 @@ async function openNode(
     { logger, clock: time, control: overlay, accept: (stream) => reconciler.accept(stream) },
     {
       role: 'member',
-      mayLink: (peer) => deployments.list().some(({ linkable }) => linkable.has(peer)),
+      mayLink: (peer) =>
+        deployments.list().some((each) => each.linkable.has(peer) && each.staleness(time.now()) !== 'stale'),
       ...(config.linkPort === null ? {} : { listen: { host: config.linkHost, port: config.linkPort } }),
     },
   );
@@ -167,6 +169,7 @@ async function openNode(
       network: (id) => reconciler.network(id),
       publications: (deployment) => publisher.statusOf(deployment),
       store,
+      now: () => time.now(),
     },
     probe: { self, overlay, links, open: openStream, now: () => time.now() },
     status,

@@ -1,6 +1,6 @@
 /** Codes the agent raises or answers with. Beside each: what it means | what to do. */
 export const NODE_ERROR_CODES = [
-  'CONFIG_INVALID', // the agent's configuration has an unknown key or a value that does not fit | correct the line named in the message
+  'CONFIG_INVALID', // the configuration of the agent or the command has an unknown key or a value that does not fit | correct the line named in the message
   'STATE_LOCKED', // another agent runs with this state directory | stop it, or give this one another with MOAT_HOME
   'STATE_UNUSABLE', // the state directory or its database cannot be opened | check its owner, rights and disk; restore a backup
   'STATE_TOO_NEW', // the database was written by a newer Moat | install that version again
@@ -24,6 +24,8 @@ export const NODE_ERROR_CODES = [
   'PEER_VACANT', // no machine has taken the place yet | invite a machine to it and let it join
   'PING_SELF', // the target is this machine | name another member
   'PING_TIMEOUT', // the member did not answer in time | see `moat status`; is the other machine on?
+  'STALE', // no keeper has confirmed the newest version for longer than network.maxStale: nothing is opened, nothing runs | bring a keeper into reach; one confirmation restores everything
+  'STALE_SOON', // a notice: half of network.maxStale has passed without a keeper's confirmation | bring a keeper into reach before the rest has passed
   'PLACE_FROZEN', // two machines hold witnessed claims on one place, so neither has it | an owner writes the next version, which decides
   'LOOPBACK_SHARED', // a notice: every user of this machine reaches the granted services | set access: private where users do not trust each other
   'PUBLISH_TIMEOUT', // the gateway did not answer in time | look at the gateway; the agent tries again by itself

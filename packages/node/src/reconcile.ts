@@ -2,12 +2,14 @@
  * Brings this machine in line with what was accepted: first it takes away what a version no longer allows, in the
  * same turn, then it adds. One deployment's steps run one after another, the newest state last.
  */
-import { errorCode, type DeploymentId, type Links, type Logger, type StreamAcceptor } from '@moat/core';
+import { errorCode, type DeploymentId, type Links, type Logger, type PeerId, type StreamAcceptor } from '@moat/core';
 import { createNetwork, type ExposedTargets, type PrivateNetwork } from '@moat/network';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
 import type { Deployment } from './deployments/deployment.ts';
 import { ExpiryWatch } from './deployments/expiry-watch.ts';
+import { stalenessNotice, type Staleness } from './deployments/freshness.ts';
+import { FreshnessWatch } from './deployments/freshness-watch.ts';
 import type { Change, Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
 import type { LocalTime } from './local-time.ts';
@@ -23,7 +25,7 @@ export interface ReconcilerDeps {
   readonly time: LocalTime;
   readonly logger: Logger;
   readonly feed: EventFeed;
-  readonly store: Pick<DeploymentStore, 'addReceipt'>;
+  readonly store: Pick<DeploymentStore, 'addReceipt' | 'saveAge'>;
 }
 
 export interface ReconcilerOptions {
@@ -42,6 +44,7 @@ export class Reconciler {
   readonly #running = new Map<DeploymentId, Running>();
   readonly #queues = new Map<DeploymentId, Promise<void>>();
   readonly #expiries: ExpiryWatch;
+  readonly #freshness: FreshnessWatch;
   readonly #stopped = new AbortController();
 
   constructor(deps: ReconcilerDeps, options: ReconcilerOptions) {
@@ -54,6 +57,13 @@ export class Reconciler {
         const deployment = deployments.get(id);
         if (deployment !== undefined) deployments.refresh(deployment);
       },
+    });
+    this.#freshness = new FreshnessWatch({
+      time,
+      logger: deps.logger,
+      store: deps.store,
+      deployments: () => deployments.list(),
+      onTurn: (deployment, before, now) => this.#turned(deployment, before, now),
     });
   }
 
@@ -75,6 +85,11 @@ export class Reconciler {
       );
     }
     return kind === 'alarm' ? Promise.resolve() : this.#apply(id, kind === 'version');
+  }
+
+  /** A peer holds the head that we hold. */
+  confirmed(deployment: Deployment, peer: PeerId): void {
+    this.#freshness.confirmed(deployment, peer);
   }
 
   /** Resolves when every change so far is in force. */
@@ -100,6 +115,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#expiries.stop();
+    this.#freshness.stop();
     await Promise.allSettled(this.#queues.values());
     await Promise.allSettled(this.networks().map((network) => network.stop()));
     this.#running.clear();
@@ -122,6 +138,17 @@ export class Reconciler {
     for (const claim of claims) overlay.announceClaim(claim);
   }
 
+  #turned(deployment: Deployment, before: Staleness, now: Staleness): void {
+    const { feed, logger } = this.#deps;
+    const { id } = deployment;
+    logger.info({ component: 'node.freshness', deployment: id, state: now }, 'age of the newest version changed');
+    const [ended, begun] = [stalenessNotice(before), stalenessNotice(now)];
+    if (ended !== undefined) feed.emit({ kind: 'alarm', deployment: id, alarm: ended, ended: true });
+    if (begun !== undefined) feed.emit({ kind: 'alarm', deployment: id, alarm: begun });
+    // What may run changes only at the far edge.
+    if (before === 'stale' || now === 'stale') void this.follow({ deployment: id, kind: 'freshness' });
+  }
+
   #apply(id: DeploymentId, isVersion: boolean): Promise<void> {
     const before = this.#queues.get(id) ?? Promise.resolve();
     const step = before.then(() => this.#step(id, isVersion));
@@ -134,9 +161,11 @@ export class Reconciler {
     const deployment = this.#deps.deployments.get(id);
     if (deployment === undefined) {
       this.#expiries.forget(id);
+      this.#freshness.forget(id);
       return this.#end(id);
     }
     this.#expiries.watch(deployment);
+    this.#freshness.watch(deployment);
     const { version } = deployment.contract;
     const { head } = deployment;
     try {
@@ -164,7 +193,13 @@ export class Reconciler {
       const { links, logger, time, exposed } = this.#deps;
       network = createNetwork(
         { links, logger: logger.child({ deployment: id, member }), clock: time },
-        { self: member, deployment: id, exposed, loopback: this.#options.loopback },
+        {
+          self: member,
+          deployment: id,
+          exposed,
+          loopback: this.#options.loopback,
+          refusal: () => (deployment.staleness(time.now()) === 'stale' ? 'STALE' : undefined),
+        },
       );
       await network.start({ signal: this.#stopped.signal });
       this.#running.set(id, { network, member });

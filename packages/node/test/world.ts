@@ -4,7 +4,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatKey, signerFromKey, silentLogger, toBase64url, type Logger, type Signer } from '@moat/core';
+import {
+  formatKey,
+  signerFromKey,
+  silentLogger,
+  systemClock,
+  toBase64url,
+  type Clock,
+  type Logger,
+  type Signer,
+} from '@moat/core';
 import { generateKeyPairSync } from 'node:crypto';
 import {
   createGenesis,
@@ -28,6 +37,7 @@ import { createNode, loadNodeConfig, type MoatNode, type NodeConfigInput } from 
 export interface AgentOptions {
   readonly logger?: Logger;
   readonly flags?: NodeConfigInput;
+  readonly clock?: Clock;
 }
 
 /** One machine; its state stays when the agent stops. */
@@ -65,7 +75,8 @@ export class Agent implements AsyncDisposable {
       },
     });
     const logger = this.#options.logger ?? silentLogger;
-    const node = createNode({ logger }, config);
+    const { clock = systemClock } = this.#options;
+    const node = createNode({ logger, clock }, config);
     await node.start({ signal: AbortSignal.timeout(10_000) });
     this.#node = node;
   }

@@ -2,7 +2,7 @@
  * The port by which the overlay asks the agent (or the gateway) about deployments. The overlay moves
  * heads, claims and contracts and decides who may hear of them; what they mean is decided behind this port.
  */
-import type { DeploymentId, PeerId } from '@moat/core';
+import type { DeploymentId, Hash, PeerId } from '@moat/core';
 import type { ClaimDetails, HeadProof, MemberClaim, SignedClaim } from '@moat/contract';
 
 /** What `acceptProof` made of a proof; `refused` = forged, a fork, below the pin, or nothing we know. */
@@ -58,6 +58,8 @@ export interface DeploymentView {
    * `pull` yields canonical bytes that still have to match the head, and rejects when the peer has none.
    */
   acceptProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome>;
+  /** The peer says on its own connection that this is its newest head. */
+  headShown?(from: PeerId, deployment: DeploymentId, head: Hash): void;
   /** Verifies and persists; true = it was new. Never rejects for hostile input. */
   acceptClaim(from: PeerId, claim: MemberClaim): Promise<boolean>;
   /** The keeper's side of joining; a rejection reaches the other side as `JOIN_REFUSED`. */

@@ -135,7 +135,7 @@ export class Heads {
         const ours = this.#summary(deployment);
         await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, deadline.signal);
         await stream.close();
-        this.#sendLacking(connection, deployment, await readSummary(stream, deadline.signal));
+        this.#compared(connection, deployment, await readSummary(stream, deadline.signal));
       } catch (error) {
         stream.abort(error as Error);
         throw error;
@@ -174,7 +174,7 @@ export class Heads {
         }
         const ours = entitled ? this.#summary(request.deployment) : { version: null, head: null, claims: [] };
         await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, signal);
-        if (entitled) this.#sendLacking(connection, request.deployment, theirs);
+        if (entitled) this.#compared(connection, request.deployment, theirs);
         return;
       }
       case 'pull': {
@@ -238,6 +238,11 @@ export class Heads {
       head: proof === undefined ? null : headHash(proof.newest.head),
       claims: deployments.claims(deployment).slice(0, 20_000).map(hashOf),
     };
+  }
+
+  #compared(connection: OverlayConnection, deployment: DeploymentId, theirs: Summary): void {
+    this.#sendLacking(connection, deployment, theirs);
+    if (theirs.head !== null) this.#deps.deployments.headShown?.(connection.peer, deployment, theirs.head);
   }
 
   #sendLacking(connection: OverlayConnection, deployment: DeploymentId, theirs: Summary): void {

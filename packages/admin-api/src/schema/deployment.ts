@@ -21,7 +21,7 @@ export interface PlaceStatus {
   readonly self: boolean;
   readonly connected: boolean;
   /** The way of the open link, else of the control connection. */
-  readonly path: 'direct' | 'relayed' | null;
+  readonly path: 'direct' | 'spliced' | 'relayed' | null;
   readonly rttMs: number | null;
 }
 const placeStatusSchema: z.ZodType<PlaceStatus> = z
@@ -34,7 +34,7 @@ const placeStatusSchema: z.ZodType<PlaceStatus> = z
     state: z.enum(['pinned', 'claimed', 'invited', 'vacant', 'frozen', 'expired']),
     self: z.boolean(),
     connected: z.boolean(),
-    path: z.enum(['direct', 'relayed']).nullable(),
+    path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
     rttMs: z.number().nullable(),
   })
   .meta({ id: 'PlaceStatus' });
@@ -150,6 +150,19 @@ const memberReceiptSchema: z.ZodType<MemberReceipt> = z
   })
   .meta({ id: 'MemberReceipt' });
 
+/** How long ago a keeper last confirmed the version in force. */
+export interface FreshnessStatus {
+  /** 0 where this machine is the only keeper. */
+  readonly ageMs: number;
+  /** The contract's `network.maxStale`; null = the network goes on with what it knows. */
+  readonly maxStaleMs: number | null;
+  /** `aging` from half of it on; past it `stale`: nothing is opened and nothing runs. */
+  readonly state: 'fresh' | 'aging' | 'stale';
+}
+const freshnessStatusSchema: z.ZodType<FreshnessStatus> = z
+  .object({ ageMs: z.number(), maxStaleMs: z.number().nullable(), state: z.enum(['fresh', 'aging', 'stale']) })
+  .meta({ id: 'FreshnessStatus' });
+
 /** The short form of a deployment. */
 export interface DeploymentSummary {
   readonly id: string;
@@ -162,6 +175,7 @@ export interface DeploymentSummary {
   readonly keeper: boolean;
   /** When this version was accepted here. */
   readonly acceptedAt: string;
+  readonly freshness: FreshnessStatus;
   readonly alarms: readonly Notice[];
 }
 const summaryShape = {
@@ -173,6 +187,7 @@ const summaryShape = {
   member: z.string().nullable(),
   keeper: z.boolean(),
   acceptedAt: z.string(),
+  freshness: freshnessStatusSchema,
   alarms: z.array(noticeSchema),
 };
 export const deploymentSummarySchema: z.ZodType<DeploymentSummary> = z

@@ -36,7 +36,7 @@ export interface LinkEvent extends EventBase {
   readonly kind: 'link';
   readonly peer: string;
   readonly state: 'open' | 'closed';
-  readonly path: 'direct' | 'relayed';
+  readonly path: 'direct' | 'spliced' | 'relayed';
 }
 
 /** A machine took a place. */
@@ -47,11 +47,12 @@ export interface ClaimEvent extends EventBase {
   readonly peer: string;
 }
 
-/** Something that a person should look at, such as a fork. */
+/** Something that a person should look at, such as a fork; or that it is over. */
 export interface AlarmEvent extends EventBase {
   readonly kind: 'alarm';
   readonly deployment: string;
   readonly alarm: Notice;
+  readonly ended?: boolean | undefined;
 }
 
 /** The stream begins (`started`) or the agent goes down (`stopping`). */
@@ -87,10 +88,16 @@ export const agentEventSchema: z.ZodType<AgentEvent> = z
       kind: z.literal('link'),
       peer: z.string(),
       state: z.enum(['open', 'closed']),
-      path: z.enum(['direct', 'relayed']),
+      path: z.enum(['direct', 'spliced', 'relayed']),
     }),
     z.object({ time, kind: z.literal('claim'), deployment: z.string(), member: z.string(), peer: z.string() }),
-    z.object({ time, kind: z.literal('alarm'), deployment: z.string(), alarm: noticeSchema }),
+    z.object({
+      time,
+      kind: z.literal('alarm'),
+      deployment: z.string(),
+      alarm: noticeSchema,
+      ended: z.boolean().optional(),
+    }),
     z.object({ time, kind: z.literal('agent'), state: z.enum(['started', 'stopping']) }),
   ])
   .meta({ id: 'AgentEvent' });

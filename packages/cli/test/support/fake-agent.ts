@@ -238,6 +238,7 @@ export class FakeAgent implements AsyncDisposable {
       member: self,
       keeper: self !== null,
       acceptedAt: SINCE,
+      freshness: { ageMs: 0, maxStaleMs: null, state: 'fresh' },
       alarms: [],
       contract: { ...contract },
       proof: { ...proof },

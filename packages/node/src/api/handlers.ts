@@ -45,7 +45,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
   };
   return {
     status: () => deps.status(),
-    deployments: () => ({ deployments: deployments.list().map(summaryOf) }),
+    deployments: () => ({ deployments: deployments.list().map((each) => summaryOf(each, deps.report.now())) }),
     deployment: ({ params }) => detailOf(deps.report, find(params)),
     version: ({ params }) => {
       const { id } = find(params);

@@ -26,9 +26,11 @@ export interface ReportDeps {
   readonly network: (id: string) => PrivateNetwork | undefined;
   readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
   readonly store: Pick<DeploymentStore, 'receipts'>;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
 }
 
-export function summaryOf(deployment: Deployment): DeploymentSummary {
+export function summaryOf(deployment: Deployment, now: number): DeploymentSummary {
   const { contract, place } = deployment;
   return {
     id: deployment.id,
@@ -39,6 +41,11 @@ export function summaryOf(deployment: Deployment): DeploymentSummary {
     member: place?.name ?? null,
     keeper: place?.keeper ?? false,
     acceptedAt: timeText(deployment.acceptedAt),
+    freshness: {
+      ageMs: deployment.ageMs(now),
+      maxStaleMs: deployment.maxStaleMs,
+      state: deployment.staleness(now),
+    },
     alarms: deployment.alarms,
   };
 }
@@ -46,7 +53,7 @@ export function summaryOf(deployment: Deployment): DeploymentSummary {
 export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
   const { contract, proof, currentClaims } = deployment;
   return {
-    ...summaryOf(deployment),
+    ...summaryOf(deployment, deps.now()),
     contract: documentOf(contract),
     proof: documentOf(proof),
     claims: currentClaims.map(documentOf),

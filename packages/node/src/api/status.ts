@@ -41,7 +41,7 @@ export function statusOf(deps: StatusDeps): NodeStatus {
     links: links
       .list()
       .map(({ peer, path, rttMs, openStreams }) => ({ peer, path, rttMs: rttMs ?? null, openStreams })),
-    deployments: deployments.list().map(summaryOf),
+    deployments: deployments.list().map((each) => summaryOf(each, deps.now.now())),
     warnings: warningsOf(config),
   };
 }

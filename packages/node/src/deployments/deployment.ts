@@ -17,6 +17,7 @@ import {
 import type { Notice } from '@moat/admin-api';
 import type { StoredDeployment } from '../store/deployment-store.ts';
 import { ClaimBook } from './claim-book.ts';
+import { Freshness, type Staleness } from './freshness.ts';
 
 export class Deployment {
   readonly id: DeploymentId;
@@ -26,11 +27,13 @@ export class Deployment {
   #acceptedAt: number;
   #head: Hash;
   readonly #book: ClaimBook;
+  readonly freshness: Freshness;
   /** A view is built again for every claim and expiry; each claim's signatures are verified once. */
   readonly proven: WeakSet<WitnessedClaim> = new WeakSet();
   readonly #forks: SignedHead[];
   #view: ContractView;
   #builtAt = 0;
+  #isOnlyKeeper = false;
   #linkable: ReadonlySet<PeerId> = new Set();
   #audience: ReadonlySet<PeerId> = new Set();
   /** Why a newer version that was signed by the owners is not in force here, e.g. `CONTRACT_TOO_NEW`. */
@@ -44,6 +47,7 @@ export class Deployment {
     this.#acceptedAt = stored.acceptedAt;
     this.#head = headHash(stored.proof.newest.head);
     this.#book = new ClaimBook(stored.claims);
+    this.freshness = new Freshness(stored.age);
     this.#forks = [...stored.forks];
     this.#view = this.rebuild(now);
   }
@@ -92,6 +96,29 @@ export class Deployment {
   /** The place this machine holds now. */
   get place(): Place | undefined {
     return this.#view.memberOf(this.#self);
+  }
+
+  /** `network.maxStale`; null = goes on with what it knows for ever. */
+  get maxStaleMs(): number | null {
+    return this.#contract.network.maxStale ?? null;
+  }
+
+  /** Milliseconds since a keeper last confirmed our head; 0 where this machine is the only one that could. */
+  ageMs(now: number): number {
+    return this.#isOnlyKeeper ? 0 : this.freshness.age(now);
+  }
+
+  staleness(now: number): Staleness {
+    const { maxStaleMs } = this;
+    if (maxStaleMs === null) return 'fresh';
+    const age = this.ageMs(now);
+    return age >= maxStaleMs ? 'stale' : age * 2 >= maxStaleMs ? 'aging' : 'fresh';
+  }
+
+  /** True for another machine that the version in force pins as a keeper, which may confirm our head. */
+  isKeeper(peer: PeerId): boolean {
+    const place = peer === this.#self ? undefined : this.#view.memberOf(peer);
+    return place?.state === 'pinned' && place.keeper;
   }
 
   get forked(): boolean {
@@ -151,6 +178,8 @@ export class Deployment {
   rebuild(now: number): ContractView {
     this.#builtAt = now;
     this.#view = buildView(this.#contract, this.claims, now, this.proven);
+    const keepers = this.#view.keepers().filter(({ state }) => state === 'pinned');
+    this.#isOnlyKeeper = keepers.length === 1 && keepers[0]?.peer === this.#self;
     this.#linkable = linkablePeers(this.#view, this.place, now);
     const claimants = this.currentClaims.filter(
       ({ details }) => this.#view.places.get(details.member)?.state !== 'expired',

@@ -2,7 +2,7 @@
  * Every deployment of this machine: what is accepted, by which rule. Acceptance is checked and committed in one
  * turn of the event loop, so two peers that offer at once cannot both pass the same pin.
  */
-import { MoatError, errorCode, isMoatError, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import { MoatError, errorCode, isMoatError, type DeploymentId, type Hash, type Logger, type PeerId } from '@moat/core';
 import {
   checkNextVersion,
   checkProvenVersion,
@@ -36,7 +36,7 @@ const FORKS_KEPT = 4;
 /** What the rest has to follow up on; all of it is on disk. */
 export interface Change {
   readonly deployment: DeploymentId;
-  readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'forgotten';
+  readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'freshness' | 'forgotten';
   /** The new ones, of kind `claim`. */
   readonly claims?: readonly MemberClaim[];
   /** Who offered it, unasked: then the overlay has told everyone else. Absent for what is new here. */
@@ -53,6 +53,8 @@ export interface DeploymentsDeps {
   readonly feed: EventFeed;
   /** Called after each commit, in the same turn. */
   readonly onChange: (change: Change) => void;
+  /** A peer showed, on its own connection, that it holds the head that we hold. */
+  readonly onSameHead?: (deployment: Deployment, peer: PeerId) => void;
 }
 
 /** What joining brings home, verified by {@link Deployments.adopt} as far as a contract goes. */
@@ -145,11 +147,27 @@ export class Deployments {
     const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
     const taken = this.#takeClaims(from, deployment, claims);
     if (taken.length > 0) this.#claimsTaken(deployment, taken);
+    this.headShown(from, deployment.id, headHash(proof.newest.head));
     return deployment;
+  }
+
+  /** A peer says on its own connection which head it holds. */
+  headShown(from: PeerId, id: DeploymentId, head: Hash): void {
+    const deployment = this.#byId.get(id);
+    if (deployment?.head === head) this.#deps.onSameHead?.(deployment, from);
   }
 
   /** A peer's proof; never rejects for hostile input. */
   async offerProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+    const outcome = await this.#offerProof(from, proof, pull);
+    if (outcome === 'same' || outcome === 'accepted') {
+      const { head } = proof.newest;
+      this.headShown(from, head.deployment, headHash(head));
+    }
+    return outcome;
+  }
+
+  async #offerProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
     const { head } = proof.newest;
     const held = this.#byId.get(head.deployment);
     const welcome = this.#expected.get(head.deployment);
@@ -241,7 +259,8 @@ export class Deployments {
     store.saveVersion(proof, contract, acceptedAt);
     let deployment = this.#byId.get(contract.deployment);
     if (deployment === undefined) {
-      const stored = { id: contract.deployment, proof, contract, acceptedAt, claims: [], forks: [] };
+      const age = { ageMs: 0, at: acceptedAt };
+      const stored = { id: contract.deployment, proof, contract, acceptedAt, claims: [], forks: [], age };
       deployment = new Deployment(stored, self, time.now());
       this.#byId.set(deployment.id, deployment);
     } else {

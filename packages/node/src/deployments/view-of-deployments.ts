@@ -30,6 +30,7 @@ export function viewOfDeployments({ self, deployments, keeper, store }: ViewDeps
     claims: (id) => deployments.get(id)?.currentClaims ?? [],
     contract: (id, version) => (deployments.get(id) === undefined ? undefined : store.version(id, version)?.contract),
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
+    headShown: (from, id, head) => deployments.headShown(from, id, head),
     acceptClaim: (from, claim) => Promise.resolve(deployments.offerClaim(from, claim)),
     witness: async (request, from) => keeper.witness(request, from),
     members: (id) => {

@@ -15,6 +15,7 @@ import {
   type SignedHead,
   type Succession,
 } from '@moat/contract';
+import type { AgeMark } from '../deployments/freshness.ts';
 import type { Database, Row } from './database.ts';
 
 /** Receipts kept of one deployment; the oldest go first. */
@@ -36,6 +37,8 @@ export interface StoredDeployment {
   readonly claims: readonly MemberClaim[];
   /** Other quorum-signed heads at the pinned version. */
   readonly forks: readonly SignedHead[];
+  /** Since a keeper last confirmed the pinned head. */
+  readonly age: AgeMark;
 }
 
 /** One accepted version. */
@@ -65,17 +68,15 @@ export class DeploymentStore {
 
   /** Everything as it was acknowledged. @throws `STATE_UNUSABLE` when the disk gives back something else. */
   load(): readonly StoredDeployment[] {
-    return this.#db
-      .all('SELECT id, genesis, successions, pinned_version, pinned_head FROM deployments ORDER BY id')
-      .map((row) => {
-        try {
-          return this.#loadOne(row);
-        } catch (cause) {
-          // Never left out: a deployment that is forgotten would take any old version again.
-          if (isMoatError(cause, 'STATE_UNUSABLE')) throw cause;
-          throw damaged(String(row['id']), cause);
-        }
-      });
+    return this.#db.all('SELECT * FROM deployments ORDER BY id').map((row) => {
+      try {
+        return this.#loadOne(row);
+      } catch (cause) {
+        // Never left out: a deployment that is forgotten would take any old version again.
+        if (isMoatError(cause, 'STATE_UNUSABLE')) throw cause;
+        throw damaged(String(row['id']), cause);
+      }
+    });
   }
 
   /** Pins a version: contract, head and proof in one commit. */
@@ -84,7 +85,8 @@ export class DeploymentStore {
     const hash = headHash(head);
     this.#db.write(() => {
       this.#db.run(
-        `INSERT INTO deployments (id, genesis, successions, pinned_version, pinned_head) VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO deployments (id, genesis, successions, pinned_version, pinned_head, unconfirmed_at)
+         VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET successions = excluded.successions, pinned_version = excluded.pinned_version,
            pinned_head = excluded.pinned_head`,
         head.deployment,
@@ -92,6 +94,7 @@ export class DeploymentStore {
         JSON.stringify(proof.successions),
         head.version,
         hash,
+        acceptedAt,
       );
       this.#db.run(
         'INSERT INTO versions (deployment, version, head, contract, signed, accepted_at) VALUES (?, ?, ?, ?, ?, ?)',
@@ -128,6 +131,14 @@ export class DeploymentStore {
       signed: parseSignedHead(row['signed']),
       acceptedAt: Number(row['accepted_at']),
     };
+  }
+
+  /** How long no keeper had confirmed the pinned head, `at` a time of ours. */
+  saveAge(deployment: DeploymentId, ageMs: number, at: number): void {
+    this.#db.write(() => {
+      const sql = 'UPDATE deployments SET unconfirmed_ms = ?, unconfirmed_at = ? WHERE id = ?';
+      this.#db.run(sql, Math.round(ageMs), Math.round(at), deployment);
+    });
   }
 
   saveFork(proof: HeadProof, seenAt: number): void {
@@ -240,6 +251,7 @@ export class DeploymentStore {
       },
       contract: parseContract(newest.contract),
       acceptedAt: newest.acceptedAt,
+      age: { ageMs: Number(row['unconfirmed_ms']), at: Number(row['unconfirmed_at']) },
       claims: this.#db
         .all('SELECT claim FROM claims WHERE deployment = ? ORDER BY hash', id)
         .map((claim) => parseMemberClaim(claim['claim'])),
