@@ -10,7 +10,7 @@ import { normaliseHost } from './names/host.ts';
 export interface ConfigFile {
   readonly version: 1;
   readonly domain: string;
-  readonly publishers: Publishers;
+  readonly publishers?: Publishers | undefined;
   readonly limits?: ConfigLimits | undefined;
   readonly tls:
     | 'local'
@@ -35,6 +35,13 @@ export interface ConfigFile {
 /** Numbers in plain units: bytes, milliseconds, requests per second. */
 export interface ConfigLimits {
   readonly namesPerDeployment?: number | undefined;
+  readonly membersPerDeployment?: number | undefined;
+  readonly requestsPerDeployment?: number | undefined;
+  readonly deployments?: number | undefined;
+  readonly names?: number | undefined;
+  readonly newDeploymentsPerHour?: number | undefined;
+  readonly newNamesPerHour?: number | undefined;
+  readonly bundlesPerHour?: number | undefined;
   readonly connectionsPerClient?: number | undefined;
   readonly connections?: number | undefined;
   readonly requests?: number | undefined;
@@ -85,6 +92,7 @@ const domain = z.string().transform((text, context) => {
 });
 
 const publishers = z.union([
+  z.literal('invited'),
   z.literal('open'),
   z.strictObject({
     allow: z.array(z.string().refine(isDeploymentId, 'a deployment id has 26 characters of a-z and 2-7')),
@@ -99,6 +107,13 @@ const tls = z.union([
 
 const limitsShape = {
   namesPerDeployment: count.optional(),
+  membersPerDeployment: count.optional(),
+  requestsPerDeployment: count.optional(),
+  deployments: count.optional(),
+  names: count.optional(),
+  newDeploymentsPerHour: count.optional(),
+  newNamesPerHour: count.optional(),
+  bundlesPerHour: count.optional(),
   connectionsPerClient: count.optional(),
   connections: count.optional(),
   requests: count.optional(),
@@ -121,7 +136,7 @@ const listenShape = {
 const shape = {
   version: z.literal(1),
   domain,
-  publishers,
+  publishers: publishers.optional(),
   limits: z.strictObject(limitsShape).optional(),
   tls,
   listen: z.strictObject(listenShape).optional(),
@@ -139,7 +154,6 @@ const schema = z.strictObject(shape);
 
 /** What later versions will understand, so that today's message is true. */
 const NOT_YET: readonly (readonly [path: string, value: RegExp, message: string])[] = [
-  ['publishers', /^"invited"$/, 'invite codes are not there yet; use open or { allow: [deployment ids] }'],
   ['tls', /"acme"/, 'ACME is not there yet; use local or { files: [...] }'],
   ['store', /^"postgres:/, 'a shared PostgreSQL is not there yet; use sqlite:PATH'],
 ];
@@ -196,7 +210,8 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
   // The branch that got furthest says most; a literal that did not match says least.
   const branches = issue.errors.flat().filter((error) => error.code !== 'invalid_value');
   const deepest = branches.sort((a, b) => b.path.length - a.path.length)[0];
-  if (key === 'publishers') return deepest?.path.length ? deepest.message : 'open, or { allow: [deployment ids] }';
+  if (key === 'publishers')
+    return deepest?.path.length ? deepest.message : 'invited, open, or { allow: [deployment ids] }';
   if (key === 'tls') return deepest?.path.length ? deepest.message : 'local, or { files: [{ certificate, key }] }';
   return deepest?.message ?? issue.message;
 }

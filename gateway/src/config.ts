@@ -5,7 +5,7 @@
  * ```yaml
  * version: 1
  * domain: apps.example.com
- * publishers: { allow: [q7f3…] }
+ * publishers: invited
  * tls: local
  * ```
  */
@@ -19,6 +19,7 @@ import { readConfigText } from './config-text.ts';
 export interface GatewayConfig {
   /** Names are one label below it; it answers `/.well-known/moat` itself. */
   readonly domain: string;
+  /** @defaultValue invited */
   readonly publishers: Publishers;
   readonly limits: GatewayLimits;
   readonly tls: 'local' | { readonly files: readonly CertificateFiles[] };
@@ -37,8 +38,8 @@ export interface GatewayConfig {
   readonly adminSocket: string;
 }
 
-/** Who may publish: anyone, or these deployments. */
-export type Publishers = 'open' | { readonly allow: readonly DeploymentId[] };
+/** Who may publish: whoever holds a code of the operator, anyone, or these deployments. */
+export type Publishers = 'invited' | 'open' | { readonly allow: readonly DeploymentId[] };
 
 export interface GatewayListen {
   /** @defaultValue `:443` */
@@ -59,6 +60,20 @@ export interface HostPort {
 export interface GatewayLimits {
   /** @defaultValue 20 */
   readonly namesPerDeployment: number;
+  /** Members that serve one deployment. @defaultValue 500 */
+  readonly membersPerDeployment: number;
+  /** Requests of one deployment in work, WebSockets included. @defaultValue 5000 */
+  readonly requestsPerDeployment: number;
+  /** Deployments in all. @defaultValue 100000 */
+  readonly deployments: number;
+  /** Names in all. @defaultValue 200000 */
+  readonly names: number;
+  /** Deployments first shown from one address in an hour. @defaultValue 30 */
+  readonly newDeploymentsPerHour: number;
+  /** Names claimed from one address in an hour. @defaultValue 200 */
+  readonly newNamesPerHour: number;
+  /** Bundles shown from one address in an hour. @defaultValue 10000 */
+  readonly bundlesPerHour: number;
   /** Connections of one client address (IPv6: /64). @defaultValue 2048 */
   readonly connectionsPerClient: number;
   /** Client connections in all. @defaultValue 20000 */
@@ -96,9 +111,16 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
   const { limits = {}, listen = {}, tls } = file;
   return {
     domain: file.domain,
-    publishers: file.publishers,
+    publishers: file.publishers ?? 'invited',
     limits: {
       namesPerDeployment: limits.namesPerDeployment ?? 20,
+      membersPerDeployment: limits.membersPerDeployment ?? 500,
+      requestsPerDeployment: limits.requestsPerDeployment ?? 5_000,
+      deployments: limits.deployments ?? 100_000,
+      names: limits.names ?? 200_000,
+      newDeploymentsPerHour: limits.newDeploymentsPerHour ?? 30,
+      newNamesPerHour: limits.newNamesPerHour ?? 200,
+      bundlesPerHour: limits.bundlesPerHour ?? 10_000,
       connectionsPerClient: limits.connectionsPerClient ?? 2_048,
       connections: limits.connections ?? 20_000,
       requests: limits.requests ?? 20_000,

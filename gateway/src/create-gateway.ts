@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moat/core';
 import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
-import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay } from '@moat/overlay';
+import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
 import { AdminApi, refuseSecond } from './admin/api.ts';
-import { gatewayNames, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
+import { decide, invite } from './admin/decide.ts';
+import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
 import { SecureContexts, type CertificateSource } from './certificates/contexts.ts';
 import { openFileCertificates } from './certificates/files.ts';
@@ -16,6 +17,7 @@ import type { GatewayConfig } from './config.ts';
 import { NameRegistry } from './names/registry.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
+import { PublisherBook } from './publications/publisher-book.ts';
 import { PublicEdge } from './request/public-edge.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
@@ -96,12 +98,12 @@ class WiredGateway implements Gateway {
         : undefined;
     const source = authority ?? (await fileSource(clock, config));
 
-    const registry = new NameRegistry(
-      { clock },
-      { domain, namesPerDeployment: limits.namesPerDeployment },
-      store.names(),
+    const registry = new NameRegistry({ clock }, { domain, maxNames: limits.names }, store.names());
+    const ledger = new Ledger({ clock }, { domain }, store.deployments());
+    const publishers = new PublisherBook(
+      { clock, store },
+      { publishers: config.publishers, namesPerDeployment: limits.namesPerDeployment },
     );
-    const ledger = new Ledger({ domain }, store.deployments());
     const routes = new Routes({ now: () => clock.now(), random: Math.random });
     const contexts = new SecureContexts({
       clock,
@@ -138,12 +140,19 @@ class WiredGateway implements Gateway {
         store,
         registry,
         ledger,
+        publishers,
         routes,
         isConnected,
         onWithdrawn: (hosts) => edge.withdraw(hosts),
-        onUpstreams: () => links.recheck(),
+        onDropped: (dropped) => {
+          links.recheck();
+          for (const { deployment, peer } of dropped) {
+            const reason = publicationReason(deployment);
+            for (const connection of overlay.connections(peer)) overlay.withdraw(connection, reason);
+          }
+        },
       },
-      { gateway: key.peerId, publishers: config.publishers, urlOf },
+      { gateway: key.peerId, limits, urlOf },
     );
     const edge = new PublicEdge(
       {
@@ -168,6 +177,7 @@ class WiredGateway implements Gateway {
       links,
       registry,
       ledger,
+      publishers,
       routes,
       intake,
       edge,
@@ -177,7 +187,11 @@ class WiredGateway implements Gateway {
     // Public first: members that dial in at once are told the ports that are in use.
     intake.refreshRoutes();
     await begin(opening, edge, options.signal);
-    overlay.servePublish((peer, connection, bundle) => intake.publish(peer, connection, bundle));
+    opening.defer(() => intake.stop());
+    overlay.servePublish(
+      (peer, connection, bundle) => intake.publish(peer, connection, bundle),
+      (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
+    );
     await begin(opening, overlay, options.signal);
     await begin(opening, links, options.signal);
     opening.defer(linkToMembers(overlay, links, ledger, logger));
@@ -188,6 +202,9 @@ class WiredGateway implements Gateway {
         status: () => gatewayStatus(facts),
         names: () => gatewayNames(facts),
         routes: () => gatewayRoutes(facts),
+        publishers: () => gatewayPublishers(facts),
+        decide: (request) => decide(facts, intake, request),
+        invite: (request) => invite(facts, request),
         stop: () => this.#deps.onStopAsked(),
       },
       { socketPath: config.adminSocket, version: VERSION },

@@ -9,7 +9,12 @@ export const GATEWAY_ERROR_CODES = [
   'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
   'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`
   // Answers to a member that publishes.
+  'PUBLISHER_NOT_INVITED', // the gateway serves those its operator invited | publish with --code-file, or send the operator the `moat gateway allow` line of the message
   'PUBLISHER_REFUSED', // the operator of this gateway does not serve this deployment | ask them to allow its id
+  'CODE_INVALID', // the gateway does not know the invite code, or it has expired or was used | ask its operator for a new one
+  'CODE_GUESSES', // too many wrong invite codes came from this address | wait; ask the operator for a code that works
+  'PUBLISH_RATE', // this address showed, claimed or made too much at this gateway in an hour | wait as long as the message says, or ask the operator
+  'MEMBER_LIMIT', // as many members serve this deployment as the gateway lets one have | offer the service on fewer members, or ask the operator
   'NAME_HELD', // another deployment holds the name | choose another name, or wait until its lease ends
   'NAME_INVALID', // not one DNS label, or not under this gateway's domain | use a-z, 0-9 and inner hyphens
   'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
@@ -34,6 +39,7 @@ export const GATEWAY_ERROR_CODES = [
   'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
   'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service
   'ANSWER_TIMEOUT', // the service did not answer in time | retry; look at the service
+  'DEPLOYMENT_BUSY', // as many requests of this deployment run as the gateway lets one have | retry later; ask the operator for more
   'GATEWAY_BUSY', // a bound of the gateway is met | retry later
   'GATEWAY_STOPPING', // the gateway is going down | retry
   // Ends of streams, in the log only.

@@ -4,7 +4,18 @@ import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
-import { createApp, gatewayEndpoints, type GatewayName, type GatewayRoute, type GatewayStatus } from '@moat/admin-api';
+import {
+  createApp,
+  gatewayEndpoints,
+  type CreatedInvite,
+  type CreateInviteRequest,
+  type DecidePublisherRequest,
+  type GatewayName,
+  type GatewayPublisher,
+  type GatewayPublishers,
+  type GatewayRoute,
+  type GatewayStatus,
+} from '@moat/admin-api';
 import type { Logger, Service } from '@moat/core';
 import { refusal } from '../errors.ts';
 
@@ -13,6 +24,9 @@ export interface AdminApiDeps {
   status(): GatewayStatus;
   names(): readonly GatewayName[];
   routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
+  publishers(): GatewayPublishers;
+  decide(request: DecidePublisherRequest): GatewayPublisher;
+  invite(request: CreateInviteRequest): CreatedInvite;
   /** Asks the process to stop; returns at once. */
   stop(): void;
 }
@@ -44,6 +58,9 @@ export class AdminApi implements Service {
         status: () => deps.status(),
         names: () => ({ names: deps.names() }),
         routes: () => deps.routes(),
+        publishers: () => deps.publishers(),
+        decide: ({ body }) => deps.decide(body),
+        invite: ({ body }) => deps.invite(body),
         stop: () => {
           deps.stop();
           return { done: true as const };

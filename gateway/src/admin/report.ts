@@ -1,13 +1,22 @@
 /** What the admin API says, read from the parts at the moment it is asked. */
 import type { Clock, Links, PeerId } from '@moat/core';
-import type { GatewayName, GatewayRoute, GatewayStatus } from '@moat/admin-api';
+import type {
+  GatewayInvite,
+  GatewayName,
+  GatewayPublisher,
+  GatewayPublishers,
+  GatewayRoute,
+  GatewayStatus,
+} from '@moat/admin-api';
 import type { LocalAuthority } from '../certificates/local-ca.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Intake } from '../publications/intake.ts';
 import type { Ledger } from '../publications/ledger.ts';
+import type { PublisherBook } from '../publications/publisher-book.ts';
 import type { PublicEdge } from '../request/public-edge.ts';
 import type { Routes } from '../routes/snapshot.ts';
+import type { InviteRecord, PublisherRecord } from '../store/store.ts';
 
 /** The parts of a gateway that a report reads. */
 export interface GatewayFacts {
@@ -20,11 +29,15 @@ export interface GatewayFacts {
   readonly links: Pick<Links, 'get' | 'list'> & { readonly port: number | undefined };
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
+  readonly publishers: PublisherBook;
   readonly routes: Routes;
   readonly intake: Pick<Intake, 'isLive'>;
   readonly edge: PublicEdge;
   urlOf(host: string): string;
 }
+
+/** Of a code's hash, enough to tell codes apart. */
+const ID_CHARS = 8;
 
 export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
   const { config, edge, links, overlay, startedMs } = facts;
@@ -39,9 +52,11 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
     httpsPort: edge.httpsPort,
     httpPort: edge.httpPort ?? null,
     linkPort: links.port ?? null,
-    publishers: publishers === 'open' ? 'open' : [...publishers.allow],
+    publishers: typeof publishers === 'string' ? publishers : [...publishers.allow],
     caFile: facts.authority?.certificatePath ?? null,
     anchor: config.anchor,
+    rules: facts.publishers.rules().length,
+    openInvites: facts.publishers.openInvites().length,
     connections: overlay.connections().length,
     links: links.list().length,
     names: facts.registry.list().length,
@@ -91,4 +106,28 @@ export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: 
       }),
     })),
   };
+}
+
+export function gatewayPublishers(facts: Pick<GatewayFacts, 'publishers' | 'registry'>): GatewayPublishers {
+  return {
+    publishers: facts.publishers.rules().map((record) => publisherOf(facts, record)),
+    invites: facts.publishers.openInvites().map(inviteOf),
+  };
+}
+
+export function publisherOf({ registry }: Pick<GatewayFacts, 'registry'>, record: PublisherRecord): GatewayPublisher {
+  const { deployment, rule, names, invite, sinceMs } = record;
+  const since = new Date(sinceMs).toISOString();
+  return {
+    deployment,
+    rule,
+    names,
+    held: registry.heldBy(deployment),
+    invite: invite?.slice(0, ID_CHARS) ?? null,
+    since,
+  };
+}
+
+export function inviteOf({ hash, names, uses, used, expiresMs }: InviteRecord): GatewayInvite {
+  return { id: hash.slice(0, ID_CHARS), names, uses, used, expires: new Date(expiresMs).toISOString() };
 }

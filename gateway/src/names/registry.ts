@@ -15,7 +15,8 @@ export interface NameRegistryDeps {
 
 export interface NameRegistryOptions {
   readonly domain: string;
-  readonly namesPerDeployment: number;
+  /** Names in all; one more is refused. @defaultValue 200000 */
+  readonly maxNames?: number;
   /** First labels nobody may claim. */
   readonly reserved?: readonly string[];
 }
@@ -23,6 +24,15 @@ export interface NameRegistryOptions {
 /** What became of a claim: the record to keep, or why not. */
 export type ClaimOutcome = { readonly record: NameRecord } | { readonly error: MoatError<GatewayErrorCode> };
 
+/** What a deployment may still take. */
+export interface ClaimLimits {
+  /** Names it may hold. */
+  readonly names: number;
+  /** Asked before each name that is new; an error refuses that name. */
+  readonly take?: () => MoatError<GatewayErrorCode> | undefined;
+}
+
+const DEFAULT_MAX_NAMES = 200_000;
 /** How often a live name's time is written anew. */
 const RENEW_MS = 3_600_000;
 
@@ -55,15 +65,24 @@ export class NameRegistry {
   }
 
   /** Judges several names of one deployment, so that its limit counts them together. */
-  claim(deployment: DeploymentId, names: readonly string[]): Map<string, ClaimOutcome> {
+  claim(deployment: DeploymentId, names: readonly string[], limits: ClaimLimits): Map<string, ClaimOutcome> {
     const outcomes = new Map<string, ClaimOutcome>();
-    let held = this.list().filter((record) => record.deployment === deployment).length;
+    let held = this.heldBy(deployment);
+    let all = this.#names.size;
     for (const name of names) {
-      const outcome = this.#claimOne(deployment, name, held);
-      if ('record' in outcome && this.get(outcome.record.host) === undefined) held += 1;
+      const outcome = this.#claimOne(deployment, name, { ...limits, held, all });
+      if ('record' in outcome && this.get(outcome.record.host) === undefined) {
+        held += 1;
+        all += 1;
+      }
       outcomes.set(name, outcome);
     }
     return outcomes;
+  }
+
+  /** How many names the deployment holds, published or not. */
+  heldBy(deployment: DeploymentId): number {
+    return this.list().filter((record) => record.deployment === deployment).length;
   }
 
   /** Takes over records that are on disk now. */
@@ -85,7 +104,11 @@ export class NameRegistry {
       .map((record) => ({ ...record, lastLiveMs: now }));
   }
 
-  #claimOne(deployment: DeploymentId, name: string, held: number): ClaimOutcome {
+  #claimOne(
+    deployment: DeploymentId,
+    name: string,
+    limits: ClaimLimits & { readonly held: number; readonly all: number },
+  ): ClaimOutcome {
     const host = hostOfName(name, this.#options.domain);
     if (host === undefined) return invalid(name);
     if (host === this.#options.domain) return invalid(name);
@@ -99,21 +122,30 @@ export class NameRegistry {
     const now = this.#deps.clock.now();
     const current = this.get(host);
     if (current && current.deployment !== deployment) {
-      const since = new Date(current.claimedAtMs).toISOString();
-      return {
-        error: refusal('NAME_HELD', `the name is held by deployment ${current.deployment} since ${since}`, {
-          details: { host, deployment: current.deployment, since },
-        }),
-      };
+      return { error: this.#heldByAnother(current) };
     }
     if (current) return { record: { ...current, lastLiveMs: now } };
-    if (held >= this.#options.namesPerDeployment) {
-      const limit = this.#options.namesPerDeployment;
+    const { names: limit, held, all, take } = limits;
+    if (held >= limit) {
       return {
         error: refusal('NAME_LIMIT', `the deployment holds its limit of ${limit} names`, { details: { limit } }),
       };
     }
-    return { record: { host, deployment, claimedAtMs: now, lastLiveMs: now, served: false } };
+    if (all >= (this.#options.maxNames ?? DEFAULT_MAX_NAMES)) {
+      return { error: refusal('GATEWAY_BUSY', 'this gateway holds as many names as it may', { retryable: true }) };
+    }
+    const error = take?.();
+    return error === undefined
+      ? { record: { host, deployment, claimedAtMs: now, lastLiveMs: now, served: false } }
+      : { error };
+  }
+
+  #heldByAnother(current: NameRecord): MoatError<GatewayErrorCode> {
+    const { host, deployment } = current;
+    const since = dayOf(current.claimedAtMs);
+    const free = dayOf(this.leaseEndMs(current));
+    const message = `the name is held by deployment ${deployment} since ${since}; it is free on ${free} if none of its members comes until then`;
+    return refusal('NAME_HELD', message, { details: { host, deployment, since, free } });
   }
 
   #isHeld(record: NameRecord): boolean {
@@ -125,4 +157,8 @@ function invalid(name: string): ClaimOutcome {
   return {
     error: refusal('NAME_INVALID', `${JSON.stringify(name.slice(0, 80))} is not a name this gateway can serve`),
   };
+}
+
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
 }

@@ -1,16 +1,31 @@
 /**
  * Members dial in, prove what they publish, and become upstreams. Everything that changes what is served goes
- * through here: bundle → judged → names claimed → on disk → ledger → routes.
+ * through here: bundle → allowed → judged → names claimed → on disk → ledger → routes.
+ * Bounds: per address so many bundles, new deployments, names and wrong codes an hour; per deployment so many names
+ * and members; so many names and deployments in all. What is above is refused with its code and drops nothing; a
+ * deployment that holds no name is forgotten {@link FORGOTTEN_AFTER_MS} after it was last heard of.
  */
-import { errorCode, isMoatError, type Clock, type Logger, type PeerConnection, type PeerId } from '@moat/core';
-import type { PublicationBundle } from '@moat/contract';
-import type { PublishAnswer } from '@moat/overlay';
-import type { Publishers } from '../config.ts';
+import {
+  addressKey,
+  errorCode,
+  isMoatError,
+  type Clock,
+  type DeploymentId,
+  type Logger,
+  type PeerConnection,
+  type PeerId,
+  type Timer,
+} from '@moat/core';
+import { deploymentIdOf, type PublicationBundle } from '@moat/contract';
+import type { PublishAnswer, Redemption } from '@moat/overlay';
+import type { GatewayLimits } from '../config.ts';
 import { refusal } from '../errors.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Routes } from '../routes/snapshot.ts';
-import type { GatewayStore, NameRecord } from '../store/store.ts';
-import type { Ledger } from './ledger.ts';
+import type { GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
+import { HourlyQuota } from './hourly-quota.ts';
+import type { Dropped, Ledger } from './ledger.ts';
+import type { PublisherBook } from './publisher-book.ts';
 import { judgeBundle, type JudgedBundle } from './verify.ts';
 
 export interface IntakeDeps {
@@ -19,61 +34,99 @@ export interface IntakeDeps {
   readonly store: GatewayStore;
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
+  readonly publishers: PublisherBook;
   readonly routes: Routes;
   /** True while the peer is connected in any way. */
   isConnected(peer: PeerId): boolean;
   /** Hosts that led somewhere and do not any more. */
   onWithdrawn(hosts: readonly string[]): void;
-  /** Upstreams changed: links to peers that are none any more must go. */
-  onUpstreams(): void;
+  /** Peers that are no upstreams of these deployments any more: their links and connections have lost that reason. */
+  onDropped(dropped: readonly Dropped[]): void;
 }
 
 export interface IntakeOptions {
   /** The gateway's own PeerId. */
   readonly gateway: PeerId;
-  readonly publishers: Publishers;
+  readonly limits: Pick<
+    GatewayLimits,
+    'membersPerDeployment' | 'deployments' | 'newDeploymentsPerHour' | 'newNamesPerHour' | 'bundlesPerHour'
+  >;
   /** Public address of a host. */
   urlOf(host: string): string;
-  /** Deployments kept at most; a new one beyond is refused. @defaultValue 100000 */
-  readonly maxDeployments?: number;
 }
 
-const DEFAULT_MAX_DEPLOYMENTS = 100_000;
+/** Wrong codes from one address in an hour. */
+const GUESSES_PER_HOUR = 10;
+/** A quarter: longer than any lease. */
+const FORGOTTEN_AFTER_MS = 90 * 24 * 3_600_000;
+/** Timers take no longer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class Intake {
   readonly #deps: IntakeDeps;
   readonly #options: IntakeOptions;
   /** Hosts whose first answer could not be written; tried again by the sweep, not by every request. */
   readonly #unkept = new Set<string>();
+  readonly #bundles: HourlyQuota;
+  readonly #newDeployments: HourlyQuota;
+  readonly #newNames: HourlyQuota;
+  readonly #guesses: HourlyQuota;
+  /** Fires when the next membership ends. */
+  #ending: Timer | undefined;
 
   constructor(deps: IntakeDeps, options: IntakeOptions) {
     this.#deps = deps;
     this.#options = options;
+    const { bundlesPerHour, newDeploymentsPerHour, newNamesPerHour } = options.limits;
+    this.#bundles = new HourlyQuota(deps, { perHour: bundlesPerHour });
+    this.#newDeployments = new HourlyQuota(deps, { perHour: newDeploymentsPerHour });
+    this.#newNames = new HourlyQuota(deps, { perHour: newNamesPerHour });
+    this.#guesses = new HourlyQuota(deps, { perHour: GUESSES_PER_HOUR });
   }
 
   /** The gateway's side of `/moat/publish/1`. Never rejects for what a peer may send. */
-  publish(peer: PeerId, _connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {
-    const { logger } = this.#deps;
-    try {
-      return Promise.resolve(this.#accept(peer, bundle));
-    } catch (error) {
-      const code = errorCode(error);
-      logger.warn({ component: 'gateway.intake', peer, code, err: error }, 'publication refused');
-      const message = isMoatError(error) ? error.message : 'the gateway failed';
-      return Promise.resolve({ ok: false, code: isMoatError(error) ? code : 'INTERNAL', message });
-    }
+  publish(peer: PeerId, connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {
+    return this.#answered(peer, 'publication refused', () => this.#accept(peer, originOf(connection), bundle));
   }
 
-  /** Makes the routes anew from registry and ledger: at start, and after leases ended. */
-  refreshRoutes(): void {
-    const { registry, ledger, routes } = this.#deps;
-    const specs = ledger.routes((host) => registry.get(host)?.deployment);
-    const withdrawn = routes.swap(
-      specs,
-      registry.list().map(({ host }) => host),
+  /** Spends an operator's code on a deployment. Never rejects for what a peer may send. */
+  redeem(peer: PeerId, connection: PeerConnection, { deployment, code }: Redemption): Promise<PublishAnswer> {
+    return this.#answered(peer, 'invite code refused', () => {
+      const { logger, publishers } = this.#deps;
+      const origin = originOf(connection);
+      const waitMs = this.#guesses.waitMs(origin);
+      if (waitMs > 0) throw tooMuch('CODE_GUESSES', 'too many wrong invite codes came from this address', waitMs);
+      try {
+        publishers.redeem(deployment, code);
+      } catch (error) {
+        if (isMoatError(error, 'CODE_INVALID')) this.#guesses.take(origin);
+        throw error;
+      }
+      logger.info({ component: 'gateway.intake', peer, deployment }, 'invite code taken');
+      return { ok: true, names: [], refused: [] };
+    });
+  }
+
+  /** What the operator decides, at once: a denied deployment's routes go and its members lose their links. */
+  decide(deployment: DeploymentId, rule: PublisherRecord['rule'], names: number | null): PublisherRecord {
+    const { ledger, publishers, logger } = this.#deps;
+    const record = publishers.decide(deployment, rule, names);
+    logger.info(
+      { component: 'gateway.intake', deployment },
+      rule === 'allow' ? 'publisher allowed' : 'publisher denied',
     );
-    this.#deps.onWithdrawn(withdrawn);
-    this.#deps.onUpstreams();
+    if (!publishers.mayPublish(deployment)) this.#refresh(ledger.dropAll(deployment));
+    return record;
+  }
+
+  /** Makes the routes anew from registry and ledger: at start, and whenever something they are made of changed. */
+  refreshRoutes(): void {
+    this.#refresh([]);
+  }
+
+  /** Ends timers; nothing is taken any more. */
+  stop(): void {
+    this.#ending?.cancel();
   }
 
   /** A request was answered under `host`: its lease is the long one from now on. */
@@ -90,8 +143,10 @@ export class Intake {
     const isLive = ({ host }: NameRecord): boolean => this.isLive(host);
     const renewals = registry.renewals(isLive, everyMs);
     const expired = registry.expired(isLive).map(({ host }) => host);
-    if (renewals.length === 0 && expired.length === 0) return;
-    if (this.#keep(renewals, expired) && expired.length > 0) this.refreshRoutes();
+    if (renewals.length > 0 || expired.length > 0) {
+      if (this.#keep(renewals, expired) && expired.length > 0) this.refreshRoutes();
+    }
+    this.#forgetNameless();
   }
 
   /** True when a member that serves `host` is connected. */
@@ -99,72 +154,142 @@ export class Intake {
     return this.#deps.routes.current.find(host)?.members.some((peer) => this.#deps.isConnected(peer)) ?? false;
   }
 
-  #accept(peer: PeerId, bundle: PublicationBundle): PublishAnswer {
-    const { clock, ledger, logger, registry, store } = this.#deps;
-    const deployment = bundle.proof.newest.head.deployment;
+  #accept(peer: PeerId, origin: string, bundle: PublicationBundle): PublishAnswer {
+    const { clock, ledger, logger, publishers, registry, store } = this.#deps;
+    const { limits } = this.#options;
+    this.#take(this.#bundles, origin, 'shows too many publications');
+    // The cheap check first: one hash against up to a megabyte of signatures.
+    const deployment = deploymentIdOf(bundle.proof.genesis);
+    publishers.require(deployment);
     const current = ledger.get(deployment);
     const judged = judgeBundle(bundle, {
       gateway: this.#options.gateway,
       presenter: peer,
-      publishers: this.#options.publishers,
       current,
       nowMs: clock.now(),
     });
     if (judged.refusedAs) {
       store.commit({ deployments: [judged.record] });
       ledger.apply(judged.record);
-      this.refreshRoutes();
+      this.#refresh([], peer);
       throw judged.refusedAs;
     }
-    const { names, refused } = this.#claimNames(judged);
+    const upstreams = ledger.upstreams(deployment);
+    if (!upstreams.has(peer) && upstreams.size >= limits.membersPerDeployment) {
+      const message = `${limits.membersPerDeployment} members serve this deployment here, which is the limit`;
+      throw refusal('MEMBER_LIMIT', message, { details: { deployment }, retryable: true });
+    }
+    if (!current) this.#requireRoom(origin);
+    const { names, refused } = this.#claimNames(judged, origin);
     if (!current && names.length === 0 && refused[0]) {
       // Nothing of a newcomer can be served: nothing of it is kept.
       return { ok: false, code: refused[0].code, message: refused[0].message };
-    }
-    if (!current && ledger.size >= (this.#options.maxDeployments ?? DEFAULT_MAX_DEPLOYMENTS)) {
-      throw refusal('GATEWAY_BUSY', 'this gateway serves as many deployments as it may', { retryable: true });
     }
     // On disk before use: the pin against rollback is worth nothing otherwise.
     store.commit({ deployments: [judged.record], names: names.map(({ record }) => record) });
     registry.apply(names.map(({ record }) => record));
     ledger.apply(judged.record, peer);
-    this.refreshRoutes();
-    logger.info(
-      {
-        component: 'gateway.intake',
-        peer,
-        deployment,
-        version: judged.record.proof.newest.head.version,
-        count: names.length,
-      },
-      'publication accepted',
-    );
+    this.#refresh([], peer);
+    const { version } = judged.record.proof.newest.head;
+    const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
+    logger.info(fields, 'publication accepted');
+    // Whoever brought news and serves nothing gets no names, so its connection has no reason to stay.
+    const served = ledger.upstreams(deployment).has(peer) ? names : [];
     return {
       ok: true,
-      names: names.map(({ name, record }) => ({ name, host: record.host, url: this.#options.urlOf(record.host) })),
+      names: served.map(({ name, record }) => ({ name, host: record.host, url: this.#options.urlOf(record.host) })),
       refused,
     };
   }
 
-  #claimNames({ record, servable, refused }: JudgedBundle): {
+  /** `presenter` waits for the answer to what it shows; the overlay ends its admission after it. */
+  #refresh(alsoDropped: readonly Dropped[], presenter?: PeerId): void {
+    const { registry, ledger, publishers, routes } = this.#deps;
+    const dropped = [...alsoDropped, ...ledger.dropPlaceless()];
+    const specs = ledger.routes((host) => {
+      const holder = registry.get(host)?.deployment;
+      return holder !== undefined && publishers.mayPublish(holder) ? holder : undefined;
+    });
+    const withdrawn = routes.swap(
+      specs,
+      registry.list().map(({ host }) => host),
+    );
+    this.#deps.onWithdrawn(withdrawn);
+    this.#deps.onDropped(dropped.filter(({ peer }) => peer !== presenter));
+    this.#awaitNextEnd();
+  }
+
+  /** @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
+  #requireRoom(origin: string): void {
+    this.#take(this.#newDeployments, origin, 'brings too many new deployments');
+    if (this.#deps.ledger.size < this.#options.limits.deployments) return;
+    throw refusal('GATEWAY_BUSY', 'this gateway serves as many deployments as it may', { retryable: true });
+  }
+
+  #claimNames(
+    { record, servable, refused }: JudgedBundle,
+    origin: string,
+  ): {
     names: { name: string; record: NameRecord }[];
     refused: { name: string; code: string; message: string }[];
   } {
+    const { publishers, registry } = this.#deps;
     const names: { name: string; record: NameRecord }[] = [];
     const denied = refused.map(({ publication, error }) => ({
       name: publication.name,
       code: error.code as string,
       message: error.message,
     }));
-    const claims = this.#deps.registry.claim(
+    const claims = registry.claim(
       record.deployment,
       servable.map(({ name }) => name),
+      {
+        names: publishers.namesOf(record.deployment),
+        take: () => {
+          const waitMs = this.#newNames.take(origin);
+          return waitMs === 0
+            ? undefined
+            : tooMuch('PUBLISH_RATE', 'this address claimed too many names in an hour', waitMs);
+        },
+      },
     );
     for (const [name, outcome] of claims) {
       if ('record' in outcome) names.push({ name, record: outcome.record });
       else denied.push({ name, code: outcome.error.code, message: outcome.error.message });
     }
     return { names, refused: denied };
+  }
+
+  /** @throws `PUBLISH_RATE` */
+  #take(quota: HourlyQuota, origin: string, what: string): void {
+    const waitMs = quota.take(origin);
+    if (waitMs > 0) throw tooMuch('PUBLISH_RATE', `this address ${what}`, waitMs);
+  }
+
+  #forgetNameless(): void {
+    const { clock, ledger, registry, store } = this.#deps;
+    const before = clock.now() - FORGOTTEN_AFTER_MS;
+    const forgotten = ledger
+      .list()
+      .filter(({ deployment, updatedMs }) => updatedMs < before && ledger.upstreams(deployment).size === 0)
+      .map(({ deployment }) => deployment)
+      .filter((deployment) => registry.heldBy(deployment) === 0);
+    if (forgotten.length === 0) return;
+    try {
+      store.commit({ forgotten });
+    } catch (err) {
+      this.#deps.logger.error({ component: 'gateway.names', err, code: errorCode(err) }, 'deployments not forgotten');
+      return;
+    }
+    for (const deployment of forgotten) ledger.forget(deployment);
+  }
+
+  #awaitNextEnd(): void {
+    const { clock, ledger } = this.#deps;
+    this.#ending?.cancel();
+    const endMs = ledger.nextEndMs();
+    if (endMs === undefined) return;
+    this.#ending = clock.after(Math.min(endMs - clock.now(), MAX_TIMER_MS), () => this.refreshRoutes());
   }
 
   /** Writes names; a full disk is reported and what runs goes on. */
@@ -178,4 +303,25 @@ export class Intake {
     this.#deps.registry.apply(names, releasedHosts);
     return true;
   }
+
+  #answered(peer: PeerId, refused: string, work: () => PublishAnswer): Promise<PublishAnswer> {
+    try {
+      return Promise.resolve(work());
+    } catch (error) {
+      const code = errorCode(error);
+      this.#deps.logger.warn({ component: 'gateway.intake', peer, code, err: error }, refused);
+      const message = isMoatError(error) ? error.message : 'the gateway failed';
+      return Promise.resolve({ ok: false, code: isMoatError(error) ? code : 'INTERNAL', message });
+    }
+  }
+}
+
+/** Whom quotas count a connection for; what comes through a relay counts together. */
+function originOf({ remote }: PeerConnection): string {
+  return remote ? addressKey(remote.host) : 'relayed';
+}
+
+function tooMuch(code: 'PUBLISH_RATE' | 'CODE_GUESSES', message: string, waitMs: number): ReturnType<typeof refusal> {
+  const minutes = Math.ceil(waitMs / 60_000);
+  return refusal(code, `${message}; again in ${minutes} min`, { retryable: true });
 }

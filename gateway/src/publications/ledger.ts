@@ -2,23 +2,35 @@
  * What every deployment has shown here, and which of its members are upstreams. A member becomes one by showing the
  * publication itself on this run of the gateway: the store remembers what may be served, never who is there.
  */
-import type { DeploymentId, PeerId } from '@moat/core';
-import { mayServe, type Publication } from '@moat/contract';
+import type { Clock, DeploymentId, PeerId } from '@moat/core';
+import { mayServe, parseTime, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
 import type { RouteSpec } from '../routes/snapshot.ts';
 import type { DeploymentRecord } from '../store/store.ts';
+
+export interface LedgerDeps {
+  readonly clock: Clock;
+}
+
+/** A machine that was an upstream of a deployment and is none any more. */
+export interface Dropped {
+  readonly deployment: DeploymentId;
+  readonly peer: PeerId;
+}
 
 export interface LedgerOptions {
   readonly domain: string;
 }
 
 export class Ledger {
+  readonly #deps: LedgerDeps;
   readonly #options: LedgerOptions;
   readonly #records = new Map<DeploymentId, DeploymentRecord>();
   /** Peers that showed a deployment's publications; bounded by the places those list. */
   readonly #presented = new Map<DeploymentId, Set<PeerId>>();
 
-  constructor(options: LedgerOptions, records: readonly DeploymentRecord[]) {
+  constructor(deps: LedgerDeps, options: LedgerOptions, records: readonly DeploymentRecord[]) {
+    this.#deps = deps;
     this.#options = options;
     for (const record of records) this.#records.set(record.deployment, record);
   }
@@ -31,19 +43,67 @@ export class Ledger {
     return this.#records.get(deployment);
   }
 
-  /** Takes over a record that is on disk now; members without a place in it are upstreams no more. */
+  list(): DeploymentRecord[] {
+    return [...this.#records.values()];
+  }
+
+  /** Takes over a record that is on disk now. */
   apply(record: DeploymentRecord, presenter?: PeerId): void {
     this.#records.set(record.deployment, record);
+    if (presenter === undefined) return;
     const presented = this.#presented.get(record.deployment) ?? new Set();
-    if (presenter !== undefined) presented.add(presenter);
-    for (const peer of presented) if (!holdsPlace(record, peer)) presented.delete(peer);
-    this.#presented.set(record.deployment, presented);
+    this.#presented.set(record.deployment, presented.add(presenter));
+  }
+
+  /** Members that hold no place any more are upstreams no more: dropped by a version, or their membership ended. */
+  dropPlaceless(): Dropped[] {
+    const nowMs = this.#deps.clock.now();
+    return [...this.#presented].flatMap(([deployment, presented]) => {
+      const record = this.#records.get(deployment);
+      const gone = [...presented].filter((peer) => record === undefined || !holdsPlace(record, peer, nowMs));
+      for (const peer of gone) presented.delete(peer);
+      if (presented.size === 0) this.#presented.delete(deployment);
+      return gone.map((peer) => ({ deployment, peer }));
+    });
+  }
+
+  /** No member of the deployment is an upstream until it shows its publications again. */
+  dropAll(deployment: DeploymentId): Dropped[] {
+    const presented = [...(this.#presented.get(deployment) ?? [])];
+    this.#presented.delete(deployment);
+    return presented.map((peer) => ({ deployment, peer }));
+  }
+
+  /** Forgets a deployment whole; whoever shows it again is new here. */
+  forget(deployment: DeploymentId): void {
+    this.#records.delete(deployment);
+    this.#presented.delete(deployment);
+  }
+
+  /** Members of the deployment that are upstreams. */
+  upstreams(deployment: DeploymentId): ReadonlySet<PeerId> {
+    return this.#presented.get(deployment) ?? new Set();
   }
 
   /** True when the peer is an upstream of something, which is what it may have a link for. */
   isUpstream(peer: PeerId): boolean {
     for (const presented of this.#presented.values()) if (presented.has(peer)) return true;
     return false;
+  }
+
+  /** When the next membership of an upstream ends, in milliseconds since the epoch. */
+  nextEndMs(): number | undefined {
+    const nowMs = this.#deps.clock.now();
+    const ends = [...this.#presented.keys()].flatMap((deployment) =>
+      (this.#records.get(deployment)?.publications ?? []).flatMap(({ members }) =>
+        members.flatMap((member) => (member.ends === undefined ? [] : parseTime(member.ends))),
+      ),
+    );
+    // Without spread: a contract may have thousands of places.
+    return ends.reduce<number | undefined>(
+      (next, end) => (end > nowMs && (next === undefined || end < next) ? end : next),
+      undefined,
+    );
   }
 
   /** The publication behind `host` in what `deployment` has shown. */
@@ -54,13 +114,14 @@ export class Ledger {
   /** Routes of everything published under names that `holder` gives to the publishing deployment. */
   routes(holder: (host: string) => DeploymentId | undefined): RouteSpec[] {
     const routes = new Map<string, RouteSpec>();
+    const nowMs = this.#deps.clock.now();
     for (const record of this.#records.values()) {
       const presented = [...(this.#presented.get(record.deployment) ?? [])];
       for (const publication of record.publications) {
         const host = this.hostOf(publication.name);
         if (host === undefined || routes.has(host) || holder(host) !== record.deployment) continue;
         const { deployment, service } = publication;
-        const members = presented.filter((peer) => mayServe(publication, peer, record.claims));
+        const members = presented.filter((peer) => mayServe(whoMayNow(publication, nowMs), peer, record.claims));
         routes.set(host, { host, deployment, service, members });
       }
     }
@@ -72,6 +133,13 @@ export class Ledger {
   }
 }
 
-function holdsPlace(record: DeploymentRecord, peer: PeerId): boolean {
-  return record.publications.some((publication) => mayServe(publication, peer, record.claims));
+function holdsPlace(record: DeploymentRecord, peer: PeerId, nowMs: number): boolean {
+  return record.publications.some((publication) => mayServe(whoMayNow(publication, nowMs), peer, record.claims));
+}
+
+/** The publication without the places whose membership has ended. */
+function whoMayNow(publication: Publication, nowMs: number): Publication {
+  if (publication.members.every(({ ends }) => ends === undefined)) return publication;
+  const isOver = (ends: string | undefined): boolean => ends !== undefined && parseTime(ends) <= nowMs;
+  return { ...publication, members: publication.members.filter(({ ends }) => !isOver(ends)) };
 }

@@ -1,10 +1,9 @@
 /**
- * What a gateway believes of a bundle: the contract's rules, then the operator's, then what this gateway can serve.
- * Pure. A name is claimed later, when all else is in order.
+ * What a gateway believes of a bundle: the contract's rules, then what this gateway can serve.
+ * Pure. Whether the operator lets the deployment in is asked before; a name is claimed later, when all else is in order.
  */
 import { isMoatError, type MoatError, type PeerId } from '@moat/core';
 import {
-  deploymentIdOf,
   hashClaim,
   publicationHash,
   stillPublished,
@@ -14,7 +13,6 @@ import {
   type VerifiedBundle,
   type WitnessedClaim,
 } from '@moat/contract';
-import type { Publishers } from '../config.ts';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { DeploymentRecord } from '../store/store.ts';
 
@@ -23,7 +21,6 @@ export interface PublicationRules {
   readonly gateway: PeerId;
   /** Authenticated PeerId of whoever shows the bundle. */
   readonly presenter: PeerId;
-  readonly publishers: Publishers;
   /** What the deployment has shown before. */
   readonly current: DeploymentRecord | undefined;
   /** Milliseconds since the epoch. */
@@ -43,21 +40,15 @@ export interface JudgedBundle {
 /** Claims kept of one invite: two that differ are enough to freeze the place. */
 const MAX_CLAIMS_PER_INVITE = 2;
 
-/** @throws `PUBLISHER_REFUSED` and what `verifyBundle` throws */
+/** @throws what `verifyBundle` throws */
 export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules): JudgedBundle {
-  const { publishers, current } = rules;
-  // The cheap check first: one hash against up to a megabyte of signatures.
-  const deployment = deploymentIdOf(bundle.proof.genesis);
-  if (publishers !== 'open' && !publishers.allow.includes(deployment)) {
-    throw refusal('PUBLISHER_REFUSED', `this gateway does not serve deployment ${deployment}`, {
-      details: { deployment },
-    });
-  }
+  const { current } = rules;
   const { verified, refusedAs } = verifyWithKnown(bundle, rules);
   // The head decides what is published; a bundle of the same head may show more of it, never take away.
   const kept = stillPublished(verified.head.head, current?.publications ?? []);
   const publications = uniqueByHash([...kept, ...verified.publications]);
   const claims = relevantClaims(publications, [...(current?.claims ?? []), ...verified.claims]);
+  const { deployment } = verified;
   const record: DeploymentRecord = { deployment, proof: bundle.proof, publications, claims, updatedMs: rules.nowMs };
   const servable = publications.filter(isServable);
   const refused = publications

@@ -60,6 +60,7 @@ export class PublicEdge implements Service {
         connectMs: CONNECT_MS,
         maxBodyBytes: limits.maxBodyBytes,
         maxRequests: limits.requests,
+        maxRequestsPerDeployment: limits.requestsPerDeployment,
       },
     );
     const { maxHeadBytes, headMs, idleMs } = limits;

@@ -1,5 +1,5 @@
 /** The phases behind `tls` for one request, in order: parse → limits → route → edge → exchange → respond → log. */
-import { Bag, errorCode, isMoatError, type Logger } from '@moat/core';
+import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
@@ -25,14 +25,23 @@ export interface RequestServerDeps extends ExchangeDeps {
 export interface RequestServerOptions extends ExchangeOptions {
   /** Requests in work at once; one more is answered 503. */
   readonly maxRequests: number;
+  /** Of them for one deployment; one more is answered 503, those that run go on. */
+  readonly maxRequestsPerDeployment: number;
 }
 
 const WATCH_MS = 1_000;
+/** Deployments counted though nothing of them may run. */
+const MAX_IDLE = 10_000;
 
 export class RequestServer {
   readonly #deps: RequestServerDeps;
   readonly #options: RequestServerOptions;
   readonly #running = new Bag<Exchange>();
+  /**
+   * How many of `#running` each deployment has. Those with none stay, since a table that changes with every request
+   * costs more than it holds; above {@link MAX_IDLE} they are dropped.
+   */
+  readonly #perDeployment = new Map<DeploymentId, { running: number }>();
   #stopping = false;
   #watching = false;
 
@@ -77,7 +86,7 @@ export class RequestServer {
       exchange = this.#exchange({ request, head, route: destination.route, inward }, settle);
       this.#run(exchange);
     } catch (error) {
-      if (exchange) this.#running.delete(exchange);
+      if (exchange) this.#leave(exchange);
       settle(this.#refuse(request, error, exchange?.route));
     }
   }
@@ -122,12 +131,12 @@ export class RequestServer {
     const { request, route } = work;
     const exchange = new Exchange(this.#deps, this.#options, work, {
       onDone: (outcome) => {
-        this.#running.delete(exchange);
+        this.#leave(exchange);
         if (outcome.status !== 499) this.#deps.onServed(route.host);
         settle(outcome);
       },
       onFailed: (error) => {
-        this.#running.delete(exchange);
+        this.#leave(exchange);
         settle(this.#refuse(request, error, route));
       },
     });
@@ -139,9 +148,30 @@ export class RequestServer {
     if (this.#running.size >= this.#options.maxRequests) {
       throw refusal('GATEWAY_BUSY', 'this gateway has too much to do', { retryable: true });
     }
+    const ofDeployment = this.#countOf(exchange.route.deployment);
+    if (ofDeployment.running >= this.#options.maxRequestsPerDeployment) {
+      throw refusal('DEPLOYMENT_BUSY', 'the network behind this name has too much to do', { retryable: true });
+    }
     this.#running.add(exchange);
+    ofDeployment.running += 1;
     this.#watch();
     exchange.run();
+  }
+
+  #leave(exchange: Exchange): void {
+    if (!this.#running.delete(exchange)) return;
+    this.#countOf(exchange.route.deployment).running -= 1;
+  }
+
+  #countOf(deployment: DeploymentId): { running: number } {
+    const known = this.#perDeployment.get(deployment);
+    if (known) return known;
+    if (this.#perDeployment.size >= MAX_IDLE) {
+      for (const [id, { running }] of this.#perDeployment) if (running === 0) this.#perDeployment.delete(id);
+    }
+    const count = { running: 0 };
+    this.#perDeployment.set(deployment, count);
+    return count;
   }
 
   #spend(client: ClientAddress): void {

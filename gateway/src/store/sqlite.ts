@@ -4,7 +4,14 @@ import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
 import { refusal } from '../errors.ts';
-import type { DeploymentRecord, GatewayStore, NameRecord, StoreChange } from './store.ts';
+import type {
+  DeploymentRecord,
+  GatewayStore,
+  InviteRecord,
+  NameRecord,
+  PublisherRecord,
+  StoreChange,
+} from './store.ts';
 
 /** Each entry takes the database from version i to i + 1. */
 const MIGRATIONS = [
@@ -15,6 +22,13 @@ const MIGRATIONS = [
    CREATE TABLE deployments (
      deployment TEXT PRIMARY KEY, proof TEXT NOT NULL, publications TEXT NOT NULL,
      claims TEXT NOT NULL, updated INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE publishers (
+     deployment TEXT PRIMARY KEY, rule TEXT NOT NULL, names INTEGER, invite TEXT, since INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE invites (
+     hash TEXT PRIMARY KEY, names INTEGER, uses INTEGER NOT NULL, used INTEGER NOT NULL,
+     created INTEGER NOT NULL, expires INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
 ];
 
@@ -55,6 +69,10 @@ class SqliteStore implements GatewayStore {
   readonly #putName: StatementSync;
   readonly #deleteName: StatementSync;
   readonly #putDeployment: StatementSync;
+  readonly #deleteDeployment: StatementSync;
+  readonly #putPublisher: StatementSync;
+  readonly #putInvite: StatementSync;
+  readonly #deleteInvite: StatementSync;
   #open = true;
 
   constructor(database: DatabaseSync) {
@@ -70,6 +88,17 @@ class SqliteStore implements GatewayStore {
        ON CONFLICT (deployment) DO UPDATE SET proof = excluded.proof, publications = excluded.publications,
          claims = excluded.claims, updated = excluded.updated`,
     );
+    this.#deleteDeployment = database.prepare('DELETE FROM deployments WHERE deployment = ?');
+    this.#putPublisher = database.prepare(
+      `INSERT INTO publishers (deployment, rule, names, invite, since) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (deployment) DO UPDATE SET rule = excluded.rule, names = excluded.names,
+         invite = excluded.invite, since = excluded.since`,
+    );
+    this.#putInvite = database.prepare(
+      `INSERT INTO invites (hash, names, uses, used, created, expires) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (hash) DO UPDATE SET used = excluded.used`,
+    );
+    this.#deleteInvite = database.prepare('DELETE FROM invites WHERE hash = ?');
   }
 
   names(): NameRecord[] {
@@ -102,6 +131,37 @@ class SqliteStore implements GatewayStore {
     );
   }
 
+  publishers(): PublisherRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT deployment, rule, names, invite, since FROM publishers')
+        .all()
+        .map((row) => ({
+          deployment: String(row['deployment']),
+          rule: row['rule'] === 'allow' ? ('allow' as const) : ('deny' as const),
+          names: row['names'] === null ? null : Number(row['names']),
+          invite: row['invite'] === null ? null : String(row['invite']),
+          sinceMs: Number(row['since']),
+        })),
+    );
+  }
+
+  invites(): InviteRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT hash, names, uses, used, created, expires FROM invites')
+        .all()
+        .map((row) => ({
+          hash: String(row['hash']),
+          names: row['names'] === null ? null : Number(row['names']),
+          uses: Number(row['uses']),
+          used: Number(row['used']),
+          createdMs: Number(row['created']),
+          expiresMs: Number(row['expires']),
+        })),
+    );
+  }
+
   commit(change: StoreChange): void {
     guarded('write', () => {
       this.#database.exec('BEGIN IMMEDIATE');
@@ -120,6 +180,7 @@ class SqliteStore implements GatewayStore {
             updatedMs,
           );
         }
+        this.#writePublishers(change);
         this.#database.exec('COMMIT');
       } catch (error) {
         // A full disk may have rolled back already.
@@ -127,6 +188,17 @@ class SqliteStore implements GatewayStore {
         throw error;
       }
     });
+  }
+
+  #writePublishers(change: StoreChange): void {
+    for (const deployment of change.forgotten ?? []) this.#deleteDeployment.run(deployment);
+    for (const { deployment, rule, names, invite, sinceMs } of change.publishers ?? []) {
+      this.#putPublisher.run(deployment, rule, names, invite, sinceMs);
+    }
+    for (const { hash, names, uses, used, createdMs, expiresMs } of change.invites ?? []) {
+      this.#putInvite.run(hash, names, uses, used, createdMs, expiresMs);
+    }
+    for (const hash of change.removedInvites ?? []) this.#deleteInvite.run(hash);
   }
 
   close(): void {

@@ -1,82 +1,16 @@
 /** Members prove what they publish; everything else is refused with its code and changes nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PeerConnection } from '@moat/core';
-import { silentLogger, MoatError } from '@moat/core';
+import { MoatError } from '@moat/core';
 import { signHead, type PublicationBundle } from '@moat/contract';
-import type { PublishAnswer } from '@moat/overlay';
-import { createManualClock, type ManualClock } from '@moat/testkit';
-import type { Publishers } from '../../src/config.ts';
-import { NameRegistry } from '../../src/names/registry.ts';
-import { Intake } from '../../src/publications/intake.ts';
-import { Ledger } from '../../src/publications/ledger.ts';
-import { Routes } from '../../src/routes/snapshot.ts';
+import { createManualClock } from '@moat/testkit';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GatewayStore } from '../../src/store/store.ts';
-import { GATEWAY, NOW, Shop, identity, type Identity } from '../shop.ts';
+import { Desk, refused } from '../desk.ts';
+import { NOW, Shop, identity, type Identity } from '../shop.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-
-class Desk {
-  readonly clock: ManualClock;
-  readonly store: GatewayStore;
-  readonly registry: NameRegistry;
-  readonly ledger: Ledger;
-  readonly routes: Routes;
-  readonly intake: Intake;
-  readonly connected = new Set<string>();
-  readonly withdrawn: string[] = [];
-
-  constructor(
-    options: { publishers?: Publishers; namesPerDeployment?: number; store?: GatewayStore; clock?: ManualClock } = {},
-  ) {
-    this.clock = options.clock ?? createManualClock(NOW);
-    this.store = options.store ?? openSqliteStore(':memory:');
-    const domain = 'localhost';
-    this.registry = new NameRegistry(
-      { clock: this.clock },
-      { domain, namesPerDeployment: options.namesPerDeployment ?? 20 },
-      this.store.names(),
-    );
-    this.ledger = new Ledger({ domain }, this.store.deployments());
-    this.routes = new Routes({ now: () => this.clock.now(), random: Math.random });
-    this.intake = new Intake(
-      {
-        clock: this.clock,
-        logger: silentLogger,
-        store: this.store,
-        registry: this.registry,
-        ledger: this.ledger,
-        routes: this.routes,
-        isConnected: (peer) => this.connected.has(peer),
-        onWithdrawn: (hosts) => this.withdrawn.push(...hosts),
-        onUpstreams: () => undefined,
-      },
-      { gateway: GATEWAY.peer, publishers: options.publishers ?? 'open', urlOf: (host) => `https://${host}:8443` },
-    );
-    this.intake.refreshRoutes();
-  }
-
-  async show(by: Identity, bundle: PublicationBundle): Promise<PublishAnswer> {
-    const answer = await this.intake.publish(by.peer, {} as PeerConnection, bundle);
-    if (answer.ok) this.connected.add(by.peer);
-    return answer;
-  }
-
-  hosts(): string[] {
-    return this.routes.current.list().map(({ host }) => host);
-  }
-
-  membersOf(host: string): readonly string[] {
-    return this.routes.current.find(host)?.members ?? [];
-  }
-}
-
-function refused(answer: PublishAnswer): string {
-  assert.equal(answer.ok, false);
-  return answer.ok ? '' : answer.code;
-}
 
 test('a member that shows its publication becomes the upstream of its name', async () => {
   const desk = new Desk();
@@ -256,7 +190,7 @@ test('the first valid claim wins a name; the second deployment is told who holds
 });
 
 test('names outside the domain, too many, and kinds not served are refused one by one', async () => {
-  const desk = new Desk({ namesPerDeployment: 2 });
+  const desk = new Desk({ limits: { namesPerDeployment: 2 } });
   const shop = new Shop('one', { publish: ['a', 'www.shop.example', 'b.localhost', 'x.y.localhost', 'c'] });
   const answer = await desk.show(shop.web1, shop.bundle(shop.first));
   assert.ok(answer.ok);
@@ -354,6 +288,8 @@ test('a full disk refuses what is new and serves what is there', async () => {
   const store: GatewayStore = {
     names: () => inner.names(),
     deployments: () => inner.deployments(),
+    publishers: () => inner.publishers(),
+    invites: () => inner.invites(),
     commit: (change) => {
       if (full) throw new MoatError('DISK_FULL', 'the disk of the gateway database is full', { retryable: true });
       inner.commit(change);

@@ -1,6 +1,15 @@
 /** A gateway's admin API as methods. */
 import { gatewayEndpoints } from './gateway-endpoints.ts';
-import type { GatewayNames, GatewayRoutes, GatewayStatus } from './schema/gateway.ts';
+import type {
+  CreatedInvite,
+  CreateInviteRequest,
+  DecidePublisherRequest,
+  GatewayNames,
+  GatewayPublisher,
+  GatewayPublishers,
+  GatewayRoutes,
+  GatewayStatus,
+} from './schema/gateway.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Every method throws as those of the agent's client. */
@@ -8,6 +17,9 @@ export interface GatewayClient {
   status(options?: CallOptions): Promise<GatewayStatus>;
   names(options?: CallOptions): Promise<GatewayNames>;
   routes(options?: CallOptions): Promise<GatewayRoutes>;
+  publishers(options?: CallOptions): Promise<GatewayPublishers>;
+  decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
+  invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   stop(options?: CallOptions): Promise<void>;
 }
 
@@ -18,6 +30,9 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     status: (call) => client.call(gatewayEndpoints.status, {}, call),
     names: (call) => client.call(gatewayEndpoints.names, {}, call),
     routes: (call) => client.call(gatewayEndpoints.routes, {}, call),
+    publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
+    decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),
+    invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),
   };
 }

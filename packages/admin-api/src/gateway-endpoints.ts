@@ -2,10 +2,20 @@
 import { endpoint, type Endpoint } from './endpoint.ts';
 import { doneSchema, type Done } from './schema/answer.ts';
 import {
+  createdInviteSchema,
+  createInviteRequestSchema,
+  decidePublisherRequestSchema,
+  gatewayDecidedSchema,
   gatewayNamesSchema,
+  gatewayPublishersSchema,
   gatewayRoutesSchema,
   gatewayStatusSchema,
+  type CreatedInvite,
+  type CreateInviteRequest,
+  type DecidePublisherRequest,
   type GatewayNames,
+  type GatewayPublisher,
+  type GatewayPublishers,
   type GatewayRoutes,
   type GatewayStatus,
 } from './schema/gateway.ts';
@@ -15,6 +25,9 @@ export interface GatewayEndpoints {
   readonly status: Endpoint<null, GatewayStatus>;
   readonly names: Endpoint<null, GatewayNames>;
   readonly routes: Endpoint<null, GatewayRoutes>;
+  readonly publishers: Endpoint<null, GatewayPublishers>;
+  readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
+  readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly stop: Endpoint<null, Done>;
 }
 
@@ -22,5 +35,17 @@ export const gatewayEndpoints: GatewayEndpoints = {
   status: endpoint('get', '/v1/status', 'The gateway as a whole', gatewayStatusSchema),
   names: endpoint('get', '/v1/names', 'Names in the registry', gatewayNamesSchema),
   routes: endpoint('get', '/v1/routes', 'The route snapshot in force', gatewayRoutesSchema),
+  publishers: endpoint(
+    'get',
+    '/v1/publishers',
+    'What was decided about deployments, open codes',
+    gatewayPublishersSchema,
+  ),
+  decide: endpoint('post', '/v1/publishers', 'Allows or denies a deployment, at once', gatewayDecidedSchema, {
+    body: decidePublisherRequestSchema,
+  }),
+  invite: endpoint('post', '/v1/invites', 'Makes an invite code', createdInviteSchema, {
+    body: createInviteRequestSchema,
+  }),
   stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),
 };

@@ -30,6 +30,7 @@ export type {
   CreateDeploymentRequest,
   DeploymentDetail,
   DeploymentSummary,
+  FreshnessStatus,
   MemberReceipt,
   PlaceStatus,
   PublicationStatus,
@@ -49,7 +50,19 @@ export type {
   PublicationEvent,
   VersionEvent,
 } from './schema/event.ts';
-export type { GatewayName, GatewayNames, GatewayRoute, GatewayRoutes, GatewayStatus } from './schema/gateway.ts';
+export type {
+  CreatedInvite,
+  CreateInviteRequest,
+  DecidePublisherRequest,
+  GatewayInvite,
+  GatewayName,
+  GatewayNames,
+  GatewayPublisher,
+  GatewayPublishers,
+  GatewayRoute,
+  GatewayRoutes,
+  GatewayStatus,
+} from './schema/gateway.ts';
 export type {
   Explanation,
   Exposed,

@@ -199,6 +199,6 @@ export class Publish {
 /** What is served keeps the connection; a refusal may pass and changes nothing. */
 function decide(probation: Probation, connection: OverlayConnection, reason: string, answer: PublishAnswer): void {
   if (!answer.ok) return;
-  if (answer.names.length > 0) probation.admit(connection, reason);
-  else probation.lapse(connection, reason);
+  if (answer.names.length > 0) return probation.admit(connection, reason);
+  for (const other of probation.all()) if (other.peer === connection.peer) probation.lapse(other, reason);
 }

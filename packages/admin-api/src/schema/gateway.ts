@@ -19,6 +19,10 @@ export interface GatewayStatus {
   /** PEM file of the local CA; null where certificates come from elsewhere. */
   readonly caFile: string | null;
   readonly anchor: boolean;
+  /** Deployments the operator allowed or denied, or let in by code. */
+  readonly rules: number;
+  /** Codes that somebody may still use. */
+  readonly openInvites: number;
   readonly connections: number;
   readonly links: number;
   readonly names: number;
@@ -41,6 +45,8 @@ export const gatewayStatusSchema: z.ZodType<GatewayStatus> = z
     publishers: z.union([z.literal('invited'), z.literal('open'), z.array(z.string())]),
     caFile: z.string().nullable(),
     anchor: z.boolean(),
+    rules: z.number().int(),
+    openInvites: z.number().int(),
     connections: z.number().int(),
     links: z.number().int(),
     names: z.number().int(),
@@ -96,7 +102,7 @@ export interface GatewayRoute {
   readonly upstreams: readonly {
     readonly peer: string;
     readonly healthy: boolean;
-    readonly path: 'direct' | 'relayed' | null;
+    readonly path: 'direct' | 'spliced' | 'relayed' | null;
     readonly openStreams: number;
   }[];
 }
@@ -120,7 +126,7 @@ export const gatewayRoutesSchema: z.ZodType<GatewayRoutes> = z
             z.object({
               peer: z.string(),
               healthy: z.boolean(),
-              path: z.enum(['direct', 'relayed']).nullable(),
+              path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
               openStreams: z.number().int(),
             }),
           ),
@@ -129,3 +135,99 @@ export const gatewayRoutesSchema: z.ZodType<GatewayRoutes> = z
     ),
   })
   .meta({ id: 'GatewayRoutes' });
+
+/** What the operator decided about a deployment. */
+export interface GatewayPublisher {
+  readonly deployment: string;
+  readonly rule: 'allow' | 'deny';
+  /** Names it may hold; null = what gateway.yaml allows. */
+  readonly names: number | null;
+  /** Names it holds now. */
+  readonly held: number;
+  /** First characters of the hash of the code it came by. */
+  readonly invite: string | null;
+  readonly since: string;
+}
+const gatewayPublisherSchema: z.ZodType<GatewayPublisher> = z
+  .object({
+    deployment: z.string(),
+    rule: z.enum(['allow', 'deny']),
+    names: z.number().int().nullable(),
+    held: z.number().int(),
+    invite: z.string().nullable(),
+    since: z.string(),
+  })
+  .meta({ id: 'GatewayPublisher' });
+
+/** A code that somebody may still use, without the code. */
+export interface GatewayInvite {
+  /** First characters of its hash. */
+  readonly id: string;
+  readonly names: number | null;
+  readonly uses: number;
+  readonly used: number;
+  readonly expires: string;
+}
+const gatewayInviteSchema: z.ZodType<GatewayInvite> = z
+  .object({
+    id: z.string(),
+    names: z.number().int().nullable(),
+    uses: z.number().int(),
+    used: z.number().int(),
+    expires: z.string(),
+  })
+  .meta({ id: 'GatewayInvite' });
+
+/** `GET /v1/publishers`. */
+export interface GatewayPublishers {
+  readonly publishers: readonly GatewayPublisher[];
+  readonly invites: readonly GatewayInvite[];
+}
+export const gatewayPublishersSchema: z.ZodType<GatewayPublishers> = z
+  .object({ publishers: z.array(gatewayPublisherSchema), invites: z.array(gatewayInviteSchema) })
+  .meta({ id: 'GatewayPublishers' });
+
+/** `POST /v1/publishers`: counts at once, and is kept. */
+export interface DecidePublisherRequest {
+  readonly deployment: string;
+  readonly rule: 'allow' | 'deny';
+  readonly names?: number | undefined;
+}
+export const decidePublisherRequestSchema: z.ZodType<DecidePublisherRequest> = z
+  .object({
+    deployment: z.string(),
+    rule: z.enum(['allow', 'deny']),
+    names: z.number().int().min(0).max(1_000_000).optional(),
+  })
+  .meta({ id: 'DecidePublisherRequest' });
+export const gatewayDecidedSchema: z.ZodType<GatewayPublisher> = gatewayPublisherSchema;
+
+/** `POST /v1/invites`. */
+export interface CreateInviteRequest {
+  readonly names?: number | undefined;
+  readonly uses: number;
+  /** From now, in milliseconds. */
+  readonly expiresInMs: number;
+}
+export const createInviteRequestSchema: z.ZodType<CreateInviteRequest> = z
+  .object({
+    names: z.number().int().min(1).max(1_000_000).optional(),
+    uses: z.number().int().min(1).max(100_000),
+    expiresInMs: z.number().int().min(1_000).max(31_622_400_000),
+  })
+  .meta({ id: 'CreateInviteRequest' });
+
+/** A new code; it is told this once. */
+export interface CreatedInvite extends GatewayInvite {
+  readonly code: string;
+}
+export const createdInviteSchema: z.ZodType<CreatedInvite> = z
+  .object({
+    id: z.string(),
+    names: z.number().int().nullable(),
+    uses: z.number().int(),
+    used: z.number().int(),
+    expires: z.string(),
+    code: z.string(),
+  })
+  .meta({ id: 'CreatedInvite' });

@@ -1,0 +1,26 @@
+/** What an operator changes while the gateway runs: who may publish, and how much. */
+import type { CreatedInvite, CreateInviteRequest, DecidePublisherRequest, GatewayPublisher } from '@moat/admin-api';
+import { MoatError, isDeploymentId } from '@moat/core';
+import type { Intake } from '../publications/intake.ts';
+import { inviteOf, publisherOf, type GatewayFacts } from './report.ts';
+
+/** @throws `REQUEST_INVALID` for what is no deployment id, `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */
+export function decide(
+  facts: Pick<GatewayFacts, 'registry'>,
+  intake: Pick<Intake, 'decide'>,
+  { deployment, rule, names }: DecidePublisherRequest,
+): GatewayPublisher {
+  if (!isDeploymentId(deployment)) {
+    throw new MoatError('REQUEST_INVALID', 'a deployment id has 26 characters of a-z and 2-7');
+  }
+  return publisherOf(facts, intake.decide(deployment, rule, names ?? null));
+}
+
+/** @throws `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */
+export function invite(
+  { clock, publishers }: Pick<GatewayFacts, 'clock' | 'publishers'>,
+  { names, uses, expiresInMs }: CreateInviteRequest,
+): CreatedInvite {
+  const { code, record } = publishers.invite({ names: names ?? null, uses, expiresMs: clock.now() + expiresInMs });
+  return { ...inviteOf(record), code };
+}

@@ -1,0 +1,58 @@
+/**
+ * So many of something an hour, for each key: an address that shows bundles, makes deployments, takes names or
+ * guesses codes. What is unused fills up again evenly.
+ * Bound: `maxKeys` keys are remembered; the longest unused is dropped, which gives it a full hour again.
+ */
+import type { Clock } from '@moat/core';
+
+export interface HourlyQuotaDeps {
+  readonly clock: Clock;
+}
+
+export interface HourlyQuotaOptions {
+  readonly perHour: number;
+  /** @defaultValue 10000 */
+  readonly maxKeys?: number;
+}
+
+const HOUR_MS = 3_600_000;
+const DEFAULT_MAX_KEYS = 10_000;
+
+export class HourlyQuota {
+  readonly #deps: HourlyQuotaDeps;
+  readonly #options: HourlyQuotaOptions;
+  readonly #left = new Map<string, { readonly tokens: number; readonly atMs: number }>();
+
+  constructor(deps: HourlyQuotaDeps, options: HourlyQuotaOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Milliseconds until the key may take one; 0 = now. Takes nothing. */
+  waitMs(key: string): number {
+    const tokens = this.#tokens(key);
+    return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) * HOUR_MS) / this.#options.perHour);
+  }
+
+  /** Takes one if there is one. Returns 0, or the milliseconds until there is. */
+  take(key: string): number {
+    const waitMs = this.waitMs(key);
+    if (waitMs > 0) return waitMs;
+    const tokens = this.#tokens(key) - 1;
+    // Order of the map is order of use.
+    this.#left.delete(key);
+    this.#left.set(key, { tokens, atMs: this.#deps.clock.now() });
+    const [oldest] = this.#left.keys();
+    if (this.#left.size > (this.#options.maxKeys ?? DEFAULT_MAX_KEYS) && oldest !== undefined)
+      this.#left.delete(oldest);
+    return 0;
+  }
+
+  #tokens(key: string): number {
+    const { perHour } = this.#options;
+    const left = this.#left.get(key);
+    if (left === undefined) return perHour;
+    const elapsedMs = Math.max(0, this.#deps.clock.now() - left.atMs);
+    return Math.min(perHour, left.tokens + (elapsedMs * perHour) / HOUR_MS);
+  }
+}
