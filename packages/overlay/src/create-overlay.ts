@@ -7,7 +7,7 @@ import {
   type PeerConnection,
   type PeerId,
 } from '@moat/core';
-import type { MemberClaim, PublicationBundle } from '@moat/contract';
+import type { MemberClaim, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
 import { Caretaker } from './caretaker.ts';
@@ -20,13 +20,17 @@ import { goalsOf, type KeptGoal } from './goals.ts';
 import { Heads } from './heads.ts';
 import { Hello } from './hello.ts';
 import { IDENTIFY_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.ts';
-import { Join } from './join.ts';
+import { Join, type OwnerAnswer } from './join.ts';
 import { askKeepers } from './keepers.ts';
 import { Keepalive } from './keepalive.ts';
 import { Neighbours } from './neighbours.ts';
-import type { KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+import type { KeeperCalls, KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+import { Owners } from './owners.ts';
+import { noOwners } from './owners-view.ts';
 import { Probation } from './probation.ts';
+import { Proposals } from './proposals.ts';
 import { Publish, type PublishAnswer, type PublishHandler, type RedeemHandler, type Redemption } from './publish.ts';
+import { Receipts } from './receipts.ts';
 import { STOP_PROTOCOL } from './relay-wire.ts';
 import { Reservations } from './reservations.ts';
 import { Supervisor } from './supervisor.ts';
@@ -59,6 +63,9 @@ class Libp2pOverlay implements Overlay {
   readonly #heads: Heads;
   readonly #hello: Hello;
   readonly #join: Join;
+  readonly #owners: Owners;
+  readonly #proposals: Proposals;
+  readonly #receipts: Receipts;
   readonly #publish: Publish;
   readonly #dialer: Dialer;
   readonly #reservations: Reservations;
@@ -66,6 +73,13 @@ class Libp2pOverlay implements Overlay {
   readonly #keepalive: Keepalive;
   readonly #anchor: Anchor | undefined;
   readonly #caretaker: Caretaker;
+  readonly keepers: KeeperCalls = {
+    list: async (c, ...request) => this.#proposals.list(this.#record(c), ...request),
+    get: async (c, ...request) => this.#proposals.get(this.#record(c), ...request),
+    put: async (c, ...request) => this.#proposals.put(this.#record(c), ...request),
+    take: async (c, ...request) => this.#proposals.take(this.#record(c), ...request),
+    pull: async (c, ...request) => this.#proposals.pull(this.#record(c), ...request),
+  };
   readonly #kept = new Set<KeptGoal>();
   #keptCount = 0;
   #host: Host | undefined;
@@ -78,7 +92,7 @@ class Libp2pOverlay implements Overlay {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { addressBook, clock, deployments, logger } = deps;
     const probation = new Probation(
-      { logger, clock, onClosed: (connection) => this.#caretaker.onClosed(connection) },
+      { logger, clock, onClosed: (connection) => this.#onClosed(connection) },
       { probationMs: this.#limits.probationMs, maxStrangers: Math.ceil(this.#limits.connections / 4) },
     );
     const control = new Control({
@@ -94,7 +108,12 @@ class Libp2pOverlay implements Overlay {
     this.#control = control;
     this.#heads = heads;
     this.#hello = new Hello({ ...base, heads });
-    this.#join = new Join({ ...base, self: this.self, onWitnessed: (claim) => this.#onWitnessed(claim) });
+    const { owners = noOwners } = deps;
+    this.#owners = new Owners({ logger, probation, owners });
+    const proving = { ...base, self: this.self, owners, proved: this.#owners };
+    this.#join = new Join({ ...proving, onWitnessed: (claim) => this.#onWitnessed(claim) });
+    this.#proposals = new Proposals(proving);
+    this.#receipts = new Receipts(proving);
     this.#publish = new Publish(base);
     this.#dialer = new Dialer(
       {
@@ -281,6 +300,7 @@ class Libp2pOverlay implements Overlay {
   }
 
   viewChanged(): void {
+    this.#owners.review();
     for (const connection of this.#probation.all()) this.#hello.review(connection);
     this.#setGoals();
   }
@@ -293,19 +313,25 @@ class Libp2pOverlay implements Overlay {
     this.#heads.announceClaim(claim);
   }
 
+  announceReceipt(receipt: SignedReceipt): void {
+    this.#receipts.announce(receipt);
+  }
+
+  async showOwner(connection: PeerConnection, signed: SignedOwnerProof, signal: AbortSignal): Promise<OwnerAnswer> {
+    return this.#join.requestOwner(this.#record(connection), signed, signal);
+  }
+
   requestJoin(keepers: readonly string[], request: JoinRequest, signal: AbortSignal): Promise<JoinAnswer> {
     return askKeepers({ ...this.#deps, dialer: this.#dialer, join: this.#join }, keepers, request, signal);
   }
 
   async publish(connection: PeerConnection, bundle: PublicationBundle, signal: AbortSignal): Promise<PublishAnswer> {
-    const record = this.#probation.get(connection.id);
-    if (record === undefined) throw new MoatError('PEER_UNREACHABLE', 'the connection is gone', { retryable: true });
+    const record = this.#record(connection);
     return this.#publish.send(record, bundle, signal);
   }
 
   async redeem(connection: PeerConnection, redemption: Redemption, signal: AbortSignal): Promise<PublishAnswer> {
-    const record = this.#probation.get(connection.id);
-    if (record === undefined) throw new MoatError('PEER_UNREACHABLE', 'the connection is gone', { retryable: true });
+    const record = this.#record(connection);
     return this.#publish.redeem(record, redemption, signal);
   }
 
@@ -318,11 +344,28 @@ class Libp2pOverlay implements Overlay {
     this.#hello.serve();
     this.#heads.serve();
     this.#join.serve();
+    this.#proposals.serve();
+    this.#receipts.serve();
     this.#anchor?.serve();
     this.#control.setRule(IDENTIFY_PROTOCOL, 'admitted');
     this.#control.setRule(PING_PROTOCOL, 'standing');
     this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
-    this.#probation.onAdmitted((connection) => void this.#caretaker.onAdmitted(connection as OverlayConnection));
+    this.#probation.onAdmitted((connection) => {
+      void this.#caretaker.onAdmitted(connection as OverlayConnection);
+      this.#receipts.greet(connection as OverlayConnection);
+    });
+  }
+
+  #record(connection: PeerConnection): OverlayConnection {
+    const record = this.#probation.get(connection.id);
+    if (record === undefined) throw new MoatError('PEER_UNREACHABLE', 'the connection is gone', { retryable: true });
+    return record;
+  }
+
+  #onClosed(connection: OverlayConnection): void {
+    this.#owners.forget(connection);
+    this.#receipts.forget(connection);
+    this.#caretaker.onClosed(connection);
   }
 
   #onWitnessed(claim: MemberClaim): void {

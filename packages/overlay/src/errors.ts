@@ -7,6 +7,7 @@ export const OVERLAY_ERROR_CODES = [
   'MESSAGE_INVALID', // a message is not what the protocol says | update the older machine
   'NO_KEEPER_REACHABLE', // none of the token's keepers could be reached | start a keeper, or use `moat join --wait`
   'JOIN_REFUSED', // the keeper does not know this deployment, invite or machine | check the token; ask the owner for a new one
+  'PROPOSALS_REFUSED', // the keeper does not know this deployment, or this machine as an owner's | open an owner session; check that your key is an owner's
   'RESERVATION_REFUSED', // the anchor is full or its quota for this address is used | wait, or name another anchor in the contract
   'PUBLISH_FAILED', // the gateway could not process the publication | retry; ask its operator
   'DEADLINE_PASSED', // the other side did not answer in time | retry; see `moat status` for the path to it

@@ -1,9 +1,11 @@
-import type { Clock, ControlPlane, DeploymentId, Logger, PeerConnection, PeerId, Service } from '@moat/core';
-import type { MemberClaim, PublicationBundle } from '@moat/contract';
+import type { Clock, ControlPlane, DeploymentId, Hash, Logger, PeerConnection, PeerId, Service } from '@moat/core';
+import type { MemberClaim, Proposal, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
 import type { NodeKey } from '@moat/identity';
 import type { AddressBook } from './address-book.ts';
 import type { AnchorLimits } from './anchor.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
+import type { OwnerAnswer } from './join.ts';
+import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot } from './owners-view.ts';
 import type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 
 /** What the overlay uses of the rest. */
@@ -12,6 +14,8 @@ export interface OverlayDeps {
   readonly clock: Clock;
   readonly key: NodeKey;
   readonly deployments: DeploymentView;
+  /** @defaultValue nothing is kept for owners here */
+  readonly owners?: OwnersView;
   readonly addressBook: AddressBook;
 }
 
@@ -60,6 +64,24 @@ export interface KeptPeer {
   readonly onConnection: (connection: PeerConnection) => void;
 }
 
+/**
+ * What an owner's machine, or a fellow keeper, asks of a keeper on a connection where it is known as such.
+ * Every method throws the keeper's own code, `PROPOSALS_REFUSED`, `PEER_UNREACHABLE`, or what a stream throws.
+ */
+export interface KeeperCalls {
+  list(c: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<readonly ProposalReport[]>;
+  get(
+    c: PeerConnection,
+    deployment: DeploymentId,
+    id: Hash,
+    signal: AbortSignal,
+  ): Promise<{ readonly report: ProposalReport; readonly proposal: Proposal }>;
+  put(c: PeerConnection, deployment: DeploymentId, proposal: Proposal, signal: AbortSignal): Promise<PutOutcome>;
+  /** @returns the keeper that took it first. @throws also `VERSION_CONFLICT` */
+  take(c: PeerConnection, deployment: DeploymentId, version: ShownVersion, signal: AbortSignal): Promise<PeerId>;
+  pull(c: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<Snapshot>;
+}
+
 /** The control plane plus everything that moves deployments' news over it. */
 export interface Overlay extends Service, ControlPlane {
   /** Multiaddrs with `/p2p/<own PeerId>` under which this machine can be dialed now, relayed ones last. */
@@ -88,6 +110,15 @@ export interface Overlay extends Service, ControlPlane {
    * @throws `NO_KEEPER_REACHABLE`
    */
   requestJoin(keepers: readonly string[], request: JoinRequest, signal: AbortSignal): Promise<JoinAnswer>;
+  /**
+   * Shows a keeper an owner's proof for this connection; `ok` admits it on both sides until it closes.
+   * @throws `PEER_UNREACHABLE`, `STREAM_ENDED`, `MESSAGE_INVALID`
+   */
+  showOwner(connection: PeerConnection, signed: SignedOwnerProof, signal: AbortSignal): Promise<OwnerAnswer>;
+  /** Requests to the keeper at the other end. */
+  readonly keepers: KeeperCalls;
+  /** Sends a receipt of ours to everyone connected who may hear of its deployment. */
+  announceReceipt(receipt: SignedReceipt): void;
   /**
    * Shows a bundle to the gateway at the other end; `ok` with names admits the connection on both sides.
    * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`

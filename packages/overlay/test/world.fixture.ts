@@ -49,6 +49,7 @@ import {
   type JoinRequest,
   type Overlay,
   type OverlayOptions,
+  type OwnersView,
   type ProofOutcome,
 } from '@moat/overlay';
 
@@ -236,13 +237,25 @@ export interface Machine extends AsyncDisposable {
 
 /** A machine that is not started yet. */
 export function machine(
-  options: Partial<OverlayOptions> & { readonly clock?: Clock; readonly key?: NodeKey; readonly logger?: Logger } = {},
+  options: Partial<OverlayOptions> & {
+    readonly clock?: Clock;
+    readonly key?: NodeKey;
+    readonly logger?: Logger;
+    readonly owners?: (view: TestView, self: PeerId) => OwnersView;
+  } = {},
 ): Machine {
-  const { clock = systemClock, key = createNodeKey(), logger = silentLogger, ...rest } = options;
+  const { clock = systemClock, key = createNodeKey(), logger = silentLogger, owners, ...rest } = options;
   const view = new TestView(key);
   const book = createMemoryAddressBook();
   const overlay = createOverlay(
-    { logger, clock, key, deployments: view, addressBook: book },
+    {
+      logger,
+      clock,
+      key,
+      deployments: view,
+      addressBook: book,
+      ...(owners === undefined ? {} : { owners: owners(view, key.peerId) }),
+    },
     {
       listen: ['/ip4/127.0.0.1/tcp/0'],
       mdns: false,
