@@ -16,8 +16,6 @@ export interface ShopOptions {
   readonly threshold?: number;
   /** More members, services, publications than the shop has itself. */
   readonly more?: (shop: Shop) => Draft;
-  /** @defaultValue true */
-  readonly gateway?: boolean;
   /** Names of further machines that run agents and are pinned as members. */
   readonly machines?: readonly string[];
 }
@@ -61,14 +59,11 @@ export class Shop implements AsyncDisposable {
     }
   }
 
-  async #open({ gateway = true, machines = [], more }: ShopOptions): Promise<void> {
+  async #open({ machines = [], more }: ShopOptions): Promise<void> {
     this.#hosts.push(...machines);
-    await Promise.all([
-      ...(gateway ? [this.world.startGateway()] : []),
-      ...this.#hosts.map((name) => this.start(name)),
-    ]);
+    await Promise.all([this.world.startGateway(), ...this.#hosts.map((name) => this.start(name))]);
     const draft: Draft = {
-      anchors: gateway ? this.world.gateway.pin.peers : [],
+      anchors: this.world.gateway.pin.peers,
       members: this.members(),
       services: [
         { name: 'web', on: ['web'], port: 80, target: `127.0.0.1:${this.web.port}`, protocol: 'http' },
@@ -76,7 +71,7 @@ export class Shop implements AsyncDisposable {
         { name: 'private', on: ['web'], port: 9000, target: `127.0.0.1:${this.private.port}`, protocol: 'tcp' },
       ],
       access: [{ from: ['app'], to: ['db', 'private'] }],
-      publish: gateway ? [publication('shop', 'web', this.world.gateway.pin.domain, this.world.gateway.pin.peers)] : [],
+      publish: [publication('shop', 'web', this.world.gateway.pin.domain, this.world.gateway.pin.peers)],
     };
     await this.pen.apply(this.client('hub'), { ...draft, ...more?.(Object.assign(this, { draft })) });
     for (const name of this.#hosts) if (name !== 'hub') await this.locate(name);
