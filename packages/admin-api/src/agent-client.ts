@@ -10,6 +10,7 @@ import type {
   VersionAccepted,
 } from './schema/deployment.ts';
 import type { AgentEvent } from './schema/event.ts';
+import type { RedeemRequest } from './schema/gateway-code.ts';
 import type {
   Explanation,
   Exposed,
@@ -69,6 +70,7 @@ export interface AgentClient {
   explain(deployment: string, from: string, to: string, options?: CallOptions): Promise<Explanation>;
   ping(deployment: string, request: PingRequest, options?: CallOptions): Promise<Pinged>;
   publications(options?: CallOptions): Promise<readonly PublicationStatus[]>;
+  redeem(request: RedeemRequest, options?: CallOptions): Promise<void>;
   hosts(deployment: string, options?: CallOptions): Promise<HostsAnswer>;
   /** What happens, until `signal` is aborted or the agent ends. */
   events(signal: AbortSignal): AsyncIterable<AgentEvent>;
@@ -115,6 +117,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
         { timeoutMs: (body.timeoutMs ?? 10_000) + 5_000, ...call },
       ),
     publications: async (call) => (await client.call(on.publications, {}, call)).publications,
+    redeem: async (body, call) => void (await client.call(on.redeem, { body }, call)),
     hosts: (deployment, call) => client.call(on.hosts, { params: { deployment } }, call),
     events: (signal) => client.follow(on.events, signal),
     stop: async (call) => void (await client.call(on.stop, {}, call)),

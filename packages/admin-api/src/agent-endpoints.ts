@@ -19,6 +19,7 @@ import {
   type VersionAccepted,
 } from './schema/deployment.ts';
 import { agentEventSchema, type AgentEvent } from './schema/event.ts';
+import { redeemRequestSchema, type RedeemRequest } from './schema/gateway-code.ts';
 import {
   explanationSchema,
   exposedSchema,
@@ -104,6 +105,7 @@ export interface AgentEndpoints {
   readonly explain: Endpoint<null, Explanation>;
   readonly ping: Endpoint<PingRequest, Pinged>;
   readonly publications: Endpoint<null, { readonly publications: readonly PublicationStatus[] }>;
+  readonly redeem: Endpoint<RedeemRequest, Done>;
   readonly hosts: Endpoint<null, HostsAnswer>;
   readonly events: Endpoint<null, AgentEvent>;
   readonly stop: Endpoint<null, Done>;
@@ -171,6 +173,9 @@ export const agentEndpoints: AgentEndpoints = {
     body: pingRequestSchema,
   }),
   publications: endpoint('get', '/v1/publications', 'Every publication and its address', publicationsSchema),
+  redeem: endpoint('post', '/v1/gateway-codes', 'Spends a gateway’s invite code on a deployment', doneSchema, {
+    body: redeemRequestSchema,
+  }),
   hosts: endpoint('get', `${ONE}/hosts`, 'Names and addresses for a program', hostsAnswerSchema),
   events: endpoint('get', '/v1/events', 'What happens, one JSON a line', agentEventSchema, { stream: true }),
   stop: endpoint('post', '/v1/stop', 'Stops the agent in order', doneSchema),

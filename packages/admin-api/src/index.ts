@@ -50,6 +50,7 @@ export type {
   PublicationEvent,
   VersionEvent,
 } from './schema/event.ts';
+export type { RedeemRequest } from './schema/gateway-code.ts';
 export type {
   CreatedInvite,
   CreateInviteRequest,

@@ -100,6 +100,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'PUBLICATION_UNSUPPORTED',
     'PUBLISHER_UNKNOWN',
     'PUBLISHER_REFUSED',
+    'PUBLISHER_NOT_INVITED',
+    'CODE_INVALID',
     'MEMBER_REFUSED',
     'NAME_UNPROVEN',
     'NAME_LIMIT',

@@ -34,6 +34,7 @@ import { Forwards } from './forwards.ts';
 import { joinByToken } from './join.ts';
 import { LocalTime } from './local-time.ts';
 import { Publisher } from './publications/publisher.ts';
+import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
 import { OwnSockets, startProxy } from './sockets.ts';
 import { Database } from './store/database.ts';
@@ -181,6 +182,7 @@ async function openNode(
         waitMs,
         AbortSignal.any([calling, stopping.signal]),
       ),
+    redeem: (request, calling) => redeemCode({ overlay }, request, AbortSignal.any([calling, stopping.signal])),
     stop: onStopRequest,
   });
   const app = createApp(agentEndpoints, handlers, {

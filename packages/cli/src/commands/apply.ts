@@ -4,6 +4,7 @@ import { formatDiagnostic } from '@moat/contract';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { FILE_OPTION, readDeploymentFile } from '../deployment/deployment-file.ts';
+import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { findCurrent, nextVersion } from '../deployment/next-version.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
@@ -20,6 +21,7 @@ interface ApplyOptions extends OwnerOptions {
   readonly network?: string;
   readonly wait?: string | boolean;
   readonly yes?: boolean;
+  readonly codeFile?: string;
 }
 
 const DEFAULT_WAIT = '60s';
@@ -41,6 +43,7 @@ export function addApply(program: Command, runner: VerbRunner): void {
         FILE_OPTION,
         { flags: '--wait [time]', text: `until it works here (${DEFAULT_WAIT})` },
         { flags: '-y, --yes', text: 'no questions; needed to pin a new gateway without a terminal' },
+        CODE_OPTION,
         NETWORK_OPTION,
         ...OWNER_OPTIONS,
       ],
@@ -62,6 +65,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   for (const warning of warnings) progress.say(`${style.attention} ${warning}`);
 
   if (current !== null && contract === current.contract) {
+    await spendCode(context, options.codeFile, contract);
     await waitIfAsked(context, waitMs, contract.deployment, contract.version);
     return {
       kind: 'applied',
@@ -78,6 +82,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   if (!context.json) io.stdout.write(`${renderPlan(changes, current?.contract ?? null, contract, style)}\n`);
   if (prompt.interactive) await prompt.confirm('Apply this?', []);
   const owner = await openOwner(context, options);
+  await spendCode(context, options.codeFile, contract);
   const accepted = await submitVersion(context, owner, predecessor, contract);
   await waitIfAsked(context, waitMs, accepted.deployment, accepted.version);
   return outcomeOf(context, accepted, changes, io.now() - began);

@@ -7,6 +7,7 @@ import { resolvePath, writeNewFile } from '../input/files.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
+import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 
 interface InitOptions {
   readonly domain?: string;
@@ -49,8 +50,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
     },
     async ({ gateway: client, style, io }) => {
       const [status, { names }] = await Promise.all([client.status(), client.names()]);
-      const publishers =
-        typeof status.publishers === 'string' ? status.publishers : `${status.publishers.length} allowed`;
+      const publishers = publishersLine(status.publishers, status.rules, status.openInvites);
       const rows = names.map((name) => [
         name.state === 'live' ? style.ok : style.attention,
         name.url,
@@ -71,6 +71,20 @@ export function addGateway(program: Command, runner: VerbRunner): void {
       };
     },
   );
+  addVerb<object>(
+    gateway,
+    runner,
+    {
+      usage: 'stop',
+      summary: 'stops the gateway in order',
+      examples: [['moat gateway stop', 'running requests end first, at most 10 s; names are kept']],
+    },
+    async ({ gateway: client, style }) => {
+      await client.stop();
+      return { kind: 'gateway-stopped', data: {}, text: `${style.ok} the gateway stops` };
+    },
+  );
+  addGatewayPublishers(gateway, runner);
 }
 
 function addInit(gateway: Command, runner: VerbRunner): void {
@@ -113,7 +127,7 @@ function addInit(gateway: Command, runner: VerbRunner): void {
           ...absent.map((file) => `${style.attention} there is no ${file} yet`),
           ...(options.open === true || options.allow.length > 0
             ? []
-            : [`${style.attention} nobody may publish yet: --open, --allow DEPLOYMENT, or edit publishers`]),
+            : [`${style.attention} whom you invite may publish: moat gateway invite`]),
           `  ${style.dim('Next')}  moat gateway run --config ${options.config}`,
         ].join('\n'),
       };
@@ -144,7 +158,8 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
       next: [`moat gateway init --domain ${domain} --certificate FILE --certificate-key FILE`],
     });
   }
-  const publishers = options.open === true ? 'open' : `{ allow: [${options.allow.join(', ')}] }`;
+  const allowed = options.allow.length > 0 ? `{ allow: [${options.allow.join(', ')}] }` : 'invited';
+  const publishers = options.open === true ? 'open' : allowed;
   const tls =
     options.certificate === undefined
       ? 'local # a certificate authority of this machine'
@@ -152,7 +167,7 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
   return [
     'version: 1',
     `domain: ${domain}`,
-    `publishers: ${publishers} # open | { allow: [deployment ids] }`,
+    `publishers: ${publishers} # invited | open | { allow: [deployment ids] }`,
     `tls: ${tls}`,
     '',
   ].join('\n');

@@ -21,6 +21,7 @@ export interface PublishPortOptions extends OwnerOptions {
   readonly gateway?: string;
   readonly network?: string;
   readonly bg?: boolean;
+  readonly codeFile?: string;
 }
 
 const LIVE_TIMEOUT_MS = 30_000;
@@ -55,7 +56,12 @@ export async function publishPort(context: Context, port: number, options: Publi
   const home = await findHome(context, owner.key, options.network);
   const gateway = await chooseGateway(context, options.gateway, home.current);
   const wanted = wantedOf(home, port, gateway, options.name);
-  const accepted = await changeByVerb(context, owner, { ...home, file: wanted.file, askAt: gateway.askAt });
+  const accepted = await changeByVerb(context, owner, {
+    ...home,
+    file: wanted.file,
+    askAt: gateway.askAt,
+    code: { file: options.codeFile, domain: gateway.domain },
+  });
   if (home.current === null) tellNewHome(context, home);
 
   const serviceAdded = home.file.services.every(({ name }) => name !== wanted.service);

@@ -4,8 +4,9 @@ import { isHostName, type DeploymentFile } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
-import { changeByVerb } from '../deployment/change-by-verb.ts';
+import { changeByVerb, type VerbChange } from '../deployment/change-by-verb.ts';
 import { chooseGateway, domainOf } from '../deployment/gateway-choice.ts';
+import { CODE_OPTION } from '../deployment/gateway-code.ts';
 import { fileOf } from '../deployment/next-version.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -41,6 +42,7 @@ export function addPublish(program: Command, runner: VerbRunner): void {
         { flags: '--name <name>', text: 'one label under the gateway’s domain; the service’s by default' },
         { flags: '--host <host>', text: 'a whole host of your own instead' },
         { flags: '--gateway <domain>', text: 'where', env: 'MOAT_GATEWAY' },
+        CODE_OPTION,
         { flags: '--bg', text: 'a port: return at once and keep it' },
         { flags: '-y, --yes', text: 'pin a new gateway without asking' },
         NETWORK_OPTION,
@@ -93,7 +95,10 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   }
   const line = { name, service, tls: 'terminate' as const, gateways: [domain] };
   const file: DeploymentFile = { ...before, publish: [...before.publish, line] };
-  const accepted = await submitFile(context, options, current, file, askAt);
+  const accepted = await submitFile(context, options, current, file, {
+    askAt,
+    code: { file: options.codeFile, domain },
+  });
   await waitUntilApplied(context, accepted.deployment, accepted.version, {
     timeoutMs: LIVE_TIMEOUT_MS,
     concerns: (one) => one.name === name && one.gateway === domain,
@@ -152,14 +157,13 @@ async function submitFile(
   options: PublishOptions,
   current: LoadedDeployment,
   file: DeploymentFile,
-  askAt?: ReadonlyMap<string, string>,
+  more: Pick<VerbChange, 'askAt' | 'code'> = {},
 ): Promise<VersionAccepted> {
   const key = await readOwnerPublicKey(context, options);
   const owner = { key, open: () => openOwner(context, options) };
-  const change = { current, file, ...(askAt === undefined ? {} : { askAt }) };
   const { deployment, name, version } = current.contract;
   const unchanged = { deployment, name, version, head: current.detail.head, changed: false, keeper: null };
-  return (await changeByVerb(context, owner, change)) ?? unchanged;
+  return (await changeByVerb(context, owner, { current, file, ...more })) ?? unchanged;
 }
 
 /** @throws `SERVICE_UNKNOWN`, `SERVICE_NOT_HTTP` */

@@ -3,6 +3,7 @@ import { parseDeploymentFile, type DeploymentFile, type Genesis } from '@moat/co
 import type { VersionAccepted } from '@moat/admin-api';
 import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
+import { spendCode } from './gateway-code.ts';
 import { nextVersion } from './next-version.ts';
 import { COMMAND_LINE, resolvePins } from './resolve-online.ts';
 import type { LoadedDeployment } from './select.ts';
@@ -16,6 +17,8 @@ export interface VerbChange {
   readonly file: DeploymentFile;
   /** As `resolvePins` takes it. */
   readonly askAt?: ReadonlyMap<string, string>;
+  /** Invite code for one gateway. */
+  readonly code?: { readonly file: string | undefined; readonly domain: string };
 }
 
 /**
@@ -26,13 +29,14 @@ export interface VerbChange {
 export async function changeByVerb(
   context: Context,
   owner: { readonly key: string; readonly open: () => Promise<OwnerKeyPair> },
-  { current, genesis, file, askAt = new Map() }: VerbChange,
+  { current, genesis, file, askAt = new Map(), code }: VerbChange,
 ): Promise<VersionAccepted | undefined> {
   const { locate } = parseDeploymentFile('', COMMAND_LINE);
   const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
   const pins = await resolvePins(context, read, current?.contract ?? null, { askAt });
   const extras = genesis === undefined ? pins : { ...pins, genesis };
   const { predecessor, contract } = nextVersion(context, file, current, owner.key, extras);
+  await spendCode(context, code?.file, contract, code?.domain);
   if (contract === current?.contract) return undefined;
   return submitVersion(context, await owner.open(), predecessor, contract);
 }

@@ -54,10 +54,19 @@ function isTaken(detail: DeploymentDetail, version: number): boolean {
   return detail.version >= version;
 }
 
-function refusedBy({ name, gateway, error }: Publication): MoatError {
+function refusedBy({ deployment, name, service, gateway, error }: Publication): MoatError {
+  const other = [`moat publish ${service} --name ${name}-2 --gateway ${gateway}`];
+  const remedies: Readonly<Record<string, readonly string[]>> = {
+    PUBLISHER_NOT_INVITED: [
+      `send the operator of ${gateway} this line: moat gateway allow ${deployment}`,
+      'or, with a code of theirs, run it again with --code-file FILE',
+    ],
+    PUBLISHER_REFUSED: [`ask the operator of ${gateway} to type: moat gateway allow ${deployment}`],
+    NAME_HELD: other,
+  };
   return new MoatError(error?.code ?? 'INTERNAL', `${gateway} refuses ${name}${reasonOf({ error })}`, {
     reason: 'the version is in force; only this name is not public',
-    next: ['moat names', `moat unpublish ${name} --gateway ${gateway}`],
+    next: [...(remedies[error?.code ?? ''] ?? []), 'moat names', `moat unpublish ${name} --gateway ${gateway}`],
   });
 }
 

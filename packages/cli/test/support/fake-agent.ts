@@ -184,6 +184,7 @@ export class FakeAgent implements AsyncDisposable {
         return { member: 'db-1', peer: this.key.peerId, rttMs: 1.25, path: 'direct' };
       },
       publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
+      redeem: () => this.#unsupported(),
       hosts: ({ params }) => {
         const { contract } = this.#find(params['deployment'] ?? '');
         return {

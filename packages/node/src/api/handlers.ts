@@ -1,7 +1,7 @@
 /** What each endpoint of the local API does. */
 import { MoatError, isDeploymentId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
-import type { AgentEndpoints, Handlers, LocalAddress, NodeStatus, VersionAccepted } from '@moat/admin-api';
+import type { AgentEndpoints, Handlers, LocalAddress, NodeStatus, RedeemRequest, VersionAccepted } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -30,6 +30,7 @@ export interface HandlerDeps {
   readonly status: () => NodeStatus;
   readonly socks: () => LocalAddress | null;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
+  readonly redeem: (request: RedeemRequest, signal: AbortSignal) => Promise<void>;
   /** Begins an orderly stop. */
   readonly stop: () => void;
 }
@@ -121,6 +122,13 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     ping: ({ params, body, signal }) =>
       ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
     publications: () => ({ publications: publisher.status() }),
+    redeem: async ({ body, signal }) => {
+      await deps.redeem(body, signal);
+      const known = deployments.list().find(({ id }) => id === body.deployment);
+      // What was refused without the code is shown again at once.
+      if (known !== undefined) publisher.update(known);
+      return { done: true };
+    },
     hosts: ({ params }) => hostsOf(deps.report, find(params), deps.socks()),
     events: ({ signal }) =>
       feed.follow(signal, [

@@ -75,7 +75,7 @@ export class GatewaySession {
     return [...this.#shown.keys()];
   }
 
-  /** The answer to the newest bundle of a deployment that the gateway gave on this connection. */
+  /** The answer to the newest bundle of a deployment: given on this connection, or a refusal that still stands. */
   answerTo(deployment: DeploymentId): { readonly version: number; readonly answer: PublishAnswer } | undefined {
     const shown = this.#shown.get(deployment);
     if (shown?.answer === undefined || shown.version === undefined) return undefined;
@@ -130,13 +130,13 @@ export class GatewaySession {
     this.#retryMs = RETRY_MIN_MS;
     for (const shown of this.#shown.values()) {
       shown.due = true;
-      shown.answer = undefined;
+      forgetWhatWasServed(shown);
     }
     connection.closed.addEventListener('abort', () => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
       this.#connectionGoneAt = this.#deps.clock.now();
-      for (const shown of this.#shown.values()) shown.answer = undefined;
+      for (const shown of this.#shown.values()) forgetWhatWasServed(shown);
       this.#deps.onState();
     });
     this.#deps.onState();
@@ -219,6 +219,7 @@ export class GatewaySession {
         this.#deps.onState();
         const again = (): void => {
           this.#deps.onState();
+          this.#askAgain();
           this.#linkLater();
         };
         if (link.closed.aborted) again();
@@ -233,6 +234,12 @@ export class GatewaySession {
     );
   }
 
+  /** The gateway may have ended the link because it serves us no more: its answer to what we show says so. */
+  #askAgain(): void {
+    for (const shown of this.#shown.values()) shown.due = true;
+    this.#run();
+  }
+
   #linkLater(): void {
     if (this.#stopped.signal.aborted || this.#connection === undefined) return;
     const live = [...this.#shown.values()].some(({ answer }) => answer?.ok === true && answer.names.length > 0);
@@ -241,4 +248,9 @@ export class GatewaySession {
     this.#linkRetry = this.#deps.clock.after(this.#linkRetryMs, () => this.#keepLink());
     this.#linkRetryMs = Math.min(this.#linkRetryMs * 2, RETRY_MAX_MS);
   }
+}
+
+/** Names end with the connection; what was refused is refused until the gateway says otherwise. */
+function forgetWhatWasServed(shown: Shown): void {
+  if (shown.answer?.ok === true) shown.answer = undefined;
 }

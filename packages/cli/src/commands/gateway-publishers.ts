@@ -1,0 +1,169 @@
+/** `moat gateway invite`, `allow`, `deny`, `names`: who may publish at one's own gateway, decided while it runs. */
+import type { GatewayPublisher } from '@moat/admin-api';
+import { MoatError, isDeploymentId } from '@moat/core';
+import type { Command } from 'commander';
+import { reserveFile } from '../input/files.ts';
+import { renderTable } from '../output/table.ts';
+import { parseDuration } from '../output/units.ts';
+import { addVerb, type VerbRunner } from '../verb.ts';
+
+interface InviteOptions {
+  readonly names?: string;
+  readonly uses: string;
+  readonly expires: string;
+  readonly out?: string;
+}
+
+interface DecideOptions {
+  readonly names?: string;
+}
+
+const NAMES_OPTION = {
+  flags: '--names <count>',
+  text: 'names each deployment may hold; by default what gateway.yaml says',
+};
+
+export function addGatewayPublishers(gateway: Command, runner: VerbRunner): void {
+  addInvite(gateway, runner);
+  addDecision(gateway, runner, 'allow', 'lets a deployment publish here, at once', [NAMES_OPTION]);
+  addDecision(gateway, runner, 'deny', 'takes a deployment’s names off the air, at once', []);
+  addGatewayNames(gateway, runner);
+}
+
+function addInvite(gateway: Command, runner: VerbRunner): void {
+  addVerb<InviteOptions>(
+    gateway,
+    runner,
+    {
+      usage: 'invite',
+      summary: 'prints a code with which somebody may publish here',
+      examples: [
+        ['moat gateway invite', 'for one deployment, within 7 days'],
+        ['moat gateway invite --names 3 --uses 10 --expires 30d', 'for ten, three names each'],
+        ['moat gateway invite --out code.txt', 'into a file that only you can read'],
+      ],
+      options: [
+        NAMES_OPTION,
+        { flags: '--uses <count>', text: 'deployments that may use it', preset: '1' },
+        { flags: '--expires <time>', text: 'from now', preset: '7d' },
+        { flags: '--out <file>', text: 'write it there, 0600, instead of showing it' },
+      ],
+    },
+    async ({ gateway: client, io, style, json }, _, { names, uses, expires, out }) => {
+      const request = {
+        ...(names === undefined ? {} : { names: countOf('--names', names) }),
+        uses: countOf('--uses', uses),
+        expiresInMs: parseDuration(expires),
+      };
+      await using file = out === undefined ? undefined : await reserveFile(io, out, 0o600);
+      const invite = await client.invite(request);
+      await file?.fill(`${invite.code}\n`);
+      const { code, ...told } = invite;
+      const limits = `${invite.uses === 1 ? 'one deployment' : `${invite.uses} deployments`}, until ${invite.expires}`;
+      return {
+        kind: 'gateway-invite',
+        data: file === undefined ? invite : { ...told, file: out },
+        text: [
+          out === undefined ? code : `${style.ok} ${out}`,
+          ...(json ? [] : [style.dim(`for ${limits}; it is shown this once`)]),
+          `  ${style.dim('Next')}  they type: moat publish SERVICE --gateway DOMAIN --code-file ${out ?? 'FILE'}`,
+        ].join('\n'),
+      };
+    },
+  );
+}
+
+function addDecision(
+  gateway: Command,
+  runner: VerbRunner,
+  rule: GatewayPublisher['rule'],
+  summary: string,
+  options: readonly { readonly flags: string; readonly text: string }[],
+): void {
+  addVerb<DecideOptions>(
+    gateway,
+    runner,
+    {
+      usage: `${rule} <deployment>`,
+      summary,
+      examples: [[`moat gateway ${rule} q7f3…`, 'by its id, which the publisher is told on a refusal']],
+      options,
+    },
+    async ({ gateway: client, style }, [deployment = ''], { names }) => {
+      if (!isDeploymentId(deployment)) {
+        throw new MoatError('USAGE', `"${deployment}" is not a deployment id`, {
+          reason: 'an id has 26 characters of a–z and 2–7; a name can be anybody’s',
+          next: ['moat gateway names   lists the ids that hold names here'],
+        });
+      }
+      const limit = names === undefined ? {} : { names: countOf('--names', names) };
+      const decided = await client.decide({ deployment, rule, ...limit });
+      const done =
+        rule === 'allow' ? 'may publish here' : 'is off the air; the names it holds stay held until their leases end';
+      return { kind: `gateway-${rule}`, data: decided, text: `${style.ok} ${deployment} ${done}` };
+    },
+  );
+}
+
+function addGatewayNames(gateway: Command, runner: VerbRunner): void {
+  addVerb<object>(
+    gateway,
+    runner,
+    {
+      usage: 'names',
+      summary: 'every name held here: by whom, since when, until when',
+      orDev: true,
+      examples: [['moat gateway names', 'also those that were withdrawn and are still held']],
+    },
+    async ({ gateway: client, style }) => {
+      const [{ names }, { publishers, invites }] = await Promise.all([client.names(), client.publishers()]);
+      const rows = names.map((name) => [
+        name.state === 'live' ? style.ok : style.attention,
+        name.url,
+        `→ ${name.service || '–'}`,
+        name.deployment,
+        name.state,
+        name.heldUntil === null ? '' : `held until ${name.heldUntil.slice(0, 10)}`,
+      ]);
+      const rules = publishers.map(({ deployment, rule, held, names: limit, invite }) => [
+        rule === 'allow' ? style.ok : style.fail,
+        deployment,
+        rule === 'allow' ? 'allowed' : 'denied',
+        `${held}${limit === null ? '' : ` of ${limit}`} names`,
+        invite === null ? '' : `by code ${invite}`,
+      ]);
+      const codes = invites.map(({ id, used, uses, expires }) => [
+        style.dim('·'),
+        `code ${id}`,
+        `${used} of ${uses} used`,
+        `until ${expires.slice(0, 10)}`,
+      ]);
+      const tables = [rows, rules, codes].filter((table) => table.length > 0).map((table) => renderTable(table));
+      return {
+        kind: 'gateway-names',
+        data: { names, publishers, invites },
+        text: tables.length === 0 ? 'Nobody holds a name here yet.' : tables.join('\n\n'),
+      };
+    },
+  );
+}
+
+/** @throws `USAGE` */
+function countOf(flag: string, text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw new MoatError('USAGE', `${flag} ${text} is not a number from 1 on`, { next: [`${flag} 3`] });
+}
+
+/** One line for `moat gateway status`. */
+export function publishersLine(
+  publishers: 'invited' | 'open' | readonly string[],
+  rules: number,
+  codes: number,
+): string {
+  const base = typeof publishers === 'string' ? publishers : `${publishers.length} allowed`;
+  const more = [
+    ...(rules === 0 ? [] : [`${rules} decided by name`]),
+    ...(codes === 0 ? [] : [`${codes} open ${codes === 1 ? 'code' : 'codes'}`]),
+  ];
+  return more.length === 0 ? base : `${base} (${more.join(', ')})`;
+}
