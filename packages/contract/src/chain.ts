@@ -5,11 +5,11 @@ import { deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash } from './head.ts';
 import { requireQuorum } from './quorum.ts';
 import { verifyProof, type VerifiedProof } from './succession.ts';
-import type { Contract, Genesis, Head, HeadProof, OwnerSet, SignedHead } from './schema.ts';
+import type { Contract, Genesis, Head, HeadProof, OwnerSet, SignedHead, Succession } from './schema.ts';
 
 /**
- * `first` (nothing pinned), `same`, `older` (refused), `next` (names ours as previous), `newer` (higher,
- * with versions between that we missed), `fork` (beside ours).
+ * `first` (nothing pinned), `same`, `older` (refused), `next` (names ours as previous, or as the branch that
+ * ends), `newer` (higher, with versions between that we missed), `fork` (beside ours).
  */
 export type HeadOrder = 'first' | 'same' | 'older' | 'next' | 'newer' | 'fork';
 
@@ -23,7 +23,8 @@ export function compareHeads(pinned: Pick<SignedHead, 'head'> | null, offered: P
   if (theirs.version < ours.version) return 'older';
   if (theirs.version === ours.version) return headHash(theirs) === headHash(ours) ? 'same' : 'fork';
   if (theirs.version > ours.version + 1) return 'newer';
-  return theirs.previous === headHash(ours) ? 'next' : 'fork';
+  const hash = headHash(ours);
+  return theirs.previous === hash || theirs.merges === hash ? 'next' : 'fork';
 }
 
 /** As {@link HeadOrder}, or `usurped`: signed by owners who were not in force at that version. */
@@ -33,12 +34,17 @@ export type ProofOrder = HeadOrder | 'usurped';
  * Where a verified proof stands beside the one that is pinned. A proof says that its owners signed, not that
  * they still were the owners: one that leaves out a succession known here is `usurped`, whatever its version.
  * Only who was in force at the pinned version, or after it, can make a fork; else dropped owners could stop
- * every node by signing beside it.
+ * every node by signing beside it. A proof in which the pinned head is the newest of a branch that ended is
+ * taken: the owners of that branch agreed. Every other head of such a branch is beside it, as before.
  */
 export function compareProof(pinned: HeadProof | null, offered: HeadProof): ProofOrder {
   const order = compareHeads(pinned?.newest ?? null, offered.newest);
   if (pinned === null || order === 'same' || order === 'older') return order;
   const { version } = pinned.newest.head;
+  const pinnedHash = headHash(pinned.newest.head);
+  if (endsBranch(offered.successions, pinnedHash)) {
+    return offered.newest.head.version === version + 1 ? 'next' : 'newer';
+  }
   const isBefore = ({ head }: SignedHead): boolean => head.version < version;
   const known = pinned.successions.filter(isBefore);
   const shown = offered.successions.filter(isBefore);
@@ -46,10 +52,16 @@ export function compareProof(pinned: HeadProof | null, offered: HeadProof): Proo
 
   if (offered.successions.some((succession) => compareHeads(pinned.newest, succession) === 'fork')) return 'fork';
   const isSuccession = pinned.successions.length > known.length;
-  if (isSuccession && offered.newest.head.version > version && offered.successions.length === shown.length) {
-    return 'usurped';
-  }
+  const isBeyond = offered.newest.head.version > version;
+  if (isSuccession && isBeyond && !offered.successions.some((one) => isHead(one, pinnedHash))) return 'usurped';
   return order;
+}
+
+/** True when one of these heads, or one of a branch that they end, ends the branch whose newest head this is. */
+function endsBranch(successions: readonly Succession[], newest: Hash): boolean {
+  return successions.some(
+    ({ head, merged }) => merged !== undefined && (head.merges === newest || endsBranch(merged.successions, newest)),
+  );
 }
 
 function isHead(signed: SignedHead | undefined, hash: Hash): boolean {
@@ -103,6 +115,7 @@ export function checkNextHead(current: HeldVersion | null, genesis: Genesis, nex
     return;
   }
   if (current.contract.state === 'ended') throw ended(head);
+  if (head.merges !== undefined) throw gap(head, 'it ends a fork, which only its whole proof can show');
   const order = refuse(compareHeads(current, signed), current.head, head);
   if (order === 'same') refuse('older', current.head, head);
   if (order !== 'next') throw gap(head, `version ${current.head.version} is the current one`);

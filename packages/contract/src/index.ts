@@ -49,6 +49,7 @@ export { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
 export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey } from './invite.ts';
 export { ipv6NetworkOf, ipv6Of } from './ipv6.ts';
 export { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from './limits.ts';
+export { commonOwners, mergedBranch, mergingHead, mergingVersion } from './merge.ts';
 export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
 export { endedContract, replaceOwner, rollbackContract } from './next.ts';
 export {
@@ -73,15 +74,15 @@ export { planChanges, type Change } from './plan.ts';
 export { planWarnings, type PlanWarning, type PlanWarningCode, type WarningInput } from './plan-warnings.ts';
 export {
   checkProposal,
+  completeProposal,
   mergeProposals,
   proposalId,
   proposalOf,
-  proposalStanding,
   sealedContract,
   signProposal,
-  type OwnerStanding,
-  type ProposalStanding,
 } from './proposal.ts';
+export { proposalOwners, type ProposalBase, type ProposalOwners } from './proposal-owners.ts';
+export { proposalStanding, type OwnerStanding, type ProposalStanding } from './proposal-standing.ts';
 export { publicationHash, publicationsOf } from './publication.ts';
 export { hasQuorum, requireQuorum, type QuorumResult } from './quorum.ts';
 export { createReceipt, verifyReceipt } from './receipt.ts';

@@ -1,47 +1,64 @@
 /** Versions on their way: proposed by one owner, signed by others, applied once a quorum has signed. */
-import { MoatError, type Hash, type OwnerKey, type Signer } from '@moat/core';
+import { MoatError, type Hash, type Signer } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
-import { checkNextHead, type HeldVersion } from './chain.ts';
+import { checkNextHead, type HeldVersion, type ProvenVersion } from './chain.ts';
 import { checkContract } from './check.ts';
 import { ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
 import { MAX_CONTRACT_BYTES } from './limits.ts';
-import { validSignatures } from './quorum.ts';
-import type { Contract, Genesis, Head, OwnerSet, OwnerSignature, Proposal } from './schema.ts';
+import { mergedBranch, mergingHead } from './merge.ts';
+import { proofOf, proposalOwners, type ProposalBase } from './proposal-owners.ts';
+import { requireQuorum, validSignatures } from './quorum.ts';
+import { checkMerge, extendProof } from './succession.ts';
+import type {
+  Contract,
+  Genesis,
+  Head,
+  HeadProof,
+  MergedBranch,
+  OwnerSignature,
+  Proposal,
+  SignedHead,
+} from './schema.ts';
 
-/** What the signatures of all owners, on head and seal, add to a proposal at most. */
-const SIGNATURE_BYTES = 32_768;
-
-/** How far a proposal is, under one owner set. */
-export interface OwnerStanding {
-  readonly met: boolean;
-  readonly weight: number;
-  readonly threshold: number;
-}
-
-/** How far a proposal is; `weight` and `threshold` are those of the owners in force now. */
-export interface ProposalStanding extends OwnerStanding {
-  /** Everybody whose signature is needed has signed: it can be applied. */
-  readonly met: boolean;
-  /** Owners, old or new, whose signatures are valid; each once. */
-  readonly signers: readonly OwnerKey[];
-  /** Owners, old or new, who have not signed. */
-  readonly missing: readonly OwnerKey[];
-  /** Only where the version changes the owners: what the new ones signed, seal included. */
-  readonly newOwners?: OwnerStanding;
-}
+/** What the seal and the signatures of all owners add to a proposal at most. */
+const SIGNATURE_BYTES = 49_152;
 
 /**
  * The unsigned proposal of a version that follows `current` (null: version 0).
- * @throws `CONTRACT_INVALID` when contract and signatures together would be larger than 1 MiB.
+ * @param options.ends the newest proof of the other branch of a fork, which this version ends.
+ * @throws `CONTRACT_INVALID` when contract and signatures together would be larger than 1 MiB; where it ends a
+ * fork, what `mergingHead` throws, and `HEAD_FORKED` without the proof of `current`
  */
-export function proposalOf(current: HeldVersion | null, next: Contract): Proposal {
-  const head = headOf(next, current === null ? null : headHash(current.head));
-  const proposal: Proposal = { type: 'moat/proposal/1', contract: next, head, signatures: [] };
-  if (canonicalBytes(proposal).length > MAX_CONTRACT_BYTES - SIGNATURE_BYTES) {
+export function proposalOf(
+  current: ProposalBase | null,
+  next: Contract,
+  options: { readonly ends?: HeadProof } = {},
+): Proposal {
+  const { head, merged } = headAndBranch(current, next, options.ends);
+  const unsealed: Proposal = {
+    type: 'moat/proposal/1',
+    contract: next,
+    head,
+    signatures: [],
+    ...(merged === undefined ? {} : { merged }),
+  };
+  if (canonicalBytes(unsealed).length > MAX_CONTRACT_BYTES - SIGNATURE_BYTES) {
     throw new MoatError('CONTRACT_INVALID', 'the version is too large to be proposed: 1 MiB with its signatures');
   }
-  return needsSeal(current, head) ? { ...proposal, seal: { head: sealOf(next, head), signatures: [] } } : proposal;
+  return needsSeal(current, next, head)
+    ? { ...unsealed, seal: { head: sealOf(next, head), signatures: [] } }
+    : unsealed;
+}
+
+function headAndBranch(
+  current: ProposalBase | null,
+  next: Contract,
+  ends: HeadProof | undefined,
+): { readonly head: Head; readonly merged?: MergedBranch } {
+  if (ends === undefined) return { head: headOf(next, current === null ? null : headHash(current.head)) };
+  const proof = proofOf(current, next.version);
+  return { head: mergingHead(next, proof, ends), merged: mergedBranch(proof, ends) };
 }
 
 /** What a proposal is known by: the hash of its head, the same whoever has signed. */
@@ -68,71 +85,92 @@ export function signProposal(proposal: Proposal, signer: Signer): Proposal {
 
 /**
  * One proposal with the valid signatures of both; those of nobody who decides here are dropped.
- * @param owners who may sign: the owners in force before it; the version's own are added.
- * @throws `CONTRACT_INVALID` unless both are of one head and one seal.
+ * @param current the version it follows; null at version 0.
+ * @throws `CONTRACT_INVALID` unless both are of one head and one seal, `HEAD_FORKED` where it ends a fork and the
+ * proof of `current` is not given
  */
-export function mergeProposals(a: Proposal, b: Proposal, owners: OwnerSet): Proposal {
+export function mergeProposals(a: Proposal, b: Proposal, current: ProposalBase | null): Proposal {
   if (proposalId(a) !== proposalId(b) || sealId(a) !== sealId(b)) {
     throw new MoatError('CONTRACT_INVALID', 'these are different proposals', {
       details: { version: a.head.version, other: b.head.version },
     });
   }
-  const deciding = [owners, ownerSetOf(a.contract.owners)];
-  const merged = { ...a, signatures: validSignatures(a.head, [...a.signatures, ...b.signatures], deciding) };
+  const { before, next, common = next, other = next } = proposalOwners(a, current);
+  const both = [...a.signatures, ...b.signatures];
+  const merged: Proposal = { ...a, signatures: validSignatures(a.head, both, [before, next, common, other]) };
   if (a.seal === undefined) return merged;
   const seals = [...a.seal.signatures, ...(b.seal?.signatures ?? [])];
-  return { ...merged, seal: { head: a.seal.head, signatures: validSignatures(a.seal.head, seals, deciding) } };
-}
-
-/**
- * Who has signed and who is missing. Says nothing about what is proposed: {@link checkProposal} does.
- * @param current the version it follows; null at version 0.
- */
-export function proposalStanding(proposal: Proposal, current: HeldVersion | null): ProposalStanding {
-  const { head, signatures, seal, contract } = proposal;
-  const next = ownerSetOf(contract.owners);
-  const before = current === null ? next : ownerSetOf(current.contract.owners);
-  const all = [...new Set([...before.keys, ...next.keys].map(({ key }) => key))];
-  const signedHead = new Set(validSignatures(head, signatures, [before, next]).map(({ key }) => key));
-  const signedSeal = seal && new Set(validSignatures(seal.head, seal.signatures, [next]).map(({ key }) => key));
-  const isNew = new Set(next.keys.map(({ key }) => key));
-  // A new owner who signed the head alone has to sign again: without the seal the change could be forked.
-  const signers = all.filter(
-    (key) => signedHead.has(key) && (signedSeal === undefined || !isNew.has(key) || signedSeal.has(key)),
-  );
-  const old = standingOf(signedHead, before);
-  const missing = all.filter((key) => !signers.includes(key));
-  if (seal === undefined) return { ...old, signers, missing };
-  const newOwners = standingOf(new Set(signers), next);
-  return { ...old, met: old.met && newOwners.met, signers, missing, newOwners };
+  return { ...merged, seal: { head: a.seal.head, signatures: validSignatures(a.seal.head, seals, [next]) } };
 }
 
 /**
  * May this version follow `current`, once enough owners have signed? Checks everything but the quorum.
  * @param current null when version 0 is proposed.
- * @throws `PROPOSAL_STALE` when `current` is not what it was made for, `HEAD_FORGED` for a seal that is none,
- * and what `checkNextVersion` throws save `QUORUM_MISSING`
+ * @throws `PROPOSAL_STALE` when `current` is not what it was made for, `HEAD_FORGED` for a seal or a branch that is
+ * none, `HEAD_FORKED` where it ends a fork and the proof of `current` is not given, and what `checkNextVersion`
+ * throws save `QUORUM_MISSING` of this version
  */
-export function checkProposal(current: HeldVersion | null, genesis: Genesis, proposal: Proposal): void {
-  const { contract, head, seal } = proposal;
+export function checkProposal(current: ProposalBase | null, genesis: Genesis, proposal: Proposal): void {
+  const { contract, head, seal, merged } = proposal;
   if (current !== null && head.previous !== headHash(current.head)) {
     throw new MoatError('PROPOSAL_STALE', `version ${head.version} was proposed on top of another version`, {
       details: { deployment: head.deployment, version: head.version, current: current.head.version },
       next: ['moat plan', 'moat apply'],
     });
   }
-  checkNextHead(current, genesis, { contract, signed: proposal });
+  if (merged === undefined || current === null) checkNextHead(current, genesis, { contract, signed: proposal });
+  else {
+    requireActive(current, head);
+    checkMerge(proofOf(current, head.version), head, merged);
+  }
   checkContract(contract);
   contractMatchesHead(contract, head);
   const isSealed = seal !== undefined && headHash(seal.head) === headHash(sealOf(contract, head));
-  if (needsSeal(current, head) ? isSealed : seal === undefined) return;
+  if (needsSeal(current, contract, head) ? isSealed : seal === undefined) return;
   throw new MoatError('HEAD_FORGED', `the seal of version ${head.version} is not the empty version after it`, {
     details: { deployment: head.deployment, version: head.version },
   });
 }
 
-function needsSeal(current: HeldVersion | null, head: Head): boolean {
-  return current !== null && ownersHash(ownerSetOf(current.contract.owners)) !== head.owners;
+/**
+ * The versions that a proposal with enough signatures makes, oldest first: itself and, where it is sealed, the
+ * empty one after it. They are taken together or in this order. Signatures that count nothing are left out.
+ * @throws what {@link checkProposal} throws, `QUORUM_MISSING`, and `CONTRACT_INVALID` when the proof is full
+ */
+export function completeProposal(
+  current: ProvenVersion | null,
+  genesis: Genesis,
+  proposal: Proposal,
+): [ProvenVersion, ...ProvenVersion[]] {
+  const { contract, head, signatures, seal, merged } = proposal;
+  const base = current && { ...current, head: current.proof.newest.head };
+  checkProposal(base, genesis, proposal);
+  const { before, next, common, other } = proposalOwners(proposal, base);
+  const sets = [before, next, ...(common === undefined || other === undefined ? [] : [common, other])];
+  const valid = validSignatures(head, signatures, sets);
+  requireQuorum(head, valid, ...sets);
+  const signed: SignedHead = { head, signatures: valid };
+  const proof = extendProof(base?.proof ?? null, genesis, signed, next, merged);
+  if (seal === undefined) return [{ contract, proof }];
+  const sealed: SignedHead = { head: seal.head, signatures: validSignatures(seal.head, seal.signatures, [next]) };
+  requireQuorum(sealed.head, sealed.signatures, next);
+  return [
+    { contract, proof },
+    { contract: sealedContract(contract), proof: extendProof(proof, genesis, sealed, next) },
+  ];
+}
+
+function requireActive({ contract }: ProposalBase, { deployment, version }: Head): void {
+  if (contract.state !== 'ended') return;
+  throw new MoatError('DEPLOYMENT_ENDED', 'the owners have ended this deployment', {
+    details: { deployment, version },
+  });
+}
+
+/** Where those who are replaced, or whose branch ends, could otherwise sign beside it. Nothing follows the end. */
+function needsSeal(current: HeldVersion | null, { state }: Contract, head: Head): boolean {
+  if (current === null || state === 'ended') return false;
+  return head.merges !== undefined || ownersHash(ownerSetOf(current.contract.owners)) !== head.owners;
 }
 
 function sealOf(contract: Contract, head: Head): Head {
@@ -145,9 +183,4 @@ function sealId({ seal }: Proposal): Hash | undefined {
 
 function withSignature(signatures: readonly OwnerSignature[], own: OwnerSignature): OwnerSignature[] {
   return [...signatures.filter(({ key }) => key !== own.key), own];
-}
-
-function standingOf(signers: ReadonlySet<OwnerKey>, { keys, threshold }: OwnerSet): OwnerStanding {
-  const weight = keys.reduce((sum, { key, weight: own }) => (signers.has(key) ? sum + own : sum), 0);
-  return { met: weight >= threshold, weight, threshold };
 }

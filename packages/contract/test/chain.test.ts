@@ -179,6 +179,13 @@ test('dropped owners cannot fork a version after the succession that dropped the
   assert.equal(compareProof(v4.proof, { genesis, successions: [], newest: next }), 'usurped');
   const coup = nextVersion(v2, { owners: ownedBy(1, { ben }), name: 'coup' }, [ben, cleo]);
   assert.equal(compareProof(v4.proof, nextVersion(coup, {}, [ben]).proof), 'usurped');
+  // Nor may they leave the succession out and change the owners later, which is a longer way to the same theft.
+  const detour = nextVersion(nextVersion(nextVersion(v2, { name: 'detour' }), {}), { owners: ownedBy(1, { ben }) }, [
+    ana,
+    ben,
+  ]);
+  const robbed = nextVersion(detour, {}, [ben]);
+  for (const pinned of [v3, v4]) assert.equal(compareProof(pinned.proof, robbed.proof), 'usurped');
   // Of the succession itself they were the owners: that is a fork until an empty version seals it.
   assert.equal(compareProof(v3.proof, coup.proof), 'fork');
   assert.equal(compareProof(v3.proof, nextVersion(coup, {}, [ben]).proof), 'fork');

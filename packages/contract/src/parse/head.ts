@@ -68,16 +68,29 @@ export const headProofSchema: z.ZodType<HeadProof> = z.strictObject({
 
 /** True when a proof may carry these successions; those of merged branches count. */
 export function isWithinLimits(successions: readonly Succession[]): boolean {
-  const { count, signatures: signed } = sizeOf(successions);
-  return count <= CONTRACT_LIMITS.successions && signed <= CONTRACT_LIMITS.proofSignatures;
+  const { count, signatures: signed, depth } = sizeOf(successions);
+  return (
+    count <= CONTRACT_LIMITS.successions &&
+    signed <= CONTRACT_LIMITS.proofSignatures &&
+    depth <= CONTRACT_LIMITS.mergeDepth
+  );
 }
 
-function sizeOf(successions: readonly Succession[]): { readonly count: number; readonly signatures: number } {
-  let [count, signed] = [successions.length, 0];
+interface ProofSize {
+  readonly count: number;
+  readonly signatures: number;
+  readonly depth: number;
+}
+
+function sizeOf(successions: readonly Succession[]): ProofSize {
+  let [count, signed, depth] = [successions.length, 0, 0];
   for (const { signatures: own, merged } of successions) {
-    const inner = merged === undefined ? { count: 0, signatures: 0 } : sizeOf(merged.successions);
+    signed += own.length;
+    if (merged === undefined) continue;
+    const inner = sizeOf(merged.successions);
     count += inner.count;
-    signed += own.length + inner.signatures + (merged?.newest.signatures.length ?? 0);
+    signed += inner.signatures + merged.newest.signatures.length;
+    depth = Math.max(depth, inner.depth + 1);
   }
-  return { count, signatures: signed };
+  return { count, signatures: signed, depth };
 }
