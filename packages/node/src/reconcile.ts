@@ -84,7 +84,7 @@ export class Reconciler {
         'change not followed',
       );
     }
-    return kind === 'alarm' ? Promise.resolve() : this.#apply(id, kind === 'version');
+    return this.#apply(id, kind === 'version');
   }
 
   /** A peer holds the head that we hold. */

@@ -168,7 +168,7 @@ test('a fork is kept, alarmed and stops further versions, also after a restart',
   const branch = chain.next({ name: 'shop-b' }, { keep: false });
   const version1 = chain.next();
   assert.equal(await bench.offer(version1), 'accepted');
-  assert.equal(await bench.offer(branch), 'refused');
+  assert.equal(await bench.offer(branch), 'forked');
   const check = (): void => {
     const deployment = bench.deployments.get(id);
     assert.equal(deployment?.contract.name, 'shop');
@@ -190,17 +190,102 @@ test('a fork is kept, alarmed and stops further versions, also after a restart',
   });
 });
 
+test('what either branch of a fork removed is denied, also after a restart, whoever had it first', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const [one, two, three] = [createNodeKey().peerId, createNodeKey().peerId, createNodeKey().peerId];
+  const place = (name: string, node: string, host: number): Member => ({
+    name,
+    node,
+    ipv4: `10.77.0.${host}`,
+    tags: [],
+  });
+  const [home] = (chain.contract as Contract).members as [Member];
+  const service = { name: 'db', on: ['home'], port: 5432, target: '127.0.0.1:5432', protocol: 'tcp' as const };
+  const all = {
+    members: [home, place('one', one, 5), place('two', two, 6)],
+    services: [service],
+    access: [
+      { from: ['one'], to: ['db'] },
+      { from: ['two'], to: ['db'] },
+    ],
+  };
+  assert.equal(await bench.offer(chain.next(all)), 'accepted');
+  // The other branch removes one, adds three; ours takes the grant of two.
+  const other = chain.next(
+    {
+      members: [home, place('two', two, 6), place('three', three, 7)],
+      services: [service],
+      access: [{ from: ['two', 'three'], to: ['db'] }],
+    },
+    { keep: false },
+  );
+  assert.equal(await bench.offer(chain.next({ ...all, access: [{ from: ['one'], to: ['db'] }] })), 'accepted');
+  const { contract, head } = bench.deployments.find(id);
+  assert.deepEqual(bench.deployments.find(id).linkable, new Set([one]));
+  assert.equal(await bench.offer(other), 'forked');
+  const check = (): void => {
+    const deployment = bench.deployments.find(id);
+    assert.deepEqual([deployment.contract, deployment.head], [contract, head]);
+    assert.deepEqual(deployment.linkable, new Set());
+    assert.deepEqual(deployment.audience, new Set([bench.key.peerId, two]));
+    assert.deepEqual(deployment.view.contract.access, []);
+  };
+  check();
+  bench.reopen();
+  check();
+});
+
+test('a branch whose contract nobody gives yet alarms all the same, and is asked for again', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const other = chain.next({ name: 'shop-b' }, { keep: false });
+  assert.equal(await bench.offer(chain.next()), 'accepted');
+  const gone = (): Promise<Uint8Array> => Promise.reject(new Error('gone'));
+  assert.equal(await bench.deployments.offerProof(PEER, other.proof, gone), 'forked');
+  assert.equal(bench.deployments.find(id).forked, true);
+  assert.equal(await bench.deployments.offerProof(PEER, other.proof, gone), 'refused');
+  // Another contract than the one its head names changes nothing.
+  assert.equal(await bench.offer({ proof: other.proof, contract: chain.contract as Contract }), 'refused');
+  assert.equal(bench.deployments.find(id).forks.list()[0]?.contract, null);
+  bench.reopen();
+  assert.equal(await bench.offer(other), 'forked');
+  assert.equal(await bench.offer(other), 'refused');
+  bench.reopen();
+  assert.deepEqual(bench.deployments.find(id).forks.list()[0], other);
+});
+
+test('a branch that goes on is one branch, known by its newest head', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const ours = chain.next({ name: 'shop-a' }, { keep: false });
+  const theirs = [chain.next({ name: 'shop-b' }), chain.next()];
+  assert.equal(await bench.offer(ours), 'accepted');
+  for (const version of theirs) assert.equal(await bench.offer(version), 'forked');
+  const check = (): void => {
+    const deployment = bench.deployments.find(id);
+    assert.deepEqual(deployment.forks.list(), [theirs[1]]);
+    assert.equal(deployment.alarms.length, 1);
+  };
+  check();
+  bench.reopen();
+  check();
+});
+
 test('of a flood of forks few are kept, on disk too', async () => {
   const { bench, chain, id } = await begin();
   await using _ = bench;
   const branches = Array.from({ length: 12 }, (_each, i) => chain.next({ name: `shop-${i}` }, { keep: false }));
   assert.equal(await bench.offer(chain.next()), 'accepted');
-  for (const branch of branches) assert.equal(await bench.offer(branch), 'refused');
+  const outcomes = await Promise.all(branches.map((branch) => bench.offer(branch)));
+  assert.deepEqual([...new Set(outcomes.slice(0, 4))], ['forked']);
+  assert.deepEqual([...new Set(outcomes.slice(4))], ['refused']);
   const alarms = (): number => bench.deployments.find(id).alarms.length;
   assert.equal(alarms(), 4);
   bench.reopen();
   assert.equal(alarms(), 4);
-  assert.equal(bench.changes.filter(({ kind }) => kind === 'alarm').length, 4);
+  // Once for each head, once for each contract.
+  assert.equal(bench.changes.filter(({ kind }) => kind === 'fork').length, 8);
 });
 
 test('a keeper witnesses one claim an invite, answers retries alike, remembers over restarts', async () => {

@@ -5,8 +5,11 @@
 import type { DeploymentId, Hash, PeerId } from '@moat/core';
 import type { ClaimDetails, HeadProof, MemberClaim, SignedClaim } from '@moat/contract';
 
-/** What `acceptProof` made of a proof; `refused` = forged, a fork, below the pin, or nothing we know. */
-export type ProofOutcome = 'same' | 'older' | 'accepted' | 'refused';
+/**
+ * What `acceptProof` made of a proof; `forked` = it tells of a branch beside ours more than was known,
+ * `refused` = forged, a branch that is known, or nothing we know.
+ */
+export type ProofOutcome = 'same' | 'older' | 'accepted' | 'forked' | 'refused';
 
 /** What a machine sends a keeper to take its place. */
 export interface JoinRequest {
@@ -50,8 +53,10 @@ export interface DeploymentView {
   /** The claim by which this machine holds its place, if no version pins it. */
   ownClaim(deployment: DeploymentId): MemberClaim | undefined;
   claims(deployment: DeploymentId): readonly MemberClaim[];
-  /** Canonical bytes of that version, if it is held. */
-  contract(deployment: DeploymentId, version: number): Uint8Array | undefined;
+  /** Branches beside ours that are known with their contracts. Few: each is passed on to every member. */
+  forks?(deployment: DeploymentId): readonly HeadProof[];
+  /** Canonical bytes of that version, if it is held; of the branch with this head, where one is named. */
+  contract(deployment: DeploymentId, version: number, head?: Hash): Uint8Array | undefined;
   /**
    * Verifies, pulls the contract where the proof is newer, persists and applies. Never rejects for hostile
    * input. May run for several peers at once for one deployment, so it compares with the pin again after `pull`.

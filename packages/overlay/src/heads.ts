@@ -2,7 +2,7 @@
  * `/moat/heads/1`: how heads and witnessed claims travel. One stream is one of
  *   news     { deployment, proof, claims } in parts, unasked; no answer
  *   compare  what each side holds of one deployment; afterwards both send the other what it lacks as news
- *   pull     the contract of one version, in parts; only to peers the deployment lists
+ *   pull     the contract of one head, in parts; only to peers the deployment lists
  * Whoever accepts something new tells it at once to everyone entitled, except where it came from. Everything
  * is verified behind the deployment view before it is passed on; the rest gets no answer.
  */
@@ -15,7 +15,7 @@ import {
   type Logger,
   type MessageStream,
 } from '@moat/core';
-import { hashClaim, headHash, type MemberClaim } from '@moat/contract';
+import { hashClaim, headHash, type Head, type HeadProof, type MemberClaim } from '@moat/contract';
 import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
@@ -43,12 +43,18 @@ const hashSchema = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 const requestSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('news') }),
   z.strictObject({ kind: z.literal('compare'), deployment: deploymentSchema }),
-  z.strictObject({ kind: z.literal('pull'), deployment: deploymentSchema, version: z.int().min(0) }),
+  z.strictObject({
+    kind: z.literal('pull'),
+    deployment: deploymentSchema,
+    version: z.int().min(0),
+    head: hashSchema.optional(),
+  }),
 ]);
 const summarySchema = z.strictObject({
   version: z.int().min(0).nullable(),
   head: hashSchema.nullable(),
   claims: z.array(hashSchema).max(20_000),
+  forks: z.array(hashSchema).max(64).optional(),
 });
 const foundSchema = z.strictObject({ found: z.boolean() });
 
@@ -56,7 +62,11 @@ interface Summary {
   readonly version: number | null;
   readonly head: Hash | null;
   readonly claims: readonly Hash[];
+  /** Newest heads of other branches that are known whole. */
+  readonly forks?: readonly Hash[] | undefined;
 }
+
+const NOTHING: Summary = { version: null, head: null, claims: [] };
 
 export interface HeadsDeps {
   readonly logger: Logger;
@@ -93,6 +103,13 @@ export class Heads {
     }
   }
 
+  #announceForks(deployment: DeploymentId, except: OverlayConnection): void {
+    for (const connection of this.#entitled(deployment)) {
+      if (connection === except) continue;
+      for (const proof of this.#forks(deployment)) this.#outbox(connection).addFork(deployment, proof);
+    }
+  }
+
   announceClaim(claim: MemberClaim, except?: OverlayConnection): void {
     const { deployment } = claim.claim;
     for (const connection of this.#entitled(deployment)) {
@@ -107,12 +124,15 @@ export class Heads {
     let changed = false;
     try {
       if (proof !== undefined) {
-        const { version } = proof.newest.head;
-        const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, version);
+        const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, proof.newest.head);
         const outcome = await deployments.acceptProof(connection.peer, proof, pull);
         if (outcome === 'accepted') {
           onChanged();
           this.announceHead(deployment, connection);
+        }
+        if (outcome === 'forked') {
+          onChanged();
+          this.#announceForks(deployment, connection);
         }
       }
       for (const claim of claims) {
@@ -172,15 +192,15 @@ export class Heads {
             signal,
           );
         }
-        const ours = entitled ? this.#summary(request.deployment) : { version: null, head: null, claims: [] };
+        const ours = entitled ? this.#summary(request.deployment) : NOTHING;
         await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, signal);
         if (entitled) this.#compared(connection, request.deployment, theirs);
         return;
       }
       case 'pull': {
-        const { deployment, version } = request;
+        const { deployment, version, head } = request;
         const contract = this.#isEntitled(connection, deployment)
-          ? this.#deps.deployments.contract(deployment, version)
+          ? this.#deps.deployments.contract(deployment, version, head)
           : undefined;
         await stream.write(encodeJson({ found: contract !== undefined }), signal);
         if (contract === undefined) return;
@@ -197,10 +217,11 @@ export class Heads {
   }
 
   /** @throws `MESSAGE_INVALID` when the peer has no such contract for us, and what a stream throws. */
-  #pull(connection: OverlayConnection, deployment: DeploymentId, version: number): Promise<Uint8Array> {
+  #pull(connection: OverlayConnection, deployment: DeploymentId, head: Head): Promise<Uint8Array> {
     return this.#deps.probation.during(connection, async () => {
       using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
-      const stream = await this.#open(connection, { kind: 'pull', deployment, version }, deadline.signal);
+      const request = { kind: 'pull' as const, deployment, version: head.version, head: headHash(head) };
+      const stream = await this.#open(connection, request, deadline.signal);
       try {
         await stream.close();
         const { found } = decodeJson(await stream.read(deadline.signal), foundSchema);
@@ -233,10 +254,12 @@ export class Heads {
   #summary(deployment: DeploymentId): Summary {
     const { deployments } = this.#deps;
     const proof = deployments.proof(deployment);
+    const forks = this.#forks(deployment).map(({ newest }) => headHash(newest.head));
     return {
       version: proof?.newest.head.version ?? null,
       head: proof === undefined ? null : headHash(proof.newest.head),
       claims: deployments.claims(deployment).slice(0, 20_000).map(hashOf),
+      ...(forks.length === 0 ? {} : { forks }),
     };
   }
 
@@ -251,10 +274,18 @@ export class Heads {
     // at equal versions a different head is a fork, which both sides want to know of
     const behind = (theirs.version ?? -1) <= (ours.version ?? -1);
     if (behind && ours.head !== theirs.head) outbox.addHead(deployment);
+    for (const proof of this.#forks(deployment)) {
+      const hash = headHash(proof.newest.head);
+      if (hash !== theirs.head && theirs.forks?.includes(hash) !== true) outbox.addFork(deployment, proof);
+    }
     const known = new Set(theirs.claims);
     for (const claim of this.#deps.deployments.claims(deployment)) {
       if (!known.has(hashOf(claim))) outbox.addClaim(deployment, claim);
     }
+  }
+
+  #forks(deployment: DeploymentId): readonly HeadProof[] {
+    return this.#deps.deployments.forks?.(deployment) ?? [];
   }
 
   #outbox(connection: OverlayConnection): Outbox {

@@ -4,6 +4,8 @@ import { MAX_CLAIMS_IN_NEWS, type News } from './news.ts';
 
 /** Claims that may wait for one peer; more are dropped, the next comparison of heads brings them. */
 const MAX_WAITING_CLAIMS = 4096;
+/** The same for branches of forks. */
+const MAX_WAITING_FORKS = 16;
 
 export interface OutboxDeps {
   readonly proof: (deployment: DeploymentId) => HeadProof | undefined;
@@ -15,11 +17,13 @@ export interface OutboxDeps {
 
 /**
  * News on its way to one peer, one at a time, heads before claims. Of a deployment only the newest head is
- * kept; it is read when it is sent. Bound: one entry a deployment and {@link MAX_WAITING_CLAIMS} claims.
+ * kept; it is read when it is sent. Bound: one entry a deployment, {@link MAX_WAITING_FORKS} branches and
+ * {@link MAX_WAITING_CLAIMS} claims.
  */
 export class Outbox {
   readonly #deps: OutboxDeps;
   readonly #heads = new Set<DeploymentId>();
+  readonly #forks: { readonly deployment: DeploymentId; readonly proof: HeadProof }[] = [];
   readonly #claims = new Map<DeploymentId, Set<MemberClaim>>();
   #waitingClaims = 0;
   #sending = false;
@@ -30,6 +34,12 @@ export class Outbox {
 
   addHead(deployment: DeploymentId): void {
     this.#heads.add(deployment);
+    void this.#run();
+  }
+
+  addFork(deployment: DeploymentId, proof: HeadProof): void {
+    if (this.#forks.length >= MAX_WAITING_FORKS || this.#forks.some((waiting) => waiting.proof === proof)) return;
+    this.#forks.push({ deployment, proof });
     void this.#run();
   }
 
@@ -52,6 +62,7 @@ export class Outbox {
     } catch (error) {
       // the peer is gone or slow; the next comparison brings what was lost
       this.#heads.clear();
+      this.#forks.length = 0;
       this.#claims.clear();
       this.#waitingClaims = 0;
       this.#deps.onFailure(error);
@@ -66,6 +77,8 @@ export class Outbox {
       const proof = this.#deps.proof(deployment);
       if (proof !== undefined) return { deployment, proof, claims: [] };
     }
+    const fork = this.#forks.shift();
+    if (fork !== undefined) return { ...fork, claims: [] };
     for (const [deployment, waiting] of this.#claims) {
       const claims = [...waiting].slice(0, MAX_CLAIMS_IN_NEWS);
       for (const claim of claims) waiting.delete(claim);

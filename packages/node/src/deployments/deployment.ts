@@ -6,17 +6,18 @@ import {
   grantedServices,
   headHash,
   may,
+  whatBothAllow,
   type Contract,
   type ContractView,
   type HeadProof,
   type MemberClaim,
   type Place,
-  type SignedHead,
   type WitnessedClaim,
 } from '@moat/contract';
 import type { Notice } from '@moat/admin-api';
 import type { StoredDeployment } from '../store/deployment-store.ts';
 import { ClaimBook } from './claim-book.ts';
+import { Forks, type Fork } from './forks.ts';
 import { Freshness, type Staleness } from './freshness.ts';
 
 export class Deployment {
@@ -30,7 +31,8 @@ export class Deployment {
   readonly freshness: Freshness;
   /** A view is built again for every claim and expiry; each claim's signatures are verified once. */
   readonly proven: WeakSet<WitnessedClaim> = new WeakSet();
-  readonly #forks: SignedHead[];
+  /** Other branches; while there is one, this one does not go on. */
+  readonly forks: Forks;
   #view: ContractView;
   #builtAt = 0;
   #isOnlyKeeper = false;
@@ -48,7 +50,7 @@ export class Deployment {
     this.#head = headHash(stored.proof.newest.head);
     this.#book = new ClaimBook(stored.claims);
     this.freshness = new Freshness(stored.age);
-    this.#forks = [...stored.forks];
+    this.forks = new Forks(stored.forks);
     this.#view = this.rebuild(now);
   }
 
@@ -56,6 +58,7 @@ export class Deployment {
     return this.#proof;
   }
 
+  /** The version that is pinned. In a fork less is in force: `view.contract`. */
   get contract(): Contract {
     return this.#contract;
   }
@@ -81,7 +84,8 @@ export class Deployment {
 
   /** Claims on places of the version in force; the others only tell used invites from open ones. */
   get currentClaims(): readonly MemberClaim[] {
-    return this.claims.filter(({ claim, details }) => claimedMember(this.#contract, claim, details) !== undefined);
+    const { contract } = this.#view;
+    return this.claims.filter(({ claim, details }) => claimedMember(contract, claim, details) !== undefined);
   }
 
   get view(): ContractView {
@@ -100,7 +104,7 @@ export class Deployment {
 
   /** `network.maxStale`; null = goes on with what it knows for ever. */
   get maxStaleMs(): number | null {
-    return this.#contract.network.maxStale ?? null;
+    return this.#view.contract.network.maxStale ?? null;
   }
 
   /** Milliseconds since a keeper last confirmed our head; 0 where this machine is the only one that could. */
@@ -122,11 +126,7 @@ export class Deployment {
   }
 
   get forked(): boolean {
-    return this.#forks.length > 0;
-  }
-
-  get forkCount(): number {
-    return this.#forks.length;
+    return this.forks.size > 0;
   }
 
   /** Peers a link may stand with: a grant leads one way or the other, or it is a gateway that serves us. */
@@ -140,20 +140,11 @@ export class Deployment {
   }
 
   get alarms(): readonly Notice[] {
-    const forks = this.#forks.map(({ head, signatures }) => ({
-      code: 'HEAD_FORKED',
-      message: `version ${head.version} was signed twice: here ${this.#head}, elsewhere ${headHash(head)} by ${signatures
-        .map(({ key }) => key)
-        .join(', ')}`,
-    }));
+    const forks = this.forks.alarms(this.#proof);
     const frozen = [...this.#view.places.values()]
       .filter(({ state }) => state === 'frozen')
       .map(({ name }) => ({ code: 'PLACE_FROZEN', message: `two machines claim ${name}; the next version decides` }));
     return [...forks, ...frozen, ...(this.refusal === undefined ? [] : [this.refusal])];
-  }
-
-  hasFork(hash: Hash): boolean {
-    return this.#forks.some(({ head }) => headHash(head) === hash);
   }
 
   takeVersion(proof: HeadProof, contract: Contract, acceptedAt: number, now: number): void {
@@ -162,6 +153,8 @@ export class Deployment {
     this.#acceptedAt = acceptedAt;
     this.#head = headHash(proof.newest.head);
     this.refusal = undefined;
+    // What is taken while there are branches ends them.
+    this.forks.clear();
     this.rebuild(now);
   }
 
@@ -170,14 +163,19 @@ export class Deployment {
     this.rebuild(now);
   }
 
-  takeFork(signed: SignedHead): void {
-    this.#forks.push(signed);
+  /** What either branch removed is denied from now on. */
+  takeFork(fork: Fork, now: number): void {
+    this.forks.put(fork);
+    this.rebuild(now);
   }
 
   /** Answers from now on as of `now`: to call when something expired. */
   rebuild(now: number): ContractView {
     this.#builtAt = now;
-    this.#view = buildView(this.#contract, this.claims, now, this.proven);
+    const inForce = this.forks
+      .list()
+      .reduce((left, { contract }) => (contract === null ? left : whatBothAllow(left, contract)), this.#contract);
+    this.#view = buildView(inForce, this.claims, now, this.proven);
     const keepers = this.#view.keepers().filter(({ state }) => state === 'pinned');
     this.#isOnlyKeeper = keepers.length === 1 && keepers[0]?.peer === this.#self;
     this.#linkable = linkablePeers(this.#view, this.place, now);

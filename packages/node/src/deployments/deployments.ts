@@ -28,15 +28,14 @@ import type { EventFeed } from '../event-feed.ts';
 import type { LocalTime } from '../local-time.ts';
 import { plainText } from '../remote-text.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import { tellAlarms } from './alarms.ts';
 import { Deployment } from './deployment.ts';
-
-/** Other heads at the pinned version that are kept: one already stops the deployment, the rest tells people more. */
-const FORKS_KEPT = 4;
+import { ForkIntake, forked } from './fork-intake.ts';
 
 /** What the rest has to follow up on; all of it is on disk. */
 export interface Change {
   readonly deployment: DeploymentId;
-  readonly kind: 'version' | 'claim' | 'alarm' | 'expiry' | 'freshness' | 'forgotten';
+  readonly kind: 'version' | 'claim' | 'fork' | 'expiry' | 'freshness' | 'forgotten';
   /** The new ones, of kind `claim`. */
   readonly claims?: readonly MemberClaim[];
   /** Who offered it, unasked: then the overlay has told everyone else. Absent for what is new here. */
@@ -70,8 +69,15 @@ export class Deployments {
   /** Deployments a locator was given for: their proofs are taken from members although nothing is held yet. */
   readonly #expected = new Map<DeploymentId, (proof: HeadProof) => void>();
 
+  readonly #forks: ForkIntake;
+
   constructor(deps: DeploymentsDeps) {
     this.#deps = deps;
+    this.#forks = new ForkIntake({
+      ...deps,
+      get: (id) => this.#byId.get(id),
+      report: (from, proof, message) => this.#report(from, proof, 'HEAD_FORKED', message),
+    });
   }
 
   /** Takes what is on disk. */
@@ -182,7 +188,8 @@ export class Deployments {
         return 'older';
       }
       if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
-      if (held !== undefined && (order === 'fork' || held.forked)) throw forked(held);
+      if (held !== undefined && order === 'fork') return await this.#forks.offer(from, held, proof, pull);
+      if (held?.forked === true) throw forked(held);
       const contract = parseContract(await pull());
       return this.#takeProof(from, proof, verified, contract);
     } catch (error) {
@@ -254,7 +261,7 @@ export class Deployments {
   }
 
   #commit(proof: HeadProof, contract: Contract, from?: PeerId): Deployment {
-    const { store, time, self, logger } = this.#deps;
+    const { store, time, self, logger, feed } = this.#deps;
     const acceptedAt = time.now();
     store.saveVersion(proof, contract, acceptedAt);
     let deployment = this.#byId.get(contract.deployment);
@@ -264,7 +271,9 @@ export class Deployments {
       deployment = new Deployment(stored, self, time.now());
       this.#byId.set(deployment.id, deployment);
     } else {
+      const before = deployment.alarms;
       deployment.takeVersion(proof, contract, acceptedAt, time.now());
+      tellAlarms(feed, deployment, before);
     }
     logger.info(
       { component: 'node.deployments', deployment: deployment.id, version: contract.version, head: deployment.head },
@@ -306,7 +315,9 @@ export class Deployments {
 
   #claimsTaken(deployment: Deployment, claims: readonly MemberClaim[], from?: PeerId): void {
     const { time, logger, feed, onChange } = this.#deps;
+    const before = deployment.alarms;
     deployment.takeClaims(claims, time.now());
+    tellAlarms(feed, deployment, before);
     const { id } = deployment;
     for (const { claim, details } of claims) {
       logger.info(
@@ -333,26 +344,9 @@ export class Deployments {
     const message = isMoatError(error) ? plainText(error.message) : 'the version could not be taken';
     this.#report(from, proof, code, message, error);
     if (deployment === undefined) return;
-    if (code === 'HEAD_FORKED') this.#recordFork(deployment, proof);
     if (code === 'CONTRACT_TOO_NEW' || code === 'CONTRACT_INVALID' || code === 'ADDRESS_INVALID') {
       deployment.refusal = { code, message: `version ${head.version} is not in force here: ${message}` };
     }
-  }
-
-  #recordFork(deployment: Deployment, proof: HeadProof): void {
-    const { newest } = proof;
-    const isKnown = deployment.hasFork(headHash(newest.head)) || deployment.forkCount >= FORKS_KEPT;
-    if (isKnown || newest.head.version !== deployment.contract.version) return;
-    try {
-      this.#deps.store.saveFork(proof, this.#deps.time.now());
-    } catch (error) {
-      // The alarm stands in memory all the same; the next showing of that head tries again.
-      this.#deps.logger.error({ component: 'node.deployments', code: errorCode(error), err: error }, 'fork not saved');
-    }
-    deployment.takeFork(newest);
-    const alarm = deployment.alarms.find(({ code }) => code === 'HEAD_FORKED');
-    if (alarm !== undefined) this.#deps.feed.emit({ kind: 'alarm', deployment: deployment.id, alarm });
-    this.#deps.onChange({ deployment: deployment.id, kind: 'alarm' });
   }
 
   #report(from: PeerId, proof: HeadProof, code: string, message: string, error?: unknown): void {
@@ -361,15 +355,4 @@ export class Deployments {
     this.#deps.logger.warn(error === undefined ? fields : { ...fields, err: error }, 'version refused');
     this.#deps.feed.emit({ kind: 'version', deployment, version, result: 'refused', error: { code, message } });
   }
-}
-
-function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
-  return new MoatError(
-    'HEAD_FORKED',
-    `two versions ${deployment.contract.version} of ${deployment.contract.name} were signed`,
-    {
-      reason: 'until the owners sign a version that ends the fork, this node keeps what it runs',
-      details: { deployment: deployment.id, version: deployment.contract.version },
-    },
-  );
 }

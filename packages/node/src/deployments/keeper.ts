@@ -84,7 +84,7 @@ export class Keeper {
     if (earlier.length > 0 && claim.invite !== null) {
       return { ok: false, code: 'INVITE_USED', message: 'another machine took the place with this invite' };
     }
-    const member = claimedMember(deployment.contract, claim, details);
+    const member = claimedMember(deployment.view.contract, claim, details);
     if (member === undefined) return REFUSED;
     const held = deployment.view.memberOf(claim.node);
     if (held !== undefined && held.name !== member.name) {

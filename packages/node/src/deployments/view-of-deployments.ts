@@ -1,5 +1,6 @@
 /** What the overlay may ask about deployments, answered from memory. */
 import type { PeerId } from '@moat/core';
+import { headHash } from '@moat/contract';
 import type { DeploymentView } from '@moat/overlay';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import type { Deployments } from './deployments.ts';
@@ -28,7 +29,18 @@ export function viewOfDeployments({ self, deployments, keeper, store }: ViewDeps
       return place?.state === 'claimed' ? place.claim : undefined;
     },
     claims: (id) => deployments.get(id)?.currentClaims ?? [],
-    contract: (id, version) => (deployments.get(id) === undefined ? undefined : store.version(id, version)?.contract),
+    forks: (id) =>
+      (deployments.get(id)?.forks.list() ?? []).flatMap((fork) => (fork.contract === null ? [] : fork.proof)),
+    contract: (id, version, head) => {
+      const deployment = deployments.get(id);
+      if (deployment === undefined) return undefined;
+      const branch = head === undefined ? undefined : deployment.forks.contract(head);
+      if (branch !== undefined) return branch;
+      const stored = store.version(id, version);
+      return head === undefined || (stored !== undefined && headHash(stored.signed.head) === head)
+        ? stored?.contract
+        : undefined;
+    },
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
     headShown: (from, id, head) => deployments.headShown(from, id, head),
     acceptClaim: (from, claim) => Promise.resolve(deployments.offerClaim(from, claim)),

@@ -10,11 +10,13 @@ import {
   parseMemberClaim,
   parseSignedHead,
   type Contract,
+  type Genesis,
   type HeadProof,
   type MemberClaim,
   type SignedHead,
   type Succession,
 } from '@moat/contract';
+import type { Fork } from '../deployments/forks.ts';
 import type { AgeMark } from '../deployments/freshness.ts';
 import type { Database, Row } from './database.ts';
 
@@ -35,8 +37,8 @@ export interface StoredDeployment {
   /** Milliseconds since 1970. */
   readonly acceptedAt: number;
   readonly claims: readonly MemberClaim[];
-  /** Other quorum-signed heads at the pinned version. */
-  readonly forks: readonly SignedHead[];
+  /** Other branches that a quorum signed. */
+  readonly forks: readonly Fork[];
   /** Since a keeper last confirmed the pinned head. */
   readonly age: AgeMark;
 }
@@ -96,6 +98,8 @@ export class DeploymentStore {
         hash,
         acceptedAt,
       );
+      // A version that is taken beside branches ends them.
+      this.#db.run('DELETE FROM forks WHERE deployment = ?', head.deployment);
       this.#db.run(
         'INSERT INTO versions (deployment, version, head, contract, signed, accepted_at) VALUES (?, ?, ?, ?, ?, ?)',
         head.deployment,
@@ -141,15 +145,21 @@ export class DeploymentStore {
     });
   }
 
-  saveFork(proof: HeadProof, seenAt: number): void {
+  /** @param replaced the head of that branch which it takes the place of */
+  saveFork({ proof, contract }: Fork, replaced: Hash | undefined, seenAt: number): void {
     const { head } = proof.newest;
     this.#db.write(() => {
+      const remove = 'DELETE FROM forks WHERE deployment = ? AND head = ?';
+      if (replaced !== undefined) this.#db.run(remove, head.deployment, replaced);
       this.#db.run(
-        'INSERT OR IGNORE INTO forks (deployment, head, version, proof, seen_at) VALUES (?, ?, ?, ?, ?)',
+        `INSERT INTO forks (deployment, head, version, proof, successions, contract, seen_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET contract = excluded.contract`,
         head.deployment,
         headHash(head),
         head.version,
         JSON.stringify(proof.newest),
+        JSON.stringify(proof.successions),
+        contract === null ? null : canonicalBytes(contract),
         seenAt,
       );
     });
@@ -241,10 +251,11 @@ export class DeploymentStore {
     const id = String(row['id']);
     const newest = this.version(id, Number(row['pinned_version']));
     if (newest === undefined || headHash(newest.signed.head) !== row['pinned_head']) throw damaged(id);
+    const genesis = parseGenesis(row['genesis']);
     return {
       id,
       proof: {
-        genesis: parseGenesis(row['genesis']),
+        genesis,
         // Written by saveVersion from verified values; verified again with the proof when it is shown to a peer.
         successions: JSON.parse(String(row['successions'])) as Succession[],
         newest: newest.signed,
@@ -256,10 +267,18 @@ export class DeploymentStore {
         .all('SELECT claim FROM claims WHERE deployment = ? ORDER BY hash', id)
         .map((claim) => parseMemberClaim(claim['claim'])),
       forks: this.#db
-        .all('SELECT proof FROM forks WHERE deployment = ? ORDER BY seen_at', id)
-        .map((fork) => parseSignedHead(fork['proof'])),
+        .all('SELECT * FROM forks WHERE deployment = ? ORDER BY seen_at', id)
+        .map((fork) => loadFork(genesis, fork)),
     };
   }
+}
+
+function loadFork(genesis: Genesis, row: Row): Fork {
+  const successions = JSON.parse(String(row['successions'])) as Succession[];
+  return {
+    proof: { genesis, successions, newest: parseSignedHead(row['proof']) },
+    contract: row['contract'] === null ? null : parseContract(row['contract'] as Uint8Array),
+  };
 }
 
 function damaged(deployment: DeploymentId, cause?: unknown): MoatError<'STATE_UNUSABLE'> {
