@@ -121,6 +121,29 @@ test('a machine removed by a version it missed shows an old head and learns noth
   assert.deepEqual(eve.view.log, []);
 });
 
+test('a branch beside ours is passed on to every member, with its contract, and once', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  await using carol = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer, carol: carol.peer };
+  const first = shop.version(members);
+  const ours = shop.version(members);
+  shop.newest = first;
+  const theirs = shop.version({ 'alice!': alice.peer, bob: bob.peer, carol: carol.peer, 'dave!': alice.peer });
+  for (const one of [alice, bob, carol]) one.view.keepsForks = true;
+  introduce(ours, alice, carol);
+  await until(() => alice.overlay.connections().length === 1, 'carol is at the keeper');
+  // bob brings it to the keeper; carol hears of it through the keeper only
+  bob.view.hold(ours);
+  bob.view.branches.set(shop.id, [theirs]);
+  await bob.overlay.dial(alice.overlay.addresses(), soon());
+  await until(() => carol.view.branches.get(shop.id)?.length === 1, 'carol knows it');
+  assert.deepEqual(carol.view.branches.get(shop.id)?.[0]?.bytes, theirs.bytes);
+  assert.equal(carol.view.proof(shop.id)?.newest.head.version, 1);
+  assert.equal(alice.view.log.filter((line) => line === 'proof 1 forked').length, 1);
+});
+
 test('contracts are pulled by members only', async () => {
   await using alice = await started();
   await using bob = await started();

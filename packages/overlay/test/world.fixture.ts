@@ -6,6 +6,7 @@ import {
   toBase64url,
   type Clock,
   type DeploymentId,
+  type Hash,
   type Logger,
   type PeerId,
 } from '@moat/core';
@@ -123,6 +124,9 @@ function memberOf(name: string, who: PeerId | InviteKey, i: number): Member {
 export class TestView implements DeploymentView {
   readonly held: Map<DeploymentId, Version> = new Map();
   readonly known: Map<DeploymentId, MemberClaim[]> = new Map();
+  /** Branches beside what is held. */
+  readonly branches: Map<DeploymentId, Version[]> = new Map();
+  keepsForks = false;
   /** What was accepted and refused, in order. */
   readonly log: string[] = [];
   onChange: () => void = () => undefined;
@@ -158,7 +162,13 @@ export class TestView implements DeploymentView {
     return this.known.get(id) ?? [];
   }
 
-  contract(id: DeploymentId, version: number): Uint8Array | undefined {
+  forks(id: DeploymentId): readonly HeadProof[] {
+    return (this.branches.get(id) ?? []).map(({ proof }) => proof);
+  }
+
+  contract(id: DeploymentId, version: number, head?: Hash): Uint8Array | undefined {
+    const branch = this.branches.get(id)?.find(({ proof }) => headHash(proof.newest.head) === head);
+    if (branch !== undefined) return branch.bytes;
     const held = this.held.get(id);
     return held?.contract.version === version ? held.bytes : undefined;
   }
@@ -208,11 +218,24 @@ export class TestView implements DeploymentView {
     return this.held.get(id)?.contract.anchors ?? [];
   }
 
+  async #acceptFork(id: DeploymentId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+    const isKnown = (): boolean =>
+      this.forks(id).some(({ newest }) => headHash(newest.head) === headHash(proof.newest.head));
+    if (isKnown()) return 'refused';
+    const bytes = await pull();
+    const contract = parseContract(bytes);
+    contractMatchesHead(contract, proof.newest.head);
+    if (isKnown()) return 'refused';
+    this.branches.set(id, [...(this.branches.get(id) ?? []), { contract, bytes, proof }]);
+    return 'forked';
+  }
+
   async #accept(proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
     try {
       const { deployment } = verifyProof(proof);
       const order = compareHeads(this.proof(deployment)?.newest ?? null, proof.newest);
       if (order === 'same' || order === 'older') return order;
+      if (order === 'fork' && this.keepsForks) return await this.#acceptFork(deployment, proof, pull);
       if (order === 'fork' || order === 'first') return 'refused';
       const bytes = await pull();
       const contract = parseContract(bytes);
