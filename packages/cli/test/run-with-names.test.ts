@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { HostsAnswer } from '@moat/admin-api';
-import { networkVariables, renderHosts, runWithNames } from '../src/process/run-with-names.ts';
+import { networkVariables, removeStale, renderHosts, runWithNames } from '../src/process/run-with-names.ts';
 import { Terminal } from './support/terminal.ts';
 import type { Io } from '../src/io.ts';
 
@@ -15,6 +15,7 @@ const ANSWER: HostsAnswer = {
     { name: 'my-api.shop.internal', service: 'my-api', address: '127.9.9.2', port: 20_080 },
   ],
   socks: { host: '127.0.0.1', port: 4412 },
+  proxyPasswordFile: null,
 };
 
 /** Runs a shell line and returns its exit code; it writes to files of the terminal. */
@@ -48,6 +49,27 @@ test('variables name each service; a proxy only where names do not work', () => 
   const without = networkVariables(ANSWER, false);
   assert.equal(without['MOAT_DB_HOST'], '127.9.9.1');
   assert.equal(without['ALL_PROXY'], 'socks5h://127.0.0.1:4412');
+  assert.equal(without['HTTPS_PROXY'], 'http://127.0.0.1:4412');
+});
+
+test('a proxy with a password gets it from its file', () => {
+  using terminal = new Terminal();
+  writeFileSync(terminal.path('password'), 'a b/c\n');
+  const variables = networkVariables({ ...ANSWER, hosts: [], proxyPasswordFile: terminal.path('password') }, false);
+  assert.equal(variables['ALL_PROXY'], 'socks5h://moat:a%20b%2Fc@127.0.0.1:4412');
+  assert.equal(variables['HTTPS_PROXY'], 'http://moat:a%20b%2Fc@127.0.0.1:4412');
+});
+
+test('what killed runs left behind is removed; a running one’s is not', () => {
+  using terminal = new Terminal();
+  const ended = spawnSync('true').pid;
+  const names = [`moat-run-${ended}-a`, `moat-run-${process.pid}-b`, 'moat-run-other', 'else'];
+  for (const name of names) mkdirSync(terminal.path(name));
+  removeStale(terminal.root);
+  assert.deepEqual(
+    names.filter((name) => existsSync(terminal.path(name))),
+    names.slice(1),
+  );
 });
 
 test('a program runs with names where the system allows it, and its exit code comes back', async (t) => {

@@ -3,7 +3,7 @@
  * the proxy.
  */
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
-import { MoatError, type LinkStream } from '@moat/core';
+import { MoatError, errorCode, type ErrorDetails, type LinkStream } from '@moat/core';
 import { abortSocket } from './connector/connect.ts';
 import { StreamPipe } from './connector/tcp.ts';
 
@@ -54,6 +54,23 @@ export class LocalPort {
     await closed;
   }
 }
+
+/** Why the system refused a local port, for people. */
+export function listenFailed(message: string, cause: unknown, details: ErrorDetails = {}): MoatError<'LISTEN_FAILED'> {
+  const code = errorCode(cause);
+  return new MoatError('LISTEN_FAILED', message, {
+    cause,
+    details,
+    reason: `${LISTEN_REASONS[code] ?? 'the operating system refuses it'} (${code})`,
+  });
+}
+
+const LISTEN_REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'this user may not',
+  ENOENT: 'there is no such directory',
+};
 
 /**
  * Opens a stream for a paused socket and joins the two; the socket is reset when there is none.

@@ -23,16 +23,22 @@ export interface NodeConfig {
   readonly anchor: boolean;
   /** Find members on the local network. @defaultValue true */
   readonly mdns: boolean;
-  /** SOCKS5 proxy on 127.0.0.1, 0 = any free port; null = none. @defaultValue 4412 */
+  /** Proxy (SOCKS5 and HTTP CONNECT) on 127.0.0.1, 0 = any free port; null = none. @defaultValue 4412 */
   readonly socksPort: number | null;
-  /** `loopback`: every user of this machine reaches granted services; `private`: only forwards to Unix sockets. @defaultValue `loopback` */
+  /** The operator named the port: that one or none. False: another is taken where the default is in use. */
+  readonly socksPortChosen: boolean;
+  /** Answer names below `.internal` on a loopback address. @defaultValue true */
+  readonly dns: boolean;
+  /** `loopback`: every user of this machine reaches granted services; `private`: only forwards to Unix sockets, and a proxy with a password. @defaultValue `loopback` */
   readonly access: 'loopback' | 'private';
   /** @defaultValue `info` */
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
 }
 
 /** Any part of a configuration, as a file or flags give it. `inbound: false` closes the overlay's and the link port. */
-export type NodeConfigInput = { readonly [K in keyof NodeConfig]?: NodeConfig[K] | undefined } & {
+export type NodeConfigInput = {
+  readonly [K in Exclude<keyof NodeConfig, 'socksPortChosen'>]?: NodeConfig[K] | undefined;
+} & {
   readonly inbound?: boolean | undefined;
 };
 
@@ -65,6 +71,7 @@ const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   anchor: z.boolean().optional(),
   mdns: z.boolean().optional(),
   socksPort: port.nullable().optional(),
+  dns: z.boolean().optional(),
   access: z.enum(ACCESS, { error: `one of ${ACCESS.join(', ')}` }).optional(),
   logLevel: z.enum(LOG_LEVELS, { error: `one of ${LOG_LEVELS.join(', ')}` }).optional(),
   inbound: z.boolean().optional(),
@@ -79,6 +86,7 @@ const KEYS = [
   'anchor',
   'mdns',
   'socksPort',
+  'dns',
   'access',
   'logLevel',
   'inbound',
@@ -87,7 +95,7 @@ const KEYS = [
 /**
  * The configuration in force. Variables: `MOAT_HOME` (state directory), `MOAT_SOCKET`, `MOAT_LISTEN` and `MOAT_ANNOUNCE`
  * (comma-separated), `MOAT_LINK_PORT`, `MOAT_LINK_HOST`, `MOAT_SOCKS_PORT` (a number or `off`), `MOAT_ANCHOR`,
- * `MOAT_MDNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_LOG_LEVEL`.
+ * `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_LOG_LEVEL`.
  * @throws `CONFIG_INVALID` with file, line and column where a file is wrong.
  */
 export async function loadNodeConfig(sources: ConfigSources = {}): Promise<NodeConfig> {
@@ -128,6 +136,8 @@ function complete(
     anchor: merged.anchor ?? false,
     mdns: merged.mdns ?? true,
     socksPort: merged.socksPort === undefined ? 4412 : merged.socksPort,
+    socksPortChosen: merged.socksPort !== undefined,
+    dns: merged.dns ?? true,
     access: merged.access ?? 'loopback',
     logLevel: merged.logLevel ?? 'info',
   };
@@ -154,6 +164,7 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Rec
     anchor: flag('MOAT_ANCHOR'),
     mdns: flag('MOAT_MDNS'),
     socksPort: number('MOAT_SOCKS_PORT'),
+    dns: flag('MOAT_DNS'),
     access: env['MOAT_ACCESS'],
     logLevel: env['MOAT_LOG_LEVEL'],
     inbound: flag('MOAT_INBOUND'),

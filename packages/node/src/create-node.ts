@@ -15,10 +15,9 @@ import {
   type PeerId,
   type Service,
 } from '@moat/core';
-import { agentEndpoints, createApp, type LocalAddress, type NodeStatus } from '@moat/admin-api';
+import { agentEndpoints, createApp, type NodeStatus } from '@moat/admin-api';
 import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
-import type { ProxyServer } from '@moat/network';
 import { createOverlay, type Overlay } from '@moat/overlay';
 import { StoredAddressBook } from './address-book.ts';
 import { createHandlers } from './api/handlers.ts';
@@ -29,6 +28,7 @@ import { Consent } from './consent.ts';
 import { Deployments, type Change } from './deployments/deployments.ts';
 import { Keeper } from './deployments/keeper.ts';
 import { viewOfDeployments } from './deployments/view-of-deployments.ts';
+import { LocalDoors } from './doors.ts';
 import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
 import { joinByToken } from './join.ts';
@@ -36,7 +36,7 @@ import { LocalTime } from './local-time.ts';
 import { Publisher } from './publications/publisher.ts';
 import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
-import { OwnSockets, startProxy } from './sockets.ts';
+import { OwnSockets } from './sockets.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
@@ -97,8 +97,7 @@ async function openNode(
     book.flush(),
   );
   const startedAt = machineClock.now();
-  let proxy: ProxyServer | undefined;
-  const socks = (): LocalAddress | null => (proxy === undefined ? null : { host: proxy.host, port: proxy.port });
+  const doors = new LocalDoors(config, { self, networks: () => reconciler.networks(), logger });
 
   const follow = (change: Change): void => void reconciler.follow(change);
   const deployments = new Deployments({
@@ -151,7 +150,7 @@ async function openNode(
     return network.open(service, opening);
   };
   const forwards = new Forwards({ store: machine, logger, loopback: config.access === 'loopback', open: openStream });
-  const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, socks, startedAt, now: time });
+  const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, doors, startedAt, now: time });
   const stopping = new AbortController();
   const handlers = createHandlers({
     deployments,
@@ -174,7 +173,7 @@ async function openNode(
     },
     probe: { self, overlay, links, open: openStream, now: () => time.now() },
     status,
-    socks,
+    doors,
     join: (token, waitMs, calling) =>
       joinByToken(
         { self, signer: key.signer, overlay, deployments, store: machine, addressBook, clock: time, logger, feed },
@@ -199,9 +198,9 @@ async function openNode(
   stack.defer(() => overlay.stop());
   await links.start({ signal });
   stack.defer(() => links.stop());
-  proxy = await startProxy(config, () => reconciler.networks(), logger);
-  stack.defer(() => proxy?.stop());
-  ownSockets.settle({ listen: config.listen, overlay, links, proxy });
+  await doors.start();
+  stack.defer(() => doors.stop());
+  ownSockets.settle({ listen: config.listen, overlay, links, doors: doors.sockets() });
   stack.defer(() => reconciler.stop());
   await reconciler.start();
   stack.defer(() => publisher.stop());

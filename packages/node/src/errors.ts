@@ -29,6 +29,10 @@ export const NODE_ERROR_CODES = [
   'PLACE_FROZEN', // two machines hold witnessed claims on one place, so neither has it | an owner writes the next version, which decides
   'LOOPBACK_SHARED', // a notice: every user of this machine reaches the granted services | set access: private where users do not trust each other
   'PUBLISH_TIMEOUT', // the gateway did not answer in time | look at the gateway; the agent tries again by itself
+  'DNS_SETUP_UNKNOWN', // how this machine resolves names is not recognised, so nothing was changed | send names below .internal to the agent's DNS by hand, or use moat run
+  'DNS_SETUP_FAILED', // the system's resolver could not be changed; what was begun is undone | do it as root; look at the cause
+  'DNS_PORT_SHIFTED', // the agent's DNS has no port 53, and /etc/resolv.conf knows no other | run the agent as root, or allow it port 53
+  'DNS_OFF', // the agent answers no names: switched off, private, or its address is taken | moat node status, and the agent's log
   'AGENT_STOPPING', // the agent is going down | start it again
 ] as const;
 export type NodeErrorCode = (typeof NODE_ERROR_CODES)[number];

@@ -19,4 +19,5 @@ export {
 } from './config.ts';
 export { createNode, type MoatNode, type NodeDeps } from './create-node.ts';
 export { NODE_ERROR_CODES, type NodeErrorCode } from './errors.ts';
+export { installDns, readDnsWiring, uninstallDns, type DnsWiring, type WiringDeps } from './names/wiring.ts';
 export { runNode, type NodeReady, type RunNodeOptions } from './main.ts';

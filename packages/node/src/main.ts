@@ -23,6 +23,10 @@ export interface NodeReady {
   readonly addresses: readonly string[];
   readonly linkPort: number | null;
   readonly socks: { readonly host: string; readonly port: number } | null;
+  /** Where the proxy's password is kept; null where it has none. */
+  readonly proxyPasswordFile: string | null;
+  readonly dns: { readonly host: string; readonly port: number } | null;
+  readonly access: NodeConfig['access'];
 }
 
 /** Runs an agent until `signal` is aborted or its API is asked to stop. @throws the codes of starting */
@@ -34,8 +38,9 @@ export async function runNode(config: NodeConfig, options: RunNodeOptions): Prom
   await node.start({ signal });
   releaseStartupMemory();
   try {
-    const { peerId, pid, addresses, linkPort, socks } = node.status();
-    options.onReady?.({ peerId, pid, socketPath: config.socketPath, addresses, linkPort, socks });
+    const { peerId, pid, addresses, linkPort, socks, proxyPasswordFile, dns, access } = node.status();
+    const { socketPath } = config;
+    options.onReady?.({ peerId, pid, socketPath, addresses, linkPort, socks, proxyPasswordFile, dns, access });
     const ended = AbortSignal.any([signal, stopRequest.signal]);
     if (!ended.aborted) await new Promise((resolve) => ended.addEventListener('abort', resolve, { once: true }));
   } finally {
@@ -93,6 +98,7 @@ function readFlags(): { readonly flags: NodeConfigInput; readonly ready: boolean
     logLevel: values['log-level'] as NodeConfig['logLevel'] | undefined,
     anchor: values.anchor,
     mdns: values.mdns,
+    dns: values.dns,
     inbound: values.inbound,
   };
   return { flags, ready: values.ready ?? false };
@@ -111,6 +117,7 @@ function parseFlags() {
         'log-level': { type: 'string' },
         anchor: { type: 'boolean' },
         mdns: { type: 'boolean' },
+        dns: { type: 'boolean' },
         inbound: { type: 'boolean' },
       },
       allowNegative: true,

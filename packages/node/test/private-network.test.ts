@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { MoatError } from '@moat/core';
 import { Agent, Owner, exchange, listenerOf, startEcho, until } from './world.ts';
 import { createConsoleLogger } from './console-logger.ts';
 
@@ -48,6 +51,12 @@ test('a service is reached by its loopback listener, by SOCKS and by a forward',
     'by forward',
   );
   const port = tcp.local.split(':')[1] ?? '';
+  await assert.rejects(
+    two.client.addForward({ deployment: 'shop', service: 'db', local: port }),
+    (error: MoatError) => {
+      return error.code === 'LISTEN_FAILED' && error.reason === 'another program listens there (EADDRINUSE)';
+    },
+  );
   await assert.rejects(two.client.expose({ deployment: 'shop', target: port }), { code: 'TARGET_OWN' });
   const path = join(two.stateDir, 'db.sock');
   const unix = await two.client.addForward({ deployment: 'shop', service: 'db', local: `unix:${path}`, keep: true });
@@ -131,13 +140,20 @@ test('an expired grant opens nothing and its running stream ends', async () => {
   await assert.rejects(two.client.ping('shop', { target: 'db' }), { code: 'GRANT_EXPIRED' });
 });
 
-test('with private access nothing listens on loopback', async () => {
+test('with private access nothing on loopback leads in without the password', async () => {
   await using stack = new AsyncDisposableStack();
   const { two } = await grow(stack);
   await two.stop();
   await two.start({ access: 'private' });
-  const { hosts, socks } = await two.client.hosts('shop');
-  assert.deepEqual([hosts, socks], [[], null]);
+  const { hosts, socks, proxyPasswordFile } = await two.client.hosts('shop');
+  const { dns } = await two.client.status();
+  assert.deepEqual([hosts, dns], [[], null]);
+  assert.ok(socks !== null && proxyPasswordFile !== null);
+  await assert.rejects(bySocks(socks, 'db.shop.internal', 5432, 'without'));
+  assert.equal((await stat(proxyPasswordFile)).mode & 0o777, 0o600);
+  const password = (await readFile(proxyPasswordFile, 'utf8')).trim();
+  assert.match(await byConnect(socks, 'db.shop.internal:5432', ''), /^HTTP\/1\.1 407 /);
+  assert.match(await byConnect(socks, 'db.shop.internal:5432', `moat:${password}`), /^HTTP\/1\.1 200 /);
   await assert.rejects(two.client.addForward({ deployment: 'shop', service: 'db', local: '0' }), {
     code: 'FORWARD_INVALID',
   });
@@ -159,6 +175,19 @@ test('a deployment that is left ends here at once', async () => {
 });
 
 /** SOCKS5 CONNECT by name (RFC 1928), then an exchange. */
+/** The first the proxy answers to a CONNECT with these credentials. */
+async function byConnect(proxy: { host: string; port: number }, target: string, login: string): Promise<string> {
+  const socket = connect(proxy);
+  const basic = Buffer.from(login).toString('base64');
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`);
+  try {
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    return answer.toString('latin1');
+  } finally {
+    socket.destroy();
+  }
+}
+
 async function bySocks(
   socks: { host: string; port: number },
   name: string,

@@ -200,6 +200,8 @@ test('the configuration is merged from files, environment and flags', async (t) 
     anchor: true,
     mdns: false,
     socksPort: null,
+    socksPortChosen: true,
+    dns: true,
     access: 'loopback',
     logLevel: 'debug',
   });

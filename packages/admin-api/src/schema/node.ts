@@ -30,7 +30,12 @@ export interface NodeStatus {
   /** Multiaddrs with `/p2p/` that others can dial. */
   readonly addresses: readonly string[];
   readonly linkPort: number | null;
+  /** The proxy: SOCKS5 and HTTP CONNECT. */
   readonly socks: LocalAddress | null;
+  /** File with the proxy's password; null where it has none. */
+  readonly proxyPasswordFile: string | null;
+  /** Where names below `.internal` are answered. */
+  readonly dns: LocalAddress | null;
   readonly access: 'loopback' | 'private';
   readonly anchor: boolean;
   readonly mdns: boolean;
@@ -51,6 +56,8 @@ export const nodeStatusSchema: z.ZodType<NodeStatus> = z
     addresses: z.array(z.string()),
     linkPort: z.number().int().nullable(),
     socks: localAddressSchema.nullable(),
+    proxyPasswordFile: z.string().nullable(),
+    dns: localAddressSchema.nullable(),
     access: z.enum(['loopback', 'private']),
     anchor: z.boolean(),
     mdns: z.boolean(),
@@ -227,6 +234,8 @@ export interface HostsAnswer {
     readonly port: number;
   }[];
   readonly socks: LocalAddress | null;
+  /** File with the proxy's password; null where it has none. */
+  readonly proxyPasswordFile: string | null;
 }
 export const hostsAnswerSchema: z.ZodType<HostsAnswer> = z
   .object({
@@ -234,5 +243,6 @@ export const hostsAnswerSchema: z.ZodType<HostsAnswer> = z
     network: z.string(),
     hosts: z.array(z.object({ name: z.string(), service: z.string(), address: z.string(), port: z.number().int() })),
     socks: localAddressSchema.nullable(),
+    proxyPasswordFile: z.string().nullable(),
   })
   .meta({ id: 'HostsAnswer' });

@@ -1,8 +1,10 @@
 /** `moat node`: the agent of this machine. */
+import type { LocalAddress } from '@moat/admin-api';
 import type { Command } from 'commander';
 import { formatDuration } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addExpose } from './expose.ts';
+import { addNodeDns } from './node-dns.ts';
 
 export interface NodeRunOptions {
   readonly listen: readonly string[];
@@ -11,6 +13,7 @@ export interface NodeRunOptions {
   readonly socksPort?: string;
   readonly anchor?: boolean;
   readonly mdns: boolean;
+  readonly dns: boolean;
   readonly inbound: boolean;
   readonly access?: string;
   readonly logLevel?: string;
@@ -33,13 +36,14 @@ export function addNode(program: Command, runner: VerbRunner): void {
         { flags: '--listen <multiaddr>', text: 'where the overlay listens; repeatable', list: true },
         { flags: '--announce <multiaddr>', text: 'told to others instead; repeatable', list: true },
         { flags: '--link-port <port>', text: 'where links are accepted, 0 = any' },
-        { flags: '--socks-port <port>', text: 'SOCKS5 proxy on 127.0.0.1, 0 = any, off = none' },
+        { flags: '--socks-port <port>', text: 'proxy (SOCKS5 and HTTP CONNECT) on 127.0.0.1, 0 = any, off = none' },
         { flags: '--anchor', text: 'relay for others' },
         { flags: '--no-mdns', text: 'do not look for members on the local network' },
+        { flags: '--no-dns', text: 'do not answer names below .internal on a loopback address' },
         { flags: '--no-inbound', text: 'open no port, only dial out' },
         {
           flags: '--access <how>',
-          text: 'loopback: every user here reaches granted services; private: only Unix sockets',
+          text: 'loopback: every user here reaches granted services; private: only Unix sockets and a proxy with a password',
         },
         { flags: '--log-level <level>', text: 'trace, debug, info, warn or error' },
       ],
@@ -68,6 +72,8 @@ export function addNode(program: Command, runner: VerbRunner): void {
           `${style.ok} running  pid ${status.pid}, up ${formatDuration(status.uptimeMs)}, Moat ${status.agentVersion}, ${Math.round(status.rssBytes / 1024 / 1024)} MiB`,
           `  ${style.dim('Identity ')}  ${status.peerId}`,
           `  ${style.dim('Addresses')}  ${status.addresses.join('\n             ') || 'none: dials out only'}`,
+          `  ${style.dim('Proxy    ')}  ${placeText(status.socks)}${status.proxyPasswordFile === null ? '' : `, user moat, password in ${status.proxyPasswordFile}`}`,
+          `  ${style.dim('DNS      ')}  ${placeText(status.dns)}`,
           `  ${style.dim('State    ')}  ${status.stateDir}`,
           ...status.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
         ].join('\n'),
@@ -88,4 +94,9 @@ export function addNode(program: Command, runner: VerbRunner): void {
     },
   );
   addExpose(node, runner);
+  addNodeDns(node, runner);
+}
+
+function placeText(place: LocalAddress | null): string {
+  return place === null ? 'none' : `${place.host}:${place.port}`;
 }

@@ -31,7 +31,7 @@ export function addRun(program: Command, runner: VerbRunner): void {
       const { agent, io, progress } = context;
       const deployment = await selectDeployment(agent, options.network);
       const hosts = await agent.hosts(deployment);
-      if (hosts.hosts.length === 0) {
+      if (hosts.hosts.length === 0 && hosts.proxyPasswordFile === null) {
         progress.say(`! this machine may reach no service of ${hosts.network}; moat explain says why`);
       }
       const [file, ...args] = command;

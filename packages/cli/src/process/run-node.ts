@@ -1,8 +1,9 @@
 /** The agent in this process. A file of its own: loading it loads the whole agent. */
 import { MoatError } from '@moat/core';
-import { loadNodeConfig, runNode, type NodeConfigInput } from '@moat/node';
+import { loadNodeConfig, runNode, type NodeConfigInput, type NodeReady } from '@moat/node';
 import type { NodeRunOptions } from '../commands/node.ts';
 import type { Context } from '../context.ts';
+import type { Style } from '../output/style.ts';
 
 /** Runs until Ctrl-C or `POST /stop`. @throws `CONFIG_INVALID`, `STATE_LOCKED` and the other codes of starting */
 export async function runNodeProcess(context: Context, options: NodeRunOptions): Promise<void> {
@@ -11,10 +12,20 @@ export async function runNodeProcess(context: Context, options: NodeRunOptions):
   await runNode(config, {
     signal: io.signal,
     onReady: (ready) => {
-      const line = `${style.ok} agent ${style.bold(ready.peerId)} is ready`;
-      io.stdout.write(`${context.json ? JSON.stringify({ kind: 'ready', version: 1, data: ready }) : line}\n`);
+      const lines = [`${style.ok} agent ${style.bold(ready.peerId)} is ready`, accessLine(ready, style)];
+      const text = context.json ? JSON.stringify({ kind: 'ready', version: 1, data: ready }) : lines.join('\n');
+      io.stdout.write(`${text}\n`);
     },
   });
+}
+
+/** Who on this machine reaches what it may reach, and why. */
+function accessLine({ access, proxyPasswordFile }: NodeReady, style: Style): string {
+  if (access === 'loopback') {
+    return `${style.attention} every user of this machine reaches the granted services; ${style.dim('--access private closes that')}`;
+  }
+  const proxy = proxyPasswordFile === null ? '' : `, and the proxy with the password in ${proxyPasswordFile}`;
+  return `${style.ok} private: only Unix sockets (moat forward)${proxy}`;
 }
 
 function flagsOf(options: NodeRunOptions): NodeConfigInput {
@@ -26,6 +37,7 @@ function flagsOf(options: NodeRunOptions): NodeConfigInput {
     anchor: options.anchor,
     // Only a flag that was given overrides files and environment.
     mdns: options.mdns ? undefined : false,
+    dns: options.dns ? undefined : false,
     inbound: options.inbound ? undefined : false,
     access: options.access as NodeConfigInput['access'],
     logLevel: options.logLevel as NodeConfigInput['logLevel'],

@@ -5,10 +5,13 @@
 import type { HostsAnswer } from '@moat/admin-api';
 import { MoatError, errorCode } from '@moat/core';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { constants as systemConstants, tmpdir } from 'node:os';
 import { delimiter, join, resolve as resolvePath } from 'node:path';
 import type { Io } from '../io.ts';
+
+/** Begins the name of a run's directory, before the process id. */
+const TEMPORARY = 'moat-run-';
 
 export interface RunRequest {
   readonly file: string;
@@ -25,10 +28,12 @@ export interface RunRequest {
  */
 export async function runWithNames(request: RunRequest): Promise<number> {
   requireProgram(request);
-  const namespace = request.names ? findNamespace() : undefined;
+  // Where services have no local address, the proxy leads to their names.
+  const namespace = request.names && request.hosts.proxyPasswordFile === null ? findNamespace() : undefined;
   if (namespace === undefined)
     return runToEnd(spawnProgram(request, [request.file, ...request.args], false), request.io);
-  const directory = mkdtempSync(join(tmpdir(), 'moat-run-'));
+  removeStale(tmpdir());
+  const directory = mkdtempSync(join(tmpdir(), `${TEMPORARY}${process.pid}-`));
   try {
     const hostsFile = join(directory, 'hosts');
     writeFileSync(hostsFile, renderHosts(readFileSync('/etc/hosts', 'utf8'), request.hosts), { mode: 0o644 });
@@ -36,6 +41,28 @@ export async function runWithNames(request: RunRequest): Promise<number> {
     return await runToEnd(spawnProgram(request, line, true), request.io);
   } finally {
     rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Of runs that were killed: nobody else removes what they wrote. */
+export function removeStale(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = new RegExp(`^${TEMPORARY}(\\d+)-`).exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    try {
+      rmSync(join(parent, name), { recursive: true, force: true });
+    } catch {
+      // Another user's: theirs to remove.
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) !== 'ESRCH';
   }
 }
 
@@ -98,7 +125,12 @@ export function networkVariables(answer: HostsAnswer, withNames: boolean): Recor
     variables[`${prefix}_PORT`] = String(port);
   }
   if (!withNames && answer.socks !== null) {
-    variables['ALL_PROXY'] = `socks5h://${answer.socks.host}:${answer.socks.port}`;
+    const { host, port } = answer.socks;
+    const { proxyPasswordFile: file } = answer;
+    const login = file === null ? '' : `moat:${encodeURIComponent(readFileSync(file, 'utf8').trim())}@`;
+    variables['ALL_PROXY'] = `socks5h://${login}${host}:${port}`;
+    // For the many that know no SOCKS.
+    variables['HTTPS_PROXY'] = `http://${login}${host}:${port}`;
   }
   return variables;
 }

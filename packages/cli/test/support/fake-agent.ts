@@ -103,6 +103,8 @@ export class FakeAgent implements AsyncDisposable {
         addresses: [`/ip4/127.0.0.1/tcp/4410/p2p/${this.key.peerId}`],
         linkPort: 4411,
         socks: { host: '127.0.0.1', port: 4412 },
+        proxyPasswordFile: null,
+        dns: null,
         access: 'loopback',
         anchor: false,
         mdns: false,
@@ -197,6 +199,7 @@ export class FakeAgent implements AsyncDisposable {
             port,
           })),
           socks: { host: '127.0.0.1', port: 4412 },
+          proxyPasswordFile: null,
         };
       },
       events: () => this.#unsupported(),

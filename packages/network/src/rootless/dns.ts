@@ -7,8 +7,9 @@
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
-import { MoatError, errorCode, type Logger } from '@moat/core';
+import { errorCode, type Logger } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
+import { listenFailed } from '../local-port.ts';
 import { forwardDns } from './dns-forward.ts';
 import { readDnsMessage, truncated } from './dns-message.ts';
 import type { NamedService } from './names.ts';
@@ -31,7 +32,7 @@ export interface DnsDeps {
   /** Services with a local address, of every network; asked for each question. */
   services(): Iterable<NamedService>;
   /** Where other names go, first choice first; none = they are refused. Asked for each such question. */
-  upstreams(): readonly SocketAddress[];
+  upstreams(): Promise<readonly SocketAddress[]>;
   readonly logger: Logger;
 }
 
@@ -51,10 +52,7 @@ export async function createDns(deps: DnsDeps, places: readonly SocketAddress[])
     }
   }
   const [place] = places;
-  throw new MoatError('LISTEN_FAILED', `the DNS cannot listen at ${place?.host}:${place?.port}`, {
-    cause,
-    reason: errorCode(cause),
-  });
+  throw listenFailed(`the DNS cannot listen at ${place?.host}:${place?.port}`, cause);
 }
 
 class LoopbackDns implements DnsServer {
@@ -131,11 +129,11 @@ class LoopbackDns implements DnsServer {
     const reading = readDnsMessage(message, () => this.#deps.services());
     if (reading.kind === 'nothing') return undefined;
     if (reading.kind === 'answer') return reading.answer;
-    const upstreams = this.#deps.upstreams();
-    if (upstreams.length === 0) return reading.failure('REFUSED');
     if (this.#pending >= MAX_PENDING) return reading.failure('SERVFAIL');
     this.#pending += 1;
     try {
+      const upstreams = await this.#deps.upstreams();
+      if (upstreams.length === 0) return reading.failure('REFUSED');
       return await forwardDns(message, upstreams, overTcp, this.#stopped.signal);
     } catch (error) {
       this.#deps.logger.debug({ code: errorCode(error), err: error }, 'DNS question not answered upstream');

@@ -3,8 +3,8 @@
  */
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { MoatError, type LinkStream } from '@moat/core';
-import { LocalPort, joinSocket } from '../local-port.ts';
+import type { LinkStream } from '@moat/core';
+import { LocalPort, joinSocket, listenFailed } from '../local-port.ts';
 
 /** Where a forward listens: a port of `host` (127.0.0.1; 0 = any free port), or a Unix socket (made 0600). */
 export type ForwardPlace = { readonly host?: string; readonly port: number } | { readonly path: string };
@@ -31,7 +31,7 @@ export async function createForward(deps: ForwardDeps, service: string, place: F
     else await local.listen({ host: place.host ?? '127.0.0.1', port: place.port });
   } catch (cause) {
     const where = 'path' in place ? place.path : String(place.port);
-    throw new MoatError('LISTEN_FAILED', `cannot listen at ${where}`, { cause, details: { service } });
+    throw listenFailed(`cannot listen at ${where}`, cause, { service });
   }
   const stop = (): Promise<void> => local.close();
   return {

@@ -5,8 +5,7 @@
  */
 import { timingSafeEqual, createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { MoatError, errorCode } from '@moat/core';
-import { LocalPort } from '../local-port.ts';
+import { LocalPort, listenFailed } from '../local-port.ts';
 import { serveHttpConnect } from './http-connect.ts';
 import { HANDSHAKE_TIMEOUT_MS, type ProxyDeps, type ProxyRules } from './proxy-rules.ts';
 import { SOCKS_VERSION, serveSocks } from './socks.ts';
@@ -47,10 +46,7 @@ export async function createProxy(deps: ProxyDeps, { port, password }: ProxyOpti
   try {
     await local.listen({ host, port });
   } catch (cause) {
-    throw new MoatError('LISTEN_FAILED', `the proxy cannot listen at ${host}:${port}`, {
-      cause,
-      reason: errorCode(cause),
-    });
+    throw listenFailed(`the proxy cannot listen at ${host}:${port}`, cause);
   }
   const stop = (): Promise<void> => local.close();
   return { host, port: local.port, stop, [Symbol.asyncDispose]: stop };

@@ -20,7 +20,9 @@ const SERVICES = [
 const FREE = { host: '127.0.0.1', port: 0 };
 
 function serve(upstreams: readonly SocketAddress[] = []): Promise<DnsServer> {
-  return createDns({ services: () => SERVICES, upstreams: () => upstreams, logger: silentLogger }, [FREE]);
+  return createDns({ services: () => SERVICES, upstreams: () => Promise.resolve(upstreams), logger: silentLogger }, [
+    FREE,
+  ]);
 }
 
 function question(name: string, type: RecordType = 'A', id = 7): Buffer {

@@ -1,11 +1,12 @@
 /** What each endpoint of the local API does. */
 import { MoatError, isDeploymentId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
-import type { AgentEndpoints, Handlers, LocalAddress, NodeStatus, RedeemRequest, VersionAccepted } from '@moat/admin-api';
+import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
+import type { Doors } from '../doors.ts';
 import type { EventFeed } from '../event-feed.ts';
 import type { Forwards } from '../forwards.ts';
 import type { JoinResult } from '../join.ts';
@@ -28,7 +29,7 @@ export interface HandlerDeps {
   readonly report: ReportDeps;
   readonly probe: ProbeDeps;
   readonly status: () => NodeStatus;
-  readonly socks: () => LocalAddress | null;
+  readonly doors: Doors;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
   readonly redeem: (request: RedeemRequest, signal: AbortSignal) => Promise<void>;
   /** Begins an orderly stop. */
@@ -129,7 +130,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       if (known !== undefined) publisher.update(known);
       return { done: true };
     },
-    hosts: ({ params }) => hostsOf(deps.report, find(params), deps.socks()),
+    hosts: ({ params }) => hostsOf(deps.report, find(params), deps.doors),
     events: ({ signal }) =>
       feed.follow(signal, [
         { kind: 'agent', state: 'started' },

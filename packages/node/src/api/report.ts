@@ -5,7 +5,6 @@ import type {
   DeploymentSummary,
   Document,
   HostsAnswer,
-  LocalAddress,
   PlaceStatus,
   PublicationStatus,
   ServiceStatus,
@@ -13,6 +12,7 @@ import type {
 import type { ExposedTargets, PrivateNetwork } from '@moat/network';
 import type { AddressBook, Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
+import type { Doors } from '../doors.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 
 const RECEIPTS_SHOWN = 20;
@@ -70,7 +70,7 @@ export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDe
 }
 
 /** Names of granted services with their listeners, for `moat run`. */
-export function hostsOf(deps: ReportDeps, deployment: Deployment, socks: LocalAddress | null): HostsAnswer {
+export function hostsOf(deps: ReportDeps, deployment: Deployment, doors: Doors): HostsAnswer {
   const states = deps.network(deployment.id)?.services() ?? [];
   return {
     deployment: deployment.id,
@@ -78,7 +78,8 @@ export function hostsOf(deps: ReportDeps, deployment: Deployment, socks: LocalAd
     hosts: states.flatMap(({ name, host, address, port }) =>
       address === null ? [] : [{ name: host, service: name, address, port }],
     ),
-    socks,
+    socks: doors.proxy(),
+    proxyPasswordFile: doors.proxyPasswordFile,
   };
 }
 

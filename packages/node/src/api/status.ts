@@ -1,10 +1,11 @@
 /** The agent as a whole, as the local API shows it. */
 import type { Clock, PeerId } from '@moat/core';
-import type { LocalAddress, NodeStatus, Notice } from '@moat/admin-api';
+import type { NodeStatus, Notice } from '@moat/admin-api';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
 import type { NodeConfig } from '../config.ts';
 import type { Deployments } from '../deployments/deployments.ts';
+import type { Doors } from '../doors.ts';
 import { summaryOf, timeText } from './report.ts';
 
 const VERSION = '0.1.0';
@@ -15,7 +16,7 @@ export interface StatusDeps {
   readonly overlay: Pick<Overlay, 'addresses' | 'connections'>;
   readonly links: Pick<LinkService, 'list' | 'port'>;
   readonly deployments: Deployments;
-  readonly socks: () => LocalAddress | null;
+  readonly doors: Doors;
   /** Milliseconds since 1970. */
   readonly startedAt: number;
   readonly now: Pick<Clock, 'now'>;
@@ -32,7 +33,9 @@ export function statusOf(deps: StatusDeps): NodeStatus {
     stateDir: config.stateDir,
     addresses: overlay.addresses(),
     linkPort: links.port ?? null,
-    socks: deps.socks(),
+    socks: deps.doors.proxy(),
+    proxyPasswordFile: deps.doors.proxyPasswordFile,
+    dns: deps.doors.dns(),
     access: config.access,
     anchor: config.anchor,
     mdns: config.mdns,
