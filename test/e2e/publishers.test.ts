@@ -30,8 +30,7 @@ after(async () => {
 const statusOf = async (): Promise<number> =>
   (await world.gateway.browser.fetch('shop.localhost').catch(() => ({ status: 0 }))).status;
 
-const refusalOf = async (): Promise<string | undefined> =>
-  (await world.client('owner').publications())[0]?.error?.code;
+const refusalOf = async (): Promise<string | undefined> => (await world.client('owner').publications())[0]?.error?.code;
 
 test('who was not invited is refused with the line for the operator, and status says so until it changes', async () => {
   const owner = world.machine('owner');
