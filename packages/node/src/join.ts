@@ -92,7 +92,7 @@ export async function joinByToken(
 async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
   const held = deps.deployments.get(token.deployment)?.place;
   const shown = ownClaim(deps, token);
-  if (held !== undefined && held.name !== shown.details.member) {
+  if (held !== undefined && !isLeftBehind(deps, token) && held.name !== shown.details.member) {
     throw new MoatError(
       'PLACE_TAKEN',
       `this machine holds ${held.name} already, the token is for ${shown.details.member}`,
@@ -130,9 +130,12 @@ function adopt(deps: JoinDeps, token: Token, shown: ClaimShown, answer: JoinAnsw
     if (hashClaim(answer.claim.claim) !== hashClaim(shown.signed.claim))
       throw unverified('another claim was witnessed');
     const contract = parseContract(answer.contract);
-    const adoption = { proof: answer.proof, contract, claims: [answer.claim, ...answer.claims] };
-    // Before anything is stored: a claim we would not believe of another does not count for us either.
-    verifyMemberClaim(contract, answer.claim, deps.clock.now());
+    // Pinned since, the place is ours without the claim. Else, before anything is stored: a claim that we would
+    // not believe of another does not count for us either.
+    const isPinned = contract.members.some(({ name, node }) => name === member && node === deps.self);
+    if (!isPinned) verifyMemberClaim(contract, answer.claim, deps.clock.now());
+    const claims = isPinned ? answer.claims : [answer.claim, ...answer.claims];
+    const adoption = { proof: answer.proof, contract, claims, isOtherBranch: isLeftBehind(deps, token) };
     learnKeepers(deps.addressBook, token);
     const deployment = deps.deployments.adopt(keeper, adoption);
     if (deployment.place?.name !== member) {
@@ -152,8 +155,21 @@ function adopt(deps: JoinDeps, token: Token, shown: ClaimShown, answer: JoinAnsw
 /** A locator leads a pinned machine to its deployment: a keeper names it on hello and its head is taken. */
 async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
   const known = deps.deployments.get(token.deployment);
-  if (known?.place !== undefined) return { deployment: known, member: known.place.name, keeper: deps.self };
-  using _ = deps.deployments.expect(token.deployment, (proof) => checkTokenHead(token, proof.newest.head));
+  const isOtherBranch = isLeftBehind(deps, token);
+  if (known?.place !== undefined && !isOtherBranch) {
+    return { deployment: known, member: known.place.name, keeper: deps.self };
+  }
+  const keepers = new Set(
+    addressesByKeeper(token).flatMap(([address]) => address?.slice(address.lastIndexOf('/') + 1) ?? []),
+  );
+  using _ = deps.deployments.expect(token.deployment, {
+    isOtherBranch,
+    check: (proof, from) => {
+      // On a wrong branch others may show more of it; the token says who shows the right one.
+      if (isOtherBranch && !keepers.has(from)) throw unverified('it is no keeper of the token');
+      checkTokenHead(token, proof.newest.head);
+    },
+  });
   const limit = askDeadline(signal);
   let lastError: unknown;
   for (const addresses of addressesByKeeper(token)) {
@@ -174,11 +190,17 @@ async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promis
   throw new MoatError('NO_KEEPER_REACHABLE', 'no keeper of the token answered', { cause: lastError, retryable: true });
 }
 
+/** The owners signed beside what is held here, and the token is newer: it decides which branch this machine is on. */
+function isLeftBehind({ deployments }: JoinDeps, token: Token): boolean {
+  const held = deployments.get(token.deployment);
+  return held?.forked === true && token.version > held.contract.version;
+}
+
 async function arrival(deps: JoinDeps, token: Token, closed: AbortSignal, signal: AbortSignal): Promise<Deployment> {
   const deadline = deps.clock.now() + 5000;
   for (;;) {
     const deployment = deps.deployments.get(token.deployment);
-    if (deployment !== undefined) return deployment;
+    if (deployment !== undefined && !isLeftBehind(deps, token)) return deployment;
     if (closed.aborted || deps.clock.now() > deadline) {
       throw new MoatError('JOIN_TIMEOUT', 'the keeper does not name this deployment to us', { retryable: true });
     }

@@ -9,6 +9,9 @@ import {
   extendProof,
   headHash,
   headOf,
+  mergedBranch,
+  mergingHead,
+  mergingVersion,
   ownerSetOf,
   parseContract,
   signHead,
@@ -20,6 +23,11 @@ import {
   type MemberClaim,
 } from '@moat/contract';
 import { createNodeKey, createOwnerKey, type NodeKey, type OwnerKeyPair } from '@moat/identity';
+
+export interface Version {
+  readonly proof: HeadProof;
+  readonly contract: Contract;
+}
 
 export class Chain {
   readonly keeper: NodeKey;
@@ -46,7 +54,7 @@ export class Chain {
   next(
     changes: Partial<Contract> = {},
     { keep = true, owner = this.owner }: { readonly keep?: boolean; readonly owner?: OwnerKeyPair } = {},
-  ): { readonly proof: HeadProof; readonly contract: Contract } {
+  ): Version {
     const contract = parseContract({
       type: 'moat/contract/1',
       deployment: deploymentIdOf(this.genesis),
@@ -75,6 +83,16 @@ export class Chain {
     const proof = extendProof(this.proof, this.genesis, signed, contract.owners);
     if (keep) [this.proof, this.contract] = [proof, contract];
     return { proof, contract };
+  }
+
+  /** The version that ends a fork, following `ours`; the chain goes on from it. */
+  merge(ours: Version, theirs: Version): Version {
+    const contract = parseContract({ ...ours.contract, version: mergingVersion(ours.proof, theirs.proof) });
+    const head = mergingHead(contract, ours.proof, theirs.proof);
+    const signed = { head, signatures: [signHead(head, this.owner.signer)] };
+    const merged = mergedBranch(ours.proof, theirs.proof);
+    [this.proof, this.contract] = [extendProof(ours.proof, this.genesis, signed, contract.owners, merged), contract];
+    return { proof: this.proof, contract };
   }
 
   /** A witnessed claim of a new machine, on a new invite unless it is for the laptop. */

@@ -8,6 +8,7 @@ import {
   canonicalBytes,
   createClaim,
   createInvite,
+  headHash,
   witnessClaim,
   type Contract,
   type HeadProof,
@@ -23,7 +24,7 @@ import { LocalTime } from '../src/local-time.ts';
 import { Database } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
 import { MachineStore } from '../src/store/machine-store.ts';
-import { Chain } from './chain.ts';
+import { Chain, type Version } from './chain.ts';
 
 const PEER = createNodeKey().peerId;
 
@@ -270,6 +271,70 @@ test('a branch that goes on is one branch, known by its newest head', async () =
   check();
   bench.reopen();
   check();
+});
+
+test('a version that ends the fork is taken from either branch, and the alarm with it', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  await using other = await Bench.create();
+  await using unaware = await Bench.create();
+  const left = chain.next({ name: 'left' }, { keep: false });
+  const right = chain.next({ name: 'right' }, { keep: false });
+  for (const [each, own, others] of [
+    [bench, left, right],
+    [other, right, left],
+    [unaware, right, null],
+  ] as const) {
+    if (each === bench) assert.equal(await each.offer(own), 'accepted');
+    else each.deployments.adopt(PEER, { ...own, claims: [] });
+    if (others !== null) assert.equal(await each.offer(others), 'forked');
+  }
+  const healed = chain.merge(left, right);
+  const after = chain.next({ name: 'later' });
+  for (const each of [bench, other, unaware]) {
+    assert.equal(await each.offer(healed), 'accepted');
+    each.reopen();
+    assert.deepEqual([each.deployments.find(id).forked, each.deployments.find(id).alarms], [false, []]);
+    // The branch that ended is old news now.
+    assert.equal(await each.offer(right), 'older');
+    assert.equal(await each.offer(after), 'accepted');
+  }
+});
+
+test('a version that ends another fork than this does not lift it', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const [one, two, three] = ['one', 'two', 'three'].map((name) => chain.next({ name }, { keep: false })) as [
+    Version,
+    Version,
+    Version,
+  ];
+  assert.equal(await bench.offer(one), 'accepted');
+  assert.equal(await bench.offer(two), 'forked');
+  assert.equal(await bench.offer(chain.merge(two, three)), 'forked');
+  const [alarm, ...rest] = bench.deployments.find(id).alarms;
+  assert.deepEqual(rest, []);
+  assert.match(alarm?.message ?? '', /version 1 here is on neither of its branches: moat join/);
+});
+
+test('a machine left on a wrong branch goes over by a newer token, with nothing left of that branch', async () => {
+  const { bench, chain, id } = await begin();
+  await using _ = bench;
+  const wrong = chain.next({ name: 'wrong' }, { keep: false });
+  const versions = [chain.next(), chain.next(), chain.next()];
+  const newest = versions[1] as Version;
+  assert.equal(await bench.offer(wrong), 'accepted');
+  assert.equal(await bench.offer(versions[0] as Version), 'forked');
+  assert.throws(() => bench.deployments.adopt(PEER, { ...newest, claims: [] }), { code: 'HEAD_FORKED' });
+  bench.deployments.adopt(PEER, { ...newest, claims: [], isOtherBranch: true });
+  bench.reopen();
+  const deployment = bench.deployments.find(id);
+  assert.deepEqual(
+    [deployment.head, deployment.forked, deployment.alarms],
+    [headHash(newest.proof.newest.head), false, []],
+  );
+  assert.equal(bench.database.all('SELECT version FROM versions').length, 1);
+  assert.equal(await bench.offer(versions[2] as Version), 'accepted');
 });
 
 test('of a flood of forks few are kept, on disk too', async () => {

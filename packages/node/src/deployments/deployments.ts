@@ -30,7 +30,7 @@ import { plainText } from '../remote-text.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { tellAlarms } from './alarms.ts';
 import { Deployment } from './deployment.ts';
-import { ForkIntake, forked } from './fork-intake.ts';
+import { ForkIntake, endsFork, forked, isBeyond } from './fork-intake.ts';
 
 /** What the rest has to follow up on; all of it is on disk. */
 export interface Change {
@@ -61,13 +61,26 @@ export interface Adoption {
   readonly proof: HeadProof;
   readonly contract: Contract;
   readonly claims: readonly MemberClaim[];
+  /**
+   * The operator brought a token that is newer than what is held: a machine left on a wrong branch of a fork goes
+   * over to the one that the token names.
+   */
+  readonly isOtherBranch?: boolean;
+}
+
+/** A deployment that a locator was given for. */
+export interface Expectation {
+  /** Throws to refuse. */
+  readonly check: (proof: HeadProof, from: PeerId) => void;
+  /** As {@link Adoption.isOtherBranch}. */
+  readonly isOtherBranch: boolean;
 }
 
 export class Deployments {
   readonly #deps: DeploymentsDeps;
   readonly #byId = new Map<DeploymentId, Deployment>();
   /** Deployments a locator was given for: their proofs are taken from members although nothing is held yet. */
-  readonly #expected = new Map<DeploymentId, (proof: HeadProof) => void>();
+  readonly #expected = new Map<DeploymentId, Expectation>();
 
   readonly #forks: ForkIntake;
 
@@ -147,10 +160,12 @@ export class Deployments {
    * Takes what a keeper gave a machine that joins; claims that do not hold are left out.
    * @throws the codes of `checkProvenVersion`, `DISK_FULL`
    */
-  adopt(from: PeerId, { proof, contract, claims }: Adoption): Deployment {
+  adopt(from: PeerId, { proof, contract, claims, isOtherBranch = false }: Adoption): Deployment {
     const held = this.#byId.get(proof.newest.head.deployment);
-    const order = checkProvenVersion(held ?? null, proof, contract);
-    const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract);
+    const leaves = isOtherBranch && held !== undefined && isBeyond(proof, held);
+    const order = checkProvenVersion(leaves ? null : (held ?? null), proof, contract);
+    if (!leaves && order !== 'same' && held?.forked === true && !endsFork(proof, held)) throw forked(held);
+    const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract, undefined, leaves);
     const taken = this.#takeClaims(from, deployment, claims);
     if (taken.length > 0) this.#claimsTaken(deployment, taken);
     this.headShown(from, deployment.id, headHash(proof.newest.head));
@@ -180,7 +195,7 @@ export class Deployments {
     if (held === undefined && welcome === undefined) return 'refused';
     try {
       const verified = verifyProof(proof);
-      welcome?.(proof);
+      welcome?.check(proof, from);
       const order = compareProof(held?.proof ?? null, proof);
       if (order === 'same') return 'same';
       if (order === 'older') {
@@ -188,8 +203,12 @@ export class Deployments {
         return 'older';
       }
       if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
+      if (held !== undefined && welcome?.isOtherBranch === true && isBeyond(proof, held)) {
+        this.adopt(from, { proof, contract: parseContract(await pull()), claims: [], isOtherBranch: true });
+        return 'accepted';
+      }
       if (held !== undefined && order === 'fork') return await this.#forks.offer(from, held, proof, pull);
-      if (held?.forked === true) throw forked(held);
+      if (held?.forked === true && !endsFork(proof, held)) throw forked(held);
       const contract = parseContract(await pull());
       return this.#takeProof(from, proof, verified, contract);
     } catch (error) {
@@ -223,9 +242,9 @@ export class Deployments {
     this.#claimsTaken(deployment, [claim]);
   }
 
-  /** Lets a deployment in that is not held yet, while a locator waits for it; `check` throws to refuse. */
-  expect(id: DeploymentId, check: (proof: HeadProof) => void): Disposable {
-    this.#expected.set(id, check);
+  /** Lets a deployment in that is not held yet, or only on a wrong branch, while a locator waits for it. */
+  expect(id: DeploymentId, expectation: Expectation): Disposable {
+    this.#expected.set(id, expectation);
     return { [Symbol.dispose]: () => void this.#expected.delete(id) };
   }
 
@@ -249,7 +268,7 @@ export class Deployments {
   /** Compares with the pin again: others may have been accepted while the contract was pulled. */
   #takeProof(from: PeerId, proof: HeadProof, verified: VerifiedProof, contract: Contract): ProofOutcome {
     const held = this.#byId.get(proof.newest.head.deployment);
-    if (held?.forked === true) throw forked(held);
+    if (held?.forked === true && !endsFork(proof, held)) throw forked(held);
     if (held !== undefined) {
       const order = compareHeads(held.proof.newest, proof.newest);
       if (order === 'same' || order === 'older') return order;
@@ -260,10 +279,10 @@ export class Deployments {
     return 'accepted';
   }
 
-  #commit(proof: HeadProof, contract: Contract, from?: PeerId): Deployment {
+  #commit(proof: HeadProof, contract: Contract, from?: PeerId, isOtherBranch = false): Deployment {
     const { store, time, self, logger, feed } = this.#deps;
     const acceptedAt = time.now();
-    store.saveVersion(proof, contract, acceptedAt);
+    store.saveVersion(proof, contract, acceptedAt, isOtherBranch);
     let deployment = this.#byId.get(contract.deployment);
     if (deployment === undefined) {
       const age = { ageMs: 0, at: acceptedAt };

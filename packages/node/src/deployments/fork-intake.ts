@@ -85,6 +85,16 @@ export class ForkIntake {
   }
 }
 
+/** True when the owners of both branches signed an end of the fork in which this deployment stands. */
+export function endsFork({ successions }: HeadProof, { contract }: Deployment): boolean {
+  return successions.some(({ head, merged }) => merged !== undefined && head.version > contract.version);
+}
+
+/** True for a higher version, on whatever branch. */
+export function isBeyond({ newest }: HeadProof, { contract }: Deployment): boolean {
+  return newest.head.version > contract.version;
+}
+
 /** Why nothing further is taken. */
 export function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
   return new MoatError(
@@ -92,6 +102,7 @@ export function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
     `two versions ${deployment.contract.version} of ${deployment.contract.name} were signed`,
     {
       reason: 'until the owners sign a version that ends the fork, this node keeps what it runs',
+      next: ['moat apply, which asks how the fork shall end', 'moat join with a newer token, where it has ended'],
       details: { deployment: deployment.id, version: deployment.contract.version },
     },
   );

@@ -63,15 +63,29 @@ export class Forks {
     const { head } = ours.newest;
     const text = ({ newest }: HeadProof): string =>
       `${headHash(newest.head)}, signed by ${newest.signatures.map(({ key }) => key).join(', ')}`;
-    return this.list().map(({ proof }) => ({
-      code: 'HEAD_FORKED',
-      message: `the owners signed two histories: here version ${head.version} ${text(ours)}; elsewhere version ${proof.newest.head.version} ${text(proof)}`,
-    }));
+    return this.list().map(({ proof }) => {
+      const isLeft = proof.successions.some(
+        ({ head: { version }, merged }) => merged !== undefined && version > head.version,
+      );
+      if (isLeft) {
+        const ended = `the owners ended a fork in version ${proof.newest.head.version}`;
+        return {
+          code: 'HEAD_FORKED',
+          message: `${ended}, and version ${head.version} here is on neither of its branches: moat join with a newer token`,
+        };
+      }
+      return {
+        code: 'HEAD_FORKED',
+        message: `the owners signed two histories: here version ${head.version} ${text(ours)}; elsewhere version ${proof.newest.head.version} ${text(proof)}`,
+      };
+    });
   }
 
   /** A branch that goes on is one branch still. */
   #replaced({ newest }: HeadProof): Hash | undefined {
-    const { previous } = newest.head;
-    return previous !== null && this.#byHead.has(previous) ? previous : undefined;
+    const { previous, merges } = newest.head;
+    return (
+      [previous, merges].find((head) => head !== null && head !== undefined && this.#byHead.has(head)) ?? undefined
+    );
   }
 }

@@ -81,8 +81,11 @@ export class DeploymentStore {
     });
   }
 
-  /** Pins a version: contract, head and proof in one commit. */
-  saveVersion(proof: HeadProof, contract: Contract, acceptedAt: number): void {
+  /**
+   * Pins a version: contract, head and proof in one commit.
+   * @param isOtherBranch what was held before is no history of it, and goes
+   */
+  saveVersion(proof: HeadProof, contract: Contract, acceptedAt: number, isOtherBranch = false): void {
     const { head } = proof.newest;
     const hash = headHash(head);
     this.#db.write(() => {
@@ -98,6 +101,7 @@ export class DeploymentStore {
         hash,
         acceptedAt,
       );
+      if (isOtherBranch) this.#db.run('DELETE FROM versions WHERE deployment = ?', head.deployment);
       // A version that is taken beside branches ends them.
       this.#db.run('DELETE FROM forks WHERE deployment = ?', head.deployment);
       this.#db.run(
