@@ -32,6 +32,7 @@ export const CONTRACT_ERROR_CODES = [
   'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
   'GATEWAY_PEERS_FORGED', // a gateway's list of its machines is not signed by all that it replaces | keep the pinned ones; ask the gateway's operator, who may have you pin it anew
   'SECRET_UNREADABLE', // a boxed secret was made for another gateway, name or deployment, or altered | the publisher applies again, so that it is boxed for this gateway's key
+  'USERS_INVALID', // a file of users is not lines of user:$scrypt$… | make each line with `moat password USER`
   // About a deployment file (moat.yaml); with its line and column.
   'FILE_TOO_LARGE', // the file is larger than 1 MiB | split the deployment, or remove what it does not need
   'FILE_SYNTAX', // the file is not one YAML document, or is nested or aliased too deep | correct the line shown

@@ -16,6 +16,7 @@
 export { grantedServices, may, mayPublish, type Access, type DenialCode, type PublishAccess } from './access.ts';
 export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
 export { whatBothAllow } from './both.ts';
+export { formatBasicUser, parseBasicUsers, type ScryptHash } from './basic-users.ts';
 export { boxSecret, openSecret, secretDigest, type BoxContext } from './boxed-secret.ts';
 export { bundleFor, mayServe, stillPublished, verifyBundle, type BundleRules, type VerifiedBundle } from './bundle.ts';
 export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
