@@ -47,7 +47,7 @@ export function secretDigest(secret: Uint8Array, salt: string): Hash {
  * @param secret at most 16 KiB.
  * @param target the gateway's `box` key (`x25519:…`) and what the box is bound to.
  * @param random unpredictable bytes: an ephemeral key and a nonce are made of them.
- * @throws `CONTRACT_INVALID` for a larger secret, `ID_INVALID` for a malformed key
+ * @throws `CONTRACT_INVALID` for a larger secret or a weak key, `ID_INVALID` for a malformed one
  */
 export function boxSecret(
   secret: Uint8Array,
@@ -65,7 +65,14 @@ export function boxSecret(
   });
   const publicKey = rawPublicKey(ephemeral);
   const nonce = Uint8Array.from(random(NONCE_BYTES));
-  const cipher = createCipheriv(CIPHER, keyOf(ephemeral, recipient, publicKey, recipient), nonce);
+  let key: Uint8Array;
+  try {
+    key = keyOf(ephemeral, recipient, publicKey, recipient);
+  } catch (cause) {
+    // A point of small order gives everybody the same shared secret; OpenSSL refuses it (RFC 7748 §6.1).
+    throw new MoatError('CONTRACT_INVALID', `the box key of the gateway of ${target.name} is none`, { cause });
+  }
+  const cipher = createCipheriv(CIPHER, key, nonce);
   cipher.setAAD(associated(target));
   const sealed = [cipher.update(secret), cipher.final(), cipher.getAuthTag()];
   return {

@@ -288,10 +288,10 @@ describe('bounds', () => {
     const [merge] = healed.proof.successions;
     const [signature] = healed.signed.signatures;
     assert.ok(merge?.merged && signature);
-    const signatures = Array<typeof signature>(CONTRACT_LIMITS.signatures).fill(signature);
+    const signatures = Array.from({ length: CONTRACT_LIMITS.signatures }, () => signature);
     const newest = { ...right.signed, signatures };
     const fat = { ...merge, signatures, merged: { ...merge.merged, newest } };
-    const successions = Array<typeof fat>(9).fill(fat);
+    const successions = Array.from({ length: 9 }, () => fat);
     assert.throws(() => parseHeadProof({ ...healed.proof, successions }), { code: 'CONTRACT_INVALID' });
   });
 });
