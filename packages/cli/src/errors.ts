@@ -19,6 +19,7 @@ export const CLI_ERROR_CODES = [
   'GATEWAY_AMBIGUOUS', // the network uses several gateways | name one with --gateway
   'GATEWAY_UNREACHABLE', // the gateway's domain did not answer over https | check the domain and that the gateway runs
   'GATEWAY_ANSWER_INVALID', // what the domain answered is no gateway's description | check the domain
+  'PROPOSAL_INVALID', // the file is no proposal | have it written anew by moat apply --out
   'NAME_UNKNOWN', // no publication of that name | moat names lists them
   'NAME_TAKEN', // the deployment publishes that name already | unpublish it first, or choose another
   'SERVICE_NOT_HTTP', // only http services can be published so far | set protocol: http on the service

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { VerbRunner } from '../verb.ts';
 import { addApply } from './apply.ts';
+import { addDestroy } from './destroy.ts';
 import { addDev } from './dev.ts';
 import { addDoctor } from './doctor.ts';
 import { addExplain } from './explain.ts';
@@ -16,8 +17,11 @@ import { addNames } from './names.ts';
 import { addNode } from './node.ts';
 import { addPing } from './ping.ts';
 import { addPlan } from './plan.ts';
+import { addProposals } from './proposals.ts';
 import { addPublish } from './publish.ts';
+import { addRollback } from './rollback.ts';
 import { addRun } from './run.ts';
+import { addSign } from './sign.ts';
 import { addStatus } from './status.ts';
 import { addValidate } from './validate.ts';
 
@@ -31,6 +35,10 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addFmt,
     addPlan,
     addApply,
+    addProposals,
+    addSign,
+    addRollback,
+    addDestroy,
     addNode,
     addInvite,
     addJoin,

@@ -4,10 +4,11 @@ import { formatDiagnostic } from '@moat/contract';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { FILE_OPTION, readDeploymentFile } from '../deployment/deployment-file.ts';
-import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { findCurrent, nextVersion } from '../deployment/next-version.ts';
+import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
+import { withProposalFile } from '../deployment/keep-proposal.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { renderPlan } from '../output/render-plan.ts';
@@ -22,6 +23,8 @@ interface ApplyOptions extends OwnerOptions {
   readonly wait?: string | boolean;
   readonly yes?: boolean;
   readonly codeFile?: string;
+  readonly offline?: boolean;
+  readonly out?: string;
 }
 
 const DEFAULT_WAIT = '60s';
@@ -38,11 +41,14 @@ export function addApply(program: Command, runner: VerbRunner): void {
       examples: [
         ['moat apply', 'shows the change and asks'],
         ['moat apply --yes --wait', 'for scripts: done when the names this machine publishes are live'],
+        ['moat apply --out change.json', 'several owners: also a file that the others sign'],
       ],
       options: [
         FILE_OPTION,
         { flags: '--wait [time]', text: `until it works here (${DEFAULT_WAIT})` },
         { flags: '-y, --yes', text: 'no questions; needed to pin a new gateway without a terminal' },
+        { flags: '--out <file>', text: 'where to write what other owners have to sign' },
+        { flags: '--offline', text: 'although no keeper is in reach; who else applies meanwhile makes a fork' },
         CODE_OPTION,
         NETWORK_OPTION,
         ...OWNER_OPTIONS,
@@ -83,7 +89,14 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   if (prompt.interactive) await prompt.confirm('Apply this?', []);
   const owner = await openOwner(context, options);
   await spendCode(context, options.codeFile, contract);
-  const accepted = await submitVersion(context, owner, predecessor, contract);
+  const { submitted, proposed } = await withProposalFile(context, options.out, current, (keep) =>
+    submitVersion(context, [owner], predecessor, contract, { offline: options.offline === true, ...keep }),
+  );
+  if (submitted.state === 'waiting') {
+    await waitIfAsked(context, waitMs, contract.deployment, contract.version);
+    return proposed(submitted.waiting);
+  }
+  const { accepted } = submitted;
   await waitIfAsked(context, waitMs, accepted.deployment, accepted.version);
   return outcomeOf(context, accepted, changes, io.now() - began);
 }

@@ -8,6 +8,7 @@ import { chooseGateway, domainOf, type ChosenGateway } from '../deployment/gatew
 import { findHome, homeOwner, HOME_NAME, type Home, type HomeOwner } from '../deployment/home.ts';
 import { fileOf } from '../deployment/next-version.ts';
 import { loadDeployment } from '../deployment/select.ts';
+import { requireAccepted } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { withConsent } from '../output/publication.ts';
 import type { OwnerOptions } from '../owner/open-owner.ts';
@@ -56,12 +57,13 @@ export async function publishPort(context: Context, port: number, options: Publi
   const home = await findHome(context, owner.key, options.network);
   const gateway = await chooseGateway(context, options.gateway, home.current);
   const wanted = wantedOf(home, port, gateway, options.name);
-  const accepted = await changeByVerb(context, owner, {
+  const submitted = await changeByVerb(context, owner, {
     ...home,
     file: wanted.file,
     askAt: gateway.askAt,
     code: { file: options.codeFile, domain: gateway.domain },
   });
+  const accepted = submitted === undefined ? undefined : requireAccepted(submitted);
   if (home.current === null) tellNewHome(context, home);
 
   const serviceAdded = home.file.services.every(({ name }) => name !== wanted.service);
@@ -186,9 +188,9 @@ async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, 
   const { name, gateway, service, target } = wanted;
   const current = await loadDeployment(context, done.deployment);
   const file = withoutName(fileOf(current), wanted, done.serviceAdded);
-  const accepted = await changeByVerb(context, owner, { current, file });
+  const submitted = await changeByVerb(context, owner, { current, file });
   if (done.exposed) await agent.unexpose({ deployment: done.deployment, target });
-  const version = accepted?.version ?? current.contract.version;
+  const version = submitted === undefined ? current.contract.version : requireAccepted(submitted).version;
   say(context, {
     kind: 'withdrawn',
     data: { deployment: done.deployment, version, name, gateway: gateway.domain, service, target },

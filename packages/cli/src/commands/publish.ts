@@ -1,15 +1,16 @@
 /** `moat publish` and `unpublish`: the same lines as in the file, written by a verb. */
-import type { VersionAccepted } from '@moat/admin-api';
 import { isHostName, type DeploymentFile } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { changeByVerb, type VerbChange } from '../deployment/change-by-verb.ts';
 import { chooseGateway, domainOf } from '../deployment/gateway-choice.ts';
-import { CODE_OPTION } from '../deployment/gateway-code.ts';
 import { fileOf } from '../deployment/next-version.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { CODE_OPTION } from '../deployment/gateway-code.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
+import type { Submitted } from '../deployment/submit.ts';
+import { proposedOutcome } from '../output/proposal.ts';
 import { withConsent } from '../output/publication.ts';
 import { tryAddress } from '../process/try-address.ts';
 import { OWNER_OPTIONS, openOwner } from '../owner/open-owner.ts';
@@ -95,10 +96,12 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   }
   const line = { name, service, tls: 'terminate' as const, gateways: [domain] };
   const file: DeploymentFile = { ...before, publish: [...before.publish, line] };
-  const accepted = await submitFile(context, options, current, file, {
+  const submitted = await submitFile(context, options, current, file, {
     askAt,
     code: { file: options.codeFile, domain },
   });
+  if (submitted.state === 'waiting') return proposedOutcome(style, submitted.waiting, current.contract, null);
+  const { accepted } = submitted;
   await waitUntilApplied(context, accepted.deployment, accepted.version, {
     timeoutMs: LIVE_TIMEOUT_MS,
     concerns: (one) => one.name === name && one.gateway === domain,
@@ -141,7 +144,9 @@ async function unpublish(context: Context, [name = '']: readonly string[], optio
     const gateways = line.gateways.filter((gateway) => !there(gateway));
     return gateways.length === 0 ? [] : [{ ...line, gateways }];
   });
-  const accepted = await submitFile(context, options, current, { ...before, publish });
+  const submitted = await submitFile(context, options, current, { ...before, publish });
+  if (submitted.state === 'waiting') return proposedOutcome(style, submitted.waiting, current.contract, null);
+  const { accepted } = submitted;
   return {
     kind: 'unpublished',
     data: { ...accepted, name },
@@ -158,12 +163,12 @@ async function submitFile(
   current: LoadedDeployment,
   file: DeploymentFile,
   more: Pick<VerbChange, 'askAt' | 'code'> = {},
-): Promise<VersionAccepted> {
+): Promise<Submitted> {
   const key = await readOwnerPublicKey(context, options);
   const owner = { key, open: () => openOwner(context, options) };
   const { deployment, name, version } = current.contract;
   const unchanged = { deployment, name, version, head: current.detail.head, changed: false, keeper: null };
-  return (await changeByVerb(context, owner, { current, file, ...more })) ?? unchanged;
+  return (await changeByVerb(context, owner, { current, file, ...more })) ?? { state: 'accepted', accepted: unchanged };
 }
 
 /** @throws `SERVICE_UNKNOWN`, `SERVICE_NOT_HTTP` */

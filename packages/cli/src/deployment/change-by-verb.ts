@@ -1,13 +1,12 @@
 /** A change made by words of the command line instead of the file: the same way to the same object. */
 import { parseDeploymentFile, type DeploymentFile, type Genesis } from '@moat/contract';
-import type { VersionAccepted } from '@moat/admin-api';
 import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
 import { spendCode } from './gateway-code.ts';
 import { nextVersion } from './next-version.ts';
 import { COMMAND_LINE, resolvePins } from './resolve-online.ts';
 import type { LoadedDeployment } from './select.ts';
-import { submitVersion } from './submit.ts';
+import { submitVersion, type Submitted } from './submit.ts';
 
 export interface VerbChange {
   /** What runs now; null makes a new deployment of `genesis`. */
@@ -30,7 +29,7 @@ export async function changeByVerb(
   context: Context,
   owner: { readonly key: string; readonly open: () => Promise<OwnerKeyPair> },
   { current, genesis, file, askAt = new Map(), code }: VerbChange,
-): Promise<VersionAccepted | undefined> {
+): Promise<Submitted | undefined> {
   const { locate } = parseDeploymentFile('', COMMAND_LINE);
   const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
   const pins = await resolvePins(context, read, current?.contract ?? null, { askAt });
@@ -38,5 +37,5 @@ export async function changeByVerb(
   const { predecessor, contract } = nextVersion(context, file, current, owner.key, extras);
   await spendCode(context, code?.file, contract, code?.domain);
   if (contract === current?.contract) return undefined;
-  return submitVersion(context, await owner.open(), predecessor, contract);
+  return submitVersion(context, [await owner.open()], predecessor, contract);
 }

@@ -7,6 +7,7 @@ import {
   type Contract,
   type HeadProof,
   type MemberClaim,
+  type ProposalBase,
 } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
@@ -44,6 +45,11 @@ export interface LoadedDeployment {
   readonly contract: Contract;
   readonly proof: HeadProof;
   readonly claims: readonly MemberClaim[];
+}
+
+/** As the rules of versions take it. */
+export function heldOf({ contract, proof }: LoadedDeployment): ProposalBase {
+  return { contract, head: proof.newest.head, proof };
 }
 
 /** @throws `AGENT_ANSWER_INVALID`, `CONTRACT_TOO_NEW` and what the agent answers. */

@@ -1,75 +1,180 @@
-/** A new version: signed by the owner at hand, checked, given to this machine's agent. */
-import type { VersionAccepted } from '@moat/admin-api';
+/**
+ * A new version: signed by the owner at hand, then given to this machine's agent. Where that is a quorum it is in force;
+ * otherwise it waits as a proposal, at the keepers or in a file, for the other owners.
+ */
+import type { ProposalPut, VersionAccepted } from '@moat/admin-api';
 import {
-  hasQuorum,
-  headHash,
-  headOf,
   ownerSetOf,
-  signHead,
+  proposalId,
+  proposalOf,
+  proposalStanding,
+  sealedContract,
+  signProposal,
   type Contract,
   type Genesis,
-  type SignedHead,
+  type Proposal,
+  type ProposalStanding,
 } from '@moat/contract';
-import { MoatError, isMoatError } from '@moat/core';
+import { MoatError, isMoatError, type Hash } from '@moat/core';
 import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
-import type { LoadedDeployment } from './select.ts';
+import { ownerAccess } from '../owner/as-owner.ts';
+import { heldOf, type LoadedDeployment } from './select.ts';
 
 /** What a version follows: the one that runs, or the genesis of a new deployment. */
 export type Predecessor = LoadedDeployment | { readonly genesis: Genesis };
 
+export interface SubmitOptions {
+  /** Take it although no keeper is in reach. */
+  readonly offline?: boolean;
+  /** Where a proposal goes besides the keepers; then these need not be in reach. */
+  readonly keep?: (proposal: Proposal) => Promise<void>;
+}
+
+/** A version that waits for signatures. */
+export interface Waiting {
+  readonly id: Hash;
+  readonly proposal: Proposal;
+  readonly standing: ProposalStanding;
+  /** False when it is in a file only. */
+  readonly atKeepers: boolean;
+}
+
+/** What became of a version. */
+export type Submitted =
+  | { readonly state: 'accepted'; readonly accepted: VersionAccepted }
+  | { readonly state: 'waiting'; readonly waiting: Waiting };
+
 /**
- * Signs `contract` and has the agent take it.
- * @throws `OWNER_KEY_FOREIGN`, `QUORUM_MISSING`, `APPLIED_IN_BETWEEN`, and what the agent answers.
+ * Signs `contract` with every key at hand and has the agent take it, or pass it on to be signed by others.
+ * @throws `OWNER_KEY_FOREIGN`, `QUORUM_MISSING` for a new deployment, `APPLIED_IN_BETWEEN`, and what the agent answers.
  */
 export async function submitVersion(
   context: Context,
-  owner: OwnerKeyPair,
+  signers: readonly OwnerKeyPair[],
   predecessor: Predecessor,
   contract: Contract,
-): Promise<VersionAccepted> {
-  const signed = signVersion(owner, predecessor, contract);
-  const documents = { contract: { ...contract }, signed: { ...signed } };
-  const { agent, progress, io } = context;
-  const call = { signal: io.signal };
-  if ('genesis' in predecessor) {
-    const request = { genesis: { ...predecessor.genesis }, ...documents };
-    return progress.during('creating the deployment', agent.createDeployment(request, call));
+  options: SubmitOptions = {},
+): Promise<Submitted> {
+  const proposal = signVersion(signers, predecessor, contract);
+  if (!('genesis' in predecessor)) {
+    const [first] = signers;
+    await using _access = first === undefined ? undefined : await ownerAccess(context, first, predecessor.detail);
+    return await giveProposal(context, predecessor, proposal, options);
   }
-  const { id } = predecessor.detail;
+  const { head, signatures } = proposal;
+  const { agent, progress, io } = context;
+  const request = { genesis: { ...predecessor.genesis }, contract: { ...contract }, signed: { head, signatures } };
+  const creating = agent.createDeployment(request, { signal: io.signal });
+  return { state: 'accepted', accepted: await progress.during('creating the deployment', creating) };
+}
+
+/** The version as a proposal with the signatures of `signers`. @throws `OWNER_KEY_FOREIGN`, `QUORUM_MISSING` */
+export function signVersion(signers: readonly OwnerKeyPair[], predecessor: Predecessor, contract: Contract): Proposal {
+  const isFirst = 'genesis' in predecessor;
+  const held = isFirst ? null : heldOf(predecessor);
+  const before = isFirst ? predecessor.genesis.owners : ownerSetOf(predecessor.contract.owners);
+  const deciding = [...before.keys, ...contract.owners.keys].map(({ key }) => key);
+  for (const { key } of signers) {
+    if (deciding.includes(key)) continue;
+    throw new MoatError('OWNER_KEY_FOREIGN', `${key} is no owner of ${contract.name}`, {
+      next: ['name the key of an owner with --key FILE'],
+    });
+  }
+  const proposal = signers.reduce((signed, { signer }) => signProposal(signed, signer), proposalOf(held, contract));
+  const { met, weight, threshold } = proposalStanding(proposal, held);
+  if (!isFirst || met) return proposal;
+  throw new MoatError('QUORUM_MISSING', `version 0 has ${weight} of ${threshold} signatures`, {
+    reason: 'a new deployment begins with one signature; it asks for more from its next version on',
+    next: ['owners: { threshold: 1, … } first, moat apply', 'then the threshold you want, moat apply, and moat sign'],
+  });
+}
+
+/**
+ * Has the agent take a proposal that is signed by all it takes, and leaves any other at the keepers.
+ * @throws `APPLIED_IN_BETWEEN`, and what the agent answers.
+ */
+export async function giveProposal(
+  context: Context,
+  current: LoadedDeployment,
+  proposal: Proposal,
+  { offline = false, keep }: SubmitOptions = {},
+): Promise<Submitted> {
+  const standing = proposalStanding(proposal, heldOf(current));
   try {
-    return await progress.during('giving the version to the agent', agent.submitVersion(id, documents, call));
+    if (standing.met) return { state: 'accepted', accepted: await applyNow(context, current, proposal, offline) };
+    await keep?.(proposal);
+    const put = await leaveAtKeepers(context, current, proposal, keep !== undefined);
+    if (put !== null && put.applied !== null) return { state: 'accepted', accepted: put.applied };
+    const waiting = { id: proposalId(proposal), proposal, standing, atKeepers: put !== null };
+    return { state: 'waiting', waiting };
   } catch (error) {
-    if (!isMoatError(error) || !['VERSION_OLD', 'VERSION_GAP', 'HEAD_FORKED'].includes(error.code)) throw error;
-    throw appliedInBetween(contract, error);
+    if (!isMoatError(error) || !OVERTAKEN.includes(error.code)) throw error;
+    throw appliedInBetween(proposal.contract, error);
   }
 }
 
-/** @throws `OWNER_KEY_FOREIGN`, `QUORUM_MISSING` */
-export function signVersion(owner: OwnerKeyPair, predecessor: Predecessor, contract: Contract): SignedHead {
-  const isFirst = 'genesis' in predecessor;
-  const previous = isFirst ? null : headHash(predecessor.proof.newest.head);
-  const head = headOf(contract, previous);
-  const signatures = [signHead(head, owner.signer)];
-  // A version needs the owners before it; one that changes them needs the new ones too.
-  const before = isFirst ? predecessor.genesis.owners : ownerSetOf(predecessor.contract.owners);
-  for (const owners of [before, ownerSetOf(contract.owners)]) {
-    if (!owners.keys.some(({ key }) => key === owner.key)) {
-      throw new MoatError('OWNER_KEY_FOREIGN', `${owner.key} is no owner of ${contract.name}`, {
-        next: ['name the key of an owner with --key FILE'],
-      });
-    }
-    const { met, weight } = hasQuorum(head, signatures, owners);
-    if (met) continue;
-    throw new MoatError(
-      'QUORUM_MISSING',
-      `version ${contract.version} has ${weight} of ${owners.threshold} signatures`,
-      {
-        reason: 'your key alone does not reach the threshold; collecting the others’ signatures comes with moat sign',
-      },
+/** Another version came first. */
+const OVERTAKEN: readonly string[] = [
+  'VERSION_OLD',
+  'VERSION_GAP',
+  'HEAD_FORKED',
+  'VERSION_CONFLICT',
+  'PROPOSAL_STALE',
+];
+
+async function applyNow(
+  context: Context,
+  { detail: { id } }: LoadedDeployment,
+  { contract, head, signatures, seal }: Proposal,
+  offline: boolean,
+): Promise<VersionAccepted> {
+  const { agent, progress, io } = context;
+  const request = {
+    contract: { ...contract },
+    signed: { head, signatures },
+    ...(seal === undefined ? {} : { seal: { ...seal } }),
+    ...(offline ? { offline } : {}),
+  };
+  const call = { signal: io.signal };
+  const accepted = await progress.during('giving the version to the agent', agent.submitVersion(id, request, call));
+  if (seal === undefined || accepted.version > contract.version) return accepted;
+  // Until then those who were replaced could sign another version beside this one.
+  const sealing = { contract: { ...sealedContract(contract) }, signed: { ...seal }, ...(offline ? { offline } : {}) };
+  return progress.during('sealing the change of owners', agent.submitVersion(id, sealing, call));
+}
+
+/** Null when no keeper took it and a file has it. */
+async function leaveAtKeepers(
+  { agent, progress, io, style }: Context,
+  { detail: { id } }: LoadedDeployment,
+  proposal: Proposal,
+  isKept: boolean,
+): Promise<ProposalPut | null> {
+  const request = { proposal: { ...proposal } };
+  try {
+    return await progress.during(
+      'leaving the proposal at the keepers',
+      agent.putProposal(id, request, { signal: io.signal }),
     );
+  } catch (error) {
+    if (!isKept || !isMoatError(error) || OVERTAKEN.includes(error.code)) throw error;
+    progress.say(`${style.attention} no keeper has it: ${error.message}  ${style.dim(error.code)}`);
+    return null;
   }
-  return { head, signatures };
+}
+
+/** For what only makes sense at once. @throws `QUORUM_MISSING` */
+export function requireAccepted(submitted: Submitted): VersionAccepted {
+  if (submitted.state === 'accepted') return submitted.accepted;
+  const { standing, id } = submitted.waiting;
+  throw new MoatError(
+    'QUORUM_MISSING',
+    `signed by ${standing.weight} of ${standing.threshold}: other owners must sign`,
+    {
+      next: [`moat sign ${id}   on the machine of another owner`, 'moat proposals'],
+    },
+  );
 }
 
 export function appliedInBetween(contract: Contract, cause?: unknown): MoatError {

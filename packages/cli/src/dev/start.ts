@@ -6,7 +6,7 @@ import { createAgentClient, type AgentClient } from '@moat/admin-api';
 import { deploymentIdOf, type GatewayPin } from '@moat/contract';
 import { MoatError, sleep, systemClock, type DeploymentId } from '@moat/core';
 import type { Context } from '../context.ts';
-import { createToken } from '../deployment/create-token.ts';
+import { createTokens } from '../deployment/create-token.ts';
 import { nextVersion } from '../deployment/next-version.ts';
 import { loadDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
@@ -136,7 +136,7 @@ async function agree(
   const current = held ? await loadDeployment(onWeb, id) : null;
   const next = nextVersion(onWeb, file, current, owner.key, { genesis });
   if (current === null || next.contract !== current.contract) {
-    await within(deps, 'the contract', submitVersion(onWeb, owner, next.predecessor, next.contract));
+    await within(deps, 'the contract', submitVersion(onWeb, [owner], next.predecessor, next.contract));
   }
   return loadDeployment(onWeb, id);
 }
@@ -151,8 +151,8 @@ async function joinDatabase(
   const { peerId } = await db.status();
   const place = current.detail.places.find(({ name }) => name === DB_MEMBER);
   if (place?.peer === peerId) return false;
-  const { token } = await createToken(onWeb, owner, current, DB_MEMBER, INVITE_LIFETIME_MS);
-  await db.join({ token, waitMs: STEP_TIMEOUT_MS }, { signal: onWeb.io.signal });
+  const { tokens } = await createTokens(onWeb, owner, current, [DB_MEMBER], INVITE_LIFETIME_MS);
+  await db.join({ token: tokens[0]?.token ?? '', waitMs: STEP_TIMEOUT_MS }, { signal: onWeb.io.signal });
   return true;
 }
 

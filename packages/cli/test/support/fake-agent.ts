@@ -9,21 +9,31 @@ import {
   type DeploymentDetail,
   type Forward,
   type Handlers,
+  type ProposalStatus,
+  type VersionAccepted,
 } from '@moat/admin-api';
 import {
   buildView,
   checkNextVersion,
+  checkProposal,
   deploymentIdOf,
   extendProof,
   headHash,
   may,
+  mergeProposals,
   parseContract,
   parseGenesis,
+  parseProposal,
   parseSignedHead,
+  proposalId,
+  proposalStanding,
   resolvePlaces,
+  sealedContract,
   type Contract,
   type Genesis,
   type HeadProof,
+  type Proposal,
+  type SignedHead,
 } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import { createNodeKey, type NodeKey } from '@moat/identity';
@@ -38,11 +48,15 @@ interface Held {
   readonly genesis: Genesis;
   contract: Contract;
   proof: HeadProof;
+  /** Every version taken, by its number. */
+  readonly history: readonly { readonly contract: Contract; readonly signed: SignedHead }[];
 }
 
 export class FakeAgent implements AsyncDisposable {
   readonly key: NodeKey = createNodeKey();
   readonly held: Map<string, Held> = new Map();
+  /** Proposals by id. */
+  readonly waiting: Map<string, Proposal> = new Map();
   readonly exposed: { deployment: string; target: string; public: boolean }[] = [];
   readonly forwards: Forward[] = [];
   /** Bodies of joins. */
@@ -116,7 +130,12 @@ export class FakeAgent implements AsyncDisposable {
       }),
       deployments: () => ({ deployments: this.#details() }),
       deployment: ({ params }) => this.#detail(this.#find(params['deployment'] ?? '')),
-      version: () => this.#unsupported(),
+      version: ({ params }) => {
+        const stored = this.#find(params['deployment'] ?? '').history[Number(params['version'])];
+        if (stored === undefined) throw new MoatError('VERSION_UNKNOWN', 'no such version');
+        const { contract, signed } = stored;
+        return { version: contract.version, contract: { ...contract }, signed: { ...signed }, acceptedAt: SINCE };
+      },
       createDeployment: ({ body }) => {
         const genesis = parseGenesis(body.genesis);
         return this.#take(genesis, null, body);
@@ -128,9 +147,29 @@ export class FakeAgent implements AsyncDisposable {
       ownerChallenge: () => this.#unsupported(),
       openOwnerSession: () => this.#unsupported(),
       closeOwnerSession: () => this.#unsupported(),
-      proposals: () => this.#unsupported(),
-      proposal: () => this.#unsupported(),
-      putProposal: () => this.#unsupported(),
+      proposals: ({ params }) => ({
+        keeper: this.key.peerId,
+        proposals: this.#waiting(params['deployment'] ?? '').map((one) => this.#statusOf(one)),
+      }),
+      proposal: ({ params }) => {
+        const found = this.#waiting(params['deployment'] ?? '').find((one) => proposalId(one) === params['proposal']);
+        if (found === undefined) throw new MoatError('PROPOSAL_UNKNOWN', 'no such proposal');
+        return { ...this.#statusOf(found), proposal: { ...found } };
+      },
+      putProposal: ({ params, body }) => {
+        const held = this.#find(params['deployment'] ?? '');
+        const offered = parseProposal(body.proposal);
+        checkProposal({ contract: held.contract, head: held.proof.newest.head }, held.genesis, offered);
+        const id = proposalId(offered);
+        const known = this.waiting.get(id) ?? offered;
+        const proposal = mergeProposals(known, offered, { contract: held.contract, head: held.proof.newest.head });
+        this.waiting.set(id, proposal);
+        const status = this.#statusOf(proposal);
+        if (status.state !== 'met') return { proposal: status, changed: true, applied: null };
+        const { contract, head, signatures, seal } = proposal;
+        const applied = this.#take(held.genesis, held, { contract, signed: { head, signatures }, seal });
+        return { proposal: status, changed: true, applied };
+      },
       applyProposal: () => this.#unsupported(),
       forget: ({ params }) => {
         this.held.delete(params['deployment'] ?? '');
@@ -202,12 +241,17 @@ export class FakeAgent implements AsyncDisposable {
           proxyPasswordFile: null,
         };
       },
+      branches: () => this.#unsupported(),
       events: () => this.#unsupported(),
       stop: () => ({ done: true }),
     };
   }
 
-  #take(genesis: Genesis, current: Held | null, body: { readonly contract: object; readonly signed: object }) {
+  #take(
+    genesis: Genesis,
+    current: Held | null,
+    body: { readonly contract: object; readonly signed: object; readonly seal?: object | undefined },
+  ): VersionAccepted {
     const refusal = this.refuseNext;
     this.refuseNext = undefined;
     if (refusal !== undefined) throw refusal;
@@ -216,9 +260,41 @@ export class FakeAgent implements AsyncDisposable {
     const before = current === null ? null : { contract: current.contract, head: current.proof.newest.head };
     checkNextVersion(before, genesis, { contract, signed });
     const proof = extendProof(current?.proof ?? null, genesis, signed, contract.owners);
-    this.held.set(deploymentIdOf(genesis), { genesis, contract, proof });
+    const history = [...(current?.history ?? []), { contract, signed }];
+    const held = { genesis, contract, proof, history };
+    this.held.set(deploymentIdOf(genesis), held);
+    for (const { head } of this.#waiting(contract.deployment)) {
+      if (head.previous !== headHash(signed.head)) this.waiting.delete(headHash(head));
+    }
+    if (body.seal !== undefined) {
+      return this.#take(genesis, held, { contract: sealedContract(contract), signed: body.seal });
+    }
     const { deployment, name, version } = contract;
     return { deployment, name, version, head: headHash(signed.head), changed: true, keeper: null };
+  }
+
+  #waiting(wanted: string): Proposal[] {
+    const { contract } = this.#find(wanted);
+    return [...this.waiting.values()].filter((one) => one.contract.deployment === contract.deployment);
+  }
+
+  #statusOf(proposal: Proposal): ProposalStatus {
+    const { contract, proof } = this.#find(proposal.contract.deployment);
+    const isStale = proposal.head.previous !== headHash(proof.newest.head);
+    const standing = proposalStanding(proposal, { contract, head: proof.newest.head });
+    return {
+      id: proposalId(proposal),
+      version: proposal.head.version,
+      previous: proposal.head.previous ?? '',
+      state: isStale ? 'stale' : standing.met ? 'met' : 'open',
+      signers: standing.signers,
+      missing: standing.missing,
+      weight: standing.weight,
+      threshold: standing.threshold,
+      newOwners: standing.newOwners ?? null,
+      bytes: 1000,
+      receivedAt: SINCE,
+    };
   }
 
   #find(wanted: string): Held {
@@ -238,7 +314,7 @@ export class FakeAgent implements AsyncDisposable {
       name: contract.name,
       version: contract.version,
       head: headHash(proof.newest.head),
-      state: 'active',
+      state: contract.state,
       member: self,
       keeper: self !== null,
       acceptedAt: SINCE,

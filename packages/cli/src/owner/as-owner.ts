@@ -1,0 +1,91 @@
+/**
+ * A deployment as one of its owners sees it. A machine without a place in it is let in by a keeper for as long as the
+ * owner's signature over that connection counts: it then has the newest version and can show its own.
+ */
+import type { DeploymentDetail, OwnerChallengeRequest, OwnerSession } from '@moat/admin-api';
+import { createOwnerProof } from '@moat/contract';
+import { MoatError, isMoatError } from '@moat/core';
+import type { OwnerKeyPair } from '@moat/identity';
+import type { Context } from '../context.ts';
+import { loadDeployment, type LoadedDeployment } from '../deployment/select.ts';
+
+/** Opens the owner's key; asks for a passphrase once at most. */
+export type OpenKey = () => Promise<OwnerKeyPair>;
+
+export function openOnce(open: OpenKey): OpenKey {
+  let opened: Promise<OwnerKeyPair> | undefined;
+  return () => (opened ??= open());
+}
+
+export interface AsOwner extends AsyncDisposable {
+  readonly current: LoadedDeployment;
+}
+
+/**
+ * The newest version known. @param open used only where this machine needs a keeper's leave.
+ * @param always also for a member: proposals lie at keepers.
+ * @throws what a keeper refuses an owner with, and where none answers.
+ */
+export async function loadAsOwner(
+  context: Context,
+  id: string,
+  open: OpenKey,
+  { always = false }: { readonly always?: boolean } = {},
+): Promise<AsOwner> {
+  const held = await loadDeployment(context, id);
+  if (held.detail.keeper || (held.detail.member !== null && !always)) {
+    return { current: held, [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+  const session = await openSession(context, await open(), { deployment: id });
+  const current = session === null ? held : await loadDeployment(context, id);
+  return { current, [Symbol.asyncDispose]: () => closeSession(context, session) };
+}
+
+/**
+ * For a member that is no keeper: the leave to show its version first. Where no keeper answers the agent decides what to
+ * do without.
+ */
+export async function ownerAccess(
+  context: Context,
+  owner: OwnerKeyPair,
+  { id, keeper, member }: DeploymentDetail,
+): Promise<AsyncDisposable> {
+  let session: OwnerSession | null = null;
+  try {
+    // A machine without a place has opened its session before it read the version.
+    if (!keeper && member !== null) session = await openSession(context, owner, { deployment: id });
+  } catch (error) {
+    if (!isMoatError(error)) throw error;
+  }
+  return { [Symbol.asyncDispose]: () => closeSession(context, session) };
+}
+
+/** Null where this machine keeps the deployment itself. @throws `OWNER_KEY_FOREIGN` and what the agent answers. */
+export async function openSession(
+  { agent, progress, io }: Context,
+  owner: OwnerKeyPair,
+  where: OwnerChallengeRequest,
+): Promise<OwnerSession | null> {
+  const call = { signal: io.signal };
+  const asked = await progress.during('asking a keeper', agent.ownerChallenge(where, call));
+  const { challenge, deployment, dialer, keeper, time } = asked;
+  if (challenge === null || keeper === null) return null;
+  const signed = createOwnerProof({ deployment, dialer, keeper, time }, owner.signer);
+  const opening = agent.openOwnerSession({ challenge, signed: { ...signed } }, call);
+  try {
+    return await progress.during('showing a keeper who you are', opening);
+  } catch (error) {
+    if (!isMoatError(error) || !['OWNER_REFUSED', 'OWNER_PROOF_INVALID'].includes(error.code)) throw error;
+    throw new MoatError('OWNER_KEY_FOREIGN', `the keeper does not know ${owner.key} as an owner's`, {
+      cause: error,
+      reason: 'an owner is whom the version in force names; and both clocks must agree within five minutes',
+      next: ['name the key of an owner with --key FILE', 'a new owner signs the first time by a file: moat sign FILE'],
+    });
+  }
+}
+
+/** The agent ends a session by itself too: it is no failure of the command. */
+async function closeSession({ agent }: Context, session: OwnerSession | null): Promise<void> {
+  if (session === null) return;
+  await agent.closeOwnerSession(session.session, { timeoutMs: 2000 }).catch(() => undefined);
+}
