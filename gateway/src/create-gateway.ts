@@ -15,6 +15,7 @@ import { openFileCertificates } from './certificates/files.ts';
 import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
 import type { GatewayConfig } from './config.ts';
 import { NameRegistry } from './names/registry.ts';
+import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
@@ -99,7 +100,8 @@ class WiredGateway implements Gateway {
     const source = authority ?? (await fileSource(clock, config));
 
     const registry = new NameRegistry({ clock }, { domain, maxNames: limits.names }, store.names());
-    const ledger = new Ledger({ clock }, { domain }, store.deployments());
+    const edgeRules = new EdgeRules({ boxKey: box.privateKey });
+    const ledger = new Ledger({ clock, edgeRules }, { domain }, store.deployments());
     const publishers = new PublisherBook(
       { clock, store },
       { publishers: config.publishers, namesPerDeployment: limits.namesPerDeployment },
@@ -141,6 +143,7 @@ class WiredGateway implements Gateway {
         registry,
         ledger,
         publishers,
+        edgeRules,
         routes,
         isConnected,
         onWithdrawn: (hosts) => edge.withdraw(hosts),

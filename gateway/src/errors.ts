@@ -19,11 +19,13 @@ export const GATEWAY_ERROR_CODES = [
   'NAME_INVALID', // not one DNS label, or not under this gateway's domain | use a-z, 0-9 and inner hyphens
   'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
+  'SECRET_UNREADABLE', // the gateway cannot open the box with a name's users, or they are no users | apply again, so that it is boxed for this gateway's key
   'PUBLICATION_UNSUPPORTED', // this gateway serves `http` with `tls: terminate` only | change the publish line
   // Answers to a client.
   'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length
   'HTTP_VERSION_UNSUPPORTED', // neither HTTP/1.1 nor HTTP/1.0 | correct the client
+  'AUTH_REQUIRED', // the name asks for a user and a password, and these are not right | send them as HTTP Basic
   'METHOD_REFUSED', // CONNECT and TRACE are never forwarded | use another method
   'EXPECTATION_FAILED', // an Expect other than `100-continue` | leave the field out
   'HEAD_TOO_LARGE', // request line and fields exceed the limit | send fewer or shorter fields, mostly cookies

@@ -1,11 +1,13 @@
 /** What a gateway decides about bundles and codes, without sockets. */
 import assert from 'node:assert/strict';
+import { generateKeyPairSync, type KeyPairKeyObjectResult } from 'node:crypto';
 import { silentLogger, type PeerConnection } from '@moat/core';
 import type { PublicationBundle } from '@moat/contract';
 import type { PublishAnswer } from '@moat/overlay';
 import { createManualClock, type ManualClock } from '@moat/testkit';
 import { parseGatewayConfig, type GatewayLimits, type Publishers } from '../src/config.ts';
 import { NameRegistry } from '../src/names/registry.ts';
+import { EdgeRules } from '../src/publications/edge-rules.ts';
 import { Intake } from '../src/publications/intake.ts';
 import { Ledger, type Dropped } from '../src/publications/ledger.ts';
 import { PublisherBook } from '../src/publications/publisher-book.ts';
@@ -15,6 +17,9 @@ import type { GatewayStore } from '../src/store/store.ts';
 import { GATEWAY, NOW, type Identity } from './shop.ts';
 
 const DEFAULTS = parseGatewayConfig('version: 1\ndomain: localhost\ntls: local\n', 'gateway.yaml').limits;
+
+/** The gateway's key for boxed secrets. */
+export const BOX: KeyPairKeyObjectResult = generateKeyPairSync('x25519');
 
 export interface DeskOptions {
   readonly publishers?: Publishers;
@@ -41,7 +46,8 @@ export class Desk {
     const domain = 'localhost';
     const limits = { ...DEFAULTS, ...options.limits };
     this.registry = new NameRegistry({ clock: this.clock }, { domain, maxNames: limits.names }, this.store.names());
-    this.ledger = new Ledger({ clock: this.clock }, { domain }, this.store.deployments());
+    const edgeRules = new EdgeRules({ boxKey: BOX.privateKey });
+    this.ledger = new Ledger({ clock: this.clock, edgeRules }, { domain }, this.store.deployments());
     this.publishers = new PublisherBook(
       { clock: this.clock, store: this.store },
       { publishers: options.publishers ?? 'open', namesPerDeployment: limits.namesPerDeployment },
@@ -55,6 +61,7 @@ export class Desk {
         registry: this.registry,
         ledger: this.ledger,
         publishers: this.publishers,
+        edgeRules,
         routes: this.routes,
         isConnected: (peer) => this.connected.has(peer),
         onWithdrawn: (hosts) => this.withdrawn.push(...hosts),

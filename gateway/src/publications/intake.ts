@@ -23,6 +23,7 @@ import { refusal } from '../errors.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Routes } from '../routes/snapshot.ts';
 import type { GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
+import type { EdgeRules } from './edge-rules.ts';
 import { HourlyQuota } from './hourly-quota.ts';
 import type { Dropped, Ledger } from './ledger.ts';
 import type { PublisherBook } from './publisher-book.ts';
@@ -35,6 +36,7 @@ export interface IntakeDeps {
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
   readonly publishers: PublisherBook;
+  readonly edgeRules: EdgeRules;
   readonly routes: Routes;
   /** True while the peer is connected in any way. */
   isConnected(peer: PeerId): boolean;
@@ -257,7 +259,12 @@ export class Intake {
       if ('record' in outcome) names.push({ name, record: outcome.record });
       else denied.push({ name, code: outcome.error.code, message: outcome.error.message });
     }
-    return { names, refused: denied };
+    // Its name is held and its member an upstream: only nobody gets in until the box can be opened.
+    const unreadable = servable.flatMap((publication) => {
+      const problem = this.#deps.edgeRules.problemOf(publication);
+      return problem === undefined ? [] : [{ name: publication.name, code: problem.code, message: problem.message }];
+    });
+    return { names, refused: [...denied, ...unreadable] };
   }
 
   /** @throws `PUBLISH_RATE` */

@@ -5,11 +5,13 @@
 import type { Clock, DeploymentId, PeerId } from '@moat/core';
 import { mayServe, parseTime, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
+import type { EdgeRules } from './edge-rules.ts';
 import type { RouteSpec } from '../routes/snapshot.ts';
 import type { DeploymentRecord } from '../store/store.ts';
 
 export interface LedgerDeps {
   readonly clock: Clock;
+  readonly edgeRules: EdgeRules;
 }
 
 /** A machine that was an upstream of a deployment and is none any more. */
@@ -114,6 +116,7 @@ export class Ledger {
   /** Routes of everything published under names that `holder` gives to the publishing deployment. */
   routes(holder: (host: string) => DeploymentId | undefined): RouteSpec[] {
     const routes = new Map<string, RouteSpec>();
+    const published: Publication[] = [];
     const nowMs = this.#deps.clock.now();
     for (const record of this.#records.values()) {
       const presented = [...(this.#presented.get(record.deployment) ?? [])];
@@ -121,10 +124,13 @@ export class Ledger {
         const host = this.hostOf(publication.name);
         if (host === undefined || routes.has(host) || holder(host) !== record.deployment) continue;
         const { deployment, service } = publication;
-        const members = presented.filter((peer) => mayServe(whoMayNow(publication, nowMs), peer, record.claims));
-        routes.set(host, { host, deployment, service, members });
+        const members = presented.filter((peer) => mayServe(publication, peer, record.claims, nowMs));
+        const auth = this.#deps.edgeRules.authOf(publication);
+        routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
+        published.push(publication);
       }
     }
+    this.#deps.edgeRules.retain(published);
     return [...routes.values()];
   }
 
@@ -134,12 +140,5 @@ export class Ledger {
 }
 
 function holdsPlace(record: DeploymentRecord, peer: PeerId, nowMs: number): boolean {
-  return record.publications.some((publication) => mayServe(whoMayNow(publication, nowMs), peer, record.claims));
-}
-
-/** The publication without the places whose membership has ended. */
-function whoMayNow(publication: Publication, nowMs: number): Publication {
-  if (publication.members.every(({ ends }) => ends === undefined)) return publication;
-  const isOver = (ends: string | undefined): boolean => ends !== undefined && parseTime(ends) <= nowMs;
-  return { ...publication, members: publication.members.filter(({ ends }) => !isOver(ends)) };
+  return record.publications.some((publication) => mayServe(publication, peer, record.claims, nowMs));
 }

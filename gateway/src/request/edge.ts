@@ -1,8 +1,9 @@
 /**
- * edge: what the gateway takes away from and adds to a request before it goes inward. The rules of a
- * publication (authentication, rates, headers) will run here; they are signed with it.
+ * edge, second half: what the gateway takes away from and adds to a request before it goes inward. The rules of a
+ * publication are signed with it; who may come in was asked before (`basic-auth.ts`).
  */
 import type { FieldList, RequestHead } from '@moat/core';
+import type { Visitor } from './basic-auth.ts';
 import type { ClientRequest } from './client-request.ts';
 import { endToEndFields } from './fields.ts';
 import type { ParsedHead } from './parse.ts';
@@ -23,16 +24,28 @@ const OURS: ReadonlySet<string> = new Set([
 ]);
 
 /** The head as it goes over the link. */
-export function inwardHead(request: ClientRequest, head: ParsedHead, options: EdgeOptions): RequestHead {
-  const fields = endToEndFields(head.fields).filter(([name]) => !OURS.has(name) && !name.startsWith('x-forwarded-'));
+export function inwardHead(
+  request: ClientRequest,
+  head: ParsedHead,
+  options: EdgeOptions,
+  visitor?: Visitor,
+): RequestHead {
+  // The password was for the gateway; the service learns the name that it belongs to.
+  const dropped = (name: string): boolean =>
+    OURS.has(name) || name.startsWith('x-forwarded-') || (visitor !== undefined && name === 'authorization');
+  const fields = endToEndFields(head.fields).filter(([name]) => !dropped(name));
   return {
     method: head.method,
     authority: head.authority,
     target: head.target,
-    fields: fields.concat(forwardingFields(request, head, options)),
+    fields: fields.concat(forwardingFields(request, head, options), userFields(visitor)),
     bodyless: head.bodyless,
     ...(head.upgrade === undefined ? {} : { upgrade: head.upgrade }),
   };
+}
+
+function userFields(visitor: Visitor | undefined): FieldList {
+  return visitor === undefined ? [] : [['x-forwarded-user', encodeURIComponent(visitor.user)]];
 }
 
 function forwardingFields(request: ClientRequest, head: ParsedHead, options: EdgeOptions): FieldList {

@@ -64,6 +64,7 @@ function narrowed(field: readonly [string, string], host: string, domain: string
 /** HTTP status of each code a client may be shown. */
 const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   REQUEST_MALFORMED: 400,
+  AUTH_REQUIRED: 401,
   PATH_UNKNOWN: 404,
   NAME_NOT_PUBLISHED: 404,
   METHOD_REFUSED: 405,
@@ -80,6 +81,7 @@ const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   LINK_LOST: 502,
   ANSWER_INVALID: 502,
   NO_MEMBER_CONNECTED: 503,
+  SECRET_UNREADABLE: 503,
   GATEWAY_BUSY: 503,
   DEPLOYMENT_BUSY: 503,
   GATEWAY_STOPPING: 503,
@@ -114,8 +116,15 @@ export function errorAnswer(error: unknown, id: string, accept: string | undefin
   return ownAnswer(status, code, json ? 'application/json; charset=utf-8' : 'text/html; charset=utf-8', body, [
     ['x-request-id', id],
     ...(retryAfter === undefined ? [] : [['retry-after', String(Math.max(1, retryAfter))] as const]),
+    ...(status === 401 ? [['www-authenticate', challenge(error)] as const] : []),
     ...(status === 405 ? [['allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'] as const] : []),
   ]);
+}
+
+/** RFC 7617 §2.1; a realm is a host name, which needs no quoting. */
+function challenge(error: unknown): string {
+  const realm = isMoatError(error) ? error.details['realm'] : undefined;
+  return `Basic realm="${typeof realm === 'string' ? realm : ''}", charset="UTF-8"`;
 }
 
 export function ownAnswer(status: number, code: string, type: string, text: string, more: FieldList = []): OwnAnswer {

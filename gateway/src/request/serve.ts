@@ -2,6 +2,7 @@
 import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
+import { BasicAuth, type Visitor } from './basic-auth.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
@@ -42,12 +43,14 @@ export class RequestServer {
    * costs more than it holds; above {@link MAX_IDLE} they are dropped.
    */
   readonly #perDeployment = new Map<DeploymentId, { running: number }>();
+  readonly #auth: BasicAuth;
   #stopping = false;
   #watching = false;
 
   constructor(deps: RequestServerDeps, options: RequestServerOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#auth = new BasicAuth(deps);
   }
 
   /** Requests in work. */
@@ -66,6 +69,10 @@ export class RequestServer {
       const durationMs = this.#deps.clock.now() - request.startedMs;
       logRequest(this.#deps.logger, request, outcome, { delivered, durationMs });
     };
+    const fail = (error: unknown): void => {
+      if (exchange) this.#leave(exchange);
+      settle(this.#refuse(request, error, exchange?.route));
+    };
     request.listen({
       onDrain: () => exchange?.onDrain(),
       onBroken: () => (exchange ? exchange.onBroken() : request.answer.destroy()),
@@ -82,12 +89,30 @@ export class RequestServer {
       const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
       if (destination.kind === 'self')
         return settle(this.#send(request, answerSelf(head, this.#deps.identity()), head));
-      const inward = inwardHead(request, head, { domain });
-      exchange = this.#exchange({ request, head, route: destination.route, inward }, settle);
-      this.#run(exchange);
+      const { route } = destination;
+      const begin = (visitor?: Visitor): void => {
+        const inward = inwardHead(request, head, { domain }, visitor);
+        exchange = this.#exchange({ request, head, route, inward }, settle);
+        this.#run(exchange);
+      };
+      if (route.auth === undefined) return begin();
+      const visitor = this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
+      if (!(visitor instanceof Promise)) return begin(visitor);
+      // The client may be gone when the password is known to be right.
+      const late = (next: () => void): void => {
+        if (delivered !== undefined) return settle({ status: 499, code: 'CLIENT_GONE' });
+        try {
+          next();
+        } catch (error) {
+          fail(error);
+        }
+      };
+      visitor.then(
+        (who) => late(() => begin(who)),
+        (error: unknown) => late(() => fail(error)),
+      );
     } catch (error) {
-      if (exchange) this.#leave(exchange);
-      settle(this.#refuse(request, error, exchange?.route));
+      fail(error);
     }
   }
 
@@ -184,9 +209,7 @@ export class RequestServer {
   }
 
   #refuse(request: ClientRequest, error: unknown, route: Route | undefined): Outcome {
-    const { rawFields } = request.raw;
-    const at = rawFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'accept');
-    const answer = errorAnswer(error, request.id, at === -1 ? undefined : rawFields[at + 1]);
+    const answer = errorAnswer(error, request.id, fieldOf(request, 'accept'));
     if (answer.status === 500) {
       this.#deps.logger.error({ component: 'gateway.request', requestId: request.id, err: error }, 'request failed');
     }
@@ -222,4 +245,10 @@ export class RequestServer {
       if (this.#running.size > 0) this.#watch();
     });
   }
+}
+
+/** The first field of that name as the client sent it. */
+function fieldOf({ raw: { rawFields } }: ClientRequest, wanted: string): string | undefined {
+  const at = rawFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === wanted);
+  return at === -1 ? undefined : rawFields[at + 1];
 }

@@ -4,6 +4,7 @@
  * Lookup: one Map, 118–410 ns from ten to 100,000 names (measured).
  */
 import { Balancer, type BalancerDeps, type DeploymentId, type PeerId } from '@moat/core';
+import type { EdgeAuth } from '../publications/edge-rules.ts';
 
 /** A name that leads somewhere now. */
 export interface Route {
@@ -12,6 +13,8 @@ export interface Route {
   readonly service: string;
   /** Members that hold a place of the publication and have shown it here. */
   readonly members: readonly PeerId[];
+  /** Who may come in; absent = anybody. */
+  readonly auth?: EdgeAuth;
   /** Chooses among `members`; outlives snapshots, as what it learned stays true. */
   readonly balancer: Balancer<PeerId>;
 }

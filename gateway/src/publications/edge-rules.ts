@@ -1,0 +1,63 @@
+/**
+ * What a publication's edge rules need, opened: its box with this gateway's key. Bound: one entry for each
+ * publication that is served; what is served no more is forgotten.
+ */
+import type { KeyObject } from 'node:crypto';
+import { isMoatError } from '@moat/core';
+import { openSecret, parseBasicUsers, publicationHash, type Publication, type ScryptHash } from '@moat/contract';
+import { refusal } from '../errors.ts';
+
+/** Who may come in under a name; `unreadable` = nobody, until its publisher boxes the secret anew. */
+export type EdgeAuth =
+  | { readonly kind: 'basic'; readonly realm: string; readonly users: ReadonlyMap<string, ScryptHash> }
+  | { readonly kind: 'unreadable' };
+
+export interface EdgeRulesDeps {
+  /** X25519 private key of this gateway. */
+  readonly boxKey: KeyObject;
+}
+
+export class EdgeRules {
+  readonly #deps: EdgeRulesDeps;
+  readonly #opened = new Map<string, EdgeAuth>();
+
+  constructor(deps: EdgeRulesDeps) {
+    this.#deps = deps;
+  }
+
+  /** Undefined where anybody may come in. */
+  authOf(publication: Publication): EdgeAuth | undefined {
+    if (publication.auth === undefined) return undefined;
+    const hash = publicationHash(publication);
+    const known = this.#opened.get(hash);
+    if (known !== undefined) return known;
+    const auth = this.#open(publication);
+    this.#opened.set(hash, auth);
+    return auth;
+  }
+
+  /** Why a publication cannot be served as it is; for its publisher. */
+  problemOf(publication: Publication): ReturnType<typeof refusal> | undefined {
+    if (this.authOf(publication)?.kind !== 'unreadable') return undefined;
+    const message = `nobody gets in under ${publication.name}: this gateway cannot read its users; apply again, so that they are boxed for its key`;
+    return refusal('SECRET_UNREADABLE', message);
+  }
+
+  /** Forgets what was opened for others than these. */
+  retain(publications: Iterable<Publication>): void {
+    const kept = new Set([...publications].filter(({ auth }) => auth !== undefined).map(publicationHash));
+    for (const hash of this.#opened.keys()) if (!kept.has(hash)) this.#opened.delete(hash);
+  }
+
+  #open(publication: Publication): EdgeAuth {
+    const { auth, deployment, name, salt } = publication;
+    if (auth === undefined) return { kind: 'unreadable' };
+    try {
+      const secret = openSecret(auth.basic, this.#deps.boxKey, { deployment, name, salt });
+      return { kind: 'basic', realm: name, users: parseBasicUsers(Buffer.from(secret).toString('utf8')) };
+    } catch (error) {
+      if (isMoatError(error)) return { kind: 'unreadable' };
+      throw error;
+    }
+  }
+}

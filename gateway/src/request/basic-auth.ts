@@ -1,0 +1,149 @@
+/**
+ * edge, first half: HTTP Basic (RFC 7617) before anything of a request reaches a member. Hashing is costly on
+ * purpose, so it is bounded: {@link MAX_HASHING} at once, one an address; the same credentials are hashed once for
+ * all who wait for them; what was right is remembered ({@link MAX_REMEMBERED}, the longest unused is dropped) under
+ * a key of this process; wrong ones are {@link WRONG_PER_HOUR} an hour for each address. Above that 503 or 429.
+ */
+import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { addressKey, type Clock } from '@moat/core';
+import type { ScryptHash } from '@moat/contract';
+import { refusal } from '../errors.ts';
+import { HourlyQuota } from '../publications/hourly-quota.ts';
+import type { EdgeAuth } from '../publications/edge-rules.ts';
+
+/** libuv has four threads for this, files and names. */
+const MAX_HASHING = 2;
+const MAX_REMEMBERED = 4_096;
+/** Requests that wait for a hash. */
+const MAX_WAITING = 1_024;
+const WRONG_PER_HOUR = 120;
+const MAX_HEADER_CHARS = 1_024;
+/** For names that are nobody's: as costly as a user's, right for none. */
+const NOBODY: ScryptHash = { log2N: 14, r: 8, p: 1, salt: randomBytes(16), hash: randomBytes(32) };
+
+export interface BasicAuthDeps {
+  readonly clock: Clock;
+}
+
+/** Who came in. */
+export interface Visitor {
+  readonly user: string;
+}
+
+export class BasicAuth {
+  readonly #wrong: HourlyQuota;
+  readonly #key = randomBytes(32);
+  /** Of credentials that were right; order of the map is order of use. */
+  readonly #remembered = new Set<string>();
+  /** By credentials. */
+  readonly #hashing = new Map<string, Promise<boolean>>();
+  readonly #busyAddresses = new Set<string>();
+  #waiting = 0;
+
+  constructor(deps: BasicAuthDeps) {
+    this.#wrong = new HourlyQuota(deps, { perHour: WRONG_PER_HOUR });
+  }
+
+  /**
+   * Who sent `authorization`; a promise only where it has to be hashed.
+   * @throws `AUTH_REQUIRED`, `SECRET_UNREADABLE`, `RATE_LIMITED`, `GATEWAY_BUSY`; a promise rejects with them
+   */
+  check(auth: EdgeAuth, authorization: string | undefined, address: string): Visitor | Promise<Visitor> {
+    if (auth.kind === 'unreadable') throw refusal('SECRET_UNREADABLE', 'nobody can be let in under this name now');
+    const credentials = parseCredentials(authorization);
+    if (credentials === undefined) throw unauthorised(auth.realm);
+    const { user, password } = credentials;
+    const known = auth.users.get(user);
+    const [any = NOBODY] = auth.users.values();
+    const hash = known ?? { ...NOBODY, log2N: any.log2N, r: any.r, p: any.p };
+    const mark = this.#markOf(user, password, hash);
+    if (this.#remembered.delete(mark)) {
+      this.#remembered.add(mark);
+      return { user };
+    }
+    return this.#verified(mark, password, hash, addressKey(address)).then((isRight) => {
+      if (isRight && known !== undefined) return { user };
+      throw unauthorised(auth.realm);
+    });
+  }
+
+  async #verified(mark: string, password: Buffer, hash: ScryptHash, origin: string): Promise<boolean> {
+    const waitMs = this.#wrong.waitMs(origin);
+    if (waitMs > 0) {
+      throw refusal('RATE_LIMITED', 'this address sent too many wrong passwords', {
+        retryable: true,
+        details: { retryAfterMs: waitMs },
+      });
+    }
+    if (this.#waiting >= MAX_WAITING) throw busy();
+    this.#waiting += 1;
+    try {
+      const running = this.#hashing.get(mark);
+      return await (running ?? this.#begin(mark, password, hash, origin));
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  #begin(mark: string, password: Buffer, hash: ScryptHash, origin: string): Promise<boolean> {
+    if (this.#hashing.size >= MAX_HASHING || this.#busyAddresses.has(origin)) throw busy();
+    this.#busyAddresses.add(origin);
+    const running = matches(password, hash)
+      .then((isRight) => {
+        if (isRight) this.#remember(mark);
+        else this.#wrong.take(origin);
+        return isRight;
+      })
+      .finally(() => {
+        this.#hashing.delete(mark);
+        this.#busyAddresses.delete(origin);
+      });
+    this.#hashing.set(mark, running);
+    return running;
+  }
+
+  #remember(mark: string): void {
+    this.#remembered.add(mark);
+    const [oldest] = this.#remembered;
+    if (this.#remembered.size > MAX_REMEMBERED && oldest !== undefined) this.#remembered.delete(oldest);
+  }
+
+  /** Changes with the user's hash, so a password that was changed is not remembered. */
+  #markOf(user: string, password: Buffer, { salt, hash }: ScryptHash): string {
+    const hmac = createHmac('sha256', this.#key);
+    for (const part of [Buffer.from(user), salt, hash, password]) hmac.update(`${part.length}:`).update(part);
+    return hmac.digest('base64');
+  }
+}
+
+/** RFC 7617 §2; user and password in UTF-8. */
+function parseCredentials(
+  authorization: string | undefined,
+): { readonly user: string; readonly password: Buffer } | undefined {
+  if (authorization === undefined || authorization.length > MAX_HEADER_CHARS) return undefined;
+  const token = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization)?.[1];
+  if (token === undefined) return undefined;
+  const bytes = Buffer.from(token, 'base64');
+  const colon = bytes.indexOf(':');
+  if (colon < 1) return undefined;
+  return { user: bytes.subarray(0, colon).toString('utf8'), password: bytes.subarray(colon + 1) };
+}
+
+function matches(password: Buffer, { log2N, r, p, salt, hash }: ScryptHash): Promise<boolean> {
+  const N = 2 ** log2N;
+  return new Promise((resolve, reject) => {
+    // Node counts a little more than 128 · N · r.
+    scrypt(password, salt, hash.length, { N, r, p, maxmem: 256 * N * r }, (error, derived) => {
+      if (error) reject(error);
+      else resolve(timingSafeEqual(derived, hash));
+    });
+  });
+}
+
+function unauthorised(realm: string): ReturnType<typeof refusal> {
+  return refusal('AUTH_REQUIRED', 'this name asks for a user and a password', { details: { realm } });
+}
+
+function busy(): ReturnType<typeof refusal> {
+  return refusal('GATEWAY_BUSY', 'too many passwords are being checked', { retryable: true });
+}
