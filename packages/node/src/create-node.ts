@@ -21,6 +21,7 @@ import { createLinks, type LinkService } from '@moat/link';
 import { createOverlay, type Overlay } from '@moat/overlay';
 import { StoredAddressBook } from './address-book.ts';
 import { createHandlers } from './api/handlers.ts';
+import { keepersOf } from './api/report.ts';
 import { ApiServer } from './api/server.ts';
 import { statusOf } from './api/status.ts';
 import type { NodeConfig } from './config.ts';
@@ -32,7 +33,9 @@ import { LocalDoors } from './doors.ts';
 import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
 import { joinByToken } from './join.ts';
+import { linkAnchors } from './link-anchors.ts';
 import { LocalTime } from './local-time.ts';
+import { createOwners, type OwnersAtWork } from './owners/create-owners.ts';
 import { Publisher } from './publications/publisher.ts';
 import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
@@ -40,6 +43,7 @@ import { OwnSockets } from './sockets.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
+import { OwnerStore } from './store/owner-store.ts';
 
 export interface NodeDeps {
   readonly logger: Logger;
@@ -99,7 +103,10 @@ async function openNode(
   const startedAt = machineClock.now();
   const doors = new LocalDoors(config, { self, networks: () => reconciler.networks(), logger });
 
-  const follow = (change: Change): void => void reconciler.follow(change);
+  const follow = (change: Change): void => {
+    void reconciler.follow(change);
+    owners.follow(change);
+  };
   const deployments = new Deployments({
     self,
     store,
@@ -111,14 +118,33 @@ async function openNode(
     onSameHead: (deployment, peer) => reconciler.confirmed(deployment, peer),
   });
   const keeper = new Keeper({ self, signer: key.signer, deployments, store, time, logger });
+  const owners: OwnersAtWork = createOwners({
+    self,
+    signer: key.signer,
+    deployments,
+    addressBook,
+    store: new OwnerStore(database),
+    time,
+    logger,
+    keepers: (deployment) => keepersOf({ self, overlay, addressBook }, deployment),
+    overlay: () => overlay,
+  });
+  const view = viewOfDeployments({ self, deployments, keeper, store, isGuest: (id) => owners.guests.has(id) });
   const overlay: Overlay = createOverlay(
-    { logger, clock: time, key, addressBook, deployments: viewOfDeployments({ self, deployments, keeper, store }) },
+    { logger, clock: time, key, addressBook, deployments: view, owners: owners.view },
     { listen: config.listen, announce: config.announce, anchor: config.anchor, mdns: config.mdns },
   );
   const links: LinkService = createLinks(
-    { logger, clock: time, control: overlay, accept: (stream) => reconciler.accept(stream) },
+    {
+      logger,
+      clock: time,
+      control: overlay,
+      accept: (stream) => reconciler.accept(stream),
+      anchors: linkAnchors({ self, overlay, deployments }),
+    },
     {
       role: 'member',
+      splice: config.anchor,
       mayLink: (peer) =>
         deployments.list().some((each) => each.linkable.has(peer) && each.staleness(time.now()) !== 'stale'),
       ...(config.linkPort === null ? {} : { listen: { host: config.linkHost, port: config.linkPort } }),
@@ -141,7 +167,18 @@ async function openNode(
     onChanged: () => reconciler.networks().forEach((network) => network.review()),
   });
   const reconciler: Reconciler = new Reconciler(
-    { deployments, overlay, links, publisher, exposed: consent.targets, time, logger, feed, store },
+    {
+      deployments,
+      overlay,
+      links,
+      publisher,
+      receipts: owners.receipts,
+      exposed: consent.targets,
+      time,
+      logger,
+      feed,
+      store,
+    },
     { loopback: config.access === 'loopback' },
   );
   const openStream = async (id: DeploymentId, service: string, opening: AbortSignal): Promise<LinkStream> => {
@@ -154,6 +191,7 @@ async function openNode(
   const stopping = new AbortController();
   const handlers = createHandlers({
     deployments,
+    owners,
     reconciler,
     publisher,
     consent,
@@ -169,9 +207,19 @@ async function openNode(
       network: (id) => reconciler.network(id),
       publications: (deployment) => publisher.statusOf(deployment),
       store,
+      owners,
       now: () => time.now(),
     },
-    probe: { self, overlay, links, open: openStream, now: () => time.now() },
+    probe: { self, links, open: openStream },
+    explain: {
+      self,
+      overlay,
+      links,
+      open: openStream,
+      clock: time,
+      exposed: consent.targets,
+      publications: (deployment) => publisher.statusOf(deployment),
+    },
     status,
     doors,
     join: (token, waitMs, calling) =>
@@ -194,6 +242,7 @@ async function openNode(
   // From here on the machine is touched.
   deployments.load();
   consent.load();
+  owners.load();
   await overlay.start({ signal });
   stack.defer(() => overlay.stop());
   await links.start({ signal });
@@ -203,6 +252,8 @@ async function openNode(
   ownSockets.settle({ listen: config.listen, overlay, links, doors: doors.sockets() });
   stack.defer(() => reconciler.stop());
   await reconciler.start();
+  owners.start();
+  stack.defer(() => owners.stop());
   stack.defer(() => publisher.stop());
   await forwards.start();
   stack.defer(() => forwards.stop());

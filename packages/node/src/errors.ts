@@ -11,6 +11,14 @@ export const NODE_ERROR_CODES = [
   'DEPLOYMENT_AMBIGUOUS', // several deployments here have that name | name it by its id
   'DEPLOYMENT_EXISTS', // this machine holds that deployment already | apply a new version instead of creating it
   'VERSION_UNKNOWN', // that version is not stored here | see `moat status -d`; a machine that joined later lacks older ones
+  'VERSION_CONFLICT', // a keeper has taken another version in the meantime | plan again on top of the newest version and apply that
+  'PROPOSAL_UNKNOWN', // no such proposal waits at the keeper | see `moat proposals`; proposals wait for 30 days at most
+  'PROPOSAL_UNSIGNED', // no owner in force has signed the proposal | sign it with an owner's key first
+  'PROPOSALS_FULL', // the keeper holds as many proposals as it can, and you hold most of them | let one of them be signed, or apply a version
+  'CHALLENGE_UNKNOWN', // that challenge is not waiting any more | ask for a new one and sign it within two minutes
+  'OWNER_REFUSED', // the keeper does not accept the proof of an owner | check that the key is an owner's and that both clocks are right
+  'OWNER_SESSION_NEEDED', // this machine is no keeper, and no owner session is open | open one with an owner's key
+  'OWNER_SESSION_UNKNOWN', // no such owner session is open | nothing is left to do
   'PLACE_TAKEN', // this machine holds another place of that deployment already | use the machine as it is, or a second identity with MOAT_HOME
   'NOT_A_MEMBER', // this machine has no place in the deployment | join it with a token
   'INVITE_USED', // the invite was used by another claim | ask the owner for a new token
@@ -22,6 +30,9 @@ export const NODE_ERROR_CODES = [
   'FORWARD_LIMIT', // the agent holds its limit of forwards | remove one
   'EXPOSED_UNKNOWN', // that target is not exposed to that deployment | see `moat node status`
   'PEER_VACANT', // no machine has taken the place yet | invite a machine to it and let it join
+  'PUBLICATION_UNKNOWN', // no public name or service of that name | see `moat names`
+  'NO_ANCHOR_REACHABLE', // no anchor of the network answers this machine, and no direct way leads to the other one | open a port to one of the machines, or run an anchor: moat node run --anchor on any reachable host
+  'GATEWAY_UNREACHABLE', // the gateway has not answered this machine | look at the gateway's domain and ports; the agent tries again by itself
   'PING_SELF', // the target is this machine | name another member
   'PING_TIMEOUT', // the member did not answer in time | see `moat status`; is the other machine on?
   'STALE', // no keeper has confirmed the newest version for longer than network.maxStale: nothing is opened, nothing runs | bring a keeper into reach; one confirmation restores everything

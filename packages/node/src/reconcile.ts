@@ -13,6 +13,7 @@ import { FreshnessWatch } from './deployments/freshness-watch.ts';
 import type { Change, Deployments } from './deployments/deployments.ts';
 import type { EventFeed } from './event-feed.ts';
 import type { LocalTime } from './local-time.ts';
+import type { MemberReceipts } from './owners/member-receipts.ts';
 import type { Publisher } from './publications/publisher.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
 
@@ -21,6 +22,7 @@ export interface ReconcilerDeps {
   readonly overlay: Pick<Overlay, 'viewChanged' | 'announceHead' | 'announceClaim'>;
   readonly links: Links & Pick<LinkService, 'recheck'>;
   readonly publisher: Publisher;
+  readonly receipts: Pick<MemberReceipts, 'make'>;
   readonly exposed: ExposedTargets;
   readonly time: LocalTime;
   readonly logger: Logger;
@@ -224,6 +226,8 @@ export class Reconciler {
       error === null ? null : { code: errorCode(error), message: error instanceof Error ? error.message : '' };
     const result = failure === null ? 'applied' : 'failed';
     feed.emit({ kind: 'version', deployment: id, version, result, error: failure });
+    const deployment = this.#deps.deployments.get(id);
+    if (deployment !== undefined) this.#deps.receipts.make(deployment, version, head, failure?.code ?? null);
     try {
       const { code, message } = failure ?? { code: null, message: null };
       store.addReceipt(id, { version, head, result, code, message, time: time.now() });

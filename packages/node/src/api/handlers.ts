@@ -1,5 +1,5 @@
 /** What each endpoint of the local API does. */
-import { MoatError, isDeploymentId } from '@moat/core';
+import { MoatError, isDeploymentId, type PeerId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
 import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
@@ -10,9 +10,11 @@ import type { Doors } from '../doors.ts';
 import type { EventFeed } from '../event-feed.ts';
 import type { Forwards } from '../forwards.ts';
 import type { JoinResult } from '../join.ts';
+import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { Publisher } from '../publications/publisher.ts';
 import type { Reconciler } from '../reconcile.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import { createOwnerHandlers } from './owner-handlers.ts';
 import { explain, ping, type ProbeDeps } from './probe.ts';
 import { detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
@@ -20,6 +22,7 @@ const PING_MS = 10_000;
 
 export interface HandlerDeps {
   readonly deployments: Deployments;
+  readonly owners: OwnersAtWork;
   readonly reconciler: Reconciler;
   readonly publisher: Publisher;
   readonly consent: Consent;
@@ -40,10 +43,14 @@ export interface HandlerDeps {
 export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
   const { deployments, reconciler, publisher, consent, forwards, feed, store } = deps;
   const find = (params: Readonly<Record<string, string>>): Deployment => deployments.find(params['deployment'] ?? '');
-  const accepted = async (deployment: Deployment, changed: boolean): Promise<VersionAccepted> => {
+  const accepted = async (
+    deployment: Deployment,
+    changed: boolean,
+    by: PeerId | null = null,
+  ): Promise<VersionAccepted> => {
     await reconciler.settled(deployment.id);
     const { id, contract, head } = deployment;
-    return { deployment: id, name: contract.name, version: contract.version, head, changed, keeper: null };
+    return { deployment: id, name: contract.name, version: contract.version, head, changed, keeper: by };
   };
   return {
     status: () => deps.status(),
@@ -63,18 +70,12 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       const changed = deployments.create(parseGenesis(body.genesis), contract, parseSignedHead(body.signed));
       return accepted(deployments.find(contract.deployment), changed);
     },
-    submitVersion: async ({ params, body }) => {
-      const deployment = find(params);
-      const changed = deployments.submit(deployment, parseContract(body.contract), parseSignedHead(body.signed));
-      return accepted(deployment, changed);
-    },
-    ownerChallenge: unserved,
-    openOwnerSession: unserved,
-    closeOwnerSession: unserved,
-    proposals: unserved,
-    proposal: unserved,
-    putProposal: unserved,
-    applyProposal: unserved,
+    ...createOwnerHandlers({
+      self: deps.report.self,
+      owners: deps.owners,
+      find: (reference) => deployments.find(reference),
+      accepted,
+    }),
     forget: async ({ params }) => {
       const deployment = find(params);
       // The disk first: what cannot be left stays as it is.
@@ -141,10 +142,6 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       return { done: true };
     },
   };
-}
-
-function unserved(): never {
-  throw new MoatError('ENDPOINT_UNKNOWN', 'this agent does not serve it');
 }
 
 /** Consent may come before the join: an id need not be held here yet. */

@@ -5,6 +5,7 @@ import type {
   DeploymentSummary,
   Document,
   HostsAnswer,
+  MemberReceipt,
   PlaceStatus,
   PublicationStatus,
   ServiceStatus,
@@ -13,6 +14,7 @@ import type { ExposedTargets, PrivateNetwork } from '@moat/network';
 import type { AddressBook, Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Doors } from '../doors.ts';
+import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 
 const RECEIPTS_SHOWN = 20;
@@ -26,6 +28,7 @@ export interface ReportDeps {
   readonly network: (id: string) => PrivateNetwork | undefined;
   readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
   readonly store: Pick<DeploymentStore, 'receipts'>;
+  readonly owners: OwnersAtWork;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -63,7 +66,7 @@ export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDe
     receipts: deps.store
       .receipts(deployment.id, RECEIPTS_SHOWN)
       .map((receipt) => ({ ...receipt, time: timeText(receipt.time) })),
-    memberReceipts: [],
+    memberReceipts: memberReceiptsOf(deps.owners, deployment),
     keepers: keepersOf(deps, deployment),
     anchors: contract.anchors,
   };
@@ -139,12 +142,26 @@ function servicesOf({ network, exposed }: ReportDeps, deployment: Deployment): S
 }
 
 /** Where pinned keepers can be dialed, for tokens: our own addresses and what the address book knows. */
-function keepersOf({ self, overlay, addressBook }: ReportDeps, deployment: Deployment): string[] {
+export function keepersOf(
+  { self, overlay, addressBook }: Pick<ReportDeps, 'self' | 'overlay' | 'addressBook'>,
+  deployment: Deployment,
+): string[] {
   return deployment.view.keepers().flatMap(({ peer, state }) => {
     if (peer === null || state !== 'pinned') return [];
     if (peer === self) return overlay.addresses();
     return addressBook
       .known(peer)
       .map((address) => (address.includes(`/p2p/${peer}`) ? address : `${address}/p2p/${peer}`));
+  });
+}
+
+/** The newest of each member, in the order of members. */
+function memberReceiptsOf(owners: OwnersAtWork, deployment: Deployment): MemberReceipt[] {
+  const byPeer = new Map(owners.receipts.of(deployment).map(({ receipt }) => [receipt.node, receipt]));
+  return [...deployment.view.places.values()].flatMap(({ name, peer }) => {
+    const receipt = peer === null ? undefined : byPeer.get(peer);
+    if (receipt === undefined) return [];
+    const { node, version, head, result, code, time } = receipt;
+    return [{ member: name, peer: node, version, head, result, code, time }];
   });
 }

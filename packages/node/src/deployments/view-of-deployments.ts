@@ -1,8 +1,9 @@
 /** What the overlay may ask about deployments, answered from memory. */
-import type { PeerId } from '@moat/core';
+import type { DeploymentId, PeerId } from '@moat/core';
 import { headHash } from '@moat/contract';
 import type { DeploymentView } from '@moat/overlay';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import type { Deployment } from './deployment.ts';
 import type { Deployments } from './deployments.ts';
 import type { Keeper } from './keeper.ts';
 
@@ -11,15 +12,18 @@ export interface ViewDeps {
   readonly deployments: Deployments;
   readonly keeper: Keeper;
   readonly store: DeploymentStore;
+  /** Held for an owner: without a place here nobody is to be met over it. */
+  readonly isGuest: (deployment: DeploymentId) => boolean;
 }
 
 /** The overlay's port over this node's deployments. */
-export function viewOfDeployments({ self, deployments, keeper, store }: ViewDeps): DeploymentView {
+export function viewOfDeployments({ self, deployments, keeper, store, isGuest }: ViewDeps): DeploymentView {
+  const met = (): readonly Deployment[] =>
+    deployments.list().filter(({ id, place }) => place !== undefined || !isGuest(id));
   return {
-    deployments: () => deployments.list().map(({ id }) => id),
+    deployments: () => met().map(({ id }) => id),
     sharedWith: (peer) =>
-      deployments
-        .list()
+      met()
         .filter(({ audience }) => peer !== self && audience.has(peer))
         .map(({ id }) => id),
     proof: (id) => deployments.get(id)?.proof,

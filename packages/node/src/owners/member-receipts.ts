@@ -1,0 +1,140 @@
+/** What each member's machine says it did with a version, as it signed it: our own are made here. */
+import {
+  errorCode,
+  isMoatError,
+  type Clock,
+  type DeploymentId,
+  type Hash,
+  type Logger,
+  type PeerId,
+  type Signer,
+} from '@moat/core';
+import { createReceipt, formatTime, verifyReceipt, type SignedReceipt } from '@moat/contract';
+import type { Overlay } from '@moat/overlay';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { Deployments } from '../deployments/deployments.ts';
+import type { OwnerStore } from '../store/owner-store.ts';
+
+/** Receipts of one machine that are taken at once, and one more a second: each is passed on to every member. */
+const BURST = 8;
+const PER_MS = 1 / 1000;
+
+export interface MemberReceiptsDeps {
+  readonly self: PeerId;
+  readonly signer: Signer;
+  readonly deployments: Deployments;
+  readonly overlay: Pick<Overlay, 'announceReceipt'>;
+  readonly store: Pick<OwnerStore, 'receipts' | 'saveReceipt' | 'deleteReceipts'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface Known {
+  readonly signed: SignedReceipt;
+  /** How many more may come now. */
+  readonly left: number;
+  readonly at: number;
+}
+
+/** Bound: one receipt a machine that holds a place, the newest; others are dropped. */
+export class MemberReceipts {
+  readonly #deps: MemberReceiptsDeps;
+  readonly #known = new Map<DeploymentId, Map<PeerId, Known>>();
+
+  constructor(deps: MemberReceiptsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Newest of each machine that holds a place now. */
+  of(deployment: Deployment): readonly SignedReceipt[] {
+    const known = this.#of(deployment.id);
+    return deployment.view.peers().flatMap((peer) => known.get(peer)?.signed ?? []);
+  }
+
+  /** Signs what this machine did with a version and tells the others; without a place there is nobody to tell. */
+  make(deployment: Deployment, version: number, head: Hash, code: string | null): void {
+    if (deployment.place === undefined) return;
+    const { clock, overlay, signer } = this.#deps;
+    const result = code === null ? 'applied' : 'failed';
+    const time = formatTime(clock.now());
+    const signed = createReceipt({ deployment: deployment.id, version, head, result, code, time }, signer);
+    this.#keep(signed, BURST);
+    overlay.announceReceipt(signed);
+  }
+
+  /** Takes another machine's; true = it is new, and of a member. Never throws. */
+  accept(signed: SignedReceipt): boolean {
+    const { self, deployments, clock, logger } = this.#deps;
+    const { deployment: id, node, version, head } = signed.receipt;
+    const deployment = deployments.get(id);
+    if (deployment === undefined || node === self || deployment.view.memberOf(node) === undefined) return false;
+    if (version === deployment.contract.version && head !== deployment.head) return false;
+    const held = this.#of(id).get(node);
+    if (held !== undefined && !isNewer(signed, held.signed)) return false;
+    const now = clock.now();
+    const left = held === undefined ? BURST : Math.min(BURST, held.left + Math.max(0, now - held.at) * PER_MS);
+    if (left < 1) return false;
+    try {
+      verifyReceipt(signed);
+      this.#keep(signed, left - 1);
+      return true;
+    } catch (error) {
+      if (!isMoatError(error)) throw error;
+      logger.info(
+        { component: 'node.receipts', peer: node, deployment: id, code: error.code, err: error },
+        'receipt refused',
+      );
+      return false;
+    }
+  }
+
+  /** Deletes those of machines that hold no place any more. */
+  review(deployment: Deployment): void {
+    const known = this.#of(deployment.id);
+    const gone = [...known.keys()].filter((peer) => deployment.view.memberOf(peer) === undefined);
+    for (const peer of gone) known.delete(peer);
+    try {
+      this.#deps.store.deleteReceipts(deployment.id, gone);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { component: 'node.receipts', deployment: deployment.id, code: errorCode(error), err: error },
+        'receipts not deleted',
+      );
+    }
+  }
+
+  forget(id: DeploymentId): void {
+    this.#known.delete(id);
+  }
+
+  /** News about others: lost with a full disk, and nothing else with it. */
+  #keep(signed: SignedReceipt, left: number): void {
+    const { deployment, node } = signed.receipt;
+    this.#of(deployment).set(node, { signed, left, at: this.#deps.clock.now() });
+    try {
+      this.#deps.store.saveReceipt(signed);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { component: 'node.receipts', deployment, code: errorCode(error), err: error },
+        'receipt not saved',
+      );
+    }
+  }
+
+  #of(id: DeploymentId): Map<PeerId, Known> {
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    const at = this.#deps.clock.now();
+    const loaded = new Map(
+      this.#deps.store.receipts(id).map((signed) => [signed.receipt.node, { signed, left: BURST, at }]),
+    );
+    this.#known.set(id, loaded);
+    return loaded;
+  }
+}
+
+/** A later version, or a later word on the same one: times are by the same machine's clock. */
+function isNewer({ receipt }: SignedReceipt, held: SignedReceipt): boolean {
+  if (receipt.version !== held.receipt.version) return receipt.version > held.receipt.version;
+  return Date.parse(receipt.time) > Date.parse(held.receipt.time);
+}

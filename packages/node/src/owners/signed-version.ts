@@ -1,0 +1,81 @@
+/** Versions that a quorum has signed, on their way into force. */
+import { MoatError, isMoatError, type PeerId } from '@moat/core';
+import {
+  canonicalBytes,
+  checkNextVersion,
+  checkProvenVersion,
+  extendProof,
+  headHash,
+  parseContract,
+  sealedContract,
+  type Contract,
+  type MergedBranch,
+  type Proposal,
+  type SignedHead,
+} from '@moat/contract';
+import type { ShownVersion } from '@moat/overlay';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { Deployments } from '../deployments/deployments.ts';
+import { forked } from '../deployments/fork-intake.ts';
+
+export interface SignedVersion {
+  readonly contract: Contract;
+  readonly signed: SignedHead;
+  /** The branch that ends, where the version ends a fork. */
+  readonly merged?: MergedBranch;
+}
+
+/** What a proposal becomes: its version, and the seal after it where the owners change. */
+export function versionsOf({ contract, head, signatures, seal, merged }: Proposal): readonly SignedVersion[] {
+  const version = { contract, signed: { head, signatures }, ...(merged === undefined ? {} : { merged }) };
+  return seal === undefined ? [version] : [version, { contract: sealedContract(contract), signed: seal }];
+}
+
+/**
+ * The versions that are not in force here yet, checked one on top of the other, as others are shown them.
+ * @throws `HEAD_FORKED` while a fork stands that they do not end, the codes of `checkNextVersion`
+ */
+export function shownVersions(deployment: Deployment, versions: readonly SignedVersion[]): readonly ShownVersion[] {
+  if (deployment.forked && versions.every(({ merged }) => merged === undefined)) throw forked(deployment);
+  let { contract, proof } = deployment;
+  const begin = versions.findIndex(({ signed }) => headHash(signed.head) === deployment.head) + 1;
+  return versions.slice(begin).map((next) => {
+    const { genesis } = proof;
+    const extended = extendProof(proof, genesis, next.signed, next.contract.owners, next.merged);
+    if (next.merged === undefined) checkNextVersion({ contract, head: proof.newest.head }, genesis, next);
+    else checkProvenVersion({ contract, proof }, extended, next.contract);
+    [contract, proof] = [next.contract, extended];
+    return { proof, contract: canonicalBytes(contract) };
+  });
+}
+
+/**
+ * Takes a version here: one head a version, whoever comes second gets the conflict, and no fork is made of it.
+ * @param from who brought it; this machine itself for its own.
+ * @throws `VERSION_CONFLICT`, `HEAD_FORKED` while a fork stands, `DISK_FULL`, and the codes of `checkProvenVersion`
+ */
+export function takeVersion(deployments: Deployments, held: Deployment, shown: ShownVersion, from: PeerId): void {
+  const { head } = shown.proof.newest;
+  if (headHash(head) === held.head) return;
+  if (head.deployment !== held.id) throw new MoatError('GENESIS_MISMATCH', 'the version is of another deployment');
+  if (held.forked && head.merges === undefined) throw forked(held);
+  try {
+    deployments.adopt(from, { proof: shown.proof, contract: parseContract(shown.contract), claims: [] });
+  } catch (error) {
+    if (!isMoatError(error, 'VERSION_OLD') && !isMoatError(error, 'HEAD_FORKED')) throw error;
+    throw conflict(held, error);
+  }
+}
+
+function conflict({ id, contract }: Deployment, cause: unknown): MoatError<'VERSION_CONFLICT'> {
+  return new MoatError(
+    'VERSION_CONFLICT',
+    `another version ${contract.version} of ${contract.name} was applied first`,
+    {
+      cause,
+      reason: 'a keeper takes one head a version; yours was made on top of an older one, and changed nothing',
+      details: { deployment: id, version: contract.version },
+      next: ['moat plan', 'moat apply'],
+    },
+  );
+}
