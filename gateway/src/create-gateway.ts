@@ -126,7 +126,12 @@ class WiredGateway implements Gateway {
     );
     const links = createLinks(
       { logger, clock, control: overlay, accept: refuseStream },
-      { role: 'gateway', mayLink: (peer) => ledger.isUpstream(peer), listen: config.listen.link },
+      {
+        role: 'gateway',
+        mayLink: (peer) => ledger.isUpstream(peer),
+        listen: config.listen.link,
+        splice: config.anchor,
+      },
     );
     const isConnected = (peer: PeerId): boolean =>
       links.get(peer) !== undefined || overlay.connections(peer).length > 0;

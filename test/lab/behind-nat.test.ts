@@ -51,7 +51,7 @@ suite('homes behind NAT', { skip: labSkip() }, () => {
   test('members meet through the anchor and reach a granted service', async () => {
     await eventually('the database answers across', async () => (await askFromApp()) === 'across', 40_000);
     const { path } = await world.client('app').ping('shop', { target: 'db' });
-    assert.equal(path, 'relayed');
+    assert.equal(path, 'spliced');
   });
 
   test('a cut line is noticed and mends by itself', async () => {

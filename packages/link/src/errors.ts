@@ -19,6 +19,8 @@ export const LINK_ERROR_CODES = [
   'STREAM_UNHANDLED', // the accepting side took a stream and did not listen to it | report it: the code that accepts is wrong
   'OPEN_RATE', // the peer opens or resets streams faster than it may | slow down
   'TICKET_INVALID', // a link ticket is malformed | update the older of the two machines
+  'SPLICE_REFUSED', // an anchor joins no sockets for this machine now | wait, or add another anchor to the contract
+  'SPLICE_BUSY', // an anchor has joined or promised as much as it may | wait, or add another anchor to the contract
   'TLS_REFUSED', // the other end of a socket did not prove that it holds the ticket | none; something stands between the peers
   'HANDSHAKE_TIMEOUT', // a link socket was not ready in time | check that nothing on the way delays the link port
 ] as const;

@@ -2,14 +2,14 @@
  * Making links on a control connection. Who accepted the connection accepts the link: the other side asks for a ticket
  * and dials, or is sent one unasked and dials.
  */
-import { MoatError, toBase64url } from '@moat/core';
+import { MoatError } from '@moat/core';
 import type { ByteChannel, Clock, ControlPlane, Link, Logger, MessageStream, PeerConnection, PeerId } from '@moat/core';
 
-import { createDeadline, orAborted } from './deadline.ts';
-import { LINK_PROTOCOL, MAX_TICKETS, decodeMessage, encodeMessage, type LinkMessage, type Offer } from './messages.ts';
-import { TICKET_LIFE_MS, derivePsk, encodePreamble, type LinkKind, type Ticket, type TicketBook } from './ticket.ts';
-import { dialOverlay } from './transport.overlay.ts';
-import { dialTls } from './transport.tls.ts';
+import { createDeadline } from './deadline.ts';
+import { LinkDialer, linkRefused, type LinkDialerDeps } from './dial.ts';
+import { LINK_PROTOCOL, decodeMessage, encodeMessage, type LinkMessage, type Offer } from './messages.ts';
+import { acceptSpliced, type SpliceDialer } from './splice-dial.ts';
+import { TICKET_LIFE_MS, type LinkKind, type TicketBook } from './ticket.ts';
 
 /** Milliseconds for one question; longer than the control plane's own deadline, which then looks whether the path is dead. */
 const ASK_MS = 7000;
@@ -21,15 +21,15 @@ export interface EstablishDeps {
   readonly logger: Logger;
   readonly control: ControlPlane;
   readonly tickets: TicketBook;
+  /** Undefined where no anchors are known. */
+  readonly splices: SpliceDialer | undefined;
   readonly mayLink: (peer: PeerId) => boolean;
   /** Our link port, while we listen. */
   readonly port: () => number | undefined;
   /** Makes a link of a channel that we dialed; undefined when it may not stand any more. */
-  readonly onChannel: (
-    channel: ByteChannel,
-    connection: PeerConnection,
-    transport: 'tls' | 'overlay',
-  ) => Link | undefined;
+  readonly onChannel: LinkDialerDeps['onChannel'];
+  /** Makes a link of a channel that an anchor joined and the peer dialed. */
+  readonly onSpliced: (channel: ByteChannel, peer: PeerId) => void;
   /** The link to `peer` that is being made or was just made, if any. */
   readonly current: (peer: PeerId, maxAgeMs: number) => boolean;
   /** The next link that stands. */
@@ -39,7 +39,7 @@ export interface EstablishDeps {
 export interface EstablishOptions {
   /** What we are as an acceptor; a gateway never dials. */
   readonly kind: LinkKind;
-  /** Milliseconds a direct socket gets before the frames ride the overlay; it goes on trying meanwhile. */
+  /** Milliseconds a socket gets before the frames ride the overlay; it goes on trying meanwhile. */
   readonly directMs: number;
   /** Aborted when this machine takes and makes no more links. */
   readonly stopped: AbortSignal;
@@ -47,17 +47,19 @@ export interface EstablishOptions {
 
 /**
  * The protocol `/moat/link/1` and what follows from it. Bound: one attempt a peer (the pool's), 4 streams a connection,
- * 16 dials a peer; an offer beyond them is refused.
+ * 16 dials a peer, splices among them; an offer beyond them is refused.
  */
 export class Establisher {
   readonly #deps: EstablishDeps;
   readonly #options: EstablishOptions;
-  /** Dials that run, of each peer that has any. */
-  readonly #dials = new Map<PeerId, number>();
+  readonly #dialer: LinkDialer;
 
   constructor(deps: EstablishDeps, options: EstablishOptions) {
     this.#deps = deps;
     this.#options = options;
+    const question: LinkDialerDeps['question'] = (connection, message, signal) =>
+      this.#question(connection, message, signal);
+    this.#dialer = new LinkDialer({ ...deps, question }, options);
   }
 
   /** A link over this connection. @throws `LINK_REFUSED`, `LINK_FAILED`, the control plane's codes, or the signal's reason. */
@@ -67,34 +69,40 @@ export class Establisher {
       throw new MoatError('LINK_FAILED', 'a gateway waits until the member connects', { retryable: true });
     }
     const answer = await this.#question(connection, { type: 'ask' }, signal);
-    if (answer.type === 'refused') throw refused(connection.peer, answer.code);
+    if (answer.type === 'refused') throw linkRefused(connection.peer, answer.code);
     if (answer.type !== 'offer') throw new MoatError('LINK_FAILED', 'the peer answered out of order');
-    return this.#dial(connection, answer, signal);
+    return this.#dialer.dial(connection, answer, signal);
   }
 
   /** Serves `/moat/link/1`. */
   async serve(stream: MessageStream): Promise<void> {
-    const { clock, logger } = this.#deps;
+    const { clock } = this.#deps;
     const { stopped } = this.#options;
+    const { connection } = stream;
     using deadline = createDeadline(clock, ASK_MS, stopped);
     const message = decodeMessage(await stream.read(deadline.signal));
-    const answer = this.#answer(stream.connection, message);
+    const answer = this.#answer(connection, message);
     await stream.write(encodeMessage(answer), deadline.signal);
     await stream.close();
+    if (message.type === 'splice' && answer.type === 'offer') return this.#come(connection, message);
     if (message.type !== 'offer' || answer.type !== 'taken') return;
-    const { connection } = stream;
     if (message.kind === 'member' && this.#deps.current(connection.peer, FRESH_MS)) return;
-    this.#counted(connection.peer, this.#dial(connection, message, stopped)).catch((error: unknown) => {
-      logger.debug({ peer: connection.peer, connection: connection.id, err: error }, 'an offered link failed');
-    });
+    const dialed = this.#dialer.counted(connection.peer, this.#dialer.dial(connection, message, stopped));
+    dialed.catch((error: unknown) => this.#report(connection, error, 'an offered link failed'));
   }
 
   #answer(connection: PeerConnection, message: LinkMessage): LinkMessage {
+    const { peer, direction } = connection;
     const refusal: LinkMessage = { type: 'refused', code: 'LINK_REFUSED' };
-    if (this.#options.stopped.aborted || !this.#deps.mayLink(connection.peer)) return refusal;
-    if (message.type === 'ask') return connection.direction === 'inbound' ? this.#offer(connection) : refusal;
-    if (message.type !== 'offer' || message.tickets.length > this.#room(connection.peer)) return refusal;
-    return connection.direction === 'outbound' && this.#options.kind === 'member' ? { type: 'taken' } : refusal;
+    if (this.#options.stopped.aborted || !this.#deps.mayLink(peer)) return refusal;
+    const isAcceptor = direction === 'inbound';
+    if (message.type === 'ask' && isAcceptor) return this.#offer(connection);
+    if (message.type === 'splice' && isAcceptor && this.#mayCome(peer, message.anchor)) {
+      return this.#offerSpliced(connection);
+    }
+    const mayDial = !isAcceptor && this.#options.kind === 'member';
+    if (message.type !== 'offer' || message.tickets.length > this.#dialer.room(peer)) return refusal;
+    return mayDial ? { type: 'taken' } : refusal;
   }
 
   #offer(connection: PeerConnection): Offer {
@@ -108,6 +116,44 @@ export class Establisher {
     };
   }
 
+  /** An anchor of a contract that both share, and nothing else that a peer may name. */
+  #mayCome(peer: PeerId, anchor: PeerId): boolean {
+    return (
+      this.#options.kind === 'member' &&
+      this.#dialer.room(peer) > 0 &&
+      this.#deps.splices?.anchorsOf(peer).includes(anchor) === true
+    );
+  }
+
+  #offerSpliced(connection: PeerConnection): Offer {
+    const tickets = [this.#deps.tickets.issue(connection)];
+    return { type: 'offer', tickets, port: null, kind: 'member', expires: TICKET_LIFE_MS };
+  }
+
+  /** Comes to the anchor that the peer waits at. */
+  #come(connection: PeerConnection, { anchor, id }: LinkMessage & { readonly type: 'splice' }): void {
+    const { clock, splices, tickets, onSpliced } = this.#deps;
+    const { peer } = connection;
+    if (splices === undefined) return;
+    const come = async (): Promise<void> => {
+      using deadline = createDeadline(clock, TICKET_LIFE_MS, this.#options.stopped);
+      const { signal } = deadline;
+      const place = await splices.place(anchor, signal);
+      const spend = (preamble: Buffer): ReturnType<TicketBook['spend']> => {
+        const ticket = tickets.spend(preamble);
+        return ticket?.peer === peer ? ticket : undefined;
+      };
+      onSpliced(await acceptSpliced({ ...place, id, signal, spend }), peer);
+    };
+    this.#dialer
+      .counted(peer, come())
+      .catch((error: unknown) => this.#report(connection, error, 'an offered splice failed'));
+  }
+
+  #report({ id, peer }: PeerConnection, error: unknown, message: string): void {
+    this.#deps.logger.debug({ peer, connection: id, err: error }, message);
+  }
+
   async #push(connection: PeerConnection, signal: AbortSignal): Promise<Link> {
     // Listens before it sends: the link may stand before the answer is read.
     using deadline = createDeadline(this.#deps.clock, TICKET_LIFE_MS, signal);
@@ -116,7 +162,7 @@ export class Establisher {
     link.catch(() => undefined);
     try {
       const answer = await this.#question(connection, this.#offer(connection), signal);
-      if (answer.type === 'refused') throw refused(connection.peer, answer.code);
+      if (answer.type === 'refused') throw linkRefused(connection.peer, answer.code);
       if (answer.type !== 'taken') throw new MoatError('LINK_FAILED', 'the peer answered out of order');
     } catch (error) {
       withdrawn.abort(error);
@@ -138,91 +184,4 @@ export class Establisher {
       throw error;
     }
   }
-
-  /** Dials the direct socket; when that fails or takes long, rides the overlay while the socket goes on trying. */
-  async #dial(connection: PeerConnection, offer: Offer, signal: AbortSignal): Promise<Link> {
-    const direct = this.#dialDirect(connection, offer);
-    direct.catch((error: unknown) => {
-      this.#deps.logger.debug({ peer: connection.peer, connection: connection.id, err: error }, 'no direct link');
-    });
-    const early = await this.#early(direct, signal);
-    if (early !== undefined) return early;
-    try {
-      using deadline = createDeadline(this.#deps.clock, ASK_MS, signal);
-      const channel = await dialOverlay(this.#deps.control, connection, deadline.signal);
-      return this.#made(channel, connection, 'overlay');
-    } catch (error) {
-      signal.throwIfAborted();
-      return direct.catch((cause: unknown) => {
-        throw new MoatError('LINK_FAILED', 'neither a socket nor the overlay carries a link to the peer', {
-          cause: new AggregateError([cause, error]),
-          details: { peer: connection.peer },
-          retryable: true,
-        });
-      });
-    }
-  }
-
-  /** The direct link, if it stands within `directMs`. */
-  async #early(direct: Promise<Link>, signal: AbortSignal): Promise<Link | undefined> {
-    using deadline = createDeadline(this.#deps.clock, this.#options.directMs, signal);
-    const link = await orAborted(direct, deadline.signal).catch(() => undefined);
-    signal.throwIfAborted();
-    return link;
-  }
-
-  /** One link for each ticket; the first that stands. Runs on after the caller gave up, until the tickets expire. */
-  async #dialDirect(connection: PeerConnection, offer: Offer): Promise<Link> {
-    const { remote } = connection;
-    if (remote === null || offer.port === null) throw new MoatError('LINK_FAILED', 'there is no address to dial');
-    const { port } = offer;
-    const deadline = createDeadline(this.#deps.clock, Math.min(offer.expires, TICKET_LIFE_MS), this.#options.stopped);
-    const dial = async (ticket: Ticket): Promise<Link> => {
-      const channel = await dialTls({
-        host: remote.host,
-        port,
-        preamble: encodePreamble(offer.kind, ticket.id),
-        ticket: this.#spent(ticket, connection.peer, offer.kind),
-        signal: deadline.signal,
-      });
-      return this.#made(channel, connection, 'tls');
-    };
-    const tickets = offer.tickets.slice(0, this.#room(connection.peer));
-    const dials = tickets.map((ticket) => this.#counted(connection.peer, dial(ticket)));
-    void Promise.allSettled(dials).then(() => deadline[Symbol.dispose]());
-    return Promise.any(dials);
-  }
-
-  /** Dials that may still begin. */
-  #room(peer: PeerId): number {
-    return MAX_TICKETS - (this.#dials.get(peer) ?? 0);
-  }
-
-  async #counted<T>(peer: PeerId, dial: Promise<T>): Promise<T> {
-    this.#dials.set(peer, (this.#dials.get(peer) ?? 0) + 1);
-    try {
-      return await dial;
-    } finally {
-      const left = (this.#dials.get(peer) ?? 0) - 1;
-      if (left > 0) this.#dials.set(peer, left);
-      else this.#dials.delete(peer);
-    }
-  }
-
-  #spent({ id, secret }: Ticket, peer: PeerId, kind: LinkKind): Parameters<typeof dialTls>[0]['ticket'] {
-    return { identity: toBase64url(id), psk: derivePsk(secret, this.#deps.control.self, peer, kind), peer };
-  }
-
-  #made(channel: ByteChannel, connection: PeerConnection, transport: 'tls' | 'overlay'): Link {
-    const link = this.#deps.onChannel(channel, connection, transport);
-    if (link === undefined) throw refused(connection.peer, 'LINK_REFUSED');
-    return link;
-  }
-}
-
-function refused(peer: PeerId, code: string): MoatError<'LINK_REFUSED'> {
-  return new MoatError('LINK_REFUSED', 'one side may not have this link now', {
-    details: { peer, code },
-    retryable: true,
-  });
 }

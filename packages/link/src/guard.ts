@@ -1,5 +1,6 @@
 /**
- * The door of the link port: reads 17 bytes, and lets only holders of a ticket come as far as TLS.
+ * The door of the link port: reads 17 bytes, and lets only holders of a ticket come as far as TLS, and holders of an
+ * anchor's id as far as another socket.
  * A socket that is silent, slow or wrong costs a file descriptor for at most 3 s and no TLS state.
  */
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -7,7 +8,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { MoatError, addressKey } from '@moat/core';
 import type { Clock, Logger, Timer } from '@moat/core';
 
-import { PREAMBLE_BYTES, type SpentTicket } from './ticket.ts';
+import { PREAMBLE_BYTES, isSplicePreamble, type SpentTicket } from './ticket.ts';
 
 /** Bounds of sockets that have not become links. */
 export interface GuardLimits {
@@ -28,6 +29,8 @@ export interface GuardDeps {
   readonly spend: (preamble: Buffer) => SpentTicket | undefined;
   /** Makes a link of a socket; the guard waits for it, and destroys the socket when it rejects or is too slow. */
   readonly admit: (socket: Socket, ticket: SpentTicket) => Promise<void>;
+  /** Takes a socket that shall be joined with another; false when its preamble names no id given out. */
+  readonly splice?: (preamble: Buffer, socket: Socket) => boolean;
 }
 
 interface Unfinished {
@@ -108,6 +111,12 @@ export class PortGuard {
       length += chunk.copy(preamble, length);
       if (length < PREAMBLE_BYTES) return;
       socket.off('data', onData);
+      if (isSplicePreamble(preamble)) {
+        // From here on it is bounded by the ids that were given out.
+        if (this.#deps.splice?.(preamble, socket) !== true) return this.#drop(entry);
+        socket.off('end', onEnd);
+        return void this.#finish(entry);
+      }
       const ticket = this.#deps.spend(preamble);
       if (ticket === undefined) return this.#drop(entry);
       this.#deps.admit(socket, ticket).then(
@@ -121,8 +130,9 @@ export class PortGuard {
         },
       );
     };
+    const onEnd = (): void => this.#drop(entry);
     socket.on('data', onData);
-    socket.once('end', () => this.#drop(entry));
+    socket.once('end', onEnd);
   }
 
   #makeRoom(address: string): void {

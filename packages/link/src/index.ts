@@ -21,3 +21,5 @@
  */
 export { LINK_ERROR_CODES, type LinkErrorCode } from './errors.ts';
 export { createLinks, type LinkService, type LinksDeps, type LinksOptions } from './pool.ts';
+export type { LinkAnchors } from './splice-dial.ts';
+export type { SpliceLimits } from './splice-limits.ts';

@@ -1,8 +1,10 @@
 /**
  * The messages of `/moat/link/1`, JSON. The dialer of the connection sends `ask` and gets `offer` or `refused`; the side
  * that accepted the connection may send `offer` unasked and gets `taken` or `refused`. An offer never names a host.
+ * Where no socket stands the dialer sends `splice`: the anchor and the id with which the acceptor shall come there; the
+ * answer is an `offer` of one ticket for what the anchor joins.
  */
-import { MoatError, fromBase64url, toBase64url } from '@moat/core';
+import { MoatError, fromBase64url, isPeerId, toBase64url, type PeerId } from '@moat/core';
 import * as z from 'zod';
 
 import { TICKET_ID_BYTES, TICKET_SECRET_BYTES, type LinkKind, type Ticket } from './ticket.ts';
@@ -27,9 +29,14 @@ export interface Offer {
 
 /** One message. */
 export type LinkMessage =
-  Offer | { readonly type: 'ask' } | { readonly type: 'taken' } | { readonly type: 'refused'; readonly code: string };
+  | Offer
+  | { readonly type: 'ask' }
+  | { readonly type: 'taken' }
+  | { readonly type: 'refused'; readonly code: string }
+  | { readonly type: 'splice'; readonly anchor: PeerId; readonly id: Uint8Array };
 
-const bytes = (length: number): z.ZodType<Uint8Array> =>
+/** `length` bytes as base64url. */
+export const base64urlBytes = (length: number): z.ZodType<Uint8Array> =>
   z
     .string()
     .max(64)
@@ -49,9 +56,14 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('taken') }),
   z.strictObject({ type: z.literal('refused'), code: z.string().regex(/^[A-Z][A-Z0-9_]{0,47}$/) }),
   z.strictObject({
+    type: z.literal('splice'),
+    anchor: z.string().refine(isPeerId),
+    id: base64urlBytes(TICKET_ID_BYTES),
+  }),
+  z.strictObject({
     type: z.literal('offer'),
     tickets: z
-      .array(z.strictObject({ id: bytes(TICKET_ID_BYTES), secret: bytes(TICKET_SECRET_BYTES) }))
+      .array(z.strictObject({ id: base64urlBytes(TICKET_ID_BYTES), secret: base64urlBytes(TICKET_SECRET_BYTES) }))
       .max(MAX_TICKETS),
     port: z.int().min(1).max(65_535).nullable(),
     kind: z.enum(['member', 'gateway']),
@@ -60,14 +72,14 @@ const messageSchema = z.discriminatedUnion('type', [
 ]);
 
 export function encodeMessage(message: LinkMessage): Uint8Array {
-  const plain =
-    message.type === 'offer'
-      ? {
-          ...message,
-          tickets: message.tickets.map(({ id, secret }) => ({ id: toBase64url(id), secret: toBase64url(secret) })),
-        }
-      : message;
-  return Buffer.from(JSON.stringify(plain));
+  return Buffer.from(JSON.stringify(plainOf(message)));
+}
+
+function plainOf(message: LinkMessage): object {
+  if (message.type === 'splice') return { ...message, id: toBase64url(message.id) };
+  if (message.type !== 'offer') return message;
+  const tickets = message.tickets.map(({ id, secret }) => ({ id: toBase64url(id), secret: toBase64url(secret) }));
+  return { ...message, tickets };
 }
 
 /** @throws `TICKET_INVALID` for anything that is not one of the messages. */

@@ -18,10 +18,13 @@ import { Establisher } from './establish.ts';
 import { DEFAULT_GUARD_LIMITS, PortGuard, type GuardLimits } from './guard.ts';
 import type { SessionLimits } from './limits.ts';
 import { LINK_PROTOCOL } from './messages.ts';
-import { Roster, type Transport } from './roster.ts';
+import { PATHS, Roster, type Transport } from './roster.ts';
 import { Session } from './session.ts';
+import { SpliceDialer, type LinkAnchors } from './splice-dial.ts';
+import { DEFAULT_SPLICE_LIMITS, type SpliceLimits } from './splice-limits.ts';
+import { Splicer } from './splicer.ts';
 import { TicketBook } from './ticket.ts';
-import { OVERLAY_LIMITS, serveOverlay } from './transport.overlay.ts';
+import { limitsOf, serveOverlay } from './transport.overlay.ts';
 import { acceptTls } from './transport.tls.ts';
 
 /** Milliseconds for everything that `connect` does. */
@@ -38,6 +41,8 @@ export interface LinksDeps {
   readonly control: ControlPlane;
   /** Gets every stream that a peer opens; listens to it or resets it before it returns. */
   readonly accept: StreamAcceptor;
+  /** Where links may be spliced; without it they are direct or ride the overlay. */
+  readonly anchors?: LinkAnchors;
 }
 
 /** How this machine links. */
@@ -56,6 +61,8 @@ export interface LinksOptions {
   readonly limits?: Partial<SessionLimits>;
   /** Bounds of sockets that are not links yet. */
   readonly guard?: Partial<GuardLimits>;
+  /** Serves `/moat/splice/1` to anyone, and joins sockets at `listen`: this machine is an anchor. @defaultValue false */
+  readonly splice?: boolean | Partial<SpliceLimits>;
 }
 
 /** The running links; `start` opens the port and serves `/moat/link/1`. */
@@ -82,6 +89,7 @@ class Pool implements LinkService {
   readonly #attempts = new Map<PeerId, Promise<Link>>();
   /** When a worn link may be replaced next; only links that are worn. */
   readonly #worn = new WeakMap<Session, { readonly since: number; retryAt: number }>();
+  readonly #splicer: Splicer | undefined;
   #guard: PortGuard | undefined;
   #unsubscribe: () => void = () => undefined;
   #stopped: Promise<void> | undefined;
@@ -92,16 +100,25 @@ class Pool implements LinkService {
     const { clock, control, logger } = deps;
     this.#roster = new Roster(control.self);
     this.#tickets = new TicketBook({ clock, self: control.self, kind: options.role });
+    const port = (): number | undefined => (this.port === undefined ? undefined : (options.announcePort ?? this.port));
+    const { splice = false } = options;
+    if (splice !== false) {
+      const limits = { ...DEFAULT_SPLICE_LIMITS, ...(splice === true ? {} : splice) };
+      this.#splicer = new Splicer({ clock, logger, control, port }, limits);
+    }
+    const { anchors } = deps;
     this.#establisher = new Establisher(
       {
         clock,
         logger,
         control,
         tickets: this.#tickets,
+        splices: anchors && new SpliceDialer({ clock, control, anchors }),
         mayLink: options.mayLink,
-        port: () => (this.port === undefined ? undefined : (options.announcePort ?? this.port)),
+        port,
         onChannel: (channel, connection, transport) =>
-          this.#add(channel, connection.peer, true, transport === 'tls' ? 'tls' : overlayOf(connection)),
+          this.#add(channel, connection.peer, true, transport === 'overlay' ? overlayOf(connection) : transport),
+        onSpliced: (channel, peer) => void this.#add(channel, peer, false, 'spliced'),
         current: (peer, maxAgeMs) => this.#isCurrent(peer, maxAgeMs),
         next: (peer, signal) => this.#roster.next(peer, signal),
       },
@@ -127,12 +144,14 @@ class Pool implements LinkService {
             if (!mayLink(ticket.peer)) throw new MoatError('LINK_REFUSED', 'no link with this peer now');
             this.#add(await acceptTls(socket, ticket), ticket.peer, false, 'tls');
           },
+          splice: (preamble, socket) => this.#splicer?.take(preamble, socket) ?? false,
         },
         { ...DEFAULT_GUARD_LIMITS, ...this.#options.guard },
       );
       await guard.listen(listen.host, listen.port);
       this.#guard = guard;
     }
+    this.#splicer?.serve();
     control.handle(LINK_PROTOCOL, (stream) => this.#establisher.serve(stream), { audience: 'admitted' });
     serveOverlay(control, (channel, connection) => {
       if (connection.direction === 'inbound') this.#add(channel, connection.peer, false, overlayOf(connection));
@@ -241,9 +260,9 @@ class Pool implements LinkService {
       },
       {
         peer,
-        path: transport === 'overlay-relayed' ? 'relayed' : 'direct',
+        path: PATHS[transport],
         dialer,
-        limits: { ...this.#options.limits, ...(transport === 'tls' ? {} : OVERLAY_LIMITS[transport]) },
+        limits: { ...this.#options.limits, ...limitsOf(transport) },
       },
     );
     logger.debug({ peer, path: link.path }, 'a link stands');
@@ -257,12 +276,14 @@ class Pool implements LinkService {
     return this.#attempts.has(peer) || (best !== undefined && this.#deps.clock.now() - best.createdAt < maxAgeMs);
   }
 
-  /** A relayed link is replaced as soon as a direct connection stands; its streams run on until they end. */
+  /** A relayed or spliced link is replaced as soon as a direct connection stands; its streams run on until they end. */
   #upgrade(connection: PeerConnection): void {
     const { peer, direction, remote } = connection;
-    if (remote === null || direction !== 'outbound' || this.#roster.bestTransport(peer) !== 'overlay-relayed') return;
+    const transport = this.#roster.bestTransport(peer);
+    if (remote === null || direction !== 'outbound') return;
+    if (transport !== 'overlay-relayed' && transport !== 'spliced') return;
     this.#attempt(peer).catch((error: unknown) => {
-      this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'the link stays relayed');
+      this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'the link stays as it is');
     });
   }
 
@@ -287,6 +308,7 @@ class Pool implements LinkService {
     this.#unsubscribe();
     const links = this.#roster.list();
     for (const link of links) link.close('LINK_CLOSED');
+    this.#splicer?.stop();
     await Promise.all([this.#guard?.close(), ...links.map((link) => link.gone)]);
   }
 }

@@ -24,13 +24,25 @@ export class RateLimit {
   /** False when it happens too often. */
   allow(): boolean {
     if (this.#tokens < 1) {
-      const now = this.#clock.now();
-      const earned = (Math.max(0, now - this.#filledAt) / 1000) * this.#rate.perSecond;
-      this.#tokens = Math.min(this.#rate.burst, this.#tokens + earned);
-      this.#filledAt = now;
+      this.#fill();
       if (this.#tokens < 1) return false;
     }
     this.#tokens -= 1;
     return true;
+  }
+
+  /** Takes `amount`, on credit if need be; returns the milliseconds until the credit is paid back. */
+  debit(amount: number): number {
+    this.#tokens -= amount;
+    if (this.#tokens >= 0) return 0;
+    this.#fill();
+    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens / this.#rate.perSecond) * 1000);
+  }
+
+  #fill(): void {
+    const now = this.#clock.now();
+    const earned = (Math.max(0, now - this.#filledAt) / 1000) * this.#rate.perSecond;
+    this.#tokens = Math.min(this.#rate.burst, this.#tokens + earned);
+    this.#filledAt = now;
   }
 }

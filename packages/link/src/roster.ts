@@ -1,11 +1,19 @@
-import type { Link, PeerId } from '@moat/core';
+import type { Link, LinkPath, PeerId } from '@moat/core';
 
 import type { Session } from './session.ts';
 
 /** How a link's bytes travel, worst first. */
-const TRANSPORTS = ['overlay-relayed', 'overlay', 'tls'] as const;
+const TRANSPORTS = ['overlay-relayed', 'overlay', 'spliced', 'tls'] as const;
 /** How a link's bytes travel. */
 export type Transport = (typeof TRANSPORTS)[number];
+
+/** What each is called. */
+export const PATHS: Readonly<Record<Transport, LinkPath>> = {
+  'overlay-relayed': 'relayed',
+  overlay: 'direct',
+  spliced: 'spliced',
+  tls: 'direct',
+};
 
 /** Links of one peer; the oldest is closed with `LINK_LIMIT`. A gateway's workers hold one each. */
 const MAX_LINKS_PER_PEER = 16;

@@ -15,6 +15,8 @@ export const TICKET_LIFE_MS = 10_000;
 export const PREAMBLE_BYTES: number = 1 + TICKET_ID_BYTES;
 
 const KIND_BYTE: Readonly<Record<LinkKind, number>> = { member: 1, gateway: 2 };
+/** In place of a kind: the id is one of an anchor's, not of a ticket. */
+const SPLICE_BYTE = 3;
 
 /** What the acceptor hands out. Secret: never logged. */
 export interface Ticket {
@@ -38,6 +40,16 @@ export function derivePsk(secret: Uint8Array, dialer: PeerId, acceptor: PeerId, 
 /** The first 17 bytes of a link socket. */
 export function encodePreamble(kind: LinkKind, id: Uint8Array): Buffer {
   return Buffer.concat([Buffer.of(KIND_BYTE[kind]), id]);
+}
+
+/** What each of two sockets shows to the anchor that shall join them. */
+export function encodeSplicePreamble(id: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(SPLICE_BYTE), id]);
+}
+
+/** True for a preamble that names no ticket but a splice. */
+export function isSplicePreamble(preamble: Buffer): boolean {
+  return preamble[0] === SPLICE_BYTE;
 }
 
 interface Entry {

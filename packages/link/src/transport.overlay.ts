@@ -3,12 +3,18 @@ import type { ByteChannel, ControlPlane, PeerConnection } from '@moat/core';
 
 import { DIRECT_RETRY_MS, OVERLAY_WINDOW_BYTES, type SessionLimits } from './limits.ts';
 import { LINK_STREAM_PROTOCOL } from './messages.ts';
+import type { Transport } from './roster.ts';
 
 /** What differs from a link over a socket; the same on both sides. */
-export const OVERLAY_LIMITS: Readonly<Record<'overlay' | 'overlay-relayed', Partial<SessionLimits>>> = {
+const OVERLAY_LIMITS: Readonly<Partial<Record<Transport, Partial<SessionLimits>>>> = {
   overlay: { linkWindowBytes: OVERLAY_WINDOW_BYTES, renewMs: DIRECT_RETRY_MS },
   'overlay-relayed': { linkWindowBytes: OVERLAY_WINDOW_BYTES },
 };
+
+/** The bounds of a link that differ from the default because of what it rides on. */
+export function limitsOf(transport: Transport): Partial<SessionLimits> {
+  return OVERLAY_LIMITS[transport] ?? {};
+}
 
 /** The dialer's side. @throws what the control plane throws */
 export function dialOverlay(

@@ -9,16 +9,17 @@ import { constants } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { TLSSocket, connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 
-import { noteReadBuffer, type ByteChannel } from '@moat/core';
+import type { ByteChannel } from '@moat/core';
 
 import { handshakeError } from './guard.ts';
+import { SocketChannel } from './socket-channel.ts';
 import type { SpentTicket } from './ticket.ts';
 
 const CIPHER = 'TLS_AES_128_GCM_SHA256';
 /** Bytes that may wait in the socket before a link stops writing. */
 const HIGH_WATER_BYTES = 512 * 1024;
-/** The one byte that says: go on with TLS. */
-const GO_ON = 1;
+/** The one byte that says: go on with TLS; an anchor says with it that two sockets are joined. */
+export const GO_ON = 1;
 const TLS_OPTIONS = {
   minVersion: 'TLSv1.3',
   maxVersion: 'TLSv1.3',
@@ -55,7 +56,8 @@ export function acceptTls(socket: Socket, ticket: SpentTicket): Promise<ByteChan
 export interface DialOptions {
   readonly host: string;
   readonly port: number;
-  readonly preamble: Buffer;
+  /** Each is answered by one byte: first an anchor's, where one joins the sockets, then the acceptor's. */
+  readonly preambles: readonly Buffer[];
   readonly ticket: SpentTicket;
   readonly signal: AbortSignal;
 }
@@ -73,7 +75,7 @@ export async function dialTls(options: DialOptions): Promise<ByteChannel> {
   };
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    await askToGoOn(socket, options.preamble);
+    for (const preamble of options.preambles) await askToGoOn(socket, preamble);
     let proved = false;
     const tls = connectTls({
       socket,
@@ -102,11 +104,14 @@ function askToGoOn(socket: Socket, preamble: Buffer): Promise<void> {
     const fail = (error?: Error): void => {
       reject(error ?? handshakeError('TLS_REFUSED', 'the link port closed without an answer'));
     };
-    socket.once('connect', () => socket.write(preamble));
+    const onClose = (): void => fail();
+    if (socket.connecting) socket.once('connect', () => socket.write(preamble));
+    else socket.write(preamble);
     socket.once('error', fail);
-    socket.once('close', () => fail());
+    socket.once('close', onClose);
     socket.once('data', (answer: Buffer) => {
       socket.off('error', fail);
+      socket.off('close', onClose);
       socket.on('error', ignore);
       if (answer.length === 1 && answer[0] === GO_ON) resolve();
       else fail();
@@ -143,62 +148,3 @@ function isAsAgreed(tls: TLSSocket): boolean {
 }
 
 const ignore = (): void => undefined;
-
-/** A socket as a byte channel. Bound: the socket's buffer; `write` says stop at 256 KiB. */
-class SocketChannel implements ByteChannel {
-  onData: (chunk: Uint8Array) => void = ignore;
-  onDrain: () => void = ignore;
-  onEnd: () => void = ignore;
-  onClose: (error?: Error) => void = ignore;
-  readonly #socket: TLSSocket;
-  #error: Error | undefined;
-  #paused = false;
-
-  constructor(socket: TLSSocket) {
-    this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => {
-      noteReadBuffer(chunk.length);
-      this.onData(chunk);
-    });
-    socket.on('drain', () => this.onDrain());
-    socket.on('end', () => this.onEnd());
-    socket.on('error', (error) => {
-      this.#error = error;
-    });
-    socket.on('close', () => this.onClose(this.#error));
-    // The owner sets its handlers in the turn in which it gets the channel; nothing may be read before.
-    socket.pause();
-    setImmediate(() => {
-      if (!this.#paused) socket.resume();
-    });
-  }
-
-  get bufferedBytes(): number {
-    return this.#socket.writableLength;
-  }
-
-  write(chunk: Uint8Array, onTaken?: () => void): boolean {
-    if (this.#socket.destroyed) return false;
-    if (onTaken === undefined) return this.#socket.write(chunk);
-    // After an error nobody knows what is still read.
-    return this.#socket.write(chunk, (error) => (error ? undefined : onTaken()));
-  }
-
-  pause(): void {
-    this.#paused = true;
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#paused = false;
-    this.#socket.resume();
-  }
-
-  end(): void {
-    this.#socket.end();
-  }
-
-  destroy(error?: Error): void {
-    this.#socket.destroy(error);
-  }
-}

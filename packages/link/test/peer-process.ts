@@ -14,7 +14,7 @@ const { port, id, secret, dialer, acceptor } = JSON.parse(line) as Record<string
 const channel = await dialTls({
   host: '127.0.0.1',
   port: Number(port),
-  preamble: encodePreamble('member', fromBase64url(id ?? '')),
+  preambles: [encodePreamble('member', fromBase64url(id ?? ''))],
   ticket: {
     identity: id ?? '',
     psk: derivePsk(fromBase64url(secret ?? ''), dialer ?? '', acceptor ?? '', 'member'),

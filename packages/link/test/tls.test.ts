@@ -75,7 +75,7 @@ function dial(door: Door, ticket: Ticket, psk?: Buffer): Promise<ByteChannel> {
   return dialTls({
     host: '127.0.0.1',
     port: door.port,
-    preamble: encodePreamble('member', ticket.id),
+    preambles: [encodePreamble('member', ticket.id)],
     ticket: psk === undefined ? spent : { ...spent, psk },
     signal: AbortSignal.timeout(10_000),
   });
@@ -230,7 +230,7 @@ describe('the TLS of a link', () => {
       dialTls({
         host: '127.0.0.1',
         port: server.port,
-        preamble: encodePreamble('member', randomBytes(16)),
+        preambles: [encodePreamble('member', randomBytes(16))],
         ticket,
         signal: AbortSignal.timeout(10_000),
       }),
@@ -295,7 +295,7 @@ describe('the TLS of a link', () => {
     const dialing = dialTls({
       host: '127.0.0.1',
       port: server.port,
-      preamble: encodePreamble('member', randomBytes(16)),
+      preambles: [encodePreamble('member', randomBytes(16))],
       ticket: { identity: 'x', psk: randomBytes(32), peer: BOB },
       signal: controller.signal,
     });

@@ -27,8 +27,8 @@ test('two machines that accept no inbound connection meet through an anchor', as
   await two.client.join({ token });
   assert.equal(await exchange(await listenerOf(two, 'shop', 'db'), 'through the anchor'), 'through the anchor');
   const ping = await two.client.ping('shop', { target: 'db' });
-  assert.equal(ping.path, 'relayed');
+  assert.equal(ping.path, 'spliced');
   const explained = await two.client.explain('shop', 'web-1', 'db');
-  assert.equal(explained.path, 'relayed');
-  assert.match(explained.pathReason, /relays/);
+  assert.equal(explained.path, 'spliced');
+  assert.match(explained.pathReason, /an anchor/);
 });

@@ -6,14 +6,14 @@ import { deploymentSummarySchema, type DeploymentSummary } from './deployment.ts
 /** One open link. */
 export interface LinkStatus {
   readonly peer: string;
-  readonly path: 'direct' | 'relayed';
+  readonly path: 'direct' | 'spliced' | 'relayed';
   readonly rttMs: number | null;
   readonly openStreams: number;
 }
 const linkStatusSchema: z.ZodType<LinkStatus> = z
   .object({
     peer: z.string(),
-    path: z.enum(['direct', 'relayed']),
+    path: z.enum(['direct', 'spliced', 'relayed']),
     rttMs: z.number().nullable(),
     openStreams: z.number().int(),
   })
@@ -183,7 +183,7 @@ export interface Explanation {
   /** Position in the contract's `access` list; null when denied. */
   readonly grant: number | null;
   /** How this machine reaches the service now; null when it does not. */
-  readonly path: 'direct' | 'relayed' | null;
+  readonly path: 'direct' | 'spliced' | 'relayed' | null;
   /** Why the path is what it is. */
   readonly pathReason: string;
 }
@@ -197,7 +197,7 @@ export const explanationSchema: z.ZodType<Explanation> = z
     code: z.string().nullable(),
     reason: z.string(),
     grant: z.number().int().nullable(),
-    path: z.enum(['direct', 'relayed']).nullable(),
+    path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
     pathReason: z.string(),
   })
   .meta({ id: 'Explanation' });
@@ -216,10 +216,10 @@ export interface Pinged {
   readonly member: string;
   readonly peer: string;
   readonly rttMs: number;
-  readonly path: 'direct' | 'relayed';
+  readonly path: 'direct' | 'spliced' | 'relayed';
 }
 export const pingedSchema: z.ZodType<Pinged> = z
-  .object({ member: z.string(), peer: z.string(), rttMs: z.number(), path: z.enum(['direct', 'relayed']) })
+  .object({ member: z.string(), peer: z.string(), rttMs: z.number(), path: z.enum(['direct', 'spliced', 'relayed']) })
   .meta({ id: 'Pinged' });
 
 /** What `moat run` needs to give a program the names of a network. */

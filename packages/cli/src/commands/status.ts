@@ -67,9 +67,10 @@ function slim(detail: DeploymentDetail, whole: boolean): object {
 }
 
 function renderNode({ style }: Context, node: NodeStatus): string {
-  const direct = node.links.filter(({ path }) => path === 'direct').length;
-  const relayed = node.links.length - direct;
-  const links = [direct > 0 ? `${direct} direct` : '', relayed > 0 ? `${relayed} relayed` : ''].filter((s) => s !== '');
+  const links = (['direct', 'spliced', 'relayed'] as const).flatMap((path) => {
+    const count = node.links.filter((link) => link.path === path).length;
+    return count > 0 ? [`${count} ${path}`] : [];
+  });
   const lines = [
     `${style.bold('This machine')}  ${shorten(node.peerId)}  up ${formatDuration(node.uptimeMs)}  links ${links.join(', ') || 'none'}${node.anchor ? '  anchor' : ''}`,
     ...node.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),

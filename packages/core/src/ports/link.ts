@@ -72,8 +72,8 @@ export interface LinkStream {
   resume(): void;
 }
 
-/** How a link reaches its peer. */
-export type LinkPath = 'direct' | 'relayed';
+/** How a link reaches its peer: over a socket of its own, over two that an anchor joined blindly, or inside the overlay. */
+export type LinkPath = 'direct' | 'spliced' | 'relayed';
 
 export interface Link {
   readonly peer: PeerId;

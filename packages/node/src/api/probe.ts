@@ -96,12 +96,13 @@ function pathReason(
   isSelf: boolean,
   peers: readonly PeerId[],
   self: PeerId,
-  path: 'direct' | 'relayed' | null,
+  path: 'direct' | 'spliced' | 'relayed' | null,
 ): string {
   if (!isSelf) return 'only a machine itself knows its paths: ask on that machine';
   if (peers.length === 0) return 'no machine offers it now';
   if (peers.includes(self)) return 'this machine offers it itself';
   if (path === 'direct') return 'the machines reach each other';
+  if (path === 'spliced') return 'neither machine accepts a connection from the other: an anchor joins two sockets';
   if (path === 'relayed') return 'neither machine accepts a connection from the other: an anchor relays';
   return 'no connection yet; the first stream opens one';
 }
