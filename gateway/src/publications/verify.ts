@@ -5,9 +5,11 @@
 import { isMoatError, type MoatError, type PeerId } from '@moat/core';
 import {
   hashClaim,
+  headHash,
   publicationHash,
   stillPublished,
   verifyBundle,
+  type HeadProof,
   type Publication,
   type PublicationBundle,
   type VerifiedBundle,
@@ -70,13 +72,30 @@ function verifyWithKnown(
 ): { verified: VerifiedBundle; refusedAs: MoatError | undefined } {
   const { current, gateway, presenter, nowMs: now } = rules;
   const known = current?.claims ?? [];
-  const pinned = current?.proof ?? null;
+  const pinned = isSuperseded(current?.proof ?? null, bundle.proof) ? null : (current?.proof ?? null);
   try {
     return { verified: verifyBundle(bundle, { gateway, presenter, pinned, known, now }), refusedAs: undefined };
   } catch (error) {
     if (!isMoatError(error, 'PUBLISHER_UNKNOWN') || known.length === 0) throw error;
     return { verified: verifyBundle(bundle, { gateway, presenter, pinned, now }), refusedAs: error };
   }
+}
+
+/**
+ * True when what is pinned was signed by owners whom a sealed succession in `offered` had replaced by then: a former
+ * quorum showed it while this gateway knew nothing newer, and one current member ends that. Every succession known
+ * here must be in `offered`, so nobody who was replaced as far as we know gets past one. Who is in force as far as we
+ * know gains nothing by it: they can sign the next version anyway. That the proof holds is still to be verified.
+ */
+function isSuperseded(pinned: HeadProof | null, offered: HeadProof): boolean {
+  if (pinned === null) return false;
+  const known = pinned.successions;
+  const next = offered.successions[known.length];
+  if (next === undefined || [...known, ...offered.successions].some(({ merged }) => merged !== undefined)) return false;
+  const isKnown = known.every(({ head }, i) => headHash(head) === headHash(offered.successions[i]?.head ?? head));
+  const { head } = pinned.newest;
+  const isBeside = next.head.version <= head.version && headHash(next.head) !== headHash(head);
+  return isKnown && isBeside && offered.newest.head.version > next.head.version;
 }
 
 function isServable({ kind, tls }: Publication): boolean {
