@@ -7,7 +7,7 @@ import { randomInt } from 'node:crypto';
 
 export interface Trial {
   /** Fresh conditions for one round, e.g. a connection. */
-  begin(): Promise<{ ask(known: boolean): Promise<void>; end(): Promise<void> }>;
+  readonly begin: () => Promise<{ ask: (known: boolean) => Promise<void>; end: () => Promise<void> }>;
   readonly rounds: number;
   /** Questions in a round, half of them known. */
   readonly asksARound: number;
@@ -53,9 +53,9 @@ async function measure(trial: Trial): Promise<{ likelihood: number; deviation: n
 }
 
 function shuffled<T>(items: T[]): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
+  for (let i = items.length - 1; i >= 0; i--) {
     const j = randomInt(i + 1);
-    [items[i], items[j]] = [items[j] as T, items[i] as T];
+    items.push(...items.splice(j, 1));
   }
   return items;
 }
