@@ -24,6 +24,17 @@ test('every link leads somewhere, to its heading too', () => {
   assert.deepEqual(broken, []);
 });
 
+test('every claim of docs/explanation/trust.md names a test that is there', () => {
+  const page = 'docs/explanation/trust.md';
+  const claims = [...textOf(page).matchAll(/\]\((\S+\.test\.ts) (['"])(.+?)\2\)/g)];
+  const unproven = claims.filter(([, file = '', , name = '']) => !textOf(join(dirname(page), file)).includes(name));
+  assert.deepEqual(
+    unproven.map(([, file, , name]) => `${file}: ${name}`),
+    [],
+  );
+  assert.ok(claims.length > 40, `the scan found claims (${claims.length})`);
+});
+
 test('every file that is named by its path exists', () => {
   const gone: string[] = [];
   let named = 0;
