@@ -7,11 +7,13 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { Context } from '../context.ts';
+import { ownerName } from '../deployment/next-version.ts';
 import { resolvePath, writeNewFile } from '../input/files.ts';
 import { ownerKeyPath, type OwnerOptions } from '../owner/open-owner.ts';
 import { OWNER_OPTIONS } from '../owner/open-owner.ts';
 import { readOwnerPublicKey } from '../owner/public-key.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
+import { offerRecovery, recoveryLines, RECOVERY_NAME } from './init-recovery.ts';
 import { writeOwnerKey } from './key.ts';
 
 interface InitOptions extends OwnerOptions {
@@ -19,6 +21,7 @@ interface InitOptions extends OwnerOptions {
   readonly member?: string;
   readonly anchor: readonly string[];
   readonly plain?: boolean;
+  readonly recovery?: boolean;
   readonly yes?: boolean;
 }
 
@@ -40,6 +43,8 @@ export function addInit(program: Command, runner: VerbRunner): void {
         { flags: '--member <name>', text: 'what this machine is called in the network' },
         { flags: '--anchor <host>', text: 'where members meet; repeatable', list: true },
         { flags: '--plain', text: 'a new owner key gets no passphrase' },
+        { flags: '--recovery', text: 'a recovery key: 24 words, shown once, kept nowhere' },
+        { flags: '--no-recovery', text: 'without one, and without the question' },
         { flags: '-y, --yes', text: 'take the suggested names' },
         ...OWNER_OPTIONS,
       ],
@@ -57,15 +62,23 @@ export function addInit(program: Command, runner: VerbRunner): void {
       const suggested = toLabel(hostname().split('.')[0] ?? '', 'node-1');
       const member = label(options.member ?? (await ask(context, 'This machine in it', suggested, '--member NAME')));
       const anchors = await chooseAnchors(context, options);
+      const recovery = await offerRecovery(context, options.recovery);
       const key = await ensureOwnerKey(context, options);
       const peerId = await ownPeerId(context);
-      await writeNewFile(io, options.file, formatDeploymentFile(renderFile({ name, member, anchors, peerId })));
+      await writeNewFile(
+        io,
+        options.file,
+        formatDeploymentFile(
+          renderFile({ name, member, anchors, peerId, owner: key.publicKey, recovery: recovery?.key }),
+        ),
+      );
       const lines = [
         `${style.ok} ${options.file}  network ${style.bold(name)}, this machine is ${style.bold(member)}`,
         `${style.ok} owner key ${key.publicKey}${key.isNew ? `  new, ${key.path}` : ''}`,
         ...(key.isNew && !key.sealed
           ? [`${style.attention} the key is plain: whoever can read its file is the owner`]
           : []),
+        ...recoveryLines(context, recovery, options.recovery),
         ...(anchors.length === 0 ? [`${style.attention} no anchor: members find each other on one LAN only`] : []),
         `  ${style.dim('Next')}  moat node run        if the agent does not run yet`,
         `        moat apply           creates the network`,
@@ -73,7 +86,15 @@ export function addInit(program: Command, runner: VerbRunner): void {
       ];
       return {
         kind: 'init',
-        data: { file: options.file, name, member, peerId, ownerKey: key.publicKey, interactive: prompt.interactive },
+        data: {
+          file: options.file,
+          name,
+          member,
+          peerId,
+          ownerKey: key.publicKey,
+          interactive: prompt.interactive,
+          recovery: recovery === undefined ? null : { key: recovery.key, words: recovery.unread },
+        },
         text: lines.join('\n'),
       };
     },
@@ -123,11 +144,32 @@ async function ownPeerId({ agent, paths }: Context): Promise<string> {
   }
 }
 
-function renderFile(values: { name: string; member: string; anchors: readonly string[]; peerId: string }): string {
+interface InitialFile {
+  readonly name: string;
+  readonly member: string;
+  readonly anchors: readonly string[];
+  readonly peerId: string;
+  readonly owner: string;
+  readonly recovery: string | undefined;
+}
+
+/** Only where there is a recovery key: without `owners:` the deployment is owned by the key that signs it first. */
+function ownersLines({ owner, recovery }: InitialFile): string {
+  if (recovery === undefined) return '';
+  const name = ownerName();
+  return `owners: # each can decide alone
+  threshold: 1
+  keys:
+    ${name === RECOVERY_NAME ? 'owner' : name}: ${owner}
+    ${RECOVERY_NAME}: ${recovery}
+`;
+}
+
+function renderFile(values: InitialFile): string {
   return `# yaml-language-server: $schema=./node_modules/@moat/contract/schema/moat.v1.json
 version: 1
 name: ${values.name} # names inside end in .${values.name}.internal
-anchors: [${values.anchors.join(', ')}]
+${ownersLines(values)}anchors: [${values.anchors.join(', ')}]
 
 members: # places that machines take; moat invite NAME prints a token for a vacant one
   ${values.member}: { node: ${values.peerId}, keeper: true }

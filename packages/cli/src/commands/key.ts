@@ -4,7 +4,10 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { ownerKeyPath, readOwnerKeyFile } from '../owner/open-owner.ts';
 import { publicHalf } from '../owner/public-key.ts';
-import { PASSPHRASE_OPTION, passphraseFromFile } from '../owner/passphrase.ts';
+import { choosePassphrase } from '../owner/choose-passphrase.ts';
+import { PASSPHRASE_OPTION } from '../owner/passphrase.ts';
+import { addKeyRecover } from './key-recover.ts';
+import { addKeyRotate } from './key-rotate.ts';
 import { addGroup, addVerb, type VerbOption, type VerbRunner } from '../verb.ts';
 
 interface KeyNewOptions {
@@ -62,6 +65,8 @@ export function addKey(program: Command, runner: VerbRunner): void {
       return { kind: 'owner-key', data: { key: publicKey, file: path, sealed }, text: publicKey };
     },
   );
+  addKeyRotate(key, runner);
+  addKeyRecover(key, runner);
 }
 
 /** Seals with the passphrase of a file or a question; plain when asked for, or when nobody can be asked. */
@@ -74,20 +79,4 @@ export async function writeOwnerKey(
   const passphrase = await choosePassphrase(context, options);
   await writePrivateFile(path, sealOwnerKey(pair, passphrase), { replace: false });
   return passphrase !== null;
-}
-
-async function choosePassphrase(
-  context: Context,
-  options: { readonly passphraseFile?: string; readonly plain?: boolean },
-): Promise<string | null> {
-  const fromFile = await passphraseFromFile(context, options.passphraseFile);
-  if (fromFile !== undefined) return fromFile;
-  if (options.plain === true || !context.prompt.interactive) return null;
-  const flag = '--passphrase-file FILE';
-  for (;;) {
-    const first = await context.prompt.secret('Passphrase for the new owner key (empty = none)', { flag });
-    if (first === '') return null;
-    if ((await context.prompt.secret('The same again', { flag })) === first) return first;
-    context.progress.say('  They differ; once more, from the start.');
-  }
 }

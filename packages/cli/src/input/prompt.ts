@@ -6,6 +6,8 @@ import { Interrupted, type Io } from '../io.ts';
 export interface Prompt {
   /** True when somebody can answer. */
   readonly interactive: boolean;
+  /** Yes or no, where no is no failure; `otherwise` without a terminal and with `--yes`. @throws an {@link Interrupted} when given up. */
+  choose(question: string, options: { readonly otherwise: boolean }): Promise<boolean>;
   /**
    * @throws `CONFIRMATION_NEEDED` without a terminal, `DECLINED` on no.
    */
@@ -27,6 +29,13 @@ export function createPrompt(io: Io, assumeYes: boolean): Prompt {
     });
   return {
     interactive,
+    async choose(question, { otherwise }) {
+      if (assumeYes || !interactive) return otherwise;
+      const { confirm, isCancel } = await import('@clack/prompts');
+      const answer = await confirm({ message: question, initialValue: otherwise, signal: io.signal, ...streams });
+      if (isCancel(answer)) throw new Interrupted('SIGINT');
+      return answer;
+    },
     async confirm(question, facts) {
       for (const fact of facts) io.stderr.write(`  ${fact}\n`);
       if (assumeYes) return;

@@ -85,7 +85,7 @@ export async function openSession(
 }
 
 /** The agent ends a session by itself too: it is no failure of the command. */
-async function closeSession({ agent }: Context, session: OwnerSession | null): Promise<void> {
+export async function closeSession({ agent }: Context, session: OwnerSession | null): Promise<void> {
   if (session === null) return;
   await agent.closeOwnerSession(session.session, { timeoutMs: 2000 }).catch(() => undefined);
 }
