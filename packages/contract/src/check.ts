@@ -102,8 +102,8 @@ function checkPublish(contract: Contract): void {
   for (const [i, { service: name, tls, auth, gateway }] of publish.entries()) {
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
-    if (auth !== undefined && tls === 'passthrough') {
-      throw invalid(`publish[${i}].auth`, 'only a gateway that ends TLS can ask who comes in');
+    if (auth !== undefined && (tls === 'passthrough' || service.protocol !== 'http')) {
+      throw invalid(`publish[${i}].auth`, 'a gateway can ask who comes in only where it ends TLS and speaks http');
     }
     if (auth !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');

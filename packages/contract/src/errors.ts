@@ -44,6 +44,8 @@ export const CONTRACT_ERROR_CODES = [
   'OWNERS_UNREACHABLE', // all owners together do not reach the threshold, or there is no owner | lower owners.threshold or add keys
   'KEEPER_MISSING', // no member is a keeper, or none that is has a machine | mark a member that is always on keeper: true and pin its machine (node:)
   'GATEWAY_UNRESOLVED', // a gateway's domain did not answer with a valid identity | check the domain and that its gateway runs, or write { domain, peers, box }
+  'GATEWAY_BOX_MISSING', // a gateway shows no key that secrets could be boxed for, so none can be sent to it | update the gateway, or leave auth out of the line
+  'SECRET_MISSING', // a publish line needs a secret that is not in its file and not in the running version | check the path of auth.basic.file, from the directory of moat.yaml, then apply
   'ANCHOR_UNRESOLVED', // an anchor's domain did not answer with a valid identity | check the domain and that its node runs, or write an address that ends in /p2p/<PeerId>
 ] as const;
 

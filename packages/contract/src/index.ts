@@ -141,9 +141,18 @@ export {
 } from './yaml/diagnostic.ts';
 export { didYouMean } from './yaml/did-you-mean.ts';
 export { formatDuration, parseDuration, parseExpiry, type Expiry } from './yaml/duration.ts';
-export type { DeploymentFile, FileGrant, FileMember, FileNetwork, FilePublish, FileService } from './yaml/file.ts';
+export type {
+  DeploymentFile,
+  FileAuth,
+  FileGrant,
+  FileMember,
+  FileNetwork,
+  FilePublish,
+  FileService,
+} from './yaml/file.ts';
 export { formatDeploymentFile } from './yaml/format.ts';
 export { fileFromContract } from './yaml/from-contract.ts';
 export { deploymentFileJsonSchema } from './yaml/json-schema.ts';
 export { resolveOnline, type OnlineOptions, type OnlineResolvers, type OnlineResult } from './yaml/online.ts';
 export { parseDeploymentFile, type ParsedDeploymentFile } from './yaml/parse.ts';
+export { resolveSecrets, type SecretsResult } from './yaml/secrets.ts';

@@ -11,6 +11,8 @@ export type PlanWarningCode =
   | 'SINGLE_KEEPER'
   | 'STALE_SINGLE_KEEPER'
   | 'OWNERS_CHANGE'
+  | 'DEPLOYMENT_ENDS'
+  | 'FORK_ENDS'
   | 'PLACE_FROZEN'
   | 'MEMBERSHIP_OVER'
   | 'GRANT_OVER'
@@ -27,14 +29,19 @@ export interface PlanWarning {
 export interface WarningInput {
   readonly from: Contract | null;
   readonly to: Contract;
+  /** The newest version of the other branch of a fork, where this version ends one. */
+  readonly ends?: Contract;
   /** `resolvePlaces` of the current version and its claims. */
   readonly places?: readonly Place[];
   /** Milliseconds since 1970. */
   readonly now: number;
 }
 
-export function planWarnings({ from, to, places = [], now }: WarningInput): PlanWarning[] {
+export function planWarnings({ from, to, ends, places = [], now }: WarningInput): PlanWarning[] {
+  // Of what ends nothing else matters.
+  if (to.state === 'ended') return [...deploymentEnds(from, to), ...owners(from, to)];
   return [
+    ...forkEnds(from, to, ends),
     ...keepers(to),
     ...owners(from, to),
     ...frozen(from, to, places),
@@ -59,8 +66,29 @@ function keepers(to: Contract): PlanWarning[] {
 
 function owners(from: Contract | null, to: Contract): PlanWarning[] {
   if (from === null || canonicalize(ownerSetOf(from.owners)) === canonicalize(ownerSetOf(to.owners))) return [];
-  const text = 'the owners change: a quorum of the current owners and one of the new ones must sign';
+  const text = `the owners change: ${quorumOf(from)} and ${quorumOf(to)} must sign`;
   return [{ code: 'OWNERS_CHANGE', path: 'owners', text }];
+}
+
+/** `2 of ana, ben and cleo (version 3)`; weights are said where they differ from 1. */
+function quorumOf({ owners: { threshold, keys }, version }: Contract): string {
+  const names = keys.map(({ name, weight }) => (weight === 1 ? name : `${name} (weight ${weight})`));
+  const [last = '', ...others] = names.toReversed();
+  const people = others.length === 0 ? last : `${others.toReversed().join(', ')} and ${last}`;
+  return `${threshold} of ${people} (version ${version})`;
+}
+
+function deploymentEnds(from: Contract | null, to: Contract): PlanWarning[] {
+  const text =
+    'the deployment ends for ever: no version can follow, every machine leaves the network and its public names are released';
+  return to.state === 'ended' && from?.state !== 'ended' ? [{ code: 'DEPLOYMENT_ENDS', path: 'state', text }] : [];
+}
+
+function forkEnds(from: Contract | null, to: Contract, ends: Contract | undefined): PlanWarning[] {
+  if (ends === undefined || from === null) return [];
+  const quorums = [...new Set([from, ends].map(quorumOf))].join(', and ');
+  const text = `version ${to.version} ends the fork: this branch goes on, the other one (version ${ends.version}) ends; ${quorums} must sign, and the owners before the branches parted; a machine at any other version of the other branch runs moat join again`;
+  return [{ code: 'FORK_ENDS', path: 'version', text }];
 }
 
 function frozen(from: Contract | null, to: Contract, places: readonly Place[]): PlanWarning[] {

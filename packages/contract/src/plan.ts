@@ -30,7 +30,7 @@ type FieldTexts = readonly (readonly [name: string, text: string | undefined])[]
 function fields(from: Contract | null, to: Contract): Change[] {
   const of = (contract: Contract): FieldTexts => [
     ['name', contract.name],
-    ['state', contract.state],
+    ['state', contract.state === 'ended' ? 'ended for ever' : contract.state],
     ['owners.threshold', String(contract.owners.threshold)],
     ['network.ipv4', contract.network.ipv4],
     ['network.plane', contract.network.plane],
@@ -177,10 +177,12 @@ function serviceFields({ on, port, target, protocol, health }: Service): FieldTe
   ];
 }
 
-function publishFields({ service, tls, gateway, salt }: PublishLine): FieldTexts {
+function publishFields({ service, tls, gateway, salt, auth }: PublishLine): FieldTexts {
   return [
     ['service', service],
     ['tls', tls],
+    ['users', auth === undefined ? 'everybody' : `list ${auth.basic.digest.slice(0, 8)}`],
+    ['boxed for its key', auth?.basic.box.slice(0, 8)],
     ['gateway addresses', gateway.peers.join(' ')],
     ['gateway box key', gateway.box],
     ['salt', salt],
@@ -216,9 +218,9 @@ function describeGrant({
   return `${from.join(' ')} may reach ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
-function describePublish({ name, service, tls, gateway }: PublishLine): string {
+function describePublish({ name, service, tls, gateway, auth }: PublishLine): string {
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
-  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}`;
+  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${auth === undefined ? '' : ', asks for a password'}`;
 }
 
 function ends(expires: string | undefined): string {

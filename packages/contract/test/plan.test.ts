@@ -110,6 +110,26 @@ describe('warnings of a plan', () => {
     assert.deepEqual(codes(null, { ...stale, members: edited('db-1', { keeper: true }) }), []);
   });
 
+  it('name who must sign when the owners change, and nothing else when all ends', () => {
+    const owners = {
+      threshold: 2,
+      keys: contract.owners.keys.map((owner) => (owner.name === 'ana' ? { ...owner, weight: 2 } : owner)),
+    };
+    const text = (to: Contract, extra: object = {}): string[] =>
+      planWarnings({ from: contract, to, now: NOW, ...extra }).map((warning) => warning.text);
+    assert.equal(
+      text({ ...contract, version: 1, owners })[1],
+      'the owners change: 2 of ana, ben and cleo (version 0) and 2 of ana (weight 2), ben and cleo (version 1) must sign',
+    );
+    assert.deepEqual(codes(contract, { ...contract, version: 1, state: 'ended' }), ['DEPLOYMENT_ENDS state']);
+    const other = { ...contract, version: 4, owners };
+    const [fork] = text({ ...contract, version: 5 }, { ends: other });
+    assert.match(
+      fork ?? '',
+      /^version 5 ends the fork: .* 2 of ana, ben and cleo \(version 0\), and 2 of ana \(weight 2\)/,
+    );
+  });
+
   it('name what is signed before this version acts on it', () => {
     const [line] = contract.publish;
     assert.ok(line);

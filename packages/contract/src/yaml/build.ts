@@ -2,11 +2,13 @@
 import { MoatError, toBase64url, type DeploymentId, type OwnerKey } from '@moat/core';
 import { canonicalBytes, canonicalize } from '../canonical.ts';
 import { checkContract } from '../check.ts';
+import { ownerSetOf } from '../genesis.ts';
 import { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from '../limits.ts';
 import type { Contract, GatewayPin, Grant, Invite, MemberClaim, Owners, PublishLine, Service } from '../schema.ts';
 import { buildMembers, type MachinePin } from './build-members.ts';
-import { CarriedGrants, carriedAnchors, carriedSalt, defaultNetwork, fixExpiry, pinOf } from './carry-over.ts';
+import { CarriedGrants, carriedAnchors, carriedLine, defaultNetwork, fixExpiry, pinOf } from './carry-over.ts';
 import type { DeploymentFile, FilePublish } from './file.ts';
+import { boxAuth } from './secrets.ts';
 
 /** The writer's own key, under the name the contract is to show. */
 export interface NamedKey {
@@ -28,6 +30,8 @@ export interface BuildInput {
   readonly gateways?: ReadonlyMap<string, GatewayPin>;
   /** By host: what `resolveOnline` found. */
   readonly anchors?: ReadonlyMap<string, readonly string[]>;
+  /** By path as the file has it: what `resolveSecrets` read. */
+  readonly secrets?: ReadonlyMap<string, string>;
   /** By member name: machines to pin besides the file's. */
   readonly pins?: ReadonlyMap<string, MachinePin>;
   /** By member name: new invites; the machine that holds the place loses it. */
@@ -42,7 +46,8 @@ export interface BuildInput {
  * The next version. When nothing differs it is `current` itself, the same object: applying twice changes nothing.
  * @throws `DEPLOYMENT_ENDED`, `GENESIS_MISMATCH`, `OWNERS_UNREACHABLE`, `KEEPER_MISSING`, `MEMBER_UNKNOWN`,
  * `GATEWAY_UNRESOLVED` and `ANCHOR_UNRESOLVED` (no pin is known: run `resolveOnline` first), `ADDRESS_INVALID`,
- * `ADDRESS_EXHAUSTED`, `CONTRACT_INVALID`
+ * `ADDRESS_EXHAUSTED`, `SECRET_MISSING` (not in `secrets`: run `resolveSecrets` first), `GATEWAY_BOX_MISSING`,
+ * `CONTRACT_INVALID`
  */
 export function buildContract(input: BuildInput): Contract {
   const { file, current, deployment, pins = new Map(), invites = new Map() } = input;
@@ -54,13 +59,14 @@ export function buildContract(input: BuildInput): Contract {
   if (current?.state === 'ended') {
     throw new MoatError('DEPLOYMENT_ENDED', `${current.name} was ended by its owners`, { details: { deployment } });
   }
-  const ipv4 = file.network.ipv4 ?? current?.network.ipv4 ?? defaultNetwork(deployment);
+  const owners = ownersOf(file, current, input.ownerKeys);
+  const ipv4 = file.network.ipv4 ?? current?.network.ipv4 ?? defaultNetwork(file.name, ownerSetOf(owners));
   const next: Contract = {
     type: 'moat/contract/1',
     deployment,
     name: file.name,
     version: current === null ? 0 : current.version + 1,
-    owners: ownersOf(file, current, input.ownerKeys),
+    owners,
     anchors: anchorsOf(input),
     network: { ...file.network, ipv4 },
     members: buildMembers({ ...input, members: file.members, pins, invites }, ipv4),
@@ -123,11 +129,12 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
   });
 }
 
-function publishLines({ name, service, tls, gateways }: FilePublish, input: BuildInput): PublishLine[] {
+function publishLines({ name, service, tls, gateways, auth }: FilePublish, input: BuildInput): PublishLine[] {
   return gateways.map((gateway) => {
     const pin = typeof gateway === 'string' ? requirePin(name, gateway, input) : gateway;
-    const salt = carriedSalt(name, pin.domain, input.current) ?? toBase64url(input.random(16));
-    return { name, salt, service, tls, gateway: pin };
+    const salt = carriedLine(name, pin.domain, input.current)?.salt ?? toBase64url(input.random(16));
+    const line: PublishLine = { name, salt, service, tls, gateway: pin };
+    return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input) };
   });
 }
 

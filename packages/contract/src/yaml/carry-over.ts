@@ -3,18 +3,23 @@
  * were relative once. So applying a file twice changes nothing.
  */
 import { createHash } from 'node:crypto';
-import type { DeploymentId } from '@moat/core';
-import type { Contract, GatewayPin, Grant, PublishLine } from '../schema.ts';
+import { ownersHash } from '../genesis.ts';
+import type { Contract, GatewayPin, Grant, OwnerSet, PublishLine } from '../schema.ts';
 import { CLOCK_TOLERANCE_MS, formatTime, parseTime } from '../time.ts';
 import type { Expiry } from './duration.ts';
 import type { DeploymentFile, FileGrant } from './file.ts';
 
-/** Domains of gateways that neither the file nor the current version pins; each once. */
+/**
+ * Domains of gateways that neither the file nor the current version pins, or whose pin lacks the box key that a
+ * line needs; each once.
+ */
 export function gatewaysToResolve(file: DeploymentFile, current: Contract | null): string[] {
-  const domains = file.publish.flatMap(({ name, gateways }) =>
-    gateways.flatMap((gateway) =>
-      typeof gateway === 'string' && pinOf(name, gateway, file, current) === undefined ? gateway : [],
-    ),
+  const domains = file.publish.flatMap(({ name, gateways, auth }) =>
+    gateways.flatMap((gateway) => {
+      if (typeof gateway !== 'string') return [];
+      const pin = pinOf(name, gateway, file, current);
+      return pin === undefined || (auth !== undefined && pin.box === undefined) ? gateway : [];
+    }),
   );
   return [...new Set(domains)];
 }
@@ -46,9 +51,9 @@ export function carriedAnchors(host: string, current: Contract | null): readonly
   return current?.anchors.filter((anchor) => anchor.split('/', 3)[2] === host) ?? [];
 }
 
-/** A publish line's salt is made once for each name at each domain. */
-export function carriedSalt(name: string, domain: string, current: Contract | null): PublishLine['salt'] | undefined {
-  return current?.publish.find((line) => line.name === name && line.gateway.domain === domain)?.salt;
+/** The current line of this name at this domain: its salt and its boxed secret are made once. */
+export function carriedLine(name: string, domain: string, current: Contract | null): PublishLine | undefined {
+  return current?.publish.find((line) => line.name === name && line.gateway.domain === domain);
 }
 
 /**
@@ -81,9 +86,14 @@ export class CarriedGrants {
   }
 }
 
-/** The network of a deployment that names none: one of 128 in 10/8, so that two on a machine seldom overlap. */
-export function defaultNetwork(deployment: DeploymentId): string {
-  const [byte = 0] = createHash('sha256').update(`moat/network/1\0${deployment}`).digest();
+/**
+ * The network of a deployment that names none: one of 128 in 10/8, so that two on a machine seldom overlap. Of name
+ * and first owners, which a plan knows before the deployment has an id.
+ */
+export function defaultNetwork(name: string, owners: OwnerSet): string {
+  const [byte = 0] = createHash('sha256')
+    .update(`moat/network/1\0${name}\0${ownersHash(owners)}`)
+    .digest();
   return `10.${64 + (byte & 127)}.0.0/16`;
 }
 

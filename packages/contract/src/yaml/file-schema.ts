@@ -60,6 +60,7 @@ export interface RawPublish {
   readonly gateway: string | RawGatewayPin | readonly (string | RawGatewayPin)[];
   readonly service: string;
   readonly tls?: 'terminate' | 'passthrough';
+  readonly auth?: { readonly basic: { readonly file?: string; readonly boxed?: true } };
 }
 
 type Text = z.ZodType<string>;
@@ -189,6 +190,17 @@ const gatewayPin = z.strictObject({
 const GATEWAY_RULE = 'expected a domain, as apps.example.com, or { domain, peers, box }, or a list of these';
 const oneGateway = z.union([host, gatewayPin], { error: GATEWAY_RULE });
 
+const basicAuth = z
+  .strictObject({
+    file: z
+      .exactOptional(z.string().min(1, 'name a file').max(1024))
+      .describe('A file of users, one user:hash a line (moat password USER), from the directory of this file.'),
+    boxed: z.exactOptional(z.literal(true)).describe('Keep the users that the running version has.'),
+  })
+  .refine(({ file: path, boxed }) => (path === undefined) !== (boxed === undefined), 'write file: or boxed: true');
+
+const auth = z.strictObject({ basic: basicAuth.describe('HTTP Basic: a name and a password.') });
+
 const publish = z.strictObject({
   gateway: z
     .union([host, gatewayPin, z.array(oneGateway).min(1, 'name at least one gateway').max(CONTRACT_LIMITS.peers)], {
@@ -199,6 +211,7 @@ const publish = z.strictObject({
   tls: z
     .exactOptional(z.enum(['terminate', 'passthrough']))
     .describe('Who ends TLS: the gateway, or the service itself.'),
+  auth: z.exactOptional(auth).describe('Who may come in; the gateway asks. Default: everybody.'),
 });
 
 const file = z.strictObject({
@@ -235,7 +248,7 @@ const file = z.strictObject({
 export const fileSchema: z.ZodType<RawFile> = file;
 
 /** Fields of the design whose meaning no contract of this version can carry: refused, never ignored. */
-const NOT_YET: ReadonlyMap<string, ReadonlySet<string>> = new Map([['publish', new Set(['auth', 'rate', 'enforce'])]]);
+const NOT_YET: ReadonlyMap<string, ReadonlySet<string>> = new Map([['publish', new Set(['rate', 'enforce'])]]);
 
 /** True for a field that a later version of Moat knows and this one does not. */
 export function isNotYetSupported(path: FieldPath, field: string): boolean {
@@ -249,6 +262,7 @@ export function knownFields(path: FieldPath): readonly string[] {
   if (section === 'network') return Object.keys(network.shape);
   if (section === 'owners') return path.length === 1 ? Object.keys(owners.shape) : ['key', 'weight'];
   if (section === 'publish' && third === 'gateway') return Object.keys(gatewayPin.shape);
+  if (section === 'publish' && third === 'auth') return path.length === 3 ? ['basic'] : ['file', 'boxed'];
   const entries = { members: member, services: service, access: grant, publish };
   const entry = Object.hasOwn(entries, section) ? entries[section as keyof typeof entries] : undefined;
   return entry === undefined || path.length !== 2 ? [] : Object.keys(entry.shape);

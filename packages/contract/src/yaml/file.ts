@@ -60,4 +60,11 @@ export interface FilePublish {
   readonly tls: 'terminate' | 'passthrough';
   /** Each a domain to resolve, or a pin taken as it is. */
   readonly gateways: readonly (string | GatewayPin)[];
+  readonly auth?: FileAuth;
+}
+
+/** Who may come in. */
+export interface FileAuth {
+  /** A file of users, its path as written, or the users that the current version has boxed already. */
+  readonly basic: { readonly file: string } | { readonly boxed: true };
 }

@@ -29,10 +29,27 @@ export function formatDeploymentFile(text: string): string {
     throw new MoatError(code, `line ${line}, column ${col}: ${message}`, { details: { line, col } });
   }
   const document = parseDocument(text, { stringKeys: true, uniqueKeys: false, resolveKnownTags: false });
+  // Nothing but comments, where yaml would print a null.
+  if (document.contents === null || text.trim() === '') return text.trim() === '' ? '' : `${text.trim()}\n`;
   visit(document, {
     Pair: (_, pair) => keepLineComment(pair, text),
   });
-  return printDocument(document);
+  const last = takeLastComment(document, text);
+  return printDocument(document) + last;
+}
+
+/** The comment after everything else as it is to be printed: yaml would put a blank line before it. */
+function takeLastComment(document: Document, text: string): string {
+  const { comment } = document;
+  if (typeof comment !== 'string') return '';
+  document.comment = null;
+  const lines = comment.replace(/^\n+/, '').split('\n');
+  const above = text
+    .trimEnd()
+    .split('\n')
+    .at(-1 - lines.length);
+  const isApart = above !== undefined && above.trim() === '';
+  return `${isApart ? '\n' : ''}${lines.map((line) => (line === '' ? '' : `#${line}`)).join('\n')}\n`;
 }
 
 /** The one way a deployment file is printed: `{ a: b }`, `[a, b]`, what does not fit a line as a block. */

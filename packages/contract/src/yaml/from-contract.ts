@@ -11,7 +11,7 @@ const SPACED: ReadonlySet<unknown> = new Set(['members', 'services', 'access', '
 /**
  * A file that says what `contract` says. Machines, allocated addresses, invites, salts and pins stay in the
  * contract: `buildContract` with it as the current version gives it back unchanged.
- * @throws `CONTRACT_INVALID` for a name that leads to different services at different gateways, which no file can say.
+ * @throws `CONTRACT_INVALID` for a name that is published differently at different gateways, which no file can say.
  */
 export function fileFromContract(contract: Contract): string {
   const { name, owners, network, anchors, members, services, access, publish } = contract;
@@ -73,10 +73,11 @@ function grantFields({ from, to, expires }: Grant): object {
 }
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
-  const byName = new Map<string, { service: string; tls: PublishLine['tls']; domains: string[] }>();
-  for (const { name, service, tls, gateway } of lines) {
-    const entry = byName.get(name) ?? { service, tls, domains: [] };
-    if (entry.service !== service || entry.tls !== tls) {
+  const byName = new Map<string, { service: string; tls: PublishLine['tls']; hasAuth: boolean; domains: string[] }>();
+  for (const { name, service, tls, gateway, auth } of lines) {
+    const hasAuth = auth !== undefined;
+    const entry = byName.get(name) ?? { service, tls, hasAuth, domains: [] };
+    if (entry.service !== service || entry.tls !== tls || entry.hasAuth !== hasAuth) {
       throw new MoatError('CONTRACT_INVALID', `${name} is published differently at different gateways`, {
         details: { name },
       });
@@ -85,9 +86,15 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
     byName.set(name, entry);
   }
   return new Map(
-    [...byName].map(([name, { service, tls, domains }]) => [
+    [...byName].map(([name, { service, tls, hasAuth, domains }]) => [
       name,
-      { gateway: domains.length === 1 ? domains[0] : domains, service, ...(tls === 'terminate' ? {} : { tls }) },
+      {
+        gateway: domains.length === 1 ? domains[0] : domains,
+        service,
+        ...(tls === 'terminate' ? {} : { tls }),
+        // The contract has no secret, only its box.
+        ...(hasAuth ? { auth: { basic: { boxed: true } } } : {}),
+      },
     ]),
   );
 }

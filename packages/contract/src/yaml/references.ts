@@ -5,7 +5,7 @@ import { CONTRACT_LIMITS } from '../limits.ts';
 import { tagOf } from '../selector.ts';
 import type { FieldPath } from './diagnostic.ts';
 import { didYouMean } from './did-you-mean.ts';
-import type { DeploymentFile, FilePublish } from './file.ts';
+import type { DeploymentFile, FilePublish, FileService } from './file.ts';
 import type { Findings } from './findings.ts';
 
 const MIN_MAX_STALE_MS = 3_600_000;
@@ -173,7 +173,26 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
       const message = 'an http service cannot end TLS itself';
       findings.add([...path, 'tls'], { code: 'FILE_INVALID', message, hint: "make the service's protocol tcp" });
     }
+    checkAuth(line, path, protocol, findings);
     checkGateways(line, path, findings);
+  }
+}
+
+function checkAuth(
+  { auth, tls, gateways }: FilePublish,
+  path: FieldPath,
+  protocol: FileService['protocol'] | undefined,
+  findings: Findings,
+): void {
+  if (auth === undefined) return;
+  const wrong = (message: string, hint: string): void =>
+    findings.add([...path, 'auth'], { code: 'FILE_INVALID', message, hint }, 'key');
+  if (tls === 'passthrough') wrong('the gateway cannot ask who comes in: it does not see inside TLS', 'leave tls out');
+  else if (protocol === 'tcp') wrong('only an http service can have it', 'add protocol: http to the service');
+  for (const [i, gateway] of gateways.entries()) {
+    if (typeof gateway === 'string' || gateway.box !== undefined) continue;
+    const message = 'this pin has no box key: its users cannot be sent to it unread';
+    findings.add([...path, 'gateway', i], { code: 'GATEWAY_BOX_MISSING', message, hint: 'add box: x25519:…' });
   }
 }
 

@@ -1,7 +1,7 @@
 /** Spells out a file's short forms: the second pass made sure that each can be read. */
 import type { GatewayPin } from '../schema.ts';
 import { parseDuration, parseExpiry, type Expiry } from './duration.ts';
-import type { DeploymentFile, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
+import type { DeploymentFile, FileAuth, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
 import type {
   RawFile,
   RawGatewayPin,
@@ -69,9 +69,20 @@ function spellService(name: string, raw: RawService): FileService {
   return { name, on: list(on), port, target, protocol, ...(health === undefined ? {} : { health }) };
 }
 
-function spellPublish(name: string, { service, tls = 'terminate', gateway }: RawPublish): FilePublish {
+function spellPublish(name: string, { service, tls = 'terminate', gateway, auth }: RawPublish): FilePublish {
   const gateways = typeof gateway === 'string' || !isList(gateway) ? [gateway] : gateway;
-  return { name, service, tls, gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))) };
+  return {
+    name,
+    service,
+    tls,
+    gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
+    ...(auth === undefined ? {} : { auth: { basic: spellBasic(auth.basic) } }),
+  };
+}
+
+/** The schema has seen that it is one of both. */
+function spellBasic({ file }: NonNullable<RawPublish['auth']>['basic']): FileAuth['basic'] {
+  return file === undefined ? { boxed: true } : { file };
 }
 
 function pinOf({ domain, peers, box }: RawGatewayPin): GatewayPin {

@@ -57,7 +57,6 @@ publish: # public
       peers: [/dns4/apps.example.com/tcp/4410/p2p/12D3KooWxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]
     service: web
   x: "quoted"
-
 # the end
 `;
 
@@ -75,6 +74,21 @@ describe('formatting a file', () => {
       assert.equal(formatDeploymentFile(once), once);
       assert.deepEqual(parseDeploymentFile(once, 'f').file, parseDeploymentFile(text, 'f').file);
     }
+  });
+
+  it('leaves a last comment where it is', () => {
+    for (const text of [
+      'a: 1\n# last\n',
+      'a: 1\n\n# last\n',
+      'a:\n  b: 1 # x\n# last\n# two\n',
+      'a:\n  - b\n\n# last\n\n# two\n',
+      'a:\n  b: 1\n  # inner\n',
+      '# only a comment\n',
+    ]) {
+      assert.equal(formatDeploymentFile(text), text);
+    }
+    assert.equal(formatDeploymentFile('a: {b: 1}\n# last'), 'a: { b: 1 }\n# last\n');
+    assert.equal(formatDeploymentFile(''), '');
   });
 
   it('refuses what is no YAML, with the place', () => {
