@@ -37,6 +37,7 @@ export const GATEWAY_ERROR_CODES = [
   'NAME_NOT_PUBLISHED', // the name is held, but nothing is published under it now | `moat apply` a publish line
   'NO_MEMBER_CONNECTED', // no member that offers the service is connected | start its agent; retry later
   'MEMBER_REFUSED', // the member did not let the stream in | expose the port with `--public`, see `moat explain`
+  'NOT_PUBLIC', // the operator of the member's machine opens the service to no gateway | on that machine: moat node expose PORT --to DEPLOYMENT --public
   'SERVICE_UNREACHABLE', // the member could not reach its service | start the service on its target
   'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
   'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service

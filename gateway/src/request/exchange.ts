@@ -66,6 +66,9 @@ export interface ExchangeEnd {
   onFailed(error: Error): void;
 }
 
+/** A member's own rules. */
+const LETS_NOBODY_IN: ReadonlySet<GatewayErrorCode> = new Set(['MEMBER_REFUSED', 'NOT_PUBLIC']);
+
 /** May be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
@@ -304,7 +307,7 @@ export class Exchange implements ClientEvents, Bagged {
     if (this.#answer !== undefined || !harmless) return this.#fail(error);
     this.#release();
     // A machine that lets nobody in is no news where another one has the service and it is down.
-    if (this.#lastError === undefined || error.code !== 'MEMBER_REFUSED') this.#lastError = error;
+    if (this.#lastError === undefined || !LETS_NOBODY_IN.has(error.code)) this.#lastError = error;
     this.#open();
   }
 

@@ -28,6 +28,10 @@ const FINAL: ReadonlySet<GatewayErrorCode> = new Set(['REQUEST_MALFORMED', 'HEAD
 /** `code` is what the other side reset the stream with; undefined when it just ended. */
 export function failureOf(code: string | undefined): MoatError<GatewayErrorCode> {
   const details = code === undefined ? {} : { streamCode: code.slice(0, 64) };
+  if (code === 'NOT_PUBLIC') {
+    // The owner sees whose consent is missing; the public is not told how this network is made.
+    return refusal('NOT_PUBLIC', 'this service is not open to the public now', { details, retryable: true });
+  }
   if (code !== undefined && REFUSED.test(code)) {
     return refusal('MEMBER_REFUSED', 'the machine behind this name does not let the request in', { details });
   }

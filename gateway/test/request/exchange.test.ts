@@ -242,6 +242,7 @@ test('cookies stay with the name that set them', async () => {
 const FAILURES: readonly (readonly [code: string, status: number, shown: string])[] = [
   ['GRANT_DENIED', 502, 'MEMBER_REFUSED'],
   ['NOT_EXPOSED', 502, 'MEMBER_REFUSED'],
+  ['NOT_PUBLIC', 503, 'NOT_PUBLIC'],
   ['NOT_PUBLISHED', 502, 'MEMBER_REFUSED'],
   ['SERVICE_UNREACHABLE', 502, 'SERVICE_UNREACHABLE'],
   ['SERVICE_PROTOCOL', 502, 'ANSWER_INVALID'],

@@ -40,7 +40,9 @@ export function admit(rules: AdmissionRules, asked: Asked, now: number): Admissi
   const service = view.servicesOf(self).find(({ name }) => name === asked.request.service);
   if (!service) return refuse('SERVICE_UNKNOWN');
   if (kind === 'http' && service.protocol !== 'http') return refuse('KIND_MISMATCH');
-  if (!rules.exposed.isExposed(service.target, deployment, opener.isGateway)) return refuse('NOT_EXPOSED');
+  if (!rules.exposed.isExposed(service.target, deployment, opener.isGateway)) {
+    return refuse(opener.isGateway ? 'NOT_PUBLIC' : 'NOT_EXPOSED');
+  }
   return { admitted: true, service };
 }
 

@@ -4,7 +4,8 @@
  * `SERVICE_UNKNOWN`, `MEMBER_UNKNOWN`, `MEMBER_EXPIRED`, `DEPLOYMENT_ENDED`) are @moat/contract's.
  */
 export const NETWORK_ERROR_CODES = [
-  'NOT_EXPOSED', // the member's operator did not expose the service's target to this deployment (or not publicly) | on that machine: moat node expose PORT --to DEPLOYMENT [--public]
+  'NOT_EXPOSED', // the member's operator did not expose the service's target to this deployment | on that machine: moat node expose PORT --to DEPLOYMENT [--public]
+  'NOT_PUBLIC', // a name leads to a target that the member's operator opens to no gateway | on that machine: moat node expose PORT --to DEPLOYMENT --public
   'NOT_PUBLISHED', // a gateway opened a stream to a service that is not published at it | add a publish line for this gateway and apply
   'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service) | set the service's protocol in moat.yaml
   'SERVICE_UNREACHABLE', // no connection to the service's target, or no instance of it could be reached | start the service; moat status shows its target and instances

@@ -84,7 +84,7 @@ const CASES: Record<string, Case> = {
     service: 'web',
     kind: 'http',
     exposed: 'private',
-    expected: 'NOT_EXPOSED',
+    expected: 'NOT_PUBLIC',
   },
   'a gateway and an unpublished service': {
     self: 'db-1',

@@ -159,12 +159,13 @@ async function openNode(
     store: machine,
     deployment: (id) => deployments.get(id),
     deployments: () => deployments.list(),
+    exposed: () => consent.targets,
   });
   const ownSockets = new OwnSockets(() => [...reconciler.networks(), forwards]);
   const consent = new Consent({
     store: machine,
     ownSockets: () => ownSockets,
-    onChanged: () => reconciler.networks().forEach((network) => network.review()),
+    onChanged: () => reconciler.consentChanged(),
   });
   const reconciler: Reconciler = new Reconciler(
     {

@@ -15,6 +15,7 @@ import type { EventFeed } from './event-feed.ts';
 import type { LocalTime } from './local-time.ts';
 import type { MemberReceipts } from './owners/member-receipts.ts';
 import type { Publisher } from './publications/publisher.ts';
+import { withheldBy } from './publications/withheld.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
 
 export interface ReconcilerDeps {
@@ -44,6 +45,8 @@ export class Reconciler {
   readonly #deps: ReconcilerDeps;
   readonly #options: ReconcilerOptions;
   readonly #running = new Map<DeploymentId, Running>();
+  /** What the members were told of the version in force; one entry a deployment. */
+  readonly #told = new Map<DeploymentId, { readonly head: string; readonly code: string | null }>();
   readonly #queues = new Map<DeploymentId, Promise<void>>();
   readonly #expiries: ExpiryWatch;
   readonly #freshness: FreshnessWatch;
@@ -99,6 +102,20 @@ export class Reconciler {
     await this.#queues.get(id);
   }
 
+  /** The operator exposed something or took it back: streams are judged again, and the owners hear of it. */
+  consentChanged(): void {
+    for (const network of this.networks()) network.review();
+    for (const deployment of this.#deps.deployments.list()) {
+      const told = this.#told.get(deployment.id);
+      if (told === undefined || told.head !== deployment.head) continue;
+      if (told.code !== null && told.code !== 'NOT_PUBLIC') continue;
+      const isWithheld = withheldBy(deployment, this.#deps.exposed).length > 0;
+      if (isWithheld !== (told.code === 'NOT_PUBLIC')) {
+        this.#tellMembers(deployment, deployment.contract.version, deployment.head, null);
+      }
+    }
+  }
+
   network(id: DeploymentId): PrivateNetwork | undefined {
     return this.#running.get(id)?.network;
   }
@@ -133,7 +150,10 @@ export class Reconciler {
       // Streams end before this returns; its listeners are awaited, and failures reported, by the step that follows.
       running.network.update(deployment.view).catch(() => undefined);
     }
-    if (kind === 'forgotten') publisher.forget(id);
+    if (kind === 'forgotten') {
+      publisher.forget(id);
+      this.#told.delete(id);
+    }
     overlay.viewChanged();
     if (from !== undefined) return;
     if (kind === 'version') overlay.announceHead(id);
@@ -220,6 +240,14 @@ export class Reconciler {
     }
   }
 
+  /** A version is in force whole only where the operator consents to what it publishes: the owners see where not. */
+  #tellMembers(deployment: Deployment, version: number, head: string, failure: string | null): void {
+    const withheld = withheldBy(deployment, this.#deps.exposed).length > 0 ? 'NOT_PUBLIC' : null;
+    const code = failure ?? withheld;
+    this.#told.set(deployment.id, { head, code });
+    this.#deps.receipts.make(deployment, version, head, code);
+  }
+
   #receipt(id: DeploymentId, version: number, head: string, error: unknown): void {
     const { store, time, feed, logger } = this.#deps;
     const failure =
@@ -227,7 +255,7 @@ export class Reconciler {
     const result = failure === null ? 'applied' : 'failed';
     feed.emit({ kind: 'version', deployment: id, version, result, error: failure });
     const deployment = this.#deps.deployments.get(id);
-    if (deployment !== undefined) this.#deps.receipts.make(deployment, version, head, failure?.code ?? null);
+    if (deployment !== undefined) this.#tellMembers(deployment, version, head, failure?.code ?? null);
     try {
       const { code, message } = failure ?? { code: null, message: null };
       store.addReceipt(id, { version, head, result, code, message, time: time.now() });

@@ -51,9 +51,9 @@ test('a publication goes live, follows versions, survives both sides restarting,
   await follow;
 
   // Consent: without --public nothing from a gateway is let in, and never to another service.
-  assert.equal(await gateway.open(peer, id, 'web'), 'NOT_EXPOSED');
+  assert.equal(await gateway.open(peer, id, 'web'), 'NOT_PUBLIC');
   await one.client.expose({ deployment: id, target: String(echo.port) });
-  assert.equal(await gateway.open(peer, id, 'web'), 'NOT_EXPOSED');
+  assert.equal(await gateway.open(peer, id, 'web'), 'NOT_PUBLIC');
   await one.client.expose({ deployment: id, target: String(echo.port), public: true });
   assert.equal(await gateway.open(peer, id, 'web'), 'connected');
   assert.equal(await gateway.open(peer, id, 'db'), 'NOT_PUBLISHED');

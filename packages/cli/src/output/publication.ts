@@ -14,7 +14,9 @@ export interface ShownPublication extends PublicationStatus {
 export function withConsent(detail: DeploymentDetail, exposed: readonly Exposed[]): ShownPublication[] {
   return detail.publications.map((publication) => {
     const service = detail.services.find(({ name }) => name === publication.service);
-    if (service === undefined || service.exposed === null) return { ...publication, exposedHere: null, remedy: null };
+    if (service === undefined || service.exposed === null) {
+      return { ...publication, exposedHere: null, remedy: remedyElsewhere(detail, service?.target) };
+    }
     const exposedHere = exposed.some(
       (one) => one.deployment === detail.id && one.target === service.target && one.public,
     );
@@ -23,10 +25,19 @@ export function withConsent(detail: DeploymentDetail, exposed: readonly Exposed[
   });
 }
 
-export function publicationMark({ state, exposedHere }: ShownPublication, style: Style): string {
+/** Members say in their receipts that their operators did not consent; the line is to be typed there. */
+function remedyElsewhere(detail: DeploymentDetail, target: string | undefined): string | null {
+  const closed = detail.memberReceipts
+    .filter(({ code, version }) => code === 'NOT_PUBLIC' && version === detail.version)
+    .map(({ member }) => member);
+  if (closed.length === 0 || target === undefined) return null;
+  return `on ${closed.join(', ')}: moat node expose ${target} --to ${detail.name} --public`;
+}
+
+export function publicationMark({ state, exposedHere, remedy }: ShownPublication, style: Style): string {
   if (state === 'live') return exposedHere === false ? style.attention : style.ok;
   if (state === 'refused') return style.fail;
-  return state === 'waiting' ? style.dim('·') : style.attention;
+  return state === 'waiting' && remedy === null ? style.dim('·') : style.attention;
 }
 
 export function publicationState({ state }: PublicationStatus): string {
@@ -36,5 +47,5 @@ export function publicationState({ state }: PublicationStatus): string {
 /** Why it does not work from here; empty when it does. */
 export function publicationReason({ error, remedy }: ShownPublication, style: Style): string {
   if (error !== null) return `${error.message}  ${style.dim(error.code)}`;
-  return remedy === null ? '' : `not exposed to gateways here: ${remedy}`;
+  return remedy === null ? '' : `not exposed to gateways: ${remedy}`;
 }

@@ -54,9 +54,12 @@ export class MemberReceipts {
   /** Signs what this machine did with a version and tells the others; without a place there is nobody to tell. */
   make(deployment: Deployment, version: number, head: Hash, code: string | null): void {
     if (deployment.place === undefined) return;
-    const { clock, overlay, signer } = this.#deps;
+    const { clock, overlay, self, signer } = this.#deps;
     const result = code === null ? 'applied' : 'failed';
-    const time = formatTime(clock.now());
+    // Times are whole seconds, and the later word on one version is the one that counts.
+    const before = this.#of(deployment.id).get(self)?.signed.receipt.time;
+    const earliest = before === undefined ? 0 : Date.parse(before) + 1000;
+    const time = formatTime(Math.max(clock.now(), earliest));
     const signed = createReceipt({ deployment: deployment.id, version, head, result, code, time }, signer);
     this.#keep(signed, BURST);
     overlay.announceReceipt(signed);

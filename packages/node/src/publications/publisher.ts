@@ -2,9 +2,11 @@
 import type { Clock, DeploymentId, Links, Logger, PeerId } from '@moat/core';
 import { bundleFor, type PublishLine } from '@moat/contract';
 import type { Notice, PublicationStatus } from '@moat/admin-api';
+import type { ExposedTargets } from '@moat/network';
 import type { Overlay, PublishAnswer } from '@moat/overlay';
 import { gatewaysOf, type Deployment } from '../deployments/deployment.ts';
 import type { EventFeed } from '../event-feed.ts';
+import { consentLine, withheldBy } from './withheld.ts';
 import type { MachineStore } from '../store/machine-store.ts';
 import { GatewaySession } from './gateway-session.ts';
 
@@ -17,6 +19,8 @@ export interface PublisherDeps {
   readonly store: Pick<MachineStore, 'presented' | 'savePresented' | 'deletePresented'>;
   readonly deployment: (id: DeploymentId) => Deployment | undefined;
   readonly deployments: () => readonly Deployment[];
+  /** What the operator exposed. */
+  readonly exposed: () => Pick<ExposedTargets, 'isExposed'>;
 }
 
 /** Bound: one session a gateway that contracts here name, at most 64 KiB of contract lines each. */
@@ -139,9 +143,10 @@ export class Publisher {
     const answered = session?.answerTo(deployment.id);
     const named =
       answered?.answer.ok === true ? answered.answer.names.find(({ name }) => name === line.name) : undefined;
-    const error = errorOf(answered?.answer, line.name);
+    const refused = errorOf(answered?.answer, line.name);
+    const error = refused ?? (serves ? this.#withheldError(deployment, line) : null);
     const link = session?.state ?? 'connecting';
-    const state = stateOf({ serves, link, isNamed: named !== undefined, isRefused: error !== null });
+    const state = stateOf({ serves, link, isNamed: named !== undefined, isRefused: refused !== null });
     const key = `${deployment.id} ${peer} ${line.name}`;
     const told = this.#told.get(key);
     const since = told?.state === state ? told.since : this.#deps.clock.now();
@@ -158,6 +163,14 @@ export class Publisher {
       error,
       since: new Date(since).toISOString(),
     };
+  }
+
+  /** The name stands and leads to a door that is closed: the operator of this machine has the key. */
+  #withheldError(deployment: Deployment, { service }: PublishLine): Notice | null {
+    const withheld = withheldBy(deployment, this.#deps.exposed()).find((one) => one.service === service);
+    if (withheld === undefined) return null;
+    const line = consentLine(deployment, withheld);
+    return { code: 'NOT_PUBLIC', message: `this machine lets no gateway reach ${service}; to open it: ${line}` };
   }
 
   /** Emits what changed since it was told last. */
