@@ -347,7 +347,9 @@ class Libp2pOverlay implements Overlay {
     this.#proposals.serve();
     this.#receipts.serve();
     this.#anchor?.serve();
-    this.#control.setRule(IDENTIFY_PROTOCOL, 'admitted');
+    // A member that read our hello before we read its own asks at once, and only once.
+    const isListed = ({ peer }: OverlayConnection): boolean => this.#deps.deployments.sharedWith(peer).length > 0;
+    this.#control.setRule(IDENTIFY_PROTOCOL, isListed);
     this.#control.setRule(PING_PROTOCOL, 'standing');
     this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
     this.#probation.onAdmitted((connection) => {

@@ -107,11 +107,13 @@ export class Proposals {
     this.#deps = deps;
   }
 
+  /** Serves admitted peers, and members that are about to be: they may have read our hello before we read theirs. */
   serve(): void {
-    this.#deps.control.handle(
+    const { control, deployments } = this.#deps;
+    control.handle(
       PROPOSALS_PROTOCOL,
       (stream, connection) => this.#serve(stream, connection),
-      'admitted',
+      (connection) => deployments.sharedWith(connection.peer).length > 0,
       4,
     );
   }

@@ -58,11 +58,13 @@ export class Receipts {
     this.#deps = deps;
   }
 
+  /** Serves admitted peers, and members that are about to be: they may have read our hello before we read theirs. */
   serve(): void {
-    this.#deps.control.handle(
+    const { control, deployments } = this.#deps;
+    control.handle(
       RECEIPTS_PROTOCOL,
       (stream, connection) => this.#serve(stream, connection),
-      'admitted',
+      (connection) => deployments.sharedWith(connection.peer).length > 0,
       2,
     );
   }
