@@ -20,7 +20,6 @@ import { OwnerDoor, isKeptHere } from './owner-door.ts';
 import { OwnerSessions } from './owner-sessions.ts';
 import { ProposalBook } from './proposal-book.ts';
 import { ProposalExchange } from './proposal-exchange.ts';
-import { routesTo } from './routes.ts';
 import { VersionOrder } from './version-order.ts';
 
 export interface OwnersDeps {
@@ -80,10 +79,7 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
     // Without a place and a session no keeper listens to us.
     if (deployment.place === undefined)
       throw new MoatError('PEER_UNREACHABLE', 'no owner session leads to that keeper');
-    const [connected] = overlay.connections(keeper);
-    if (connected !== undefined) return connected;
-    const route = routesTo(deployment, addressBook, []).find(({ peer }) => peer === keeper);
-    return route === undefined ? overlay.connect(keeper, signal) : overlay.dial(route.addresses, signal);
+    return overlay.connections(keeper)[0] ?? overlay.connect(keeper, signal);
   };
   const order = new VersionOrder({
     self,
@@ -135,12 +131,15 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
     receipts,
     order,
     guests,
-    load: () => guests.load(),
+    load() {
+      guests.load();
+      // Before the overlay runs: a keeper may be there at once.
+      deps.overlay().onAdmitted((connection) => exchange.meet(connection));
+    },
     start() {
       for (const deployment of deployments.list()) {
         if (isKeptHere(deployment)) void book.resume(deployment, stopped.signal);
       }
-      deps.overlay().onAdmitted((connection) => exchange.meet(connection));
     },
     follow({ deployment: id, kind }) {
       const deployment = deployments.get(id);

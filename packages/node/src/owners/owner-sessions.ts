@@ -31,7 +31,7 @@ import type { Deployments } from '../deployments/deployments.ts';
 import { plainText } from '../remote-text.ts';
 import type { Guests } from './guests.ts';
 import { isKeptHere } from './owner-door.ts';
-import { addressesByPeer, routesTo, withoutPeer } from './routes.ts';
+import { addressesByPeer, routesTo, withoutPeer, type Route } from './routes.ts';
 
 /** Milliseconds a challenge waits for its signature, and a session for its next use. */
 const CHALLENGE_MS = 120_000;
@@ -46,7 +46,7 @@ const MAX_LOCATED = 64;
 
 export interface OwnerSessionsDeps {
   readonly self: PeerId;
-  readonly overlay: Pick<Overlay, 'dial' | 'showOwner' | 'withdraw'>;
+  readonly overlay: Pick<Overlay, 'dial' | 'connect' | 'showOwner' | 'withdraw'>;
   readonly deployments: Deployments;
   readonly addressBook: AddressBook & { flush(): void };
   readonly guests: Guests;
@@ -95,6 +95,7 @@ export class OwnerSessions {
   readonly #challenges = new Map<string, Waiting>();
   /** Least recently used first. */
   readonly #sessions = new Map<string, Open>();
+  #lastTimeMs = 0;
 
   constructor(deps: OwnerSessionsDeps) {
     this.#deps = deps;
@@ -102,9 +103,9 @@ export class OwnerSessions {
 
   /** Dials the keepers in the order of their names until one is reached. @throws `NO_KEEPER_REACHABLE` */
   async challenge(deployment: Deployment, signal: AbortSignal): Promise<Challenge> {
-    const time = formatTime(this.#deps.clock.now());
     if (isKeptHere(deployment)) {
-      return { id: null, deployment: deployment.id, keeper: null, time, expires: this.#deps.clock.now() };
+      const now = this.#deps.clock.now();
+      return { id: null, deployment: deployment.id, keeper: null, time: formatTime(now), expires: now };
     }
     const { addressBook, guests } = this.#deps;
     const routes = routesTo(deployment, addressBook, guests.addresses(deployment.id));
@@ -138,7 +139,7 @@ export class OwnerSessions {
     const late = new MoatError('NO_KEEPER_REACHABLE', 'the keeper did not answer in time', { retryable: true });
     const limit = deadline(ASK_MS, late, signal);
     // The proof is for both machines, so the connection may be a new one.
-    const connection = await overlay.dial(waiting.addresses, limit);
+    const connection = await this.#dial({ peer: waiting.keeper, addresses: waiting.addresses }, limit);
     const answer = await overlay.showOwner(connection, signed, limit);
     if (!answer.ok) {
       throw new MoatError('OWNER_REFUSED', plainText(answer.message), {
@@ -194,23 +195,23 @@ export class OwnerSessions {
 
   async #dialFirst(
     deployment: DeploymentId,
-    routes: readonly { readonly peer: PeerId; readonly addresses: readonly string[] }[],
+    routes: readonly Route[],
     token: Token | undefined,
     signal: AbortSignal,
   ): Promise<Challenge> {
-    const { clock, logger, overlay } = this.#deps;
+    const { clock, logger } = this.#deps;
     const late = new MoatError('PEER_UNREACHABLE', 'no keeper answered in time', { retryable: true });
     const limit = deadline(DIAL_MS, late, signal);
     let cause: unknown;
     for (const { peer, addresses } of routes) {
       try {
-        await overlay.dial(addresses, limit);
+        await this.#dial({ peer, addresses }, limit);
         const id = toBase64url(randomBytes(16));
         const expires = clock.now() + CHALLENGE_MS;
         const [oldest] = this.#challenges.keys();
         if (oldest !== undefined && this.#challenges.size >= MAX_CHALLENGES) this.#challenges.delete(oldest);
         this.#challenges.set(id, { deployment, keeper: peer, addresses, token, expires });
-        return { id, deployment, keeper: peer, time: formatTime(clock.now()), expires };
+        return { id, deployment, keeper: peer, time: this.#nextTime(), expires };
       } catch (error) {
         signal.throwIfAborted();
         logger.info({ component: 'node.owners', peer, code: errorCode(error), err: error }, 'keeper not reached');
@@ -222,6 +223,17 @@ export class OwnerSessions {
       retryable: true,
       next: ['start a keeper, then try again', 'moat sign FILE works without one'],
     });
+  }
+
+  /** To the millisecond and never twice the same: a keeper counts each proof once. */
+  #nextTime(): string {
+    this.#lastTimeMs = Math.max(this.#lastTimeMs + 1, this.#deps.clock.now());
+    return new Date(this.#lastTimeMs).toISOString();
+  }
+
+  #dial({ peer, addresses }: Route, signal: AbortSignal): Promise<PeerConnection> {
+    const { overlay } = this.#deps;
+    return addresses.length === 0 ? overlay.connect(peer, signal) : overlay.dial(addresses, signal);
   }
 
   #hold(from: PeerId, waiting: Waiting, { proof, contract, claims, keepers }: Snapshot): Deployment {

@@ -6,6 +6,7 @@ import type { Deployment } from '../deployments/deployment.ts';
 /** One keeper with its multiaddrs, direct ones first. */
 export interface Route {
   readonly peer: PeerId;
+  /** Empty where only the overlay may know one. */
   readonly addresses: readonly string[];
 }
 
@@ -20,7 +21,7 @@ export function routesTo(deployment: Deployment, addressBook: AddressBook, locat
       const known = addressBook.known(peer).map((address) => `${withoutPeer(address)}/p2p/${peer}`);
       const relayed = deployment.contract.anchors.map((anchor) => `${anchor}/p2p-circuit/p2p/${peer}`);
       const addresses = [...new Set([...known, ...(byPeer.get(peer) ?? []), ...relayed])];
-      return addresses.length === 0 ? [] : [{ peer, addresses }];
+      return [{ peer, addresses }];
     });
 }
 
