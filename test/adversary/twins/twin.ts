@@ -34,6 +34,8 @@ export interface TwinOptions {
   readonly role?: 'member' | 'gateway';
   /** The machine's own view of deployments. */
   readonly view?: TwinView;
+  /** False: it serves no links; a test answers `/moat/link/1` by itself. @defaultValue true */
+  readonly links?: boolean;
   /** Milliseconds it lets others stay without a reason. @defaultValue 60000 */
   readonly probationMs?: number;
 }
@@ -47,9 +49,11 @@ export class Twin implements AsyncDisposable {
   readonly bundles: { readonly peer: PeerId; readonly bundle: PublicationBundle }[] = [];
   /** What others asked of it. */
   readonly asked: { readonly peer: PeerId; readonly request: OpenRequest }[] = [];
+  readonly #hasLinks: boolean;
 
   private constructor(options: TwinOptions) {
     this.key = options.key ?? createNodeKey();
+    this.#hasLinks = options.links ?? true;
     this.view = options.view ?? new TwinView();
     const base = { logger: silentLogger, clock: systemClock };
     this.overlay = createOverlay(
@@ -81,7 +85,7 @@ export class Twin implements AsyncDisposable {
   static async start(options: TwinOptions = {}): Promise<Twin> {
     const twin = new Twin(options);
     await twin.overlay.start({ signal: AbortSignal.timeout(10_000) });
-    await twin.links.start({ signal: AbortSignal.timeout(10_000) });
+    if (twin.#hasLinks) await twin.links.start({ signal: AbortSignal.timeout(10_000) });
     return twin;
   }
 
@@ -200,7 +204,7 @@ export class Twin implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.links.stop();
+    if (this.#hasLinks) await this.links.stop();
     await this.overlay.stop();
   }
 
