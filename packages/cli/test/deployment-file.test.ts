@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { formatBasicUser } from '@moat/contract';
 import { Terminal } from './support/terminal.ts';
 
 test('init writes a file that validates, with this machine as keeper', async () => {
@@ -42,6 +43,30 @@ test('a wrong file is exit code 3 with file, line and column of every problem', 
   const [first] = json.data['diagnostics'] as { line: number; col: number; code: string }[];
   assert.equal(first?.line, 5);
   assert.equal((await terminal.json(['plan'])).error.code, 'FILE_INVALID');
+});
+
+test('users of a name are read from beside the file, and never shown', async () => {
+  using terminal = new Terminal();
+  mkdirSync(terminal.path('site'));
+  const file = [
+    'version: 1\nname: shop\nmembers: { a: { keeper: true } }\nservices: { web: { on: a, port: 80, protocol: http } }',
+    'publish:\n  shop: { gateway: apps.example.com, service: web, auth: { basic: { file: users } } }\n',
+  ].join('\n');
+  writeFileSync(terminal.path('site/moat.yaml'), file);
+  const missing = await terminal.run(['validate', 'site/moat.yaml']);
+  assert.equal(missing.exitCode, 3);
+  assert.match(
+    missing.stderr,
+    /site\/moat\.yaml:6:\d+ publish\.shop\.auth\.basic\.file: cannot be read: .*site\/users/,
+  );
+  writeFileSync(terminal.path('site/users'), 'ana:hunter2\n');
+  const plain = await terminal.json(['validate', 'site/moat.yaml']);
+  assert.equal(plain.exitCode, 3);
+  assert.match(plain.stdout, /USERS_INVALID/);
+  assert.ok(!`${plain.stdout}${plain.stderr}`.includes('hunter2'));
+  const hash = { log2N: 14, r: 8, p: 1, salt: new Uint8Array(16), hash: new Uint8Array(32) };
+  writeFileSync(terminal.path('site/users'), `${formatBasicUser('ana', hash)}\n`);
+  assert.equal((await terminal.run(['validate', 'site/moat.yaml'])).exitCode, 0);
 });
 
 test('a missing file says how to make one', async () => {

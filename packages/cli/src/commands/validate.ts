@@ -1,7 +1,7 @@
 /** `moat validate`: syntax, fields, references of a deployment file. */
 import { formatDiagnostic } from '@moat/contract';
 import type { Command } from 'commander';
-import { invalidFile, parseFile } from '../deployment/deployment-file.ts';
+import { checkFile, invalidFile } from '../deployment/deployment-file.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
 export function addValidate(program: Command, runner: VerbRunner): void {
@@ -18,7 +18,7 @@ export function addValidate(program: Command, runner: VerbRunner): void {
       ],
     },
     async (context, [path = 'moat.yaml']) => {
-      const { diagnostics, file } = await parseFile(context, path);
+      const { diagnostics, file } = await checkFile(context, path);
       if (file === undefined && !context.json) throw invalidFile(path, diagnostics);
       const { style } = context;
       return {

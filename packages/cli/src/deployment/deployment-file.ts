@@ -2,11 +2,14 @@
 import {
   formatDiagnostic,
   parseDeploymentFile,
+  resolveSecrets,
   type DeploymentFile,
   type Diagnostic,
   type ParsedDeploymentFile,
+  type SecretsResult,
 } from '@moat/contract';
 import { MoatError } from '@moat/core';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { Context } from '../context.ts';
 import { readTextFile } from '../input/files.ts';
 import type { VerbOption } from '../verb.ts';
@@ -25,13 +28,28 @@ export interface ReadDeploymentFile extends Pick<ParsedDeploymentFile, 'locate'>
   readonly fileName: string;
   readonly file: DeploymentFile;
   readonly warnings: readonly Diagnostic[];
+  /** What its lines name by path, for `buildContract`; absent where no file stands behind it. */
+  readonly secrets?: SecretsResult['secrets'];
 }
 
 /** @throws `FILE_MISSING`, `FILE_INVALID` with every finding */
 export async function readDeploymentFile(context: Context, path: string = DEFAULT_FILE): Promise<ReadDeploymentFile> {
-  const { diagnostics, file, locate } = await parseFile(context, path);
+  const { diagnostics, file, locate, secrets } = await checkFile(context, path);
   if (file === undefined) throw invalidFile(path, diagnostics);
-  return { fileName: path, file, locate, warnings: diagnostics };
+  return { fileName: path, file, locate, warnings: diagnostics, secrets };
+}
+
+/** A file and the files it names, without judging them; `file` is absent when a finding is an error. @throws `FILE_MISSING` */
+export async function checkFile(context: Context, path: string): Promise<ParsedDeploymentFile & SecretsResult> {
+  const parsed = await parseFile(context, path);
+  const { file, locate, diagnostics } = parsed;
+  if (file === undefined) return { diagnostics, locate, secrets: new Map() };
+  // As docker compose does: paths in a file begin where the file is.
+  const read = (named: string): Promise<string> =>
+    readTextFile(context.io, isAbsolute(named) ? named : join(dirname(path), named));
+  const { secrets, diagnostics: found } = await resolveSecrets(read, { file, locate }, path);
+  const all = [...diagnostics, ...found];
+  return found.length > 0 ? { diagnostics: all, locate, secrets } : { file, diagnostics: all, locate, secrets };
 }
 
 /** What validation says, without judging it. @throws `FILE_MISSING` */

@@ -18,8 +18,8 @@ const TIMEOUT_MS = 20_000;
 /** In place of a file's name, where words of the command line made the lines. */
 export const COMMAND_LINE = 'command line';
 
-/** What a domain became, for `buildContract`. */
-export type Pins = Pick<OnlineResult, 'gateways' | 'anchors'>;
+/** What domains and files became, for `buildContract`. */
+export type Pins = Pick<OnlineResult, 'gateways' | 'anchors'> & Pick<ReadDeploymentFile, 'secrets'>;
 
 export interface ResolveOptions {
   /** Where to ask for a domain that does not answer on port 443: domain to `host:port`. */
@@ -47,7 +47,7 @@ export async function resolvePins(
   const [failed] = diagnostics;
   if (failed !== undefined) throw unresolved(failed.code, read.fileName, diagnostics);
   await confirmPins(context, { gateways, anchors });
-  return { gateways, anchors };
+  return { gateways, anchors, ...(read.secrets === undefined ? {} : { secrets: read.secrets }) };
 }
 
 /** Not the file's fault, as far as we know: a retry may work. */
