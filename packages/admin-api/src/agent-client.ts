@@ -1,5 +1,6 @@
 /** The agent's API as methods. */
 import { agentEndpoints } from './agent-endpoints.ts';
+import type { Branch } from './schema/branch.ts';
 import type {
   CreateDeploymentRequest,
   DeploymentDetail,
@@ -49,6 +50,7 @@ export interface AgentClient {
   deployments(options?: CallOptions): Promise<readonly DeploymentSummary[]>;
   deployment(deployment: string, options?: CallOptions): Promise<DeploymentDetail>;
   version(deployment: string, version: number, options?: CallOptions): Promise<StoredVersion>;
+  branches(deployment: string, options?: CallOptions): Promise<readonly Branch[]>;
   createDeployment(request: CreateDeploymentRequest, options?: CallOptions): Promise<VersionAccepted>;
   submitVersion(deployment: string, request: SubmitVersionRequest, options?: CallOptions): Promise<VersionAccepted>;
   ownerChallenge(request: OwnerChallengeRequest, options?: CallOptions): Promise<OwnerChallenge>;
@@ -87,6 +89,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     deployment: (deployment, call) => client.call(on.deployment, { params: { deployment } }, call),
     version: (deployment, version, call) =>
       client.call(on.version, { params: { deployment, version: String(version) } }, call),
+    branches: async (deployment, call) => (await client.call(on.branches, { params: { deployment } }, call)).branches,
     createDeployment: (body, call) => client.call(on.createDeployment, { body }, call),
     submitVersion: (deployment, body, call) =>
       client.call(on.submitVersion, { params: { deployment }, body }, { timeoutMs: KEEPERS_MS, ...call }),

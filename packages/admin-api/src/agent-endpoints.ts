@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { endpoint, type Endpoint } from './endpoint.ts';
 import { doneSchema, type Done } from './schema/answer.ts';
+import { branchesSchema, type Branches } from './schema/branch.ts';
 import {
   createDeploymentRequestSchema,
   deploymentDetailSchema,
@@ -85,6 +86,7 @@ export interface AgentEndpoints {
   readonly deployments: Endpoint<null, { readonly deployments: readonly DeploymentSummary[] }>;
   readonly deployment: Endpoint<null, DeploymentDetail>;
   readonly version: Endpoint<null, StoredVersion>;
+  readonly branches: Endpoint<null, Branches>;
   readonly createDeployment: Endpoint<CreateDeploymentRequest, VersionAccepted>;
   readonly submitVersion: Endpoint<SubmitVersionRequest, VersionAccepted>;
   readonly ownerChallenge: Endpoint<OwnerChallengeRequest, OwnerChallenge>;
@@ -118,6 +120,12 @@ export const agentEndpoints: AgentEndpoints = {
   deployments: endpoint('get', '/v1/deployments', 'Every deployment this machine holds', deploymentsSchema),
   deployment: endpoint('get', ONE, 'One deployment: contract, claims, places, services, paths', deploymentDetailSchema),
   version: endpoint('get', `${ONE}/versions/{version}`, 'One stored version', storedVersionSchema),
+  branches: endpoint(
+    'get',
+    `${ONE}/branches`,
+    'Both histories of a fork, to write the version that ends it',
+    branchesSchema,
+  ),
   createDeployment: endpoint('post', '/v1/deployments', 'Takes version 0 of a new deployment', versionAcceptedSchema, {
     body: createDeploymentRequestSchema,
   }),

@@ -26,6 +26,7 @@ export {
   type LocalAddress,
   type Notice,
 } from './schema/answer.ts';
+export type { Branch, Branches } from './schema/branch.ts';
 export type {
   CreateDeploymentRequest,
   DeploymentDetail,

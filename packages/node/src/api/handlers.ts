@@ -16,7 +16,7 @@ import type { Reconciler } from '../reconcile.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { createOwnerHandlers } from './owner-handlers.ts';
 import { explain, ping, type ProbeDeps } from './probe.ts';
-import { detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
+import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
 const PING_MS = 10_000;
 
@@ -65,6 +65,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       const contract = documentOf(parseContract(stored.contract));
       return { version: number, contract, signed: documentOf(stored.signed), acceptedAt: timeText(stored.acceptedAt) };
     },
+    branches: ({ params }) => ({ branches: branchesOf(find(params)) }),
     createDeployment: async ({ body }) => {
       const contract = parseContract(body.contract);
       const changed = deployments.create(parseGenesis(body.genesis), contract, parseSignedHead(body.signed));

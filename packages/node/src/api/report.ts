@@ -1,6 +1,8 @@
 /** Deployments as the local API shows them. */
 import type { Links, PeerId } from '@moat/core';
+import { headHash } from '@moat/contract';
 import type {
+  Branch,
   DeploymentDetail,
   DeploymentSummary,
   Document,
@@ -70,6 +72,18 @@ export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDe
     keepers: keepersOf(deps, deployment),
     anchors: contract.anchors,
   };
+}
+
+/** This machine's history first, then those signed beside it. */
+export function branchesOf({ proof, contract, forks }: Deployment): Branch[] {
+  const own = { proof, contract };
+  return [own, ...forks.list()].map((branch) => ({
+    own: branch === own,
+    head: headHash(branch.proof.newest.head),
+    version: branch.proof.newest.head.version,
+    proof: documentOf(branch.proof),
+    contract: branch.contract === null ? null : documentOf(branch.contract),
+  }));
 }
 
 /** Names of granted services with their listeners, for `moat run`. */
