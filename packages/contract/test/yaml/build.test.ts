@@ -12,6 +12,7 @@ import {
   ownerSetOf,
   ownersOf,
   parseDeploymentFile,
+  planChanges,
   publicationsOf,
   type BuildInput,
   type Contract,
@@ -101,6 +102,14 @@ describe('the first version', () => {
     assert.deepEqual(first.owners, owners);
     assert.deepEqual(owners, { threshold: 1, keys: [{ name: 'ana', key: ana.key, weight: 1 }] });
     assert.equal(deploymentIdOf(createGenesis(ownerSetOf(owners), new Uint8Array(16))).length, 26);
+  });
+
+  it('has the same network in a plan and in what is applied, though the id is made in between', () => {
+    const planned = build(SHOP, { deployment: 'a'.repeat(26) });
+    assert.deepEqual(planned.network, first.network);
+    assert.deepEqual(planChanges(null, planned), planChanges(null, first));
+    const other = build(SHOP, { ownerKeys: [{ name: 'ben', key: ben.key }] });
+    assert.notEqual(other.network.ipv4, first.network.ipv4);
   });
 
   it('gives each member an address, in a network of its own', () => {
