@@ -94,6 +94,7 @@ function renderDeployment(
     renderPlaces(detail, style, whole),
     ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
     ...(detail.publications.length === 0 ? [] : [renderPublications(detail, exposed, style)]),
+    ...(whole && detail.memberReceipts.length > 0 ? [renderMemberReceipts(detail, style, io.now())] : []),
     ...(whole && detail.receipts.length > 0 ? [renderReceipts(detail, style)] : []),
   ].join('\n');
 }
@@ -154,6 +155,20 @@ function renderPublications(detail: DeploymentDetail, exposed: readonly Exposed[
     ];
   });
   return renderTable([['PUBLIC'].map(style.dim), ...rows], { indent: 2 });
+}
+
+/** What each machine did with the newest version it took, as it signed it. */
+function renderMemberReceipts(detail: DeploymentDetail, style: Style, now: number): string {
+  const rows = detail.memberReceipts.map((receipt) => {
+    const isFine = receipt.result === 'applied' && receipt.version === detail.version;
+    return [
+      `${isFine ? style.ok : receipt.result === 'applied' ? style.attention : style.fail} ${receipt.member}`,
+      `${receipt.result} version ${receipt.version}`,
+      `${formatDuration(Math.max(0, now - Date.parse(receipt.time)))} ago`,
+      receipt.code ?? '',
+    ];
+  });
+  return renderTable([['MEMBER', 'DID'].map(style.dim), ...rows], { indent: 2 });
 }
 
 function renderReceipts(detail: DeploymentDetail, style: Style): string {
