@@ -22,6 +22,9 @@ import type { DeploymentDetail, OwnerSession } from '@moat/admin-api';
 import { createOwnerKey, type OwnerKeyPair } from '@moat/identity';
 import type { Agent, Draft } from './world.ts';
 
+/** A machine as its local API shows it. */
+export type Machine = Pick<Agent, 'client' | 'peerId'>;
+
 type Owners = Contract['owners'];
 
 export class Team {
@@ -51,7 +54,7 @@ export class Team {
   }
 
   /** Version 0, signed by as many as it takes, held by `agent`. */
-  async create(agent: Agent, members: readonly Member[]): Promise<void> {
+  async create(agent: Machine, members: readonly Member[]): Promise<void> {
     const contract = parseContract({
       type: 'moat/contract/1',
       deployment: this.id,
@@ -74,7 +77,7 @@ export class Team {
 
   /** The next version as `agent` sees it now, signed by some. */
   async propose(
-    agent: Agent,
+    agent: Machine,
     draft: Draft & { readonly owners?: Owners },
     ...signers: readonly number[]
   ): Promise<Proposal> {
@@ -88,13 +91,13 @@ export class Team {
   }
 
   /** Applies a version that is signed by all it takes, as `moat apply` does. */
-  async apply(agent: Agent, draft: Draft, offline = false): ReturnType<Agent['client']['submitVersion']> {
+  async apply(agent: Machine, draft: Draft, offline = false): ReturnType<Agent['client']['submitVersion']> {
     const signers = [...this.keys.keys()].slice(0, this.threshold);
     return submit(agent, await this.propose(agent, draft, ...signers), offline);
   }
 
   /** An owner at `agent` proves to be one to a keeper. */
-  async session(agent: Agent, owner: number, where: { readonly locator?: string } = {}): Promise<OwnerSession> {
+  async session(agent: Machine, owner: number, where: { readonly locator?: string } = {}): Promise<OwnerSession> {
     const request = where.locator === undefined ? { deployment: this.id } : { locator: where.locator };
     const asked = await agent.client.ownerChallenge(request);
     const { challenge, deployment, dialer, keeper, time } = asked;
@@ -105,7 +108,7 @@ export class Team {
 }
 
 export async function submit(
-  agent: Agent,
+  agent: Machine,
   { contract, head, signatures, seal }: Proposal,
   offline = false,
 ): ReturnType<Agent['client']['submitVersion']> {
@@ -119,7 +122,7 @@ export async function submit(
 
 /** What an agent holds, parsed. */
 export async function held(
-  agent: Agent,
+  agent: Machine,
   id: string,
 ): Promise<{ readonly detail: DeploymentDetail; readonly contract: Contract; readonly proof: HeadProof }> {
   const detail = await agent.client.deployment(id);
@@ -127,12 +130,12 @@ export async function held(
 }
 
 /** A proposal as it waits at the keeper that `agent` speaks to. */
-export async function waiting(agent: Agent, id: string, proposal: string): Promise<Proposal> {
+export async function waiting(agent: Machine, id: string, proposal: string): Promise<Proposal> {
   return parseProposal((await agent.client.proposal(id, proposal)).proposal);
 }
 
 /** Where the keepers are, for owners. */
-export async function locatorOf(agent: Agent, id: string): Promise<string> {
+export async function locatorOf(agent: Machine, id: string): Promise<string> {
   const { detail, proof } = await held(agent, id);
   const { head } = proof.newest;
   return encodeToken({
@@ -145,6 +148,6 @@ export async function locatorOf(agent: Agent, id: string): Promise<string> {
 }
 
 /** A member pinned to an agent. */
-export async function pin(agent: Agent, name: string, host: number, more: Partial<Member> = {}): Promise<Member> {
+export async function pin(agent: Machine, name: string, host: number, more: Partial<Member> = {}): Promise<Member> {
   return { name, node: await agent.peerId(), ipv4: `10.77.0.${host}`, tags: [], ...more };
 }
