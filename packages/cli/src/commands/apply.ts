@@ -13,6 +13,7 @@ import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { renderPlan } from '../output/render-plan.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
+import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { readOwnerPublicKey } from '../owner/public-key.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
@@ -64,7 +65,10 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   const waitMs = waitOf(options);
   const read = await readDeploymentFile(context, options.file);
   const publicKey = await readOwnerPublicKey(context, options);
-  const current = await findCurrent(context, read.file, publicKey, options.network);
+  const open = openOnce(() => openOwner(context, options));
+  const held = await findCurrent(context, read.file, publicKey, options.network);
+  await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open);
+  const current = view?.current ?? null;
   const pins = await resolvePins(context, read, current?.contract ?? null);
   const { predecessor, contract, changes, warnings: found } = nextVersion(context, read.file, current, publicKey, pins);
   const warnings = [...read.warnings.map(formatDiagnostic), ...found.map(({ text }) => text)];
@@ -87,7 +91,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   }
   if (!context.json) io.stdout.write(`${renderPlan(changes, current?.contract ?? null, contract, style)}\n`);
   if (prompt.interactive) await prompt.confirm('Apply this?', []);
-  const owner = await openOwner(context, options);
+  const owner = await open();
   await spendCode(context, options.codeFile, contract);
   const { submitted, proposed } = await withProposalFile(context, options.out, current, (keep) =>
     submitVersion(context, [owner], predecessor, contract, { offline: options.offline === true, ...keep }),

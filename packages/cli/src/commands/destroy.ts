@@ -3,8 +3,9 @@ import { endedContract } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
-import { loadDeployment, NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
+import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
@@ -36,14 +37,16 @@ export function addDestroy(program: Command, runner: VerbRunner): void {
     },
     async (context, _, options) => {
       const { style, prompt } = context;
-      const current = await loadDeployment(context, await selectDeployment(context.agent, options.network));
+      const open = openOnce(() => openOwner(context, options));
+      await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+      const { current } = view;
       const contract = endedContract(current.contract);
       const { name, deployment } = contract;
       if (options.yes !== true) {
         const typed = await prompt.text(`Type ${name} to end this network for good`, { flag: '--yes' });
         if (typed.trim() !== name) throw new MoatError('DECLINED', 'nothing was changed');
       }
-      const owner = await openOwner(context, options);
+      const owner = await open();
       const { submitted, proposed } = await withProposalFile(context, options.out, current, (keep) =>
         submitVersion(context, [owner], current, contract, keep),
       );

@@ -6,10 +6,11 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Context } from '../context.ts';
 import { createTokens, locatorOf, type CreatedToken, type CreatedTokens } from '../deployment/create-token.ts';
-import { loadDeployment, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { reserveFile, resolvePath, type ReservedFile } from '../input/files.ts';
 import { proposedOutcome } from '../output/proposal.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
+import { loadAsOwner, openOnce, type OpenKey } from '../owner/as-owner.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
 
@@ -48,9 +49,10 @@ export function addInvite(program: Command, runner: VerbRunner): void {
       ],
     },
     async (context, [member], options) => {
-      const id = await selectDeployment(context.agent, options.network);
-      const current = await loadDeployment(context, id);
-      if (options.all === true) return inviteAll(context, current, member, options);
+      const open = openOnce(() => openOwner(context, options));
+      await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+      const { current } = view;
+      if (options.all === true) return await inviteAll(context, current, open, member, options);
       // Taken now: a token that cannot be written would close the one handed out before it.
       await using file = options.out === undefined ? undefined : await reserveFile(context.io, options.out, 0o600);
       if (options.locator === true) return await printLocator(context, current, file, options);
@@ -61,8 +63,7 @@ export function addInvite(program: Command, runner: VerbRunner): void {
       }
       requireVacant(current, member, options.replace === true);
       const lifetimeMs = parseDuration(options.expires);
-      const owner = await openOwner(context, options);
-      const created = await createTokens(context, owner, current, [member], lifetimeMs);
+      const created = await createTokens(context, await open(), current, [member], lifetimeMs);
       warnOfOthers(context, current, [member]);
       sayWaiting(context, current, created);
       return await printToken(context, options, file, created, lifetimeMs);
@@ -74,6 +75,7 @@ export function addInvite(program: Command, runner: VerbRunner): void {
 async function inviteAll(
   context: Context,
   current: LoadedDeployment,
+  open: OpenKey,
   member: string | undefined,
   options: InviteOptions,
 ): Promise<Outcome> {
@@ -104,7 +106,7 @@ async function inviteAll(
       files.set(name, stack.use(await reserveFile(io, tokenFile(options.out, name), 0o600)));
     }
   }
-  const created = await createTokens(context, await openOwner(context, options), current, members, lifetimeMs);
+  const created = await createTokens(context, await open(), current, members, lifetimeMs);
   warnOfOthers(context, current, members);
   sayWaiting(context, current, created);
   for (const { member: name, token } of created.tokens) await files.get(name)?.fill(`${token}\n`);

@@ -6,12 +6,15 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { readFileOrStdin } from '../input/files.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
-import { addVerb, type VerbRunner } from '../verb.ts';
+import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
+import { closeSession, openSession } from '../owner/as-owner.ts';
+import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
 
 /** As the agent's answer; no keeper was asked. */
 type Held = Omit<Joined, 'keeper'> & { readonly keeper: null };
 
-interface JoinOptions {
+interface JoinOptions extends OwnerOptions {
+  readonly owner?: boolean;
   readonly wait?: string | boolean;
   readonly expose: readonly string[];
 }
@@ -32,16 +35,20 @@ export function addJoin(program: Command, runner: VerbRunner): void {
         ['moat join - < token.txt', 'from stdin: a token never stands on a command line'],
         ['moat join token.txt --expose 5432', 'and lets the network reach 127.0.0.1:5432'],
         ['moat join token.txt --expose 3000,public', 'also from the gateways it is published at'],
+        ['moat join locator.txt --owner', 'an owner’s machine that takes no place: to sign and to apply'],
       ],
       options: [
         { flags: '--wait [time]', text: `go on trying until a keeper answers (${DEFAULT_WAIT})` },
         { flags: '--expose <port>', text: 'PORT or HOST:PORT, with ,public for gateways; repeatable', list: true },
+        { flags: '--owner', text: 'by your owner key and a locator, without taking a place' },
+        ...OWNER_OPTIONS,
       ],
     },
     async (context, [file = ''], options) => {
       if (file.startsWith(TOKEN_MARK)) throw tokenOnCommandLine();
       const token = (await readFileOrStdin(context.io, file)).trim();
       if (token === '') throw new MoatError('TOKEN_INVALID', `${file === '-' ? 'stdin' : file} is empty`);
+      if (options.owner === true) return joinAsOwner(context, token, options);
       const expose = options.expose.map(parseExpose);
       const waitMs =
         options.wait === undefined ? 0 : parseDuration(options.wait === true ? DEFAULT_WAIT : String(options.wait));
@@ -65,6 +72,23 @@ export function addJoin(program: Command, runner: VerbRunner): void {
       };
     },
   );
+}
+
+/** The deployment is held here from then on, without a place. @throws `OWNER_KEY_FOREIGN`, `NO_KEEPER_REACHABLE` */
+async function joinAsOwner(context: Context, locator: string, options: OwnerOptions): Promise<Outcome> {
+  const { agent, style } = context;
+  const { deployment } = parseToken(locator);
+  const owner = await openOwner(context, options);
+  await closeSession(context, await openSession(context, owner, { locator }));
+  const { id, name, version, member } = await agent.deployment(deployment);
+  return {
+    kind: 'joined-as-owner',
+    data: { deployment: id, name, version, member, owner: owner.key },
+    text: [
+      `${style.ok} ${style.bold(name)} is at hand here for its owner ${owner.key}  ${style.dim(`version ${version}`)}`,
+      `  ${style.dim('Next')}  moat proposals   moat apply   moat sign ID`,
+    ].join('\n'),
+  };
 }
 
 /**

@@ -4,9 +4,10 @@ import { MoatError, isMoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
-import { loadDeployment, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { renderPlan } from '../output/render-plan.ts';
+import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
 
@@ -48,7 +49,9 @@ async function rollback(context: Context, [wanted]: readonly string[], options: 
   if (wanted !== undefined && !/^\d{1,9}$/.test(wanted)) {
     throw new MoatError('USAGE', `"${wanted}" is no version`, { next: ['moat rollback 4', 'moat rollback'] });
   }
-  const current = await loadDeployment(context, await selectDeployment(context.agent, options.network));
+  const open = openOnce(() => openOwner(context, options));
+  await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+  const { current } = view;
   const target = wanted === undefined ? undefined : Number(wanted);
   const { version, contract } =
     target === undefined ? await before(context, current) : await at(context, current, target);
@@ -63,7 +66,7 @@ async function rollback(context: Context, [wanted]: readonly string[], options: 
   const changes = planChanges(current.contract, contract);
   if (!context.json) io.stdout.write(`${renderPlan(changes, current.contract, contract, style)}\n`);
   if (prompt.interactive) await prompt.confirm(`Go back to version ${version}?`, []);
-  const owner = await openOwner(context, options);
+  const owner = await open();
   const { submitted, proposed } = await withProposalFile(context, options.out, current, (keep) =>
     submitVersion(context, [owner], current, contract, keep),
   );

@@ -99,7 +99,7 @@ async function sign(context: Context, [which = '']: readonly string[], options: 
     });
   }
   const keep = file === null ? {} : { keep: () => Promise.resolve() };
-  const given = await giveProposal(context, current, signed, keep);
+  const given = await giveProposal(context, [owner], current, signed, keep);
   if (given.state === 'accepted') return inForce(context, signed);
   const { standing } = given.waiting;
   return signedOutcome(context, signed, standing, { known, file, stdout: toStdout ? text : null });

@@ -5,8 +5,20 @@ import type { Context } from '../context.ts';
 import { httpsGet } from '../process/https.ts';
 import { localAuthority } from '../process/try-address.ts';
 
+/** All a gateway says of itself. */
+export interface GatewayAnswer {
+  readonly pin: GatewayPin;
+  /** How it came by its PeerIds; unchecked. */
+  readonly lists: unknown;
+}
+
 /** @param domain may have a port. @throws `GATEWAY_UNREACHABLE`, `GATEWAY_ANSWER_INVALID` */
 export async function askGateway(context: Context, domain: string, signal: AbortSignal): Promise<GatewayPin> {
+  return (await askGatewayWhole(context, domain, signal)).pin;
+}
+
+/** As {@link askGateway}, with the lists. */
+export async function askGatewayWhole(context: Context, domain: string, signal: AbortSignal): Promise<GatewayAnswer> {
   const url = `https://${domain}/.well-known/moat`;
   const caFile = await localAuthority(context, url);
   let answer: Awaited<ReturnType<typeof httpsGet>>;
@@ -20,7 +32,8 @@ export async function askGateway(context: Context, domain: string, signal: Abort
   }
   if (answer.status !== 200) throw unreachable(domain, `it answers ${answer.status}`);
   try {
-    return parsePin(JSON.parse(answer.body));
+    const said: unknown = JSON.parse(answer.body);
+    return { pin: parsePin(said), lists: (said as Record<string, unknown>)['lists'] };
   } catch (error) {
     throw new MoatError('GATEWAY_ANSWER_INVALID', `${domain} does not describe itself as a gateway`, { cause: error });
   }

@@ -7,7 +7,7 @@ import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
 import { proposedOutcome } from '../output/proposal.ts';
 import { loadAsOwner, type AsOwner } from '../owner/as-owner.ts';
-import { submitVersion } from './submit.ts';
+import { submitVersion, type Signers } from './submit.ts';
 
 /** What became of it in one network. */
 export interface Replaced {
@@ -27,7 +27,7 @@ export interface ReplaceRequest {
   readonly oldKey: (contract: Contract) => OwnerKey | null;
   readonly next: OwnerKeyPair;
   /** Sign besides the new key, and open the way to a keeper. */
-  readonly signers: readonly [OwnerKeyPair, ...OwnerKeyPair[]];
+  readonly signers: Signers;
   readonly among: readonly DeploymentSummary[];
 }
 

@@ -12,6 +12,7 @@ import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import type { ReadDeploymentFile } from './deployment-file.ts';
 import { askGateway } from './ask-gateway.ts';
+import { followGateways } from './follow-gateways.ts';
 
 const TIMEOUT_MS = 20_000;
 

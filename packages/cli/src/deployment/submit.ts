@@ -40,6 +40,9 @@ export interface Waiting {
   readonly atKeepers: boolean;
 }
 
+/** Keys at hand; a keeper is shown the first. */
+export type Signers = readonly [OwnerKeyPair, ...OwnerKeyPair[]];
+
 /** What became of a version. */
 export type Submitted =
   | { readonly state: 'accepted'; readonly accepted: VersionAccepted }
@@ -51,17 +54,13 @@ export type Submitted =
  */
 export async function submitVersion(
   context: Context,
-  signers: readonly OwnerKeyPair[],
+  signers: Signers,
   predecessor: Predecessor,
   contract: Contract,
   options: SubmitOptions = {},
 ): Promise<Submitted> {
   const proposal = signVersion(signers, predecessor, contract);
-  if (!('genesis' in predecessor)) {
-    const [first] = signers;
-    await using _access = first === undefined ? undefined : await ownerAccess(context, first, predecessor.detail);
-    return await giveProposal(context, predecessor, proposal, options);
-  }
+  if (!('genesis' in predecessor)) return giveProposal(context, signers, predecessor, proposal, options);
   const { head, signatures } = proposal;
   const { agent, progress, io } = context;
   const request = { genesis: { ...predecessor.genesis }, contract: { ...contract }, signed: { head, signatures } };
@@ -96,22 +95,46 @@ export function signVersion(signers: readonly OwnerKeyPair[], predecessor: Prede
  */
 export async function giveProposal(
   context: Context,
+  [owner]: Signers,
   current: LoadedDeployment,
   proposal: Proposal,
   { offline = false, keep }: SubmitOptions = {},
 ): Promise<Submitted> {
   const standing = proposalStanding(proposal, heldOf(current));
+  await using access = await ownerAccess(context, owner, current.detail);
   try {
-    if (standing.met) return { state: 'accepted', accepted: await applyNow(context, current, proposal, offline) };
+    if (standing.met && !isForKeepers(current, proposal))
+      return { state: 'accepted', accepted: await applyNow(context, current, proposal, offline) };
     await keep?.(proposal);
     const put = await leaveAtKeepers(context, current, proposal, keep !== undefined);
     if (put !== null && put.applied !== null) return { state: 'accepted', accepted: put.applied };
     const waiting = { id: proposalId(proposal), proposal, standing, atKeepers: put !== null };
     return { state: 'waiting', waiting };
   } catch (error) {
+    if (isMoatError(error, 'OWNER_SESSION_NEEDED')) throw access.failure ?? error;
+    if (isMoatError(error, 'STREAM_ENDED') && standing.met && isDropped(owner, proposal)) {
+      const { progress, style } = context;
+      progress.say(
+        `${style.attention} the keeper let go of this key before it answered, as it does once it is no owner's`,
+      );
+      return { state: 'waiting', waiting: { id: proposalId(proposal), proposal, standing, atKeepers: true } };
+    }
     if (!isMoatError(error) || !OVERTAKEN.includes(error.code)) throw error;
     throw appliedInBetween(proposal.contract, error);
   }
+}
+
+/**
+ * Signed by all it takes, and yet the keepers' to apply: what ends a fork has to show the branch that it ends, and a
+ * change of owners may shut out the very machine that brings it, before the seal.
+ */
+function isForKeepers({ detail }: LoadedDeployment, { merged, seal }: Proposal): boolean {
+  return merged !== undefined || (seal !== undefined && !detail.keeper);
+}
+
+/** Whose signature is the last that counts: the keeper ends the connection with the owner. */
+function isDropped({ key }: OwnerKeyPair, { contract }: Proposal): boolean {
+  return contract.owners.keys.every((owner) => owner.key !== key);
 }
 
 /** Another version came first. */

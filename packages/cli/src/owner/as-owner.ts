@@ -41,6 +41,11 @@ export async function loadAsOwner(
   return { current, [Symbol.asyncDispose]: () => closeSession(context, session) };
 }
 
+/** Leave to show a version, and why a keeper did not give it. */
+export interface OwnerAccess extends AsyncDisposable {
+  readonly failure: MoatError | null;
+}
+
 /**
  * For a member that is no keeper: the leave to show its version first. Where no keeper answers the agent decides what to
  * do without.
@@ -49,15 +54,17 @@ export async function ownerAccess(
   context: Context,
   owner: OwnerKeyPair,
   { id, keeper, member }: DeploymentDetail,
-): Promise<AsyncDisposable> {
+): Promise<OwnerAccess> {
   let session: OwnerSession | null = null;
+  let failure: MoatError | null = null;
   try {
     // A machine without a place has opened its session before it read the version.
     if (!keeper && member !== null) session = await openSession(context, owner, { deployment: id });
   } catch (error) {
     if (!isMoatError(error)) throw error;
+    failure = error;
   }
-  return { [Symbol.asyncDispose]: () => closeSession(context, session) };
+  return { failure, [Symbol.asyncDispose]: () => closeSession(context, session) };
 }
 
 /** Null where this machine keeps the deployment itself. @throws `OWNER_KEY_FOREIGN` and what the agent answers. */
