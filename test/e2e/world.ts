@@ -14,6 +14,8 @@ export interface MemberSpec {
   readonly keeper?: boolean;
   /** Targets exposed on joining, `PORT` or `PORT,public`. */
   readonly expose?: readonly string[];
+  /** When the membership ends, such as `1s`. */
+  readonly expires?: string;
   /** False: no inbound port, as behind a NAT. @defaultValue true */
   readonly inbound?: boolean;
   /** False: the place stays vacant until a test fills it. @defaultValue true */
@@ -149,6 +151,7 @@ export class World implements AsyncDisposable {
       {
         ...(member.tags ? { tags: member.tags } : {}),
         ...(member.keeper ? { keeper: true } : {}),
+        ...(member.expires ? { expires: member.expires } : {}),
         ...(name === 'owner' ? { node: status.json['peerId'] } : {}),
       },
     ]);

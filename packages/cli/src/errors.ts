@@ -30,6 +30,7 @@ export const CLI_ERROR_CODES = [
   'PORT_TAKEN', // a local port is in use | choose another with --local
   'TARGET_INVALID', // not a port, host:port or unix:path | write it as the help shows
   'COMMAND_NOT_FOUND', // the program to run does not exist | check its name and PATH
+  'NOT_DIRECT', // the time is over and the path is still not direct | the message says why; open a port on one of the two machines
   'DURATION_INVALID', // not a length of time such as 30s, 15m, 1h or 7d | write a number and a unit
 ] as const;
 

@@ -91,6 +91,22 @@ test('status shows members, services and their addresses', async () => {
   });
 });
 
+test('ping --until-direct ends at the first direct answer, or says why there is none', async () => {
+  await withAgent(async (terminal) => {
+    const near = await terminal.run(['ping', 'near', '--until-direct']);
+    assert.equal(near.exitCode, 0, near.stderr);
+    assert.match(near.stdout, /relayed {2}1\.3 ms\n.*direct {2}1\.3 ms\n$/);
+    const far = await terminal.run(['ping', 'far', '--until-direct', '0s']);
+    assert.equal(far.exitCode, 7);
+    assert.match(
+      far.stderr,
+      /no direct path to far[\s\S]*relayed: no direct way to db-1 \(192\.0\.2\.7:4410 refused\)/,
+    );
+    // What no waiting changes is not waited for.
+    assert.equal((await terminal.run(['ping', 'near', '--until-direct', 'x'])).exitCode, 2);
+  });
+});
+
 test('explain takes members, services and tags, and says why', async () => {
   await withAgent(async (terminal) => {
     const allowed = await terminal.run(['explain', 'web', 'db']);

@@ -211,7 +211,7 @@ async function openNode(
       owners,
       now: () => time.now(),
     },
-    probe: { self, links, open: openStream },
+    probe: { self, overlay, links, open: openStream },
     explain: {
       self,
       overlay,

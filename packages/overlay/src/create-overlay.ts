@@ -32,6 +32,7 @@ import { Proposals } from './proposals.ts';
 import { Publish, type PublishAnswer, type PublishHandler, type RedeemHandler, type Redemption } from './publish.ts';
 import { Receipts } from './receipts.ts';
 import { STOP_PROTOCOL } from './relay-wire.ts';
+import { reachOf, type Reach } from './reach.ts';
 import { Reservations } from './reservations.ts';
 import { Supervisor } from './supervisor.ts';
 
@@ -73,6 +74,7 @@ class Libp2pOverlay implements Overlay {
   readonly #keepalive: Keepalive;
   readonly #anchor: Anchor | undefined;
   readonly #caretaker: Caretaker;
+  readonly #neighbours = new Neighbours();
   readonly keepers: KeeperCalls = {
     list: async (c, ...request) => this.#proposals.list(this.#record(c), ...request),
     get: async (c, ...request) => this.#proposals.get(this.#record(c), ...request),
@@ -103,7 +105,7 @@ class Libp2pOverlay implements Overlay {
     });
     const base = { logger, clock, control, probation, deployments };
     const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });
-    const neighbours = new Neighbours();
+    const neighbours = this.#neighbours;
     this.#probation = probation;
     this.#control = control;
     this.#heads = heads;
@@ -282,6 +284,10 @@ class Libp2pOverlay implements Overlay {
       this.#kept.delete(goal);
       this.#setGoals();
     };
+  }
+
+  reach(peer: PeerId): Reach {
+    return reachOf({ dialer: this.#dialer, addressBook: this.#deps.addressBook, neighbours: this.#neighbours }, peer);
   }
 
   admit(connection: PeerConnection, reason: string): void {

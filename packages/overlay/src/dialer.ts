@@ -3,7 +3,7 @@
  * then its anchors. Attempts start {@link STAGGER_MS} apart, relayed ones {@link RELAY_AFTER_MS} later, and the
  * first that stands wins.
  */
-import { MoatError, type Clock, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import { MoatError, errorCode, type Clock, type DeploymentId, type Logger, type PeerId } from '@moat/core';
 import { peerIdOfMultiaddr } from '@moat/contract';
 import type { Connection } from '@libp2p/interface';
 import type { AddressBook } from './address-book.ts';
@@ -19,6 +19,8 @@ const RELAY_AFTER_MS = 800;
 /** Addresses of one peer that are tried, and anchors. */
 const MAX_DIRECT = 8;
 const MAX_RELAYED = 4;
+/** Peers whose failed dials are remembered. */
+const MAX_REMEMBERED = 512;
 /** Peers dialed at once; more are refused as unreachable, the supervisor comes back. */
 const MAX_DIALS = 128;
 
@@ -33,6 +35,13 @@ export interface DialerDeps {
   readonly dial: (address: string, signal: AbortSignal) => Promise<Connection>;
 }
 
+/** One direct dial that led nowhere. */
+export interface DialFailure {
+  /** `host:port`. */
+  readonly address: string;
+  readonly reason: 'refused' | 'timed out' | 'no route' | 'failed';
+}
+
 interface Attempt {
   readonly address: string;
   readonly delayMs: number;
@@ -43,6 +52,8 @@ export class Dialer {
   readonly #dialMs: number;
   readonly #running = new Map<PeerId, Promise<OverlayConnection>>();
   readonly #extra = new Map<PeerId, readonly string[]>();
+  /** By peer and address. Bound: {@link MAX_REMEMBERED} peers, the one dialed least recently is forgotten. */
+  readonly #failures = new Map<PeerId, Map<string, DialFailure>>();
 
   constructor(deps: DialerDeps, options: { readonly dialMs: number }) {
     this.#deps = deps;
@@ -74,6 +85,11 @@ export class Dialer {
     const [open] = this.connections(peer);
     if (open !== undefined) return open;
     return this.#reach(peer, [], signal);
+  }
+
+  /** What the last direct dial of each address of a peer came to, where none worked. */
+  failures(peer: PeerId): readonly DialFailure[] {
+    return [...(this.#failures.get(peer)?.values() ?? [])];
   }
 
   /** Tries for a direct connection to a peer that is reached through an anchor. Never rejects. */
@@ -150,6 +166,7 @@ export class Dialer {
     const { clock, dial, logger, probation } = this.#deps;
     using deadline = new Deadline(clock, this.#dialMs);
     const won = new AbortController();
+    let stands = false;
     const waiting: (() => void)[] = [];
     const tries = attempts.map(async ({ address, delayMs }) => {
       if (delayMs > 0) await turn(clock, delayMs, waiting, won.signal);
@@ -160,21 +177,37 @@ export class Dialer {
           probation.close(connection, 'another path was faster');
           throw new Error('another path was faster');
         }
+        if (!isRelayed(address)) this.#failures.delete(peer);
         return connection;
       } catch (error) {
         logger.debug({ peer, address, err: error }, 'dial failed');
+        if (!stands && !isRelayed(address)) this.#remember(peer, address, error);
         waiting.shift()?.();
         throw error;
       }
     });
     try {
-      return await raced(Promise.any(tries), deadline.signal);
+      const connection = await raced(Promise.any(tries), deadline.signal);
+      stands = true;
+      return connection;
     } catch (cause) {
+      won.abort(deadline.signal.reason);
       throw unreachable(peer, 'no path leads to it', cause);
     } finally {
       won.abort(new Error('another path was faster'));
       for (const attempt of tries) attempt.catch(() => undefined);
     }
+  }
+
+  #remember(peer: PeerId, address: string, error: unknown): void {
+    const failures = this.#failures.get(peer) ?? new Map<string, DialFailure>();
+    const [, , host = '', , port = ''] = address.split('/');
+    const shown = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    failures.set(shown, { address: shown, reason: reasonOf(error) });
+    for (const oldest of failures.keys()) if (failures.size > MAX_DIRECT) failures.delete(oldest);
+    this.#failures.delete(peer);
+    this.#failures.set(peer, failures);
+    for (const oldest of this.#failures.keys()) if (this.#failures.size > MAX_REMEMBERED) this.#failures.delete(oldest);
   }
 
   /** Waits for hello, and for admission where the peer is one of ours. */
@@ -205,6 +238,17 @@ export class Dialer {
 /** `/…/p2p/<anchor>/p2p-circuit/p2p/<peer>` */
 export function circuitAddress(anchor: string, peer: PeerId): string {
   return `${anchor}/p2p-circuit/p2p/${peer}`;
+}
+
+/** What the system said, somewhere among the causes; our own deadline and libp2p's are both aborts. */
+function reasonOf(error: unknown): DialFailure['reason'] {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 4; cause = cause.cause, depth++) {
+    const code = errorCode(cause);
+    if (code === 'ECONNREFUSED') return 'refused';
+    if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'EADDRNOTAVAIL') return 'no route';
+    if (code === 'ETIMEDOUT' || code === 'DEADLINE_PASSED' || /Abort|Timeout/.test(cause.name)) return 'timed out';
+  }
+  return 'failed';
 }
 
 function isRelayed(address: string): boolean {

@@ -26,4 +26,6 @@ export { publicationReason } from './publish.ts';
 export type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 export { ADDRESSES_PER_PEER, createMemoryAddressBook, type AddressBook } from './address-book.ts';
 export type { AnchorLimits } from './anchor.ts';
+export type { DialFailure } from './dialer.ts';
+export type { Reach } from './reach.ts';
 export { OVERLAY_ERROR_CODES, type OverlayErrorCode } from './errors.ts';

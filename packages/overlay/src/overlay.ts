@@ -6,6 +6,7 @@ import type { AnchorLimits } from './anchor.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
 import type { OwnerAnswer } from './join.ts';
 import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot } from './owners-view.ts';
+import type { Reach } from './reach.ts';
 import type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 
 /** What the overlay uses of the rest. */
@@ -94,6 +95,8 @@ export interface Overlay extends Service, ControlPlane {
   dial(addresses: readonly string[], signal: AbortSignal): Promise<PeerConnection>;
   /** Keeps a connection to a peer, redialing for ever; returns the way to stop. */
   keep(target: KeptPeer): () => void;
+  /** How a peer is reached now, and what was tried. */
+  reach(peer: PeerId): Reach;
   /** Ends probation for a reason of the caller's, until `withdraw` takes the reason back. */
   admit(connection: PeerConnection, reason: string): void;
   /** Takes a reason back; a connection with none left is closed. */

@@ -170,22 +170,29 @@ export const forwardRequestSchema: z.ZodType<ForwardRequest> = z
   .strictObject({ deployment: z.string(), service: z.string(), local: z.string(), keep: z.boolean().optional() })
   .meta({ id: 'ForwardRequest' });
 
-/** Allowed or denied, by which line of which version, over which path. */
+/** Allowed or denied, by which line of which version, whether it works, over which path. */
 export interface Explanation {
   readonly deployment: string;
   readonly version: number;
+  /** A member, or `gateway:<domain>`. */
   readonly from: string;
+  /** A service. */
   readonly to: string;
+  /** By the contract, and by the consent of the machines that this one knows of. */
   readonly allowed: boolean;
-  /** The code a stream would be refused with. */
+  /** What this machine saw when it tried; null where it is not the one that can. */
+  readonly works: boolean | null;
+  /** Why not: the code a stream would be refused with. */
   readonly code: string | null;
   readonly reason: string;
-  /** Position in the contract's `access` list; null when denied. */
+  /** Position in the contract's `access` list; null when denied, and for gateways. */
   readonly grant: number | null;
   /** How this machine reaches the service now; null when it does not. */
   readonly path: 'direct' | 'spliced' | 'relayed' | null;
   /** Why the path is what it is. */
   readonly pathReason: string;
+  /** Commands that lead on, best first. */
+  readonly next: readonly string[];
 }
 export const explanationSchema: z.ZodType<Explanation> = z
   .object({
@@ -194,11 +201,13 @@ export const explanationSchema: z.ZodType<Explanation> = z
     from: z.string(),
     to: z.string(),
     allowed: z.boolean(),
+    works: z.boolean().nullable(),
     code: z.string().nullable(),
     reason: z.string(),
     grant: z.number().int().nullable(),
     path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
     pathReason: z.string(),
+    next: z.array(z.string()),
   })
   .meta({ id: 'Explanation' });
 
@@ -217,9 +226,17 @@ export interface Pinged {
   readonly peer: string;
   readonly rttMs: number;
   readonly path: 'direct' | 'spliced' | 'relayed';
+  /** Why the path is what it is. */
+  readonly pathReason: string;
 }
 export const pingedSchema: z.ZodType<Pinged> = z
-  .object({ member: z.string(), peer: z.string(), rttMs: z.number(), path: z.enum(['direct', 'spliced', 'relayed']) })
+  .object({
+    member: z.string(),
+    peer: z.string(),
+    rttMs: z.number(),
+    path: z.enum(['direct', 'spliced', 'relayed']),
+    pathReason: z.string(),
+  })
   .meta({ id: 'Pinged' });
 
 /** What `moat run` needs to give a program the names of a network. */

@@ -1,8 +1,7 @@
-/** `moat explain`: may one reach the other, by which line, over which path. */
-import type { DeploymentDetail } from '@moat/admin-api';
-import { parseContract, resolveMembers } from '@moat/contract';
-import { MoatError } from '@moat/core';
+/** `moat explain`: may one reach the other, by which line, does it work, over which path. */
+import type { Explanation } from '@moat/admin-api';
 import type { Command } from 'commander';
+import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
@@ -12,46 +11,50 @@ export function addExplain(program: Command, runner: VerbRunner): void {
     runner,
     {
       usage: 'explain <from> <to>',
-      summary: 'may FROM reach the service TO: by which line, over which path',
+      summary: 'may FROM reach the service TO: by which line, does it work, over which path',
       group: 'Use',
       orDev: true,
       examples: [
-        ['moat explain web-1 db', 'a member and a service'],
+        ['moat explain web-1 db', 'a member and a service; on web-1 it is tried'],
         ['moat explain web db', 'the machine that offers web, and a service'],
+        ['moat explain gateway:apps.example.com web', 'a gateway and a service'],
+        ['moat explain public shop', 'the first gateway that publishes a name'],
       ],
       options: [NETWORK_OPTION],
     },
     async (context, [from = '', to = ''], options) => {
-      const { agent, style } = context;
+      const { agent, progress } = context;
       const id = await selectDeployment(agent, options.network);
-      const detail = await agent.deployment(id);
-      const member = memberMeant(detail, from);
-      const explanation = await agent.explain(id, member, to);
-      if (explanation.code === 'SERVICE_UNKNOWN') throw new MoatError('SERVICE_UNKNOWN', explanation.reason);
-      const who = member === from ? member : `${from} (${member})`;
-      return {
-        kind: 'explanation',
-        data: explanation,
-        text: [
-          explanation.allowed
-            ? `${style.ok} ${style.bold(`${who} may reach ${to}`)}`
-            : `${style.fail} ${style.bold(`${who} may not reach ${to}`)}  ${style.dim(explanation.code ?? '')}`,
-          `  ${style.dim('Why ')}  ${explanation.reason} ${style.dim(`(${detail.name} version ${explanation.version})`)}`,
-          `  ${style.dim('Path')}  ${explanation.path === null ? '' : `${explanation.path}: `}${explanation.pathReason}`,
-        ].join('\n'),
-      };
+      const explanation = await progress.during(
+        `trying ${to}`,
+        agent.explain(id, from, to, { signal: context.io.signal }),
+      );
+      return { kind: 'explanation', data: explanation, text: render(context, from, explanation) };
     },
   );
 }
 
-/** A member by its name, else the first machine of a service or tag of that name. */
-function memberMeant(detail: DeploymentDetail, from: string): string {
-  if (detail.places.some(({ name }) => name === from)) return from;
-  const contract = parseContract(detail.contract);
-  const selectors = contract.services.find(({ name }) => name === from)?.on ?? [`tag:${from.replace(/^tag:/, '')}`];
-  const [member] = resolveMembers(contract, selectors);
-  if (member !== undefined) return member.name;
-  throw new MoatError('MEMBER_UNKNOWN', `${detail.name} has no member, service or tag ${from}`, {
-    next: [`moat status   lists them`],
-  });
+function render({ style }: Context, asked: string, explanation: Explanation): string {
+  const { from, to, works, code, reason, version, path, pathReason, next } = explanation;
+  const who = asked === from || asked === 'public' ? from : `${asked} (${from})`;
+  return [
+    `${markOf(style, explanation)} ${style.bold(`${who} ${verdictOf(explanation)} ${to}`)}${code === null ? '' : `  ${style.dim(code)}`}`,
+    `  ${style.dim('Why ')}  ${reason} ${style.dim(`(version ${version})`)}`,
+    `  ${style.dim('Path')}  ${path === null ? '' : `${path}: `}${pathReason}`,
+    ...(works === null && code === null
+      ? [`  ${style.dim('Note')}  by the contract; whether it works is seen on the machines at both ends`]
+      : []),
+    ...next.map((line, i) => `  ${style.dim(i === 0 ? 'Next' : '    ')}  ${line}`),
+  ].join('\n');
+}
+
+function verdictOf({ allowed, works }: Explanation): string {
+  if (!allowed) return 'may not reach';
+  if (works === null) return 'may reach';
+  return works ? 'reaches' : 'may reach, and does not,';
+}
+
+function markOf(style: Context['style'], { allowed, works }: Explanation): string {
+  if (!allowed) return style.fail;
+  return works === false ? style.attention : style.ok;
 }

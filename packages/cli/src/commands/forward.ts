@@ -74,7 +74,8 @@ async function requireGrant({ agent }: Context, deployment: string, service: str
   const { member } = await agent.deployment(deployment);
   if (member === null) return;
   const { allowed, code, reason } = await agent.explain(deployment, member, service);
-  if (!allowed) throw new MoatError(code ?? 'GRANT_DENIED', reason);
+  // Consent may come later; the contract has to be there.
+  if (!allowed && code !== 'NOT_EXPOSED') throw new MoatError(code ?? 'GRANT_DENIED', reason);
 }
 
 async function removeForward(

@@ -27,6 +27,7 @@ import {
   parseSignedHead,
   proposalId,
   proposalStanding,
+  resolveMembers,
   resolvePlaces,
   sealedContract,
   type Contract,
@@ -104,6 +105,8 @@ export class FakeAgent implements AsyncDisposable {
     this.#server.close();
     await once(this.#server, 'close');
   }
+
+  #pings = 0;
 
   #handlers(): Handlers<AgentEndpoints> {
     return {
@@ -205,7 +208,11 @@ export class FakeAgent implements AsyncDisposable {
       explain: ({ params, query }) => {
         const { contract } = this.#find(params['deployment'] ?? '');
         const view = buildView(contract, [], Date.now());
-        const { from = '', to = '' } = query;
+        const { from: asked = '', to = '' } = query;
+        const [machine] = resolveMembers(contract, view.services.get(asked)?.on ?? [`tag:${asked}`]);
+        const from = view.places.has(asked) ? asked : machine?.name;
+        if (from === undefined) throw new MoatError('MEMBER_UNKNOWN', `no member ${asked}`);
+        if (!view.services.has(to)) throw new MoatError('SERVICE_UNKNOWN', `no service ${to}`);
         const access = may(view, from, to, Date.now());
         return {
           deployment: contract.deployment,
@@ -213,16 +220,22 @@ export class FakeAgent implements AsyncDisposable {
           from,
           to,
           allowed: access.allowed,
+          works: null,
           code: access.allowed ? null : access.code,
           reason: access.reason,
           grant: access.allowed ? access.grant : null,
           path: access.allowed ? 'direct' : null,
           pathReason: 'the machines reach each other',
+          next: [],
         };
       },
       ping: ({ body }) => {
         if (body.target === 'nobody') throw new MoatError('PEER_UNREACHABLE', 'no way to nobody', { retryable: true });
-        return { member: 'db-1', peer: this.key.peerId, rttMs: 1.25, path: 'direct' };
+        const answer = { member: 'db-1', peer: this.key.peerId, rttMs: 1.25 };
+        const isDirect = body.target !== 'far' && (body.target !== 'near' || this.#pings++ > 0);
+        return isDirect
+          ? { ...answer, path: 'direct', pathReason: 'connected directly' }
+          : { ...answer, path: 'relayed', pathReason: 'no direct way to db-1 (192.0.2.7:4410 refused)' };
       },
       publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
       redeem: () => this.#unsupported(),

@@ -8,6 +8,8 @@ import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { Doors } from '../doors.ts';
 import type { EventFeed } from '../event-feed.ts';
+import { explain } from '../explain/explain.ts';
+import type { ExplainDeps } from '../explain/finding.ts';
 import type { Forwards } from '../forwards.ts';
 import type { JoinResult } from '../join.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
@@ -15,7 +17,7 @@ import type { Publisher } from '../publications/publisher.ts';
 import type { Reconciler } from '../reconcile.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { createOwnerHandlers } from './owner-handlers.ts';
-import { explain, ping, type ProbeDeps } from './probe.ts';
+import { ping, type ProbeDeps } from './probe.ts';
 import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
 const PING_MS = 10_000;
@@ -31,6 +33,7 @@ export interface HandlerDeps {
   readonly store: DeploymentStore;
   readonly report: ReportDeps;
   readonly probe: ProbeDeps;
+  readonly explain: ExplainDeps;
   readonly status: () => NodeStatus;
   readonly doors: Doors;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
@@ -121,7 +124,8 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       await forwards.remove(params['forward'] ?? '');
       return { done: true };
     },
-    explain: ({ params, query }) => explain(deps.probe, find(params), query['from'] ?? '', query['to'] ?? ''),
+    explain: ({ params, query, signal }) =>
+      explain(deps.explain, find(params), query['from'] ?? '', query['to'] ?? '', signal),
     ping: ({ params, body, signal }) =>
       ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
     publications: () => ({ publications: publisher.status() }),

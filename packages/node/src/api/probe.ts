@@ -1,43 +1,14 @@
-/** Questions about a path: may it be, and how long does it take. */
+/** How long a round trip takes. */
 import { MoatError, type DeploymentId, type LinkStream, type Links, type PeerId, type StreamEvents } from '@moat/core';
-import { may, type Place } from '@moat/contract';
-import type { Explanation, Pinged } from '@moat/admin-api';
-import type { Overlay } from '@moat/overlay';
+import type { Place } from '@moat/contract';
+import type { Pinged } from '@moat/admin-api';
 import type { Deployment } from '../deployments/deployment.ts';
+import { pathTo, type PathDeps } from '../explain/path.ts';
 
-export interface ProbeDeps {
-  readonly self: PeerId;
-  readonly overlay: Pick<Overlay, 'connections'>;
+export interface ProbeDeps extends PathDeps {
   readonly links: Pick<Links, 'get' | 'connect'>;
   /** @throws the code of whoever refuses on the way */
   readonly open: (deployment: DeploymentId, service: string, signal: AbortSignal) => Promise<LinkStream>;
-  readonly now: () => number;
-}
-
-/** Allowed or denied, by which line; and the path from here when this machine is `from`. */
-export function explain(
-  { self, overlay, links, now }: ProbeDeps,
-  deployment: Deployment,
-  from: string,
-  to: string,
-): Explanation {
-  const access = may(deployment.view, from, to, now());
-  const peers = deployment.view.membersOn(to).flatMap(({ peer }) => peer ?? []);
-  const [link] = peers.flatMap((peer) => links.get(peer) ?? []);
-  const [connection] = peers.flatMap((peer) => overlay.connections(peer));
-  const path = link?.path ?? (connection === undefined ? null : connection.remote === null ? 'relayed' : 'direct');
-  return {
-    deployment: deployment.id,
-    version: deployment.contract.version,
-    from,
-    to,
-    allowed: access.allowed,
-    code: access.allowed ? null : access.code,
-    reason: access.reason,
-    grant: access.allowed ? access.grant : null,
-    path: deployment.place?.name === from ? path : null,
-    pathReason: pathReason(deployment.place?.name === from, peers, self, path),
-  };
 }
 
 /**
@@ -63,8 +34,10 @@ export async function ping(
   stream.listen(IGNORE);
   stream.reset('CLIENT_RESET');
   const name = view.memberOf(peer)?.name ?? target;
-  if (peer === deps.self) return { member: name, peer, rttMs: 0, path: 'direct' };
-  return pingPeer(deps, name, peer, signal);
+  if (peer === deps.self) {
+    return { member: name, peer, rttMs: 0, path: 'direct', pathReason: 'this machine offers it itself' };
+  }
+  return pingPeer(deps, deployment, name, peer, signal);
 }
 
 function pingMember(deps: ProbeDeps, deployment: Deployment, member: Place, signal: AbortSignal): Promise<Pinged> {
@@ -76,33 +49,27 @@ function pingMember(deps: ProbeDeps, deployment: Deployment, member: Place, sign
   if (!deployment.linkable.has(peer)) {
     throw new MoatError('GRANT_DENIED', `no access line leads from here to ${name} or back, so no link may stand`);
   }
-  return pingPeer(deps, name, peer, signal);
+  return pingPeer(deps, deployment, name, peer, signal);
 }
 
-async function pingPeer(deps: ProbeDeps, member: string, peer: PeerId, signal: AbortSignal): Promise<Pinged> {
+async function pingPeer(
+  deps: ProbeDeps,
+  deployment: Deployment,
+  member: string,
+  peer: PeerId,
+  signal: AbortSignal,
+): Promise<Pinged> {
   const link = await deps.links.connect(peer, signal);
-  return { member, peer, rttMs: await link.ping(signal), path: link.path };
+  const rttMs = await link.ping(signal);
+  const { pathReason } = pathTo(deps, deployment, { name: member, peer });
+  return { member, peer, rttMs, path: link.path, pathReason };
 }
 
-const IGNORE: StreamEvents = {
+/** For a stream that is only opened to see whether it may be. */
+export const IGNORE: StreamEvents = {
   onHead: () => undefined,
   onData: () => undefined,
   onEnd: () => undefined,
   onDrain: () => undefined,
   onClose: () => undefined,
 };
-
-function pathReason(
-  isSelf: boolean,
-  peers: readonly PeerId[],
-  self: PeerId,
-  path: 'direct' | 'spliced' | 'relayed' | null,
-): string {
-  if (!isSelf) return 'only a machine itself knows its paths: ask on that machine';
-  if (peers.length === 0) return 'no machine offers it now';
-  if (peers.includes(self)) return 'this machine offers it itself';
-  if (path === 'direct') return 'the machines reach each other';
-  if (path === 'spliced') return 'neither machine accepts a connection from the other: an anchor joins two sockets';
-  if (path === 'relayed') return 'neither machine accepts a connection from the other: an anchor relays';
-  return 'no connection yet; the first stream opens one';
-}
