@@ -30,6 +30,7 @@ import {
   type Genesis,
   type Member,
   type SignedHead,
+  type Token,
 } from '@moat/contract';
 import { createAgentClient, type AgentClient, type DeploymentDetail } from '@moat/admin-api';
 import { createNode, loadNodeConfig, type MoatNode, type NodeConfigInput } from '../src/index.ts';
@@ -184,18 +185,25 @@ export class Owner {
     return { member, token: () => this.#token(seed, name) };
   }
 
+  /** A token without a place, for pinned machines. */
+  async locator(): Promise<string> {
+    return encodeToken(await this.#tokenBase());
+  }
+
   async #token(seed: Uint8Array, member: string): Promise<string> {
+    return encodeToken({ ...(await this.#tokenBase()), seed: toBase64url(seed), member });
+  }
+
+  async #tokenBase(): Promise<Token> {
     const detail = await this.agent.client.deployment(this.deployment);
     const { head } = parseHeadProof(detail.proof).newest;
-    return encodeToken({
+    return {
       deployment: this.deployment,
       version: head.version,
       head: headHash(head),
       keepers: detail.keepers,
       anchors: [],
-      seed: toBase64url(seed),
-      member,
-    });
+    };
   }
 }
 
