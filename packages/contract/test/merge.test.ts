@@ -112,6 +112,17 @@ describe('a fork', () => {
     });
   });
 
+  it('of three branches is ended one after the other', () => {
+    const third = nextVersion(v1, { name: 'third' });
+    const whole = mergedVersion(healed, third, [ana, ben]);
+    assert.equal(whole.head.version, 4);
+    assert.equal(compareProof(third.proof, healed.proof), 'fork');
+    assert.equal(checkProvenVersion(healed, whole.proof, whole.contract), 'next');
+    for (const pinned of [left, right, third]) {
+      assert.equal(checkProvenVersion(pinned, whole.proof, whole.contract), 'newer');
+    }
+  });
+
   it('is no fork between a head and itself, or the one before', () => {
     for (const [a, b] of [
       [left, left],

@@ -5,6 +5,20 @@ import {
   bundleFor,
   canonicalBytes,
   canonicalize,
+  checkProposal,
+  completeProposal,
+  createGatewayPeers,
+  createOwnerProof,
+  createReceipt,
+  headHash,
+  mergeProposals,
+  parseProposal,
+  parseSignedGatewayPeers,
+  parseSignedOwnerProof,
+  parseSignedReceipt,
+  proposalOf,
+  proposalStanding,
+  signGatewayPeers,
   isTime,
   formatTime,
   parseClaimDetails,
@@ -19,12 +33,15 @@ import {
   parseWitnessedClaim,
   verifyBundle,
   verifyProof,
+  type Proposal,
 } from '@moat/contract';
+import { mergedVersion } from './branches.fixture.ts';
 import {
   NOW,
   ana,
   ben,
   contract,
+  deployment,
   firstVersion,
   gateway,
   genesis,
@@ -42,6 +59,13 @@ const { details, ...witnessed } = claim;
 const { witness: _w, keeper: _k, keeperSignature: _s, ...signedClaim } = witnessed;
 const bundle = bundleFor(v0.proof, v0.contract, [claim], gateway.peer);
 
+const left = nextVersion(v0, { name: 'left' });
+const healed = mergedVersion(left, v1, [ana, ben]);
+const proposal = proposalOf({ ...left }, { ...healed.contract }, { ends: v1.proof });
+const time = formatTime(NOW);
+const head = headHash(v0.head);
+const peers = { domain: 'apps.example.com', number: 1, peers: [web1.peer], before: [gateway.peer] };
+
 /** Each parser with an object it takes. */
 const PARSERS: readonly (readonly [(input: unknown) => unknown, unknown])[] = [
   [parseContract, contract],
@@ -53,6 +77,14 @@ const PARSERS: readonly (readonly [(input: unknown) => unknown, unknown])[] = [
   [parseWitnessedClaim, witnessed],
   [parseSignedClaim, signedClaim],
   [parseClaimDetails, details],
+  [parseHeadProof, healed.proof],
+  [parseProposal, proposal],
+  [parseSignedOwnerProof, createOwnerProof({ deployment, dialer: ana.peer, keeper: web1.peer, time }, ana.signer)],
+  [
+    parseSignedReceipt,
+    createReceipt({ deployment, version: 1, head, result: 'failed', code: 'STALE', time }, web1.signer),
+  ],
+  [parseSignedGatewayPeers, signGatewayPeers(createGatewayPeers(peers), gateway.signer)],
 ];
 
 const CODED = /^CONTRACT_(?:INVALID|TOO_NEW)$/;
@@ -199,6 +231,14 @@ test('random values and bytes end in a code', () => {
   );
 });
 
+/** All that is done with a proposal that somebody brought. */
+function judge(shown: Proposal): void {
+  proposalStanding(shown, left);
+  mergeProposals(proposal, shown, left);
+  checkProposal(left, genesis, shown);
+  completeProposal(left, genesis, shown);
+}
+
 /** Replaces, removes or adds one value somewhere inside. */
 function mutate(value: unknown, path: readonly number[], change: unknown): unknown {
   const [step = 0, ...rest] = path;
@@ -235,6 +275,7 @@ test('objects that are almost right end in a value that round-trips, or in a cod
           assert.equal(canonicalize(parse(canonicalize(parsed))), canonicalize(parsed));
           // Whatever parses may be handed on: verifying it ends in a code too.
           if (parse === parseHeadProof) outcome(() => verifyProof(parseHeadProof(mutant)));
+          if (parse === parseProposal) outcome(() => judge(parseProposal(mutant)));
           if (parse === parsePublicationBundle) {
             const rules = { gateway: gateway.peer, presenter: web1.peer, pinned: v0.proof, now: NOW };
             outcome(() => verifyBundle(parsePublicationBundle(mutant), rules));
