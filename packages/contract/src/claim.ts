@@ -2,10 +2,7 @@
 import {
   MoatError,
   formatKey,
-  isMoatError,
-  parseKey,
   peerIdFromPublicKey,
-  publicKeyFromPeerId,
   verifySignature,
   type DeploymentId,
   type Hash,
@@ -14,6 +11,7 @@ import {
 } from '@moat/core';
 import { canonicalBytes, hashCanonical } from './canonical.ts';
 import { witnessesOf } from './selector.ts';
+import { keyOfNode, keyOfOwner } from './signing-key.ts';
 import { CLOCK_TOLERANCE_MS, formatTime, parseTime } from './time.ts';
 import type {
   Claim,
@@ -75,14 +73,13 @@ export function hashClaim(claim: Claim): Hash {
 /** @throws `CLAIM_FORGED` unless both signatures verify and the details, where given, are the claim's. */
 export function verifyClaim({ claim, nodeSignature, inviteSignature }: SignedClaim, details?: ClaimDetails): void {
   const bytes = canonicalBytes(claim);
-  const node = keyOr(() => publicKeyFromPeerId(claim.node));
+  const node = keyOfNode(claim.node);
   if (!verifySignature('moat/claim/1', bytes, nodeSignature, node)) throw forged(claim, 'not signed by its node');
   if ((claim.invite === null) !== (inviteSignature === null)) {
     throw forged(claim, 'invite key and invite signature do not come together');
   }
   if (claim.invite !== null && inviteSignature !== null) {
-    const { invite } = claim;
-    const key = keyOr(() => parseKey('ed25519', invite));
+    const key = keyOfOwner(claim.invite);
     if (!verifySignature('moat/claim/1', bytes, inviteSignature, key)) throw forged(claim, 'not signed by its invite');
   }
   checkDetails(claim, details);
@@ -131,7 +128,7 @@ export function verifyWitnessed(witnessed: WitnessedClaim, rules: WitnessRules, 
     checkDetails(claim, details);
     return;
   }
-  const key = keyOr(() => publicKeyFromPeerId(keeper));
+  const key = keyOfNode(keeper);
   if (!verifySignature('moat/witness/1', canonicalBytes(witness), keeperSignature, key)) {
     throw notWitnessed(claim, 'not signed by its witness');
   }
@@ -187,16 +184,6 @@ export function verifyMemberClaim(
   };
   verifyWitnessed(memberClaim, rules, details);
   return member;
-}
-
-/** A malformed key verifies nothing. */
-function keyOr(read: () => Uint8Array): Uint8Array {
-  try {
-    return read();
-  } catch (error) {
-    if (isMoatError(error, 'ID_INVALID')) return new Uint8Array(0);
-    throw error;
-  }
 }
 
 function forged({ deployment, node }: Claim, reason: string): MoatError<'CLAIM_FORGED'> {

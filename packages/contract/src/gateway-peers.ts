@@ -1,14 +1,7 @@
 /** How a gateway changes its PeerIds without everybody pinning it anew: numbered lists, each signed by the machines before it. */
-import {
-  MoatError,
-  isMoatError,
-  peerIdFromPublicKey,
-  publicKeyFromPeerId,
-  verifySignature,
-  type PeerId,
-  type Signer,
-} from '@moat/core';
+import { MoatError, peerIdFromPublicKey, verifySignature, type PeerId, type Signer } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
+import { keyOfNode } from './signing-key.ts';
 import type { GatewayPeers, SignedGatewayPeers } from './schema.ts';
 
 /** A list nobody has signed yet; PeerIds in any order. */
@@ -61,7 +54,7 @@ export function followGatewayPeers(
 function isSigned({ list, signatures }: SignedGatewayPeers): boolean {
   const bytes = canonicalBytes(list);
   const signed = ({ node, signature }: SignedGatewayPeers['signatures'][number]): boolean =>
-    verifySignature('moat/gateway-peers/1', bytes, signature, keyOf(node));
+    verifySignature('moat/gateway-peers/1', bytes, signature, keyOfNode(node));
   return (
     list.before.length > 0 && list.before.every((node) => signatures.some((own) => own.node === node && signed(own)))
   );
@@ -69,16 +62,6 @@ function isSigned({ list, signatures }: SignedGatewayPeers): boolean {
 
 function isSame(one: GatewayPeers, other: GatewayPeers): boolean {
   return Buffer.compare(canonicalBytes(one), canonicalBytes(other)) === 0;
-}
-
-function keyOf(node: PeerId): Uint8Array {
-  try {
-    return publicKeyFromPeerId(node);
-  } catch (error) {
-    // No valid signature can belong to a malformed PeerId.
-    if (isMoatError(error)) return new Uint8Array(0);
-    throw error;
-  }
 }
 
 function forged({ domain, number }: GatewayPeers, reason: string): MoatError<'GATEWAY_PEERS_FORGED'> {

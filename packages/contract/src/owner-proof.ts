@@ -2,8 +2,6 @@
 import {
   MoatError,
   formatKey,
-  isMoatError,
-  parseKey,
   verifySignature,
   type DeploymentId,
   type OwnerKey,
@@ -11,6 +9,7 @@ import {
   type Signer,
 } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
+import { keyOfOwner } from './signing-key.ts';
 import { CLOCK_TOLERANCE_MS, parseTime } from './time.ts';
 import type { OwnerProof, OwnerSet, SignedOwnerProof } from './schema.ts';
 
@@ -51,18 +50,8 @@ export function verifyOwnerProof({ proof, signature }: SignedOwnerProof, rules: 
       details: { deployment, time: proof.time },
     });
   }
-  if (!verifySignature('moat/owner/1', canonicalBytes(proof), signature, keyOf(owner))) throw invalid(deployment);
+  if (!verifySignature('moat/owner/1', canonicalBytes(proof), signature, keyOfOwner(owner))) throw invalid(deployment);
   return owner;
-}
-
-function keyOf(owner: OwnerKey): Uint8Array {
-  try {
-    return parseKey('ed25519', owner);
-  } catch (error) {
-    // No valid signature can belong to a malformed key.
-    if (isMoatError(error)) return new Uint8Array(0);
-    throw error;
-  }
 }
 
 function invalid(deployment: DeploymentId): MoatError<'OWNER_PROOF_INVALID'> {

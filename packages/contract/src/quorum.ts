@@ -1,6 +1,7 @@
 /** Who signed a head, and whether that is enough. */
-import { isMoatError, parseKey, verifySignature, MoatError, type OwnerKey } from '@moat/core';
+import { MoatError, verifySignature, type OwnerKey } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
+import { keyOfOwner } from './signing-key.ts';
 import type { Head, OwnerSet, OwnerSignature } from './schema.ts';
 
 /** What a set of signatures amounts to under one owner set. */
@@ -55,7 +56,7 @@ export function validSignatures(
   const valid = new Map<OwnerKey, OwnerSignature>();
   for (const { key, signature } of signatures) {
     if (!owners.has(key) || valid.has(key)) continue;
-    if (verifySignature('moat/head/1', bytes, signature, publicKeyOf(key))) valid.set(key, { key, signature });
+    if (verifySignature('moat/head/1', bytes, signature, keyOfOwner(key))) valid.set(key, { key, signature });
   }
   return [...valid.values()];
 }
@@ -77,14 +78,4 @@ function weightOf(signers: ReadonlySet<OwnerKey>, { keys }: OwnerSet): number {
 /** No threshold, no quorum. */
 function isMet(weight: number, { threshold }: OwnerSet): boolean {
   return threshold > 0 && weight >= threshold;
-}
-
-function publicKeyOf(key: OwnerKey): Uint8Array {
-  try {
-    return parseKey('ed25519', key);
-  } catch (error) {
-    // No valid signature can belong to a malformed key.
-    if (isMoatError(error)) return new Uint8Array(0);
-    throw error;
-  }
 }

@@ -1,14 +1,7 @@
 /** What a machine says it did with a version, signed with its node key. */
-import {
-  MoatError,
-  isMoatError,
-  peerIdFromPublicKey,
-  publicKeyFromPeerId,
-  verifySignature,
-  type PeerId,
-  type Signer,
-} from '@moat/core';
+import { MoatError, peerIdFromPublicKey, verifySignature, type Signer } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
+import { keyOfNode } from './signing-key.ts';
 import type { Receipt, SignedReceipt } from './schema.ts';
 
 /** A receipt of the machine whose key signs. `code` is null when the version was applied, else why it was not. */
@@ -21,18 +14,8 @@ export function createReceipt(fields: Omit<Receipt, 'type' | 'node'>, nodeSigner
 
 /** @throws `RECEIPT_FORGED` unless the machine it names signed it. Whether that is a member is the caller's to ask. */
 export function verifyReceipt({ receipt, signature }: SignedReceipt): void {
-  if (verifySignature('moat/receipt/1', canonicalBytes(receipt), signature, keyOf(receipt.node))) return;
+  if (verifySignature('moat/receipt/1', canonicalBytes(receipt), signature, keyOfNode(receipt.node))) return;
   throw new MoatError('RECEIPT_FORGED', 'the receipt is not signed by the machine it names', {
     details: { deployment: receipt.deployment, node: receipt.node, version: receipt.version },
   });
-}
-
-function keyOf(node: PeerId): Uint8Array {
-  try {
-    return publicKeyFromPeerId(node);
-  } catch (error) {
-    // No valid signature can belong to a malformed key.
-    if (isMoatError(error)) return new Uint8Array(0);
-    throw error;
-  }
 }
