@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, suite, test } from 'node:test';
-import { eventually } from './machine.ts';
+import { setTimeout as wait } from 'node:timers/promises';
+import { eventually, freePort } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
@@ -116,5 +117,35 @@ suite('two nodes that accept no inbound connection', () => {
     assert.equal(await eventually('db answers', () => answers(address), 30_000), true);
     const ping = await world.machine('app').ok(['ping', 'db']);
     assert.match(ping.stdout, /"path":\s*"relayed"/);
+  });
+});
+
+suite('a keeper that was killed and is back on other ports', () => {
+  const world = new World();
+  after(() => world[Symbol.asyncDispose]());
+
+  test('is with its members again within seconds, with no anchor', async () => {
+    await world.grow({
+      name: 'shop',
+      members: { owner: { keeper: true }, app: {}, 'db-1': { expose: [String(echoPort)] } },
+      services: { db: { on: ['db-1'], port: 5432, target: `127.0.0.1:${echoPort}` } },
+      access: [{ from: ['app'], to: ['db'] }],
+    });
+    const connected = async (): Promise<boolean> => {
+      const { places } = await world.client('owner').deployment('shop');
+      return places.every((place) => place.connected);
+    };
+    await eventually('all are connected', connected);
+    // Addresses are written within a second of being learned.
+    await wait(1500);
+    await world.agent('owner').kill('SIGKILL');
+    const [port, linkPort] = [await freePort(), await freePort()];
+    const started = performance.now();
+    await world
+      .machine('owner')
+      .startAgent(['--no-mdns', '--listen', `/ip4/127.0.0.1/tcp/${port}`, '--link-port', String(linkPort)]);
+    await eventually('all are connected again', connected, 20_000);
+    const elapsedMs = performance.now() - started;
+    assert.ok(elapsedMs < 15_000, `took ${Math.round(elapsedMs)} ms`);
   });
 });

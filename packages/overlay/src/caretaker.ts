@@ -4,6 +4,7 @@ import type { Connection } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import type { AddressBook } from './address-book.ts';
 import type { Anchor } from './anchor.ts';
+import type { Callbacks } from './callbacks.ts';
 import { hasMoatIdentity, type OverlayConnection } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import type { DeploymentView } from './deployment-view.ts';
@@ -28,6 +29,7 @@ export interface CaretakerDeps {
   readonly addressBook: AddressBook;
   readonly neighbours: Neighbours;
   readonly probation: Probation;
+  readonly callbacks: Callbacks;
   readonly hello: Hello;
   readonly heads: Heads;
   readonly dialer: Dialer;
@@ -84,13 +86,14 @@ export class Caretaker {
   }
 
   onClosed(connection: OverlayConnection): void {
-    const { anchor, heads, keepalive, probation, reservations, supervisor } = this.#deps;
+    const { anchor, callbacks, heads, keepalive, probation, reservations, supervisor } = this.#deps;
     keepalive.forget(connection);
     heads.forget(connection);
     anchor?.forget(connection);
     reservations.forget(connection);
-    supervisor.wake();
     const gone = !probation.all().some(({ peer }) => peer === connection.peer);
+    if (gone) callbacks.lost(connection.peer);
+    supervisor.wake();
     // strangers must not fill libp2p's peer store
     if (gone)
       this.#deps

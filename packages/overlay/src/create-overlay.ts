@@ -10,6 +10,7 @@ import {
 import type { MemberClaim, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
+import { Callbacks } from './callbacks.ts';
 import { Caretaker } from './caretaker.ts';
 import type { OverlayConnection } from './connection.ts';
 import { Control } from './control.ts';
@@ -82,6 +83,7 @@ class Libp2pOverlay implements Overlay {
     take: async (c, ...request) => this.#proposals.take(this.#record(c), ...request),
     pull: async (c, ...request) => this.#proposals.pull(this.#record(c), ...request),
   };
+  readonly #callbacks = new Callbacks();
   readonly #kept = new Set<KeptGoal>();
   #keptCount = 0;
   #host: Host | undefined;
@@ -151,6 +153,7 @@ class Libp2pOverlay implements Overlay {
         self: this.self,
         neighbours,
         heads,
+        callbacks: this.#callbacks,
         supervisor,
         hello: this.#hello,
         dialer: this.#dialer,
@@ -236,6 +239,10 @@ class Libp2pOverlay implements Overlay {
 
   async dial(addresses: readonly string[], signal: AbortSignal): Promise<PeerConnection> {
     return this.#dialer.dial(addresses, signal);
+  }
+
+  improve(peer: PeerId): void {
+    void this.#dialer.improve(peer);
   }
 
   open(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<MessageStream> {
@@ -389,6 +396,7 @@ class Libp2pOverlay implements Overlay {
       dialer: this.#dialer,
       reservations: this.#reservations,
       kept: [...this.#kept],
+      callbacks: this.#callbacks,
     });
     this.#reservations.keepOnly(anchors);
     this.#supervisor.setGoals(goals);

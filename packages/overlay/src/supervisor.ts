@@ -10,6 +10,8 @@ export interface Goal {
   readonly key: string;
   readonly candidates: readonly PeerId[];
   readonly want: number;
+  /** Attempts of this goal at a time. @defaultValue as many as there is room for */
+  readonly atOnce?: number;
   isMet(peer: PeerId): boolean;
   /** Makes it true for one candidate, or rejects. */
   attempt(peer: PeerId, signal: AbortSignal): Promise<void>;
@@ -103,8 +105,9 @@ export class Supervisor {
     const now = this.#deps.clock.now();
     let next = Number.POSITIVE_INFINITY;
     for (const goal of this.#goals) {
-      let lacking =
-        goal.want - goal.candidates.filter((peer) => goal.isMet(peer) || this.#record(goal, peer).running).length;
+      const running = goal.candidates.filter((peer) => this.#record(goal, peer).running);
+      const met = goal.candidates.filter((peer) => !running.includes(peer) && goal.isMet(peer));
+      let lacking = Math.min(goal.want - met.length, goal.atOnce ?? Infinity) - running.length;
       for (const peer of goal.candidates) {
         if (lacking <= 0) break;
         const attempts = this.#record(goal, peer);
