@@ -3,7 +3,7 @@
  * then its anchors. Attempts start {@link STAGGER_MS} apart, relayed ones {@link RELAY_AFTER_MS} later, and the
  * first that stands wins.
  */
-import { MoatError, errorCode, type Clock, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import { MoatError, errorCode, type Clock, type Logger, type PeerId } from '@moat/core';
 import { peerIdOfMultiaddr } from '@moat/contract';
 import type { Connection } from '@libp2p/interface';
 import type { AddressBook } from './address-book.ts';
@@ -13,6 +13,7 @@ import type { DeploymentView } from './deployment-view.ts';
 import { withoutPeer } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { Probation } from './probation.ts';
+import { spread } from './spread.ts';
 
 const STAGGER_MS = 200;
 const RELAY_AFTER_MS = 800;
@@ -151,14 +152,18 @@ export class Dialer {
     ];
   }
 
-  /** Through the anchors of every deployment shared with the peer. */
+  /** Through the anchors of every deployment shared with the peer, one address each. */
   #circuits(peer: PeerId): string[] {
     const { deployments, self } = this.#deps;
-    const anchors = deployments.sharedWith(peer).flatMap((deployment: DeploymentId) => deployments.anchors(deployment));
-    return anchors.flatMap((anchor) => {
-      const id = peerIdOfMultiaddr(anchor);
-      return id === peer || id === self ? [] : [circuitAddress(anchor, peer)];
-    });
+    const addresses = new Map<PeerId, string>();
+    for (const deployment of deployments.sharedWith(peer)) {
+      for (const anchor of deployments.anchors(deployment)) {
+        const id = peerIdOfMultiaddr(anchor);
+        if (id !== peer && id !== self && !addresses.has(id)) addresses.set(id, circuitAddress(anchor, peer));
+      }
+    }
+    // Of many anchors only some are tried, so those first at which the peer wants to be.
+    return spread(peer, [...addresses.keys()]).flatMap((id) => addresses.get(id) ?? []);
   }
 
   async #race(peer: PeerId, attempts: readonly Attempt[]): Promise<OverlayConnection> {
