@@ -3,7 +3,7 @@
  * keys, and submit it where they like. What `moat apply` would refuse to write is written here.
  */
 import { randomBytes } from 'node:crypto';
-import type { AgentClient } from '@moat/admin-api';
+import type { AgentClient, CallOptions } from '@moat/admin-api';
 import {
   createGenesis,
   createInvite,
@@ -101,12 +101,12 @@ export class Pen {
   }
 
   /** Submits a version at an agent and counts on it from now on. */
-  async submit(client: AgentClient, version: Version): Promise<void> {
+  async submit(client: AgentClient, version: Version, call?: CallOptions): Promise<void> {
     const [contract, signed] = [asDocument(version.contract), asDocument(version.signed)];
     if (version.contract.version === 0) {
-      await client.createDeployment({ genesis: asDocument(this.genesis), contract, signed });
+      await client.createDeployment({ genesis: asDocument(this.genesis), contract, signed }, call);
     } else {
-      await client.submitVersion(this.deployment, { contract, signed });
+      await client.submitVersion(this.deployment, { contract, signed }, call);
     }
     this.current = version;
   }
@@ -127,7 +127,12 @@ export class Pen {
 
   /** The token for `place`, or a locator without one, naming these keepers. */
   token(keepers: readonly string[], place?: Place, anchors: readonly string[] = []): string {
-    const { head } = this.version.signed;
+    return this.tokenFor(this.version, keepers, place, anchors);
+  }
+
+  /** Like {@link token}, for a version that is not applied yet. */
+  tokenFor(version: Version, keepers: readonly string[], place?: Place, anchors: readonly string[] = []): string {
+    const { head } = version.signed;
     return encodeToken({
       deployment: this.deployment,
       version: head.version,
