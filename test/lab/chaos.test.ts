@@ -100,8 +100,14 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
     );
     const script = new URL('./chaos-mallory.ts', import.meta.url).pathname;
     mallory = world.world.gateway.machine.program('ip', [
-      ...['netns', 'exec', internet.namespace('mallory')],
-      ...[process.execPath, '--conditions=@moat/source', '--disable-warning=ExperimentalWarning', script, folder],
+      'netns',
+      'exec',
+      internet.namespace('mallory'),
+      process.execPath,
+      '--conditions=@moat/source',
+      '--disable-warning=ExperimentalWarning',
+      script,
+      folder,
     ]);
     await eventually('the load runs', async () => writer.output.includes('acked w5'), 60_000);
     await eventually('the attack runs', async () => mallory.output.includes('asked GRANT_DENIED'), 60_000);
@@ -301,6 +307,8 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
   }
 });
 
-function pick<T>(from: readonly T[], random: Random): T {
-  return from[random.below(from.length)] as T;
+function pick<T extends string>(from: readonly T[], random: Random): T {
+  const [picked] = from.slice(random.below(from.length));
+  if (picked === undefined) throw new Error('nothing to pick from');
+  return picked;
 }
