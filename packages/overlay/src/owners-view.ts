@@ -35,6 +35,10 @@ export interface ShownVersion {
   readonly contract: Uint8Array;
 }
 
+/** A keeper's answer to a version: who took it first, or the newest proof that stands against it. */
+export type TakeAnswer =
+  { readonly taken: true; readonly keeper: PeerId } | { readonly taken: false; readonly proof: HeadProof };
+
 /** What became of a proposal that was left at a keeper. */
 export interface PutOutcome {
   readonly report: ProposalReport;
@@ -59,8 +63,7 @@ export interface OwnersView {
   /** @throws `PROPOSAL_UNKNOWN` */
   proposal(deployment: DeploymentId, id: Hash): { readonly report: ProposalReport; readonly proposal: Proposal };
   put(deployment: DeploymentId, proposal: Proposal, from: PeerId, signal: AbortSignal): Promise<PutOutcome>;
-  /** The keeper that took it first. @throws `VERSION_CONFLICT` */
-  take(deployment: DeploymentId, version: ShownVersion, from: PeerId, signal: AbortSignal): Promise<PeerId>;
+  take(deployment: DeploymentId, version: ShownVersion, from: PeerId, signal: AbortSignal): Promise<TakeAnswer>;
   /** True = it was new and is to be passed on. Never throws for hostile input. */
   acceptReceipt(from: PeerId, receipt: SignedReceipt): boolean;
   /** The newest of each member that is known here. */

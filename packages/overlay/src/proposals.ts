@@ -29,7 +29,7 @@ import type { DeploymentView } from './deployment-view.ts';
 import { Intake } from './intake.ts';
 import { decodeJson, encodeJson, invalid, parsed, readParts, writeParts } from './messages.ts';
 import type { Owners } from './owners.ts';
-import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot } from './owners-view.ts';
+import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
 import type { Probation } from './probation.ts';
 import { MAX_SNAPSHOT_BYTES, snapshotFromWire, snapshotSchema, snapshotToWire } from './snapshot.ts';
 
@@ -83,7 +83,10 @@ const answerSchemas = {
   list: z.strictObject({ ok: z.literal(true), proposals: z.array(reportSchema).max(64) }),
   get: z.strictObject({ ok: z.literal(true), report: reportSchema, proposal: z.unknown() }),
   put: z.strictObject({ ok: z.literal(true), report: reportSchema, changed: z.boolean(), applied: z.boolean() }),
-  take: z.strictObject({ ok: z.literal(true), keeper: z.string().max(100) }),
+  take: z.union([
+    z.strictObject({ ok: z.literal(true), taken: z.literal(true), keeper: z.string().max(100) }),
+    z.strictObject({ ok: z.literal(true), taken: z.literal(false), proof: z.unknown() }),
+  ]),
   pull: z.strictObject({ ok: z.literal(true), snapshot: snapshotSchema }),
 } as const;
 
@@ -145,15 +148,16 @@ export class Proposals {
     return this.#ask(connection, { kind: 'put', deployment }, encodeJson(proposal), answerSchemas.put, signal);
   }
 
-  /** @returns the keeper that took it first. @throws also `VERSION_CONFLICT` */
   async take(
     connection: OverlayConnection,
     deployment: DeploymentId,
     { proof, contract }: ShownVersion,
     signal: AbortSignal,
-  ): Promise<PeerId> {
+  ): Promise<TakeAnswer> {
     const body = encodeJson({ proof, contract: Buffer.from(contract).toString('utf8') });
-    return (await this.#ask(connection, { kind: 'take', deployment }, body, answerSchemas.take, signal)).keeper;
+    const answer = await this.#ask(connection, { kind: 'take', deployment }, body, answerSchemas.take, signal);
+    if (answer.taken) return { taken: true, keeper: answer.keeper };
+    return { taken: false, proof: parsed(parseHeadProof, answer.proof) };
   }
 
   async pull(connection: OverlayConnection, deployment: DeploymentId, signal: AbortSignal): Promise<Snapshot> {
@@ -219,8 +223,9 @@ export class Proposals {
       const answer = await this.#intake.work(() => this.#work(request, body, from, signal));
       return encodeJson({ ok: true, ...answer });
     } catch (error) {
-      const { kind, deployment } = request;
-      this.#deps.logger.info({ peer: from, deployment, kind, code: errorCode(error), err: error }, 'owner refused');
+      const { deployment } = request;
+      const fields = { peer: from, deployment, protocol: PROPOSALS_PROTOCOL, code: errorCode(error) };
+      this.#deps.logger.info({ ...fields, err: error }, 'owner refused');
       if (isMoatError(error)) return encodeRefusal(error);
       throw error;
     }
@@ -237,7 +242,7 @@ export class Proposals {
       case 'put':
         return owners.put(deployment, parsed(parseProposal, body), from, signal);
       case 'take':
-        return { keeper: await owners.take(deployment, decodeVersion(body), from, signal) };
+        return owners.take(deployment, decodeVersion(body), from, signal);
       case 'pull':
       default:
         return { snapshot: snapshotToWire(owners.snapshot(deployment)) };

@@ -65,9 +65,9 @@ export class TestOwners implements OwnersView {
     return { report: reportOf(proposal), changed: true, applied: false };
   }
 
-  async take(_: DeploymentId, { proof }: Parameters<OwnersView['take']>[1]): Promise<PeerId> {
+  async take(_: DeploymentId, { proof }: Parameters<OwnersView['take']>[1]): ReturnType<OwnersView['take']> {
     this.taken.push(proof.newest.head.contract);
-    return this.#self;
+    return { taken: true, keeper: this.#self };
   }
 
   acceptReceipt(_: PeerId, receipt: SignedReceipt): boolean {

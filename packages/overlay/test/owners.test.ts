@@ -146,7 +146,7 @@ test('an owner asks only for the deployment proved; a member and a stranger for 
   await assert.rejects(keepers.put(connection, shop.id, nextProposal(shop), soon()), code('PROPOSALS_REFUSED'));
   assert.equal(owners.waiting.size, 0);
   const version = { proof: first.proof, contract: first.bytes };
-  assert.equal(await keepers.take(connection, shop.id, version, soon()), alice.peer);
+  assert.deepEqual(await keepers.take(connection, shop.id, version, soon()), { taken: true, keeper: alice.peer });
   await assert.rejects(keepers.take(connection, other.id, version, soon()), code('PROPOSALS_REFUSED'));
   assert.ok((await ana.overlay.showOwner(connection, proofOf(shop, ana, alice), soon())).ok);
   assert.deepEqual(await keepers.list(connection, shop.id, soon()), []);

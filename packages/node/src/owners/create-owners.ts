@@ -1,6 +1,7 @@
 /** The wiring of everything owners do: what the overlay asks, what the API calls, what a change sets off. */
 import {
   MoatError,
+  errorCode,
   type Clock,
   type DeploymentId,
   type Logger,
@@ -103,6 +104,22 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
     if (deployment !== undefined && isKeptHere(deployment)) return deployment;
     throw new MoatError('PROPOSALS_REFUSED', 'this machine does not keep that deployment');
   };
+  const followNow = ({ deployment: id, kind }: Change): void => {
+    const deployment = deployments.get(id);
+    if (deployment === undefined) {
+      guests.forget(id);
+      book.forget(id);
+      receipts.forget(id);
+      return;
+    }
+    if (kind !== 'version') return;
+    receipts.review(deployment);
+    if (!isKeptHere(deployment)) return book.drop(id);
+    book.review(deployment);
+    // A change of owners whose seal is signed too goes on by itself.
+    void book.resume(deployment, stopped.signal);
+    exchange.review(deployment);
+  };
   return {
     view: {
       proveOwner: async (signed, from) => door.prove(signed, from),
@@ -141,21 +158,14 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
         if (isKeptHere(deployment)) void book.resume(deployment, stopped.signal);
       }
     },
-    follow({ deployment: id, kind }) {
-      const deployment = deployments.get(id);
-      if (deployment === undefined) {
-        guests.forget(id);
-        book.forget(id);
-        receipts.forget(id);
-        return;
+    follow(change) {
+      try {
+        followNow(change);
+      } catch (error) {
+        // The change is on disk, whatever becomes of what follows from it.
+        const fields = { component: 'node.owners', deployment: change.deployment, code: errorCode(error), err: error };
+        logger.error(fields, 'change not followed');
       }
-      if (kind !== 'version') return;
-      receipts.review(deployment);
-      if (!isKeptHere(deployment)) return;
-      book.review(deployment);
-      // A change of owners whose seal is signed too goes on by itself.
-      void book.resume(deployment, stopped.signal);
-      exchange.review(deployment);
     },
     stop() {
       stopped.abort(new MoatError('AGENT_STOPPING', 'the agent is going down'));

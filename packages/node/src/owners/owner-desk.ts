@@ -71,7 +71,9 @@ export class OwnerDesk {
       const outcome = await overlay.keepers.put(connection, deployment.id, proposal, limit);
       if (!outcome.applied) return { ...outcome, by: null };
       await this.#follow(deployment, connection, limit);
-      return { ...outcome, by: connection.peer };
+      // Said is not signed: it is applied where its version is here.
+      const isHere = deployment.contract.version >= proposal.head.version;
+      return { ...outcome, applied: isHere, by: isHere ? connection.peer : null };
     });
   }
 

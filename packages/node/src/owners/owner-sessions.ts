@@ -245,7 +245,7 @@ export class OwnerSessions {
       const { head } = proof.newest;
       if (head.deployment !== waiting.deployment) throw new Error('it is of another deployment');
       if (waiting.token !== undefined) checkTokenHead(waiting.token, head);
-      this.#learn(keepers);
+      this.#learn(from, keepers);
       const deployment = deployments.adopt(from, { proof, contract: parseContract(contract), claims });
       const addresses = [...new Set([...waiting.addresses, ...guests.addresses(deployment.id), ...keepers])].slice(
         0,
@@ -263,11 +263,13 @@ export class OwnerSessions {
     }
   }
 
-  #learn(keepers: readonly string[]): void {
+  /** What one keeper says about the others never takes the place of what is known of them. */
+  #learn(from: PeerId, keepers: readonly string[]): void {
     const { addressBook, self } = this.#deps;
     for (const [peer, addresses] of addressesByPeer(keepers)) {
       const direct = addresses.filter((address) => !address.includes('/p2p-circuit'));
-      if (peer !== self && direct.length > 0) addressBook.learn(peer, direct.map(withoutPeer));
+      const isNews = peer === from || addressBook.known(peer).length === 0;
+      if (peer !== self && isNews && direct.length > 0) addressBook.learn(peer, direct.map(withoutPeer));
     }
     addressBook.flush();
   }

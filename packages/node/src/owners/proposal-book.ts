@@ -18,6 +18,7 @@ import type { ProposalReport, PutOutcome } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { LocalTime } from '../local-time.ts';
 import type { OwnerStore, StoredProposal } from '../store/owner-store.ts';
+import { ProposalRates } from './proposal-rates.ts';
 import { nextToGo, type Occupant } from './proposal-room.ts';
 import { versionsOf, type SignedVersion } from './signed-version.ts';
 
@@ -40,6 +41,7 @@ export interface ProposalBookDeps {
 export class ProposalBook {
   readonly #deps: ProposalBookDeps;
   readonly #waiting = new Map<DeploymentId, Map<Hash, StoredProposal>>();
+  readonly #rates = new Map<DeploymentId, ProposalRates>();
   /** Signatures are verified once for each pinned head. */
   readonly #standings = new WeakMap<Proposal, { readonly head: Hash; readonly standing: ProposalStanding }>();
 
@@ -98,23 +100,27 @@ export class ProposalBook {
 
   /** Applies what a quorum has signed and a crash, or a keeper out of reach, left undone. Never rejects. */
   async resume(deployment: Deployment, signal: AbortSignal): Promise<void> {
-    for (const { id, proposal } of this.#of(deployment.id).values()) {
-      const isMet =
-        id === deployment.head ? proposal.seal !== undefined : this.#stateOf(deployment, proposal) === 'met';
-      if (!isMet) continue;
-      try {
-        await this.#deps.apply(deployment, versionsOf(proposal), signal);
-      } catch (error) {
-        this.#deps.logger.warn(
-          { component: 'node.proposals', deployment: deployment.id, code: errorCode(error), err: error },
-          'proposal not applied',
-        );
+    try {
+      for (const { id, proposal } of this.#of(deployment.id).values()) {
+        const isMet =
+          id === deployment.head ? proposal.seal !== undefined : this.#stateOf(deployment, proposal) === 'met';
+        if (isMet) await this.#deps.apply(deployment, versionsOf(proposal), signal);
       }
+    } catch (error) {
+      const fields = { component: 'node.proposals', deployment: deployment.id, code: errorCode(error), err: error };
+      this.#deps.logger.warn(fields, 'proposal not applied');
     }
+  }
+
+  /** To call where this machine keeps the deployment no more: nothing waits here any longer. */
+  drop(deployment: DeploymentId): void {
+    this.#delete(deployment, [...this.#of(deployment).keys()]);
+    this.forget(deployment);
   }
 
   forget(deployment: DeploymentId): void {
     this.#waiting.delete(deployment);
+    this.#rates.delete(deployment);
   }
 
   /** Already in force: nothing to keep, save the seal that may be missing. */
@@ -142,6 +148,7 @@ export class ProposalBook {
     if (this.#standing(deployment, proposal).weight === 0) {
       throw new MoatError('PROPOSAL_UNSIGNED', 'no owner in force has signed this proposal');
     }
+    if (known === undefined) this.#pay(deployment, proposal);
     const receivedAt = known?.receivedAt ?? this.#deps.time.now();
     const stored = { id, proposal, bytes: canonicalBytes(proposal).length, receivedAt };
     const gone = this.#roomFor(deployment, stored);
@@ -153,6 +160,16 @@ export class ProposalBook {
       known === undefined ? 'proposal taken' : 'proposal signed',
     );
     return { stored, changed: true };
+  }
+
+  /** A new proposal is written to disk and passed on to every keeper. @throws `PROPOSALS_FULL` */
+  #pay(deployment: Deployment, proposal: Proposal): void {
+    const owners = new Set(deployment.contract.owners.keys.map(({ key }) => key));
+    const rates = this.#rates.get(deployment.id) ?? new ProposalRates(() => this.#deps.time.now());
+    this.#rates.set(deployment.id, rates);
+    const signers = this.#standing(deployment, proposal).signers.filter((key) => owners.has(key));
+    if (rates.take(signers, owners)) return;
+    throw new MoatError('PROPOSALS_FULL', 'too many new proposals at once: wait a minute', { retryable: true });
   }
 
   /** @throws `PROPOSALS_FULL` when the new one itself would have to go */
@@ -220,9 +237,15 @@ export class ProposalBook {
     );
   }
 
+  /** With a full disk they are gone here all the same; after a restart the next version deletes them again. */
   #delete(deployment: DeploymentId, ids: readonly Hash[]): void {
-    this.#deps.store.deleteProposals(deployment, ids);
     for (const id of ids) this.#waiting.get(deployment)?.delete(id);
+    try {
+      this.#deps.store.deleteProposals(deployment, ids);
+    } catch (error) {
+      const fields = { component: 'node.proposals', deployment, code: errorCode(error), err: error };
+      this.#deps.logger.warn(fields, 'proposals not deleted');
+    }
   }
 }
 

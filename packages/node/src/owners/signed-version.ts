@@ -63,19 +63,20 @@ export function takeVersion(deployments: Deployments, held: Deployment, shown: S
     deployments.adopt(from, { proof: shown.proof, contract: parseContract(shown.contract), claims: [] });
   } catch (error) {
     if (!isMoatError(error, 'VERSION_OLD') && !isMoatError(error, 'HEAD_FORKED')) throw error;
-    throw conflict(held, error);
+    throw conflictOf(held, held.contract.version, error);
   }
 }
 
-function conflict({ id, contract }: Deployment, cause: unknown): MoatError<'VERSION_CONFLICT'> {
-  return new MoatError(
-    'VERSION_CONFLICT',
-    `another version ${contract.version} of ${contract.name} was applied first`,
-    {
-      cause,
-      reason: 'a keeper takes one head a version; yours was made on top of an older one, and changed nothing',
-      details: { deployment: id, version: contract.version },
-      next: ['moat plan', 'moat apply'],
-    },
-  );
+/** What whoever comes second is told. */
+export function conflictOf(
+  { id, contract }: Deployment,
+  version: number,
+  cause?: unknown,
+): MoatError<'VERSION_CONFLICT'> {
+  return new MoatError('VERSION_CONFLICT', `another version ${version} of ${contract.name} was applied first`, {
+    reason: 'a keeper takes one head a version; yours was made on top of an older one, and changed nothing',
+    details: { deployment: id, version },
+    next: ['moat plan', 'moat apply'],
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

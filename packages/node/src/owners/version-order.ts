@@ -1,31 +1,23 @@
 /**
  * In which order the keepers take a version. Whoever applies shows it to the pinned keepers in the order of their
  * names; the first that answers takes one head a version, and only then it is taken here and told to everybody. A
- * keeper that an owner or a member asks goes by the same order itself, so it matters little which one is asked.
+ * keeper that an owner or a member asks goes by the same order itself, so it matters little which one is asked. A
+ * keeper can withhold its answer, not forbid a version: it refuses one only by showing another that the owners signed.
  */
 import { MoatError, errorCode, isMoatError, type Logger, type PeerConnection, type PeerId } from '@moat/core';
-import { headHash } from '@moat/contract';
-import type { KeeperCalls, ShownVersion } from '@moat/overlay';
+import { compareProof, headHash, verifyProof, type HeadProof } from '@moat/contract';
+import type { KeeperCalls, ShownVersion, TakeAnswer } from '@moat/overlay';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import { isKeptHere } from './owner-door.ts';
-import { shownVersions, takeVersion, type SignedVersion } from './signed-version.ts';
+import { conflictOf, shownVersions, takeVersion, type SignedVersion } from './signed-version.ts';
 
 /** Milliseconds to reach one keeper, and for its answer. */
 const REACH_MS = 3000;
 const ANSWER_MS = 15_000;
-/** A keeper that answers so did not decide: the next one is asked. */
-const NOT_ANSWERED = new Set([
-  'PEER_UNREACHABLE',
-  'STREAM_ENDED',
-  'DEADLINE_PASSED',
-  'PROTOCOL_UNSUPPORTED',
-  'PROPOSALS_REFUSED',
-  'QUEUE_FULL',
-  'DISK_FULL',
-  'MESSAGE_INVALID',
-]);
+/** Milliseconds for all keepers together. */
+const ALL_MS = 40_000;
 
 export interface VersionOrderDeps {
   readonly self: PeerId;
@@ -41,6 +33,10 @@ export interface ApplyOptions {
   readonly offline?: boolean;
   readonly signal: AbortSignal;
 }
+
+/** Who took it first, null for this machine; or what stands against it. */
+type Outcome =
+  { readonly taken: true; readonly keeper: PeerId | null } | { readonly taken: false; readonly proof: HeadProof };
 
 export class VersionOrder {
   readonly #deps: VersionOrderDeps;
@@ -62,41 +58,61 @@ export class VersionOrder {
   ): Promise<PeerId | null> {
     const shown = shownVersions(deployment, versions);
     if (shown.length === 0) return null;
-    return this.#take(deployment, shown, this.#keepersBefore(deployment), options);
+    const outcome = await this.#take(deployment, shown, options);
+    if (outcome.taken) return outcome.keeper;
+    throw conflictOf(deployment, outcome.proof.newest.head.version);
   }
 
   /** A keeper's side: of a fellow keeper it is taken at once, for anybody else in order. @throws as {@link apply} */
-  async takeFrom(deployment: Deployment, version: ShownVersion, from: PeerId, signal: AbortSignal): Promise<PeerId> {
+  async takeFrom(
+    deployment: Deployment,
+    version: ShownVersion,
+    from: PeerId,
+    signal: AbortSignal,
+  ): Promise<TakeAnswer> {
     const { self, deployments } = this.#deps;
-    if (deployment.isKeeper(from)) {
-      takeVersion(deployments, deployment, version, from);
-      return self;
+    try {
+      if (deployment.isKeeper(from)) {
+        takeVersion(deployments, deployment, version, from);
+        return { taken: true, keeper: self };
+      }
+      const outcome = await this.#take(deployment, [version], { signal });
+      return outcome.taken ? { taken: true, keeper: outcome.keeper ?? self } : outcome;
+    } catch (error) {
+      if (isMoatError(error, 'VERSION_CONFLICT')) return { taken: false, proof: deployment.proof };
+      throw error;
     }
-    return (await this.#take(deployment, [version], this.#keepersBefore(deployment), { signal })) ?? self;
   }
 
   async #take(
     deployment: Deployment,
     shown: readonly ShownVersion[],
-    keepers: readonly PeerId[],
     { offline = false, signal }: ApplyOptions,
-  ): Promise<PeerId | null> {
-    const { logger } = this.#deps;
+  ): Promise<Outcome> {
+    const keepers = this.#keepersBefore(deployment);
+    const late = new MoatError('DEADLINE_PASSED', 'the keepers do not answer', { retryable: true });
+    const limit = keepers.length === 0 ? signal : deadline(ALL_MS, late, signal);
+    const base = deployment.proof;
     // All are dialed at once; they are asked one after the other.
-    const reached = keepers.map((keeper) => ({ keeper, connection: this.#reach(deployment, keeper, signal) }));
+    const reached = keepers.map((keeper) => ({ keeper, connection: this.#reach(deployment, keeper, limit) }));
     let cause: unknown;
     for (const { keeper, connection } of reached) {
+      let answer: TakeAnswer | undefined;
       try {
-        await this.#ask(deployment, await connection, shown, signal);
-        this.#takeHere(deployment, shown, keeper);
-        return keeper;
+        answer = await this.#ask(deployment, await connection, shown, limit);
       } catch (error) {
         signal.throwIfAborted();
-        if (!isMoatError(error) || !NOT_ANSWERED.has(error.code)) throw error;
-        const fields = { component: 'node.apply', deployment: deployment.id, peer: keeper, code: errorCode(error) };
-        logger.info({ ...fields, err: error }, 'keeper did not answer');
+        this.#noAnswer(deployment, keeper, error);
         cause = error;
+        continue;
       }
+      if (answer.taken) {
+        this.#takeHere(deployment, shown, keeper);
+        return { taken: true, keeper };
+      }
+      if (isSignedBeside(base, answer.proof)) return answer;
+      cause = new MoatError('VERSION_CONFLICT', 'a keeper refused without showing another version');
+      this.#noAnswer(deployment, keeper, cause);
     }
     if (!isKeptHere(deployment) && !offline) throw unreachable(deployment, cause);
     if (deployment.place === undefined) {
@@ -106,7 +122,7 @@ export class VersionOrder {
       );
     }
     this.#takeHere(deployment, shown, this.#deps.self);
-    return null;
+    return { taken: true, keeper: null };
   }
 
   async #ask(
@@ -114,11 +130,23 @@ export class VersionOrder {
     connection: PeerConnection,
     shown: readonly ShownVersion[],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<TakeAnswer> {
     const late = new MoatError('DEADLINE_PASSED', 'the keeper does not answer', { retryable: true });
+    let answer: TakeAnswer = { taken: true, keeper: connection.peer };
     for (const version of shown) {
-      await this.#deps.keepers.take(connection, id, version, deadline(ANSWER_MS, late, signal));
+      answer = await this.#deps.keepers.take(connection, id, version, deadline(ANSWER_MS, late, signal));
+      // It says no and shows the very version it was shown: it has it.
+      if (!answer.taken && headHash(answer.proof.newest.head) === headHash(version.proof.newest.head)) {
+        answer = { taken: true, keeper: connection.peer };
+      }
+      if (!answer.taken) return answer;
     }
+    return answer;
+  }
+
+  #noAnswer({ id }: Deployment, peer: PeerId, error: unknown): void {
+    const fields = { component: 'node.apply', deployment: id, peer, code: errorCode(error), err: error };
+    this.#deps.logger.info(fields, 'keeper did not answer');
   }
 
   #takeHere(deployment: Deployment, shown: readonly ShownVersion[], from: PeerId): void {
@@ -148,6 +176,18 @@ export class VersionOrder {
       .flatMap(({ peer }) => peer ?? []);
     const own = keepers.indexOf(self);
     return own < 0 ? keepers : keepers.slice(0, own);
+  }
+}
+
+/** True for a version after or beside what was held, signed by owners who could; nothing else decides anything. */
+function isSignedBeside(held: HeadProof, shown: HeadProof): boolean {
+  try {
+    const { deployment } = verifyProof(shown);
+    if (deployment !== held.newest.head.deployment) return false;
+    return ['next', 'newer', 'fork'].includes(compareProof(held, shown));
+  } catch (error) {
+    if (isMoatError(error)) return false;
+    throw error;
   }
 }
 
