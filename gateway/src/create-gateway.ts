@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moat/core';
-import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
 import { AdminApi, refuseSecond } from './admin/api.ts';
@@ -14,12 +13,14 @@ import { SecureContexts, type CertificateSource } from './certificates/contexts.
 import { openFileCertificates } from './certificates/files.ts';
 import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
 import type { GatewayConfig } from './config.ts';
+import { GatewayKeys } from './gateway-keys.ts';
 import { NameRegistry } from './names/registry.ts';
 import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
 import { PublicEdge } from './request/public-edge.ts';
+import type { GatewayIdentity } from './request/self.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 
@@ -28,6 +29,8 @@ export interface GatewayDeps {
   readonly logger: Logger;
   /** Asked to end the process by the admin API. */
   onStopAsked(): void;
+  /** Asked to stop and start again: what was loaded at start has changed. */
+  onRestartAsked(): void;
 }
 
 /** What a running gateway tells about itself. */
@@ -89,7 +92,8 @@ class WiredGateway implements Gateway {
     // From here on the machine is touched: files, then sockets.
     await refuseSecond(config.adminSocket);
     await mkdir(config.stateDirectory, { recursive: true, mode: 0o700 });
-    const key = await loadOrCreateNodeKey(join(config.stateDirectory, 'gateway.key'));
+    const keys = await GatewayKeys.load({ directory: config.stateDirectory, domain });
+    const { key } = keys;
     const box = await loadOrCreateBoxKey(join(config.stateDirectory, 'box.key'));
     const store = openSqliteStore(config.storePath);
     opening.defer(() => store.close());
@@ -170,14 +174,14 @@ class WiredGateway implements Gateway {
         contexts,
         newId,
         snapshot: () => routes.current,
-        identity: () => ({ domain, peers: overlay.addresses(), box: box.publicKey }),
+        identity: () => identityOf(config, keys, overlay, box.publicKey),
         onServed: (host) => intake.markServed(host),
       },
       { domain, limits, https: config.listen.https, http: config.listen.http, publicPort: config.publicPort },
     );
     const facts: GatewayFacts = {
       config,
-      key,
+      keys,
       startedMs,
       clock,
       authority,
@@ -213,6 +217,12 @@ class WiredGateway implements Gateway {
         publishers: () => gatewayPublishers(facts),
         decide: (request) => decide(facts, intake, request),
         invite: (request) => invite(facts, request),
+        rotateKey: async (finish) => {
+          if (!finish) return { peerId: key.peerId, next: await keys.begin() };
+          const next = await keys.finish();
+          this.#deps.onRestartAsked();
+          return { peerId: next, next: null };
+        },
         stop: () => this.#deps.onStopAsked(),
       },
       { socketPath: config.adminSocket, version: VERSION },
@@ -285,6 +295,14 @@ function newId(): string {
 
 const ID_BYTES = 9;
 let idBytes = Buffer.alloc(0);
+
+/** While a key is being replaced, both PeerIds: at the same addresses answers one, then the other. */
+function identityOf({ domain }: GatewayConfig, keys: GatewayKeys, overlay: Overlay, box: string): GatewayIdentity {
+  const { next, lists } = keys;
+  const peers = overlay.addresses();
+  const both = next === undefined ? [] : peers.map((address) => address.replace(/[^/]+$/, next));
+  return { domain, peers: [...peers, ...both], box, ...(lists.length === 0 ? {} : { lists }) };
+}
 
 function addressesOf(
   config: GatewayConfig,

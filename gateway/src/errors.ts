@@ -6,6 +6,7 @@ export const GATEWAY_ERROR_CODES = [
   'GATEWAY_CONFIG_INVALID', // gateway.yaml cannot be used as it is | correct the line the message names
   'LISTEN_FAILED', // a port or socket could not be opened | free it, or choose another in gateway.yaml
   'CERTIFICATE_INVALID', // certificate or key cannot be read, do not match, or are over | give a valid pair, or `tls: local`
+  'ROTATION_NOT_BEGUN', // no new key was made that could take over | moat gateway rotate-key, and finish once publishers applied
   'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
   'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`
   // Answers to a member that publishes.

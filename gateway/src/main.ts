@@ -21,12 +21,24 @@ export interface RunGatewayOptions {
 /** Time for running requests to end after an orderly stop. */
 const DRAIN_MS = 10_000;
 
-/** Runs a gateway until it is told to stop. @throws the codes of its start */
+/** Runs a gateway until it is told to stop; begins again where it asks for that. @throws the codes of its start */
 export async function runGateway(config: GatewayConfig, options: RunGatewayOptions): Promise<void> {
+  while ((await runOnce(config, options)) === 'again');
+}
+
+async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promise<'stopped' | 'again'> {
   const logger = options.logger ?? createLogger('info');
   const asked = new AbortController();
+  let outcome: 'stopped' | 'again' = 'stopped';
+  const onRestartAsked = (): void => {
+    outcome = 'again';
+    asked.abort();
+  };
   const signal = AbortSignal.any([options.signal, asked.signal]);
-  await using gateway = createGateway({ clock: systemClock, logger, onStopAsked: () => asked.abort() }, config);
+  await using gateway = createGateway(
+    { clock: systemClock, logger, onStopAsked: () => asked.abort(), onRestartAsked },
+    config,
+  );
   await gateway.start({ signal });
   const { addresses } = gateway;
   releaseStartupMemory();
@@ -35,6 +47,7 @@ export async function runGateway(config: GatewayConfig, options: RunGatewayOptio
   await aborted(signal);
   logger.info({ component: 'gateway' }, 'gateway stopping');
   await Promise.race([gateway.drain(DRAIN_MS), ...(options.kill ? [aborted(options.kill)] : [])]);
+  return options.signal.aborted ? 'stopped' : outcome;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -33,7 +33,10 @@ async function home(): Promise<AsyncDisposable & { readonly path: string; readon
 }
 
 async function started(config: GatewayConfig): Promise<Gateway> {
-  const gateway = createGateway({ clock: systemClock, logger: silentLogger, onStopAsked: () => undefined }, config);
+  const gateway = createGateway(
+    { clock: systemClock, logger: silentLogger, onStopAsked: () => undefined, onRestartAsked: () => undefined },
+    config,
+  );
   await gateway.start({ signal: AbortSignal.timeout(10_000) });
   return gateway;
 }

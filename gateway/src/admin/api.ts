@@ -15,6 +15,7 @@ import {
   type GatewayPublishers,
   type GatewayRoute,
   type GatewayStatus,
+  type KeyRotation,
 } from '@moat/admin-api';
 import type { Logger, Service } from '@moat/core';
 import { refusal } from '../errors.ts';
@@ -27,6 +28,8 @@ export interface AdminApiDeps {
   publishers(): GatewayPublishers;
   decide(request: DecidePublisherRequest): GatewayPublisher;
   invite(request: CreateInviteRequest): CreatedInvite;
+  /** Makes the next key, or lets it take over. */
+  rotateKey(finish: boolean): Promise<KeyRotation>;
   /** Asks the process to stop; returns at once. */
   stop(): void;
 }
@@ -61,6 +64,7 @@ export class AdminApi implements Service {
         publishers: () => deps.publishers(),
         decide: ({ body }) => deps.decide(body),
         invite: ({ body }) => deps.invite(body),
+        rotateKey: ({ body }) => deps.rotateKey(body.finish),
         stop: () => {
           deps.stop();
           return { done: true as const };

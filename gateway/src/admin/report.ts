@@ -21,7 +21,7 @@ import type { InviteRecord, PublisherRecord } from '../store/store.ts';
 /** The parts of a gateway that a report reads. */
 export interface GatewayFacts {
   readonly config: GatewayConfig;
-  readonly key: { readonly peerId: PeerId };
+  readonly keys: { readonly key: { readonly peerId: PeerId }; readonly next: PeerId | undefined };
   readonly startedMs: number;
   readonly clock: Clock;
   readonly authority: LocalAuthority | undefined;
@@ -43,7 +43,7 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
   const { config, edge, links, overlay, startedMs } = facts;
   const { publishers } = config;
   return {
-    peerId: facts.key.peerId,
+    peerId: facts.keys.key.peerId,
     pid: process.pid,
     domain: config.domain,
     startedAt: new Date(startedMs).toISOString(),
@@ -63,8 +63,14 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
     requestsInFlight: edge.counts.running,
     requestsTotal: edge.counts.total,
     rssBytes: process.memoryUsage.rss(),
-    warnings: [],
+    warnings: rotationWarning(facts),
   };
+}
+
+function rotationWarning({ keys: { next } }: GatewayFacts): GatewayStatus['warnings'] {
+  if (next === undefined) return [];
+  const message = `the key ${next} will answer after: moat gateway rotate-key --finish`;
+  return [{ code: 'ROTATION_OPEN', message }];
 }
 
 export function gatewayNames(facts: GatewayFacts): GatewayName[] {

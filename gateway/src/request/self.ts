@@ -1,4 +1,5 @@
 /** The gateway's own domain: `/.well-known/moat`, by which a domain is resolved once to the PeerIds a contract pins. */
+import type { SignedGatewayPeers } from '@moat/contract';
 import { ownAnswer, type OwnAnswer } from './respond.ts';
 import { refusal } from '../errors.ts';
 import type { ParsedHead } from './parse.ts';
@@ -10,6 +11,8 @@ export interface GatewayIdentity {
   readonly peers: readonly string[];
   /** `x25519:…`, to which secrets of edge rules are boxed. */
   readonly box: string;
+  /** How it came by its PeerIds, for whoever pinned earlier ones. */
+  readonly lists?: readonly SignedGatewayPeers[];
 }
 
 /** @throws `PATH_UNKNOWN`, `METHOD_REFUSED` */

@@ -9,6 +9,7 @@ import type {
   GatewayPublishers,
   GatewayRoutes,
   GatewayStatus,
+  KeyRotation,
 } from './schema/gateway.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
@@ -20,6 +21,7 @@ export interface GatewayClient {
   publishers(options?: CallOptions): Promise<GatewayPublishers>;
   decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
+  rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
   stop(options?: CallOptions): Promise<void>;
 }
 
@@ -33,6 +35,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
     decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
+    rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),
   };
 }

@@ -10,6 +10,8 @@ import {
   gatewayPublishersSchema,
   gatewayRoutesSchema,
   gatewayStatusSchema,
+  keyRotationSchema,
+  rotateKeyRequestSchema,
   type CreatedInvite,
   type CreateInviteRequest,
   type DecidePublisherRequest,
@@ -18,6 +20,8 @@ import {
   type GatewayPublishers,
   type GatewayRoutes,
   type GatewayStatus,
+  type KeyRotation,
+  type RotateKeyRequest,
 } from './schema/gateway.ts';
 
 /** Every endpoint by name. */
@@ -28,6 +32,7 @@ export interface GatewayEndpoints {
   readonly publishers: Endpoint<null, GatewayPublishers>;
   readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
+  readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
   readonly stop: Endpoint<null, Done>;
 }
 
@@ -46,6 +51,9 @@ export const gatewayEndpoints: GatewayEndpoints = {
   }),
   invite: endpoint('post', '/v1/invites', 'Makes an invite code', createdInviteSchema, {
     body: createInviteRequestSchema,
+  }),
+  rotateKey: endpoint('post', '/v1/key-rotation', 'Replaces the gateway’s key, in two steps', keyRotationSchema, {
+    body: rotateKeyRequestSchema,
   }),
   stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),
 };

@@ -27,6 +27,7 @@ export {
   type Notice,
 } from './schema/answer.ts';
 export type { Branch, Branches } from './schema/branch.ts';
+export type { Rotation } from './schema/rotation.ts';
 export type {
   CreateDeploymentRequest,
   DeploymentDetail,
@@ -64,6 +65,8 @@ export type {
   GatewayRoute,
   GatewayRoutes,
   GatewayStatus,
+  KeyRotation,
+  RotateKeyRequest,
 } from './schema/gateway.ts';
 export type {
   Explanation,

@@ -231,3 +231,22 @@ export const createdInviteSchema: z.ZodType<CreatedInvite> = z
     code: z.string(),
   })
   .meta({ id: 'CreatedInvite' });
+
+/** `POST /v1/key-rotation`. */
+export interface RotateKeyRequest {
+  /** False: make the next key. True: let it take over, with a restart. */
+  readonly finish: boolean;
+}
+export const rotateKeyRequestSchema: z.ZodType<RotateKeyRequest> = z
+  .object({ finish: z.boolean() })
+  .meta({ id: 'RotateKeyRequest' });
+
+/** Who answers, and who will. */
+export interface KeyRotation {
+  readonly peerId: string;
+  /** Null once it has taken over. */
+  readonly next: string | null;
+}
+export const keyRotationSchema: z.ZodType<KeyRotation> = z
+  .object({ peerId: z.string(), next: z.string().nullable() })
+  .meta({ id: 'KeyRotation' });

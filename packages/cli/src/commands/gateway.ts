@@ -8,6 +8,7 @@ import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
+import { addRotateKey } from './gateway-rotate-key.ts';
 
 interface InitOptions {
   readonly domain?: string;
@@ -85,6 +86,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
     },
   );
   addGatewayPublishers(gateway, runner);
+  addRotateKey(gateway, runner);
 }
 
 function addInit(gateway: Command, runner: VerbRunner): void {

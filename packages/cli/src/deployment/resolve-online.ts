@@ -48,7 +48,9 @@ export async function resolvePins(
   const [failed] = diagnostics;
   if (failed !== undefined) throw unresolved(failed.code, read.fileName, diagnostics);
   await confirmPins(context, { gateways, anchors });
-  return { gateways, anchors, ...(read.secrets === undefined ? {} : { secrets: read.secrets }) };
+  const followed = await followGateways(context, read.file, current, askAt);
+  const pins = { gateways: new Map([...followed, ...gateways]), anchors };
+  return { ...pins, ...(read.secrets === undefined ? {} : { secrets: read.secrets }) };
 }
 
 /** Not the file's fault, as far as we know: a retry may work. */

@@ -67,8 +67,9 @@ export class Publisher {
     if (contract.state === 'ended') return [];
     const offered = new Set(place === undefined ? [] : view.servicesOf(place.name).map(({ name }) => name));
     return contract.publish.flatMap((line) => {
-      const peers = [...new Set(line.gateway.peers.map((address) => address.slice(address.lastIndexOf('/') + 1)))];
-      return peers.map((peer) => this.#statusOf(deployment, line, peer, offered.has(line.service)));
+      const peers = [...new Set(line.gateway.peers.map(peerOf))];
+      const all = peers.map((peer) => this.#statusOf(deployment, line, peer, offered.has(line.service)));
+      return all.filter((one) => !isOtherKeyOf(one, all, line));
     });
   }
 
@@ -144,8 +145,8 @@ export class Publisher {
     const named =
       answered?.answer.ok === true ? answered.answer.names.find(({ name }) => name === line.name) : undefined;
     const refused = errorOf(answered?.answer, line.name);
-    const error = refused ?? (serves ? this.#withheldError(deployment, line) : null);
     const link = session?.state ?? 'connecting';
+    const error = refused ?? (serves ? this.#problem(deployment, line, link) : null);
     const state = stateOf({ serves, link, isNamed: named !== undefined, isRefused: refused !== null });
     const key = `${deployment.id} ${peer} ${line.name}`;
     const told = this.#told.get(key);
@@ -165,8 +166,13 @@ export class Publisher {
     };
   }
 
-  /** The name stands and leads to a door that is closed: the operator of this machine has the key. */
-  #withheldError(deployment: Deployment, { service }: PublishLine): Notice | null {
+  /** Why the public does not get through although nobody refused the name. */
+  #problem(deployment: Deployment, { service, gateway }: PublishLine, link: GatewaySession['state']): Notice | null {
+    if (link === 'unreachable') {
+      const message = `nothing answers at ${gateway.domain} as the gateway that is pinned; if it runs, its operator may have changed its key: an owner runs moat apply`;
+      return { code: 'PEER_UNREACHABLE', message };
+    }
+    // The name stands and leads to a door that is closed: the operator of this machine has the key.
     const withheld = withheldBy(deployment, this.#deps.exposed()).find((one) => one.service === service);
     if (withheld === undefined) return null;
     const line = consentLine(deployment, withheld);
@@ -191,6 +197,20 @@ export class Publisher {
       this.#deps.feed.emit({ kind: 'publication', publication: { ...status, since: new Date(now).toISOString() } });
     }
   }
+}
+
+function peerOf(address: string): PeerId {
+  return address.slice(address.lastIndexOf('/') + 1);
+}
+
+/** While a gateway replaces its key both are pinned, at the same addresses: one answers there, so the other cannot. */
+function isOtherKeyOf(one: PublicationStatus, all: readonly PublicationStatus[], { gateway }: PublishLine): boolean {
+  if (one.state !== 'connecting' && one.state !== 'unreachable') return false;
+  const placesOf = (peer: PeerId): string[] =>
+    gateway.peers.filter((address) => peerOf(address) === peer).map((address) => address.slice(0, -peer.length));
+  const own = placesOf(one.peer);
+  const answering = all.filter(({ state }) => state === 'live' || state === 'refused');
+  return answering.some(({ peer }) => placesOf(peer).some((place) => own.includes(place)));
 }
 
 function errorOf(answer: PublishAnswer | undefined, name: string): Notice | null {
