@@ -27,7 +27,6 @@ export {
   type Notice,
 } from './schema/answer.ts';
 export type { Branch, Branches } from './schema/branch.ts';
-export type { Rotation } from './schema/rotation.ts';
 export type {
   CreateDeploymentRequest,
   DeploymentDetail,
