@@ -73,15 +73,7 @@ export { createOwnerProof, verifyOwnerProof, type OwnerProofRules } from './owne
 export { resolvePlaces, type Place, type PlaceState } from './places.ts';
 export { planChanges, type Change } from './plan.ts';
 export { planWarnings, type PlanWarning, type PlanWarningCode, type WarningInput } from './plan-warnings.ts';
-export {
-  checkProposal,
-  completeProposal,
-  mergeProposals,
-  proposalId,
-  proposalOf,
-  sealedContract,
-  signProposal,
-} from './proposal.ts';
+export { checkProposal, mergeProposals, proposalId, proposalOf, sealedContract, signProposal } from './proposal.ts';
 export { proposalOwners, type ProposalBase, type ProposalOwners } from './proposal-owners.ts';
 export { proposalStanding, type OwnerStanding, type ProposalStanding } from './proposal-standing.ts';
 export { publicationHash, publicationsOf } from './publication.ts';

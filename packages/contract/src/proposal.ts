@@ -1,25 +1,16 @@
 /** Versions on their way: proposed by one owner, signed by others, applied once a quorum has signed. */
 import { MoatError, type Hash, type Signer } from '@moat/core';
 import { canonicalBytes } from './canonical.ts';
-import { checkNextHead, type HeldVersion, type ProvenVersion } from './chain.ts';
+import { checkNextHead, type HeldVersion } from './chain.ts';
 import { checkContract } from './check.ts';
 import { ownerSetOf, ownersHash } from './genesis.ts';
 import { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
 import { MAX_CONTRACT_BYTES } from './limits.ts';
 import { mergedBranch, mergingHead } from './merge.ts';
 import { proofOf, proposalOwners, type ProposalBase } from './proposal-owners.ts';
-import { requireQuorum, validSignatures } from './quorum.ts';
-import { checkMerge, extendProof } from './succession.ts';
-import type {
-  Contract,
-  Genesis,
-  Head,
-  HeadProof,
-  MergedBranch,
-  OwnerSignature,
-  Proposal,
-  SignedHead,
-} from './schema.ts';
+import { validSignatures } from './quorum.ts';
+import { checkMerge } from './succession.ts';
+import type { Contract, Genesis, Head, HeadProof, MergedBranch, OwnerSignature, Proposal } from './schema.ts';
 
 /** What the seal and the signatures of all owners add to a proposal at most. */
 const SIGNATURE_BYTES = 49_152;
@@ -130,34 +121,6 @@ export function checkProposal(current: ProposalBase | null, genesis: Genesis, pr
   throw new MoatError('HEAD_FORGED', `the seal of version ${head.version} is not the empty version after it`, {
     details: { deployment: head.deployment, version: head.version },
   });
-}
-
-/**
- * The versions that a proposal with enough signatures makes, oldest first: itself and, where it is sealed, the
- * empty one after it. They are taken together or in this order. Signatures that count nothing are left out.
- * @throws what {@link checkProposal} throws, `QUORUM_MISSING`, and `CONTRACT_INVALID` when the proof is full
- */
-export function completeProposal(
-  current: ProvenVersion | null,
-  genesis: Genesis,
-  proposal: Proposal,
-): [ProvenVersion, ...ProvenVersion[]] {
-  const { contract, head, signatures, seal, merged } = proposal;
-  const base = current && { ...current, head: current.proof.newest.head };
-  checkProposal(base, genesis, proposal);
-  const { before, next, common, other } = proposalOwners(proposal, base);
-  const sets = [before, next, ...(common === undefined || other === undefined ? [] : [common, other])];
-  const valid = validSignatures(head, signatures, sets);
-  requireQuorum(head, valid, ...sets);
-  const signed: SignedHead = { head, signatures: valid };
-  const proof = extendProof(base?.proof ?? null, genesis, signed, next, merged);
-  if (seal === undefined) return [{ contract, proof }];
-  const sealed: SignedHead = { head: seal.head, signatures: validSignatures(seal.head, seal.signatures, [next]) };
-  requireQuorum(sealed.head, sealed.signatures, next);
-  return [
-    { contract, proof },
-    { contract: sealedContract(contract), proof: extendProof(proof, genesis, sealed, next) },
-  ];
 }
 
 function requireActive({ contract }: ProposalBase, { deployment, version }: Head): void {

@@ -6,7 +6,6 @@ import {
   canonicalBytes,
   canonicalize,
   checkProposal,
-  completeProposal,
   createGatewayPeers,
   createOwnerProof,
   createReceipt,
@@ -36,6 +35,7 @@ import {
   type Proposal,
 } from '@moat/contract';
 import { mergedVersion } from './branches.fixture.ts';
+import { completeProposal } from './completed.fixture.ts';
 import {
   NOW,
   ana,

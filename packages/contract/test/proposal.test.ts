@@ -8,7 +8,6 @@ import {
   checkNextVersion,
   checkProposal,
   checkProvenVersion,
-  completeProposal,
   headHash,
   mergeProposals,
   mergingVersion,
@@ -24,6 +23,7 @@ import {
   type Contract,
   type Proposal,
 } from '@moat/contract';
+import { completeProposal } from './completed.fixture.ts';
 import {
   ana,
   ben,
