@@ -36,6 +36,7 @@ import type {
   ProposalPut,
   PutProposalRequest,
 } from './schema/owner.ts';
+import type { Rotation } from './schema/rotation.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Milliseconds for what asks the keepers one after the other. */
@@ -76,6 +77,8 @@ export interface AgentClient {
   hosts(deployment: string, options?: CallOptions): Promise<HostsAnswer>;
   /** What happens, until `signal` is aborted or the agent ends. */
   events(signal: AbortSignal): AsyncIterable<AgentEvent>;
+  /** The same answer until the switch. */
+  rotateKey(options?: CallOptions): Promise<Rotation>;
   stop(options?: CallOptions): Promise<void>;
 }
 
@@ -123,6 +126,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     redeem: async (body, call) => void (await client.call(on.redeem, { body }, call)),
     hosts: (deployment, call) => client.call(on.hosts, { params: { deployment } }, call),
     events: (signal) => client.follow(on.events, signal),
+    rotateKey: (call) => client.call(on.rotateKey, {}, call),
     stop: async (call) => void (await client.call(on.stop, {}, call)),
   };
 }

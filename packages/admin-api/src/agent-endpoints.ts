@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { endpoint, type Endpoint } from './endpoint.ts';
 import { doneSchema, type Done } from './schema/answer.ts';
 import { branchesSchema, type Branches } from './schema/branch.ts';
+import { rotationSchema, type Rotation } from './schema/rotation.ts';
 import {
   createDeploymentRequestSchema,
   deploymentDetailSchema,
@@ -110,6 +111,7 @@ export interface AgentEndpoints {
   readonly redeem: Endpoint<RedeemRequest, Done>;
   readonly hosts: Endpoint<null, HostsAnswer>;
   readonly events: Endpoint<null, AgentEvent>;
+  readonly rotateKey: Endpoint<null, Rotation>;
   readonly stop: Endpoint<null, Done>;
 }
 
@@ -186,5 +188,11 @@ export const agentEndpoints: AgentEndpoints = {
   }),
   hosts: endpoint('get', `${ONE}/hosts`, 'Names and addresses for a program', hostsAnswerSchema),
   events: endpoint('get', '/v1/events', 'What happens, one JSON a line', agentEventSchema, { stream: true }),
+  rotateKey: endpoint(
+    'post',
+    '/v1/node/next-key',
+    'Makes the next key of this machine, or shows the one that waits',
+    rotationSchema,
+  ),
   stop: endpoint('post', '/v1/stop', 'Stops the agent in order', doneSchema),
 };

@@ -27,6 +27,7 @@ export {
   type Notice,
 } from './schema/answer.ts';
 export type { Branch, Branches } from './schema/branch.ts';
+export type { Rotation } from './schema/rotation.ts';
 export type {
   CreateDeploymentRequest,
   DeploymentDetail,

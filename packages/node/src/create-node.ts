@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import {
   MoatError,
   errorCode,
+  sleep,
   systemClock,
   type Clock,
   type DeploymentId,
@@ -16,7 +17,6 @@ import {
   type Service,
 } from '@moat/core';
 import { agentEndpoints, createApp, type NodeStatus } from '@moat/admin-api';
-import { loadOrCreateNodeKey } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
 import { createOverlay, type Overlay } from '@moat/overlay';
 import { StoredAddressBook } from './address-book.ts';
@@ -34,6 +34,7 @@ import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
 import { joinByToken } from './join.ts';
 import { linkAnchors } from './link-anchors.ts';
+import { KeyRotation, takeNodeKey } from './key-rotation.ts';
 import { LocalTime } from './local-time.ts';
 import { createOwners, type OwnersAtWork } from './owners/create-owners.ts';
 import { Publisher } from './publications/publisher.ts';
@@ -45,12 +46,17 @@ import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
 import { OwnerStore } from './store/owner-store.ts';
 
+/** Milliseconds that the next key of this machine stays with the keepers: to be greeted, and to pull a version. */
+const VISIT_MS = 8000;
+
 export interface NodeDeps {
   readonly logger: Logger;
   /** @defaultValue the system's */
   readonly clock?: Clock;
   /** Asked for by `POST /v1/stop`; the process decides. */
   readonly onStopRequest?: () => void;
+  /** The machine has another key from now on: the process stops the agent in order and starts it again. */
+  readonly onRestartRequest?: () => void;
 }
 
 /** A running agent. */
@@ -84,16 +90,21 @@ export function createNode(deps: NodeDeps, config: NodeConfig): MoatNode {
 }
 
 async function openNode(
-  { logger, clock: machineClock = systemClock, onStopRequest = () => undefined }: NodeDeps,
+  {
+    logger,
+    clock: machineClock = systemClock,
+    onStopRequest = () => undefined,
+    onRestartRequest = () => undefined,
+  }: NodeDeps,
   config: NodeConfig,
   stack: AsyncDisposableStack,
   signal: AbortSignal,
 ): Promise<() => NodeStatus> {
   await makeStateDir(config.stateDir);
   const database = stack.adopt(Database.open(join(config.stateDir, 'node.db')), (db) => db.close());
-  const key = await loadOrCreateNodeKey(join(config.stateDir, 'node.key'));
-  const self: PeerId = key.peerId;
   const store = new DeploymentStore(database);
+  const key = await takeNodeKey(config.stateDir, () => store.load());
+  const self: PeerId = key.peerId;
   const machine = new MachineStore(database);
   const time = new LocalTime({ clock: machineClock, store: machine });
   const feed = new EventFeed(() => time.now());
@@ -106,6 +117,7 @@ async function openNode(
   const follow = (change: Change): void => {
     void reconciler.follow(change);
     owners.follow(change);
+    rotation.changed();
   };
   const deployments = new Deployments({
     self,
@@ -188,7 +200,26 @@ async function openNode(
     return network.open(service, opening);
   };
   const forwards = new Forwards({ store: machine, logger, loopback: config.access === 'loopback', open: openStream });
-  const status = (): NodeStatus => statusOf({ self, config, overlay, links, deployments, doors, startedAt, now: time });
+  const rotation: KeyRotation = new KeyRotation({
+    stateDir: config.stateDir,
+    self,
+    deployments,
+    look: async (next, looking) => {
+      const asNext = viewOfDeployments({ self: next.peerId, deployments, keeper, store, isGuest: () => false });
+      await using visitor = createOverlay(
+        { logger, clock: time, key: next, addressBook, deployments: asNext },
+        { listen: [], mdns: false },
+      );
+      await visitor.start({ signal: looking });
+      await sleep(time, VISIT_MS, looking);
+    },
+    isKnown: () => overlay.connections().some(({ peer }) => deployments.list().some((each) => each.isKeeper(peer))),
+    clock: time,
+    logger,
+    restart: onRestartRequest,
+  });
+  const status = (): NodeStatus =>
+    statusOf({ self, config, overlay, links, deployments, doors, startedAt, now: time, rotation });
   const stopping = new AbortController();
   const handlers = createHandlers({
     deployments,
@@ -231,6 +262,7 @@ async function openNode(
         AbortSignal.any([calling, stopping.signal]),
       ),
     redeem: (request, calling) => redeemCode({ overlay }, request, AbortSignal.any([calling, stopping.signal])),
+    rotateKey: () => rotation.prepare(),
     stop: onStopRequest,
   });
   const app = createApp(agentEndpoints, handlers, {
@@ -261,6 +293,8 @@ async function openNode(
   const server = new ApiServer(app, config.socketPath);
   await server.start();
   stack.defer(() => server.stop());
+  await rotation.start();
+  stack.defer(() => rotation.stop());
   stack.defer(() => {
     feed.emit({ kind: 'agent', state: 'stopping' });
     feed.end();

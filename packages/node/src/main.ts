@@ -33,8 +33,24 @@ export interface NodeReady {
 export async function runNode(config: NodeConfig, options: RunNodeOptions): Promise<void> {
   const { signal } = options;
   const logger = options.logger ?? createLogger(config.logLevel);
+  let { onReady } = options;
+  for (let again = true; again;) {
+    again = await runOnce(config, { logger, signal, ...(onReady === undefined ? {} : { onReady }) });
+    onReady = undefined;
+  }
+}
+
+/** True when the agent is to start again: it has another key. */
+async function runOnce(config: NodeConfig, options: RunNodeOptions & { readonly logger: Logger }): Promise<boolean> {
+  const { signal, logger } = options;
   const stopRequest = new AbortController();
-  const node = createNode({ logger, onStopRequest: () => setImmediate(() => stopRequest.abort()) }, config);
+  let again = false;
+  const stop = (restart: boolean): void => {
+    again = restart;
+    setImmediate(() => stopRequest.abort());
+  };
+  const deps = { logger, onStopRequest: () => stop(false), onRestartRequest: () => stop(true) };
+  const node = createNode(deps, config);
   await node.start({ signal });
   releaseStartupMemory();
   try {
@@ -47,6 +63,7 @@ export async function runNode(config: NodeConfig, options: RunNodeOptions): Prom
     await node.stop();
     logger.info({ component: 'node' }, 'agent stopped');
   }
+  return again && !signal.aborted;
 }
 
 /** JSON lines on stderr; stdout is for results. */

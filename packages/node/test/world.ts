@@ -45,6 +45,8 @@ export interface AgentOptions {
 export class Agent implements AsyncDisposable {
   readonly stateDir: string;
   readonly client: AgentClient;
+  /** Settles when the agent is back from the restart that it asked for last. */
+  restarted: Promise<void> = Promise.resolve();
   readonly #options: AgentOptions;
   #node: MoatNode | undefined;
 
@@ -77,7 +79,10 @@ export class Agent implements AsyncDisposable {
     });
     const logger = this.#options.logger ?? silentLogger;
     const { clock = systemClock } = this.#options;
-    const node = createNode({ logger, clock }, config);
+    const onRestartRequest = (): void => {
+      this.restarted = this.stop().then(() => this.start(flags));
+    };
+    const node = createNode({ logger, clock, onRestartRequest }, config);
     await node.start({ signal: AbortSignal.timeout(10_000) });
     this.#node = node;
   }

@@ -93,6 +93,34 @@ export function addNode(program: Command, runner: VerbRunner): void {
       return { kind: 'node-stopped', data: {}, text: `${style.ok} the agent stops` };
     },
   );
+  addVerb<object>(
+    node,
+    runner,
+    {
+      usage: 'rotate-key',
+      summary: 'makes the next key of this machine; it takes over when the owners name it',
+      examples: [['moat node rotate-key', 'prints the lines for moat.yaml; run it again to see them again']],
+    },
+    async ({ agent, style }) => {
+      const rotation = await agent.rotateKey();
+      const lines = rotation.places.map(
+        ({ name, member }) => `  ${name}:  members: { ${member}: { node: ${rotation.next} } }`,
+      );
+      return {
+        kind: 'node-key-rotation',
+        data: rotation,
+        text: [
+          `${style.ok} the next key of this machine is ${rotation.next}`,
+          ...(lines.length === 0
+            ? ['This machine has no place in any network: it takes over once a network names it.']
+            : ['Its owners write into moat.yaml and apply, in every network:', ...lines]),
+          style.dim(
+            'The agent changes over by itself and destroys the old key; the old PeerId is refused from then on.',
+          ),
+        ].join('\n'),
+      };
+    },
+  );
   addExpose(node, runner);
   addNodeDns(node, runner);
 }

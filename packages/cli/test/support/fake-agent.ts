@@ -255,6 +255,7 @@ export class FakeAgent implements AsyncDisposable {
         };
       },
       branches: () => this.#unsupported(),
+      rotateKey: () => this.#unsupported(),
       events: () => this.#unsupported(),
       stop: () => ({ done: true }),
     };

@@ -1,7 +1,7 @@
 /** What each endpoint of the local API does. */
 import { MoatError, isDeploymentId, type PeerId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
-import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted } from '@moat/admin-api';
+import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted, Rotation } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -38,6 +38,7 @@ export interface HandlerDeps {
   readonly doors: Doors;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
   readonly redeem: (request: RedeemRequest, signal: AbortSignal) => Promise<void>;
+  readonly rotateKey: () => Promise<Rotation>;
   /** Begins an orderly stop. */
   readonly stop: () => void;
 }
@@ -142,6 +143,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
         { kind: 'agent', state: 'started' },
         ...publisher.status().map((publication) => ({ kind: 'publication' as const, publication })),
       ]),
+    rotateKey: () => deps.rotateKey(),
     stop: () => {
       deps.stop();
       return { done: true };

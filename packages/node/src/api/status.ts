@@ -6,6 +6,7 @@ import type { Overlay } from '@moat/overlay';
 import type { NodeConfig } from '../config.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { Doors } from '../doors.ts';
+import type { KeyRotation } from '../key-rotation.ts';
 import { summaryOf, timeText } from './report.ts';
 
 const VERSION = '0.1.0';
@@ -17,6 +18,7 @@ export interface StatusDeps {
   readonly links: Pick<LinkService, 'list' | 'port'>;
   readonly deployments: Deployments;
   readonly doors: Doors;
+  readonly rotation: Pick<KeyRotation, 'notices'>;
   /** Milliseconds since 1970. */
   readonly startedAt: number;
   readonly now: Pick<Clock, 'now'>;
@@ -45,7 +47,7 @@ export function statusOf(deps: StatusDeps): NodeStatus {
       .list()
       .map(({ peer, path, rttMs, openStreams }) => ({ peer, path, rttMs: rttMs ?? null, openStreams })),
     deployments: deployments.list().map((each) => summaryOf(each, deps.now.now())),
-    warnings: warningsOf(config),
+    warnings: [...warningsOf(config), ...deps.rotation.notices],
   };
 }
 
