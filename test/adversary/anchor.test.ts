@@ -8,6 +8,7 @@ import { World } from '../e2e/world.ts';
 import { Pen, pinned } from './pen.ts';
 import { startEcho, tell, type Echo } from './shop.ts';
 import { HostileAnchor } from './twins/anchor.ts';
+import { HostileSplice, type SpliceMode } from './twins/splice.ts';
 import { Twin, framed, inParts, unframed } from './twins/twin.ts';
 
 const SECRET = 'a sentence that only the two ends may read';
@@ -153,5 +154,70 @@ suite('anchor', () => {
     await anchor.say(peers.hub, '/moat/heads/1', news);
     assert.equal((await world.client('hub').deployment(pen.deployment)).version, 0);
     await reaches();
+  });
+
+  suite('that joins sockets', () => {
+    let splice: HostileSplice;
+
+    before(async () => {
+      splice = await HostileSplice.start();
+      anchor.splice = splice;
+    });
+
+    after(async () => {
+      anchor.splice = undefined;
+      await splice[Symbol.asyncDispose]();
+    });
+
+    /** Has the members make a new link while the splice does what `mode` says. */
+    async function again(mode: SpliceMode): Promise<void> {
+      splice.mode = mode;
+      splice.cut();
+      anchor.cut();
+    }
+
+    test('can never: read or change what it joins', async () => {
+      await again('honest');
+      await eventually(
+        'a link stands over it',
+        async () => (await ask()) === SECRET && splice.joined > 0 && Buffer.concat(splice.seen).length > 1000,
+        60_000,
+      );
+      assert.ok(!Buffer.concat(splice.seen).toString('latin1').includes(SECRET));
+      const socket = connect(await world.serviceAddress('app', 'db'));
+      let received = '';
+      socket.setEncoding('utf8').on('data', (text: string) => (received += text));
+      socket.on('error', () => undefined);
+      await new Promise((resolve) => socket.write(SECRET, () => socket.once('data', resolve)));
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      splice.mode = 'tamper';
+      // whether this stream runs over the splice or the overlay by now, not one byte of it may change
+      for (let i = 0; i < 20 && !socket.destroyed; i++) {
+        socket.write(SECRET);
+        await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 20))]);
+      }
+      assert.equal(received, SECRET.repeat(received.length / SECRET.length), 'nothing altered arrived');
+      socket.destroy();
+      await again('honest');
+      await reaches();
+    });
+
+    for (const mode of ['mirror', 'impersonate', 'elsewhere'] as const) {
+      test(`can never: splice wrongly (${mode}): members find another way and tell nobody anything`, async () => {
+        const decoy = await startEcho();
+        splice.elsewhere = decoy.port;
+        splice.seen.length = 0;
+        const { came } = splice;
+        await again(mode);
+        await reaches();
+        await eventually('they came to be joined', async () =>
+          mode === 'elsewhere' ? decoy.came > 0 : splice.came > came,
+        );
+        // the wrong end never got as far as the service, nor a word of what was said
+        assert.ok(!Buffer.concat(splice.seen).toString('latin1').includes(SECRET));
+        assert.equal(await ask(), SECRET);
+        await decoy[Symbol.asyncDispose]();
+      });
+    }
   });
 });

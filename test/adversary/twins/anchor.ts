@@ -18,6 +18,9 @@ import {
   encodeStopConnect,
 } from '../../../packages/overlay/src/relay-wire.ts';
 
+import { SPLICE_PROTOCOL } from '../../../packages/link/src/splice-messages.ts';
+import type { HostileSplice } from './splice.ts';
+
 export type Mode = 'honest' | 'tamper' | 'withhold' | 'refuse' | 'misdirect' | 'misname';
 
 /** Bytes kept of what passed. */
@@ -28,6 +31,8 @@ export class HostileAnchor implements AsyncDisposable {
   mode: Mode = 'honest';
   /** Whom `misdirect` connects to instead, and whom `misname` names. */
   other: PeerId | undefined;
+  /** Where sockets are joined; absent = it joins none. */
+  splice: HostileSplice | undefined;
   /** Relayed connections that were asked for. */
   asked = 0;
   readonly #reserved = new Map<PeerId, Connection>();
@@ -47,6 +52,11 @@ export class HostileAnchor implements AsyncDisposable {
         prepare: async (libp2p) => {
           const options = { maxInboundStreams: 256, maxOutboundStreams: 256, runOnLimitedConnection: true };
           await libp2p.handle(HOP_PROTOCOL, (stream, connection) => anchor.#serve(stream, connection), options);
+          const splice = async (stream: Stream): Promise<void> => {
+            if (anchor.splice === undefined) stream.abort(new Error('no splice here'));
+            else await anchor.splice.serve(stream);
+          };
+          await libp2p.handle(SPLICE_PROTOCOL, splice, options);
         },
         onConnection: () => undefined,
         onNeighbour: () => undefined,
