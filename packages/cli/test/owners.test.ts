@@ -154,7 +154,7 @@ test('a file that is no proposal, or lies about the version before, is refused',
   await ok(terminal, ['apply', '--yes', '--key', 'ana.key', '--out', 'change.json']);
   const file = JSON.parse(readFileSync(terminal.path('change.json'), 'utf8')) as {
     proposal: { contract: { name: string } };
-    before: { contract: { services: { port: number }[] }; signed: object };
+    before: { contract: { services: { port: number }[] } };
   };
   const [service] = file.before.contract.services;
   assert.ok(service);

@@ -8,6 +8,7 @@ import { findCurrent, nextVersion } from '../deployment/next-version.ts';
 import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
+import { confirmEnding, endingVersion, otherBranch } from '../deployment/fork.ts';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -25,6 +26,7 @@ interface ApplyOptions extends OwnerOptions {
   readonly yes?: boolean;
   readonly codeFile?: string;
   readonly offline?: boolean;
+  readonly endFork?: boolean;
   readonly out?: string;
 }
 
@@ -49,6 +51,7 @@ export function addApply(program: Command, runner: VerbRunner): void {
         { flags: '--wait [time]', text: `until it works here (${DEFAULT_WAIT})` },
         { flags: '-y, --yes', text: 'no questions; needed to pin a new gateway without a terminal' },
         { flags: '--out <file>', text: 'where to write what other owners have to sign' },
+        { flags: '--end-fork', text: 'make what the file says the one history, where the owners signed two' },
         { flags: '--offline', text: 'although no keeper is in reach; who else applies meanwhile makes a fork' },
         CODE_OPTION,
         NETWORK_OPTION,
@@ -70,7 +73,14 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open);
   const current = view?.current ?? null;
   const pins = await resolvePins(context, read, current?.contract ?? null);
-  const { predecessor, contract, changes, warnings: found } = nextVersion(context, read.file, current, publicKey, pins);
+  const {
+    predecessor,
+    contract: planned,
+    changes,
+    warnings: found,
+  } = nextVersion(context, read.file, current, publicKey, pins);
+  const other = current === null ? null : await otherBranch(context, current);
+  const contract = current === null || other === null ? planned : endingVersion(planned, current, other);
   const warnings = [...read.warnings.map(formatDiagnostic), ...found.map(({ text }) => text)];
   for (const warning of warnings) progress.say(`${style.attention} ${warning}`);
 
@@ -90,11 +100,18 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
     };
   }
   if (!context.json) io.stdout.write(`${renderPlan(changes, current?.contract ?? null, contract, style)}\n`);
-  if (prompt.interactive) await prompt.confirm('Apply this?', []);
+  if (current !== null && other !== null) {
+    const agreed = options.endFork === true;
+    await confirmEnding(context, current, other, contract, { agreed, yes: options.yes === true });
+  } else if (prompt.interactive) await prompt.confirm('Apply this?', []);
   const owner = await open();
   await spendCode(context, options.codeFile, contract);
   const { submitted, proposed } = await withProposalFile(context, options.out, current, (keep) =>
-    submitVersion(context, [owner], predecessor, contract, { offline: options.offline === true, ...keep }),
+    submitVersion(context, [owner], predecessor, contract, {
+      offline: options.offline === true,
+      ...(other === null ? {} : { ends: other.proof }),
+      ...keep,
+    }),
   );
   if (submitted.state === 'waiting') {
     await waitIfAsked(context, waitMs, contract.deployment, contract.version);

@@ -1,6 +1,8 @@
 /** `moat sign`: one owner's signature under a version that waits for it. */
 import {
   checkProposal,
+  parseContract,
+  parseHeadProof,
   parseProposal,
   planChanges,
   proposalId,
@@ -8,15 +10,22 @@ import {
   signProposal,
   type Contract,
   type Proposal,
+  type ProposalBase,
   type ProposalStanding,
 } from '@moat/contract';
 import { MoatError, isMoatError } from '@moat/core';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import type { Context } from '../context.ts';
-import { parseProposalFile, writeProposalFile, type Before, type ProposalFile } from '../deployment/proposal-file.ts';
-import { heldOf, NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
-import { giveProposal } from '../deployment/submit.ts';
+import {
+  beforeOf,
+  parseProposalFile,
+  writeProposalFile,
+  type Before,
+  type ProposalFile,
+} from '../deployment/proposal-file.ts';
+import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { decidingKeys, giveProposal } from '../deployment/submit.ts';
 import { readFileOrStdin, replaceFile, resolvePath } from '../input/files.ts';
 import { isMeant, ownerNames, shortId, standingText } from '../output/proposal.ts';
 import { renderPlan } from '../output/render-plan.ts';
@@ -65,6 +74,9 @@ interface Subject extends AsyncDisposable {
   readonly file: string | null;
 }
 
+/** What a proposal follows, with its proof. */
+type KnownBase = Required<ProposalBase>;
+
 async function sign(context: Context, [which = '']: readonly string[], options: SignOptions): Promise<Outcome> {
   const { io, style, prompt, progress } = context;
   const open = openOnce(() => openOwner(context, options));
@@ -73,15 +85,15 @@ async function sign(context: Context, [which = '']: readonly string[], options: 
     ? await fromFile(context, which, open, options)
     : await fromKeepers(context, which, open, options);
   const { proposal, current, file } = subject;
-  const known = current?.contract ?? subject.before?.contract ?? null;
   if (current !== null && isInForce(current, proposal)) return inForce(context, proposal);
-  if (current !== null) checkProposal(heldOf(current), current.proof.genesis, proposal);
+  const base = await baseOf(context, subject);
+  const known = base?.contract ?? null;
+  if (base !== null) checkProposal(base, base.proof.genesis, proposal);
 
   showPlan(context, proposal, known);
   await prompt.confirm('Sign this?', [facts(proposal, known)]);
   const owner = await open();
-  const deciding = [...(known?.owners.keys ?? []), ...proposal.contract.owners.keys];
-  if (!deciding.some(({ key }) => key === owner.key)) {
+  if (!decidingKeys(proposal, base).has(owner.key)) {
     throw new MoatError('OWNER_KEY_FOREIGN', `${owner.key} has nothing to say in this version`, {
       next: ['name the key of an owner with --key FILE'],
     });
@@ -92,14 +104,15 @@ async function sign(context: Context, [which = '']: readonly string[], options: 
   const toStdout = file === '-';
   if (current === null) {
     progress.say(`${style.ok} signed; hand it back to whoever sent it`);
-    return signedOutcome(context, signed, standingAlone(signed, known), {
+    return signedOutcome(context, signed, proposalStanding(signed, base), {
       known,
       file,
       stdout: toStdout ? text : null,
     });
   }
   const keep = file === null ? {} : { keep: () => Promise.resolve() };
-  const given = await giveProposal(context, [owner], current, signed, keep);
+  const on = base === null ? {} : { base };
+  const given = await giveProposal(context, [owner], current, signed, { ...keep, ...on });
   if (given.state === 'accepted') return inForce(context, signed);
   const { standing } = given.waiting;
   return signedOutcome(context, signed, standing, { known, file, stdout: toStdout ? text : null });
@@ -142,7 +155,7 @@ async function fromFile(context: Context, path: string, open: OpenKey, { out }: 
 
 function subjectOf(view: AsOwner | null, { proposal, before }: ProposalFile, file: string | null): Subject {
   const current = view?.current ?? null;
-  const shown = before ?? (current === null ? null : { contract: current.contract, signed: current.proof.newest });
+  const shown = before ?? (current === null ? null : beforeOf(current));
   return {
     proposal,
     before: shown,
@@ -150,6 +163,19 @@ function subjectOf(view: AsOwner | null, { proposal, before }: ProposalFile, fil
     file,
     [Symbol.asyncDispose]: async () => view?.[Symbol.asyncDispose](),
   };
+}
+
+/** The version it follows: in force here, on the other branch of a fork, or as its file shows it; null = not known. */
+async function baseOf({ agent }: Context, { proposal, before, current }: Subject): Promise<KnownBase | null> {
+  const shown = before === null ? null : { ...before, head: before.proof.newest.head };
+  if (current === null) return shown;
+  const held = { contract: current.contract, head: current.proof.newest.head, proof: current.proof };
+  if (proposal.merged === undefined || proposal.head.previous === current.detail.head) return held;
+  const branches = await agent.branches(current.detail.id);
+  const branch = branches.find(({ head }) => head === proposal.head.previous);
+  if (branch === undefined || branch.contract === null) return held;
+  const proof = parseHeadProof(branch.proof);
+  return { contract: parseContract(branch.contract), head: proof.newest.head, proof };
 }
 
 async function isHeld({ agent }: Context, deployment: string): Promise<boolean> {
@@ -188,12 +214,6 @@ function facts({ signatures, contract }: Proposal, known: Contract | null): stri
     contract,
   );
   return names.length === 0 ? 'nobody has signed it yet' : `signed by ${names.join(', ')}`;
-}
-
-/** Without the version before it, by its own owners. */
-function standingAlone(proposal: Proposal, known: Contract | null): ProposalStanding {
-  // Only the contract of the version before counts for who has to sign.
-  return proposalStanding(proposal, known === null ? null : { contract: known, head: proposal.head });
 }
 
 function inForce({ style }: Context, { contract, head }: Proposal): Outcome {

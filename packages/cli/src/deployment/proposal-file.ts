@@ -6,21 +6,22 @@ import {
   contractMatchesHead,
   headHash,
   parseContract,
+  parseHeadProof,
   parseProposal,
-  parseSignedHead,
+  verifyProof,
   type Contract,
+  type HeadProof,
   type Proposal,
-  type SignedHead,
 } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { LoadedDeployment } from './select.ts';
 
 const TYPE = 'moat/proposal-file/1';
 
-/** The version that a proposal follows. */
+/** The version that a proposal follows, with its proof. */
 export interface Before {
   readonly contract: Contract;
-  readonly signed: SignedHead;
+  readonly proof: HeadProof;
 }
 
 export interface ProposalFile {
@@ -30,7 +31,7 @@ export interface ProposalFile {
 }
 
 export function beforeOf({ contract, proof }: LoadedDeployment): Before {
-  return { contract, signed: proof.newest };
+  return { contract, proof };
 }
 
 /** JSON with a last newline. */
@@ -50,12 +51,12 @@ export function parseProposalFile(text: string): ProposalFile {
   const file = value as Record<string, unknown>;
   if (file['type'] !== TYPE) return { proposal: parseProposal(value), before: null };
   const proposal = parseProposal(file['proposal']);
-  const { contract, signed } = (file['before'] ?? {}) as Record<string, unknown>;
-  const before = { contract: parseContract(contract), signed: parseSignedHead(signed) };
-  if (headHash(before.signed.head) !== proposal.head.previous) {
-    throw invalid('the version it shows as the one before is another');
-  }
-  contractMatchesHead(before.contract, before.signed.head);
+  const { contract, proof } = (file['before'] ?? {}) as Record<string, unknown>;
+  const before = { contract: parseContract(contract), proof: parseHeadProof(proof) };
+  const { head } = before.proof.newest;
+  if (headHash(head) !== proposal.head.previous) throw invalid('the version it shows as the one before is another');
+  verifyProof(before.proof);
+  contractMatchesHead(before.contract, head);
   return { proposal, before };
 }
 

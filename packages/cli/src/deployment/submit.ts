@@ -4,18 +4,20 @@
  */
 import type { ProposalPut, VersionAccepted } from '@moat/admin-api';
 import {
-  ownerSetOf,
   proposalId,
   proposalOf,
+  proposalOwners,
   proposalStanding,
   sealedContract,
   signProposal,
   type Contract,
   type Genesis,
+  type HeadProof,
   type Proposal,
+  type ProposalBase,
   type ProposalStanding,
 } from '@moat/contract';
-import { MoatError, isMoatError, type Hash } from '@moat/core';
+import { MoatError, isMoatError, type Hash, type OwnerKey } from '@moat/core';
 import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
 import { ownerAccess } from '../owner/as-owner.ts';
@@ -25,8 +27,12 @@ import { heldOf, type LoadedDeployment } from './select.ts';
 export type Predecessor = LoadedDeployment | { readonly genesis: Genesis };
 
 export interface SubmitOptions {
+  /** The newest proof of the other branch of a fork, which this version ends. */
+  readonly ends?: HeadProof;
   /** Take it although no keeper is in reach. */
   readonly offline?: boolean;
+  /** What it follows, where that is not the version in force here: the other branch of a fork. */
+  readonly base?: ProposalBase;
   /** Where a proposal goes besides the keepers; then these need not be in reach. */
   readonly keep?: (proposal: Proposal) => Promise<void>;
 }
@@ -59,7 +65,7 @@ export async function submitVersion(
   contract: Contract,
   options: SubmitOptions = {},
 ): Promise<Submitted> {
-  const proposal = signVersion(signers, predecessor, contract);
+  const proposal = signVersion(signers, predecessor, contract, options.ends);
   if (!('genesis' in predecessor)) return giveProposal(context, signers, predecessor, proposal, options);
   const { head, signatures } = proposal;
   const { agent, progress, io } = context;
@@ -69,24 +75,35 @@ export async function submitVersion(
 }
 
 /** The version as a proposal with the signatures of `signers`. @throws `OWNER_KEY_FOREIGN`, `QUORUM_MISSING` */
-export function signVersion(signers: readonly OwnerKeyPair[], predecessor: Predecessor, contract: Contract): Proposal {
+export function signVersion(
+  signers: readonly OwnerKeyPair[],
+  predecessor: Predecessor,
+  contract: Contract,
+  ends?: HeadProof,
+): Proposal {
   const isFirst = 'genesis' in predecessor;
   const held = isFirst ? null : heldOf(predecessor);
-  const before = isFirst ? predecessor.genesis.owners : ownerSetOf(predecessor.contract.owners);
-  const deciding = [...before.keys, ...contract.owners.keys].map(({ key }) => key);
+  const unsigned = proposalOf(held, contract, ends === undefined ? {} : { ends });
+  const deciding = decidingKeys(unsigned, held);
   for (const { key } of signers) {
-    if (deciding.includes(key)) continue;
+    if (deciding.has(key)) continue;
     throw new MoatError('OWNER_KEY_FOREIGN', `${key} is no owner of ${contract.name}`, {
       next: ['name the key of an owner with --key FILE'],
     });
   }
-  const proposal = signers.reduce((signed, { signer }) => signProposal(signed, signer), proposalOf(held, contract));
+  const proposal = signers.reduce((signed, { signer }) => signProposal(signed, signer), unsigned);
   const { met, weight, threshold } = proposalStanding(proposal, held);
   if (!isFirst || met) return proposal;
   throw new MoatError('QUORUM_MISSING', `version 0 has ${weight} of ${threshold} signatures`, {
     reason: 'a new deployment begins with one signature; it asks for more from its next version on',
     next: ['owners: { threshold: 1, … } first, moat apply', 'then the threshold you want, moat apply, and moat sign'],
   });
+}
+
+/** Everybody who has a say: owners before and after, and where it ends a fork those of both branches. */
+export function decidingKeys(proposal: Proposal, held: ProposalBase | null): ReadonlySet<OwnerKey> {
+  const { before, next, common = next, other = next } = proposalOwners(proposal, held);
+  return new Set([before, next, common, other].flatMap(({ keys }) => keys.map(({ key }) => key)));
 }
 
 /**
@@ -98,9 +115,9 @@ export async function giveProposal(
   [owner]: Signers,
   current: LoadedDeployment,
   proposal: Proposal,
-  { offline = false, keep }: SubmitOptions = {},
+  { offline = false, keep, base = heldOf(current) }: SubmitOptions = {},
 ): Promise<Submitted> {
-  const standing = proposalStanding(proposal, heldOf(current));
+  const standing = proposalStanding(proposal, base);
   await using access = await ownerAccess(context, owner, current.detail);
   try {
     if (standing.met && !isForKeepers(current, proposal))
@@ -181,7 +198,9 @@ async function leaveAtKeepers(
       agent.putProposal(id, request, { signal: io.signal }),
     );
   } catch (error) {
-    if (!isKept || !isMoatError(error) || OVERTAKEN.includes(error.code)) throw error;
+    // A keeper on the other branch of a fork cannot hold what ends it.
+    const isOver = proposal.merged === undefined && isMoatError(error) && OVERTAKEN.includes(error.code);
+    if (!isKept || !isMoatError(error) || isOver) throw error;
     progress.say(`${style.attention} no keeper has it: ${error.message}  ${style.dim(error.code)}`);
     return null;
   }

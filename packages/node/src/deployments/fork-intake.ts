@@ -102,7 +102,10 @@ export function forked(deployment: Deployment): MoatError<'HEAD_FORKED'> {
     `two versions ${deployment.contract.version} of ${deployment.contract.name} were signed`,
     {
       reason: 'until the owners sign a version that ends the fork, this node keeps what it runs',
-      next: ['moat apply, which asks how the fork shall end', 'moat join with a newer token, where it has ended'],
+      next: [
+        'moat apply --end-fork   makes what moat.yaml says the one history',
+        'moat join with a newer token, where it has ended',
+      ],
       details: { deployment: deployment.id, version: deployment.contract.version },
     },
   );
