@@ -20,7 +20,7 @@ export interface DeploymentFile {
 }
 
 export interface FileNetwork {
-  /** Absent: the current version's, else one derived from the deployment's id. */
+  /** Absent: the current version's, else one derived from the name and the first owners. */
   readonly ipv4?: string;
   readonly plane: 'auto' | 'wireguard' | 'rootless';
   /** Milliseconds, at least an hour; absent = never stale. */
