@@ -15,6 +15,7 @@ import { addJoin } from './join.ts';
 import { addKey } from './key.ts';
 import { addNames } from './names.ts';
 import { addNode } from './node.ts';
+import { addPassword } from './password.ts';
 import { addPing } from './ping.ts';
 import { addPlan } from './plan.ts';
 import { addProposals } from './proposals.ts';
@@ -49,6 +50,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addRun,
     addPublish,
     addNames,
+    addPassword,
     addGateway,
     addDoctor,
   ];
