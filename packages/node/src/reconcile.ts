@@ -146,9 +146,15 @@ export class Reconciler {
     const deployment = deployments.get(id);
     links.recheck();
     const running = this.#running.get(id);
+    // Streams end before this returns; listeners are awaited, and failures reported, by the step that follows.
     if (running !== undefined && deployment?.place?.name === running.member) {
-      // Streams end before this returns; its listeners are awaited, and failures reported, by the step that follows.
       running.network.update(deployment.view).catch(() => undefined);
+    } else if (running !== undefined) {
+      const [before, ended] = [this.#queues.get(id), this.#end(id)];
+      this.#queues.set(
+        id,
+        Promise.all([before, ended]).then(() => undefined),
+      );
     }
     if (kind === 'forgotten') {
       publisher.forget(id);

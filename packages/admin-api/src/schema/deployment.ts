@@ -54,6 +54,9 @@ export interface ServiceStatus {
   /** The loopback listener that leads there; null without a grant. */
   readonly local: LocalAddress | null;
   readonly instances: number;
+  /** Of them, those whose machine is connected now, this one included. */
+  readonly connected: number;
+  /** Of them, those that did not fail lately; one that was never asked counts. */
   readonly healthy: number;
   /** Whether the operator exposed its target here; null when this machine does not offer it. */
   readonly exposed: boolean | null;
@@ -69,6 +72,7 @@ const serviceStatusSchema: z.ZodType<ServiceStatus> = z
     granted: z.boolean(),
     local: localAddressSchema.nullable(),
     instances: z.number().int(),
+    connected: z.number().int(),
     healthy: z.number().int(),
     exposed: z.boolean().nullable(),
   })

@@ -90,6 +90,7 @@ function renderDeployment(
   return [
     `${style.bold(detail.name)}  version ${detail.version}, since ${age}  ${place}${detail.keeper ? ' (keeper)' : ''}${detail.state === 'active' ? '' : `  ${style.bad(detail.state)}`}`,
     ...(whole ? [style.dim(`  id ${detail.id}   head ${detail.head}`)] : []),
+    ...renderFreshness(detail, style),
     ...detail.alarms.map((alarm) => `  ${style.fail} ${alarm.message}  ${style.dim(alarm.code)}`),
     renderPlaces(detail, style, whole),
     ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
@@ -97,6 +98,17 @@ function renderDeployment(
     ...(whole && detail.memberReceipts.length > 0 ? [renderMemberReceipts(detail, style, io.now())] : []),
     ...(whole && detail.receipts.length > 0 ? [renderReceipts(detail, style)] : []),
   ].join('\n');
+}
+
+/** A connected machine hears of a keeper every ten minutes; less than that is not worth a line. */
+function renderFreshness({ freshness }: DeploymentDetail, style: Style): string[] {
+  const { ageMs, maxStaleMs, state } = freshness;
+  const age = `no keeper has confirmed this version for ${formatDuration(ageMs)}`;
+  if (maxStaleMs === null || state === 'fresh') return ageMs < 900_000 ? [] : [style.dim(`  ${age}`)];
+  const limit = formatDuration(maxStaleMs);
+  if (state === 'aging')
+    return [`  ${style.attention} ${age}; everything stops after ${limit}  ${style.dim('STALE_SOON')}`];
+  return [`  ${style.fail} ${age}, and ${limit} is allowed: everything is stopped  ${style.dim('STALE')}`];
 }
 
 function renderPlaces(detail: DeploymentDetail, style: Style, whole: boolean): string {
@@ -132,7 +144,9 @@ function renderServices(detail: DeploymentDetail, style: Style, whole: boolean):
           ? `${style.attention} nobody offers it`
           : service.healthy < service.instances
             ? `${style.attention} ${service.healthy} of ${service.instances} healthy`
-            : `${style.ok} ${service.instances}`;
+            : service.connected < service.instances
+              ? `${service.connected === 0 ? style.attention : style.ok} ${service.connected} of ${service.instances} connected`
+              : `${style.ok} ${service.instances}`;
     return [
       service.name,
       `${service.host}:${service.port}`,

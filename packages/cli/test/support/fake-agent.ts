@@ -359,6 +359,7 @@ export class FakeAgent implements AsyncDisposable {
         granted: true,
         local: { host: '127.9.9.9', port: service.port },
         instances: 1,
+        connected: 1,
         healthy: 1,
         exposed: null,
       })),

@@ -57,13 +57,14 @@ export function summaryOf(deployment: Deployment, now: number): DeploymentSummar
 
 export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
   const { contract, proof, currentClaims } = deployment;
+  const places = placesOf(deps, deployment);
   return {
     ...summaryOf(deployment, deps.now()),
     contract: documentOf(contract),
     proof: documentOf(proof),
     claims: currentClaims.map(documentOf),
-    places: placesOf(deps, deployment),
-    services: servicesOf(deps, deployment),
+    places,
+    services: servicesOf(deps, deployment, places),
     publications: deps.publications(deployment),
     receipts: deps.store
       .receipts(deployment.id, RECEIPTS_SHOWN)
@@ -130,7 +131,11 @@ function placesOf({ self, overlay, links }: ReportDeps, deployment: Deployment):
   });
 }
 
-function servicesOf({ network, exposed }: ReportDeps, deployment: Deployment): ServiceStatus[] {
+function servicesOf(
+  { network, exposed }: ReportDeps,
+  deployment: Deployment,
+  all: readonly PlaceStatus[],
+): ServiceStatus[] {
   const states = new Map(
     network(deployment.id)
       ?.services()
@@ -139,16 +144,19 @@ function servicesOf({ network, exposed }: ReportDeps, deployment: Deployment): S
   return deployment.contract.services.map((service) => {
     const state = states.get(service.name);
     const isLocal = state?.local ?? false;
+    const on = deployment.view.membersOn(service.name).map(({ name }) => name);
+    const places = all.filter(({ name }) => on.includes(name));
     return {
       name: service.name,
       host: `${service.name}.${deployment.contract.name}.internal`,
       port: service.port,
       protocol: service.protocol,
       target: service.target,
-      on: deployment.view.membersOn(service.name).map(({ name }) => name),
+      on,
       granted: state?.granted ?? false,
       local: state === undefined || state.address === null ? null : { host: state.address, port: state.port },
       instances: state?.instances.length ?? 0,
+      connected: places.filter(({ connected }) => connected).length,
       healthy: state?.healthy ?? 0,
       exposed: isLocal ? exposed.isExposed(service.target, deployment.id, false) : null,
     };
