@@ -1,7 +1,7 @@
 /** What a quorum of owners can never do, and owners below the threshold (architecture.md §2). */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import type { Contract } from '@moat/contract';
+import { mergeProposals, proposalId, proposalOf, signProposal, type Contract } from '@moat/contract';
 import { errorCode } from '@moat/core';
 import { Pen, asDocument, ownersOf, pinned, seat, type Seat, type Version } from './pen.ts';
 import { Shop, startEcho, tell, type Echo } from './shop.ts';
@@ -191,9 +191,98 @@ suite('owners below the threshold', () => {
     assert.equal(await tell(await shop.world.serviceAddress('app', 'db'), 'goes on'), 'goes on');
   });
 
+  test('can: propose: it waits at the keeper, changes nothing, and is the version once enough stand beside it', async () => {
+    const [ana, bob] = shop.pen.seats as [Seat, Seat, Seat];
+    const { deployment } = shop.pen;
+    const hub = shop.client('hub');
+    const version = shop.contract.version + 1;
+    const contract = { ...shop.contract, version, access: [{ from: ['app'], to: ['db', 'private'] }] };
+    const base = { contract: shop.contract, head: shop.pen.version.signed.head };
+    const unsigned = proposalOf(base, contract);
+    const byOne = signProposal(unsigned, ana.key.signer);
+    const first = await hub.putProposal(deployment, { proposal: asDocument(byOne) });
+    assert.equal(first.applied, null);
+    await nothingChanged();
+    // nobody but owners and keepers hears of it, not even that it is there
+    const [connection] = courier.overlay.connections(shop.peer('hub'));
+    assert.ok(connection);
+    const id = proposalId(unsigned);
+    for (const question of [
+      { kind: 'list', deployment },
+      { kind: 'get', deployment, id },
+      { kind: 'put', deployment },
+      { kind: 'pull', deployment },
+    ]) {
+      const { answer } = await courier.sendRaw(connection, '/moat/proposals/1', framed(question));
+      const elsewhere = { ...question, deployment: 'z'.repeat(26) };
+      const unknown = await courier.sendRaw(connection, '/moat/proposals/1', framed(elsewhere));
+      assert.deepEqual(answer, unknown.answer, question.kind);
+      assert.ok(!String(answer).includes(id));
+    }
+    // the signature of somebody who is no owner adds nothing, nor does the same one again
+    for (const extra of [seat('mallory'), ana]) {
+      const more = signProposal(byOne, extra.key.signer);
+      const outcome = await hub.putProposal(deployment, { proposal: asDocument(more) }).catch(errorCode);
+      assert.ok(typeof outcome === 'string' || outcome.applied === null);
+    }
+    await nothingChanged();
+    const both = mergeProposals(byOne, signProposal(unsigned, bob.key.signer), base);
+    const last = await hub.putProposal(deployment, { proposal: asDocument(both) });
+    assert.equal(last.applied?.version, version);
+    const signed = { head: both.head, signatures: both.signatures };
+    shop.pen.current = { contract: both.contract, signed, proof: { ...shop.pen.version.proof, newest: signed } };
+    await shop.runs(['hub', 'web', 'app']);
+    await nothingChanged();
+  });
+
   test('two that reach it together can', async () => {
     const [ana, bob] = shop.pen.seats as [Seat, Seat, Seat];
     await shop.apply({ access: [{ from: ['app'], to: ['db'] }] }, undefined, [ana, bob]);
     await nothingChanged();
+  });
+});
+
+suite('two who are each a quorum', () => {
+  let shop: Shop;
+
+  before(async () => {
+    shop = await Shop.open({
+      seats: [seat('ana'), seat('bob')],
+      threshold: 1,
+      machines: ['vault'],
+      more: (opening) => ({
+        members: opening.members().map((member) => (member.name === 'vault' ? { ...member, keeper: true } : member)),
+      }),
+    });
+  });
+
+  after(() => shop[Symbol.asyncDispose]());
+
+  test('concurrent applies: the keepers take one head a version, and nothing forks', async () => {
+    const [ana, bob] = shop.pen.seats as [Seat, Seat];
+    for (const [one, other] of [
+      ['hub', 'vault'],
+      ['web', 'app'],
+      ['vault', 'app'],
+    ] as const) {
+      const left = shop.pen.write({ access: [{ from: ['app'], to: ['db'] }] }, [ana]);
+      const right = shop.pen.write({ access: [{ from: ['app'], to: ['db', 'private'] }] }, [bob]);
+      const outcomes = await Promise.all(
+        [[one, left] as const, [other, right] as const].map(([name, { contract, signed }]) =>
+          shop
+            .client(name)
+            .submitVersion(contract.deployment, { contract: asDocument(contract), signed: asDocument(signed) })
+            .then(() => 'taken', errorCode),
+        ),
+      );
+      assert.equal(outcomes.filter((outcome) => outcome === 'taken').length, 1, `${one} ${other}: ${outcomes.join()}`);
+      shop.pen.current = outcomes[0] === 'taken' ? left : right;
+      await shop.runs();
+      const heads = await Promise.all(
+        ['hub', 'vault', 'web', 'app'].map((name) => shop.client(name).deployment(shop.pen.deployment)),
+      );
+      assert.equal(new Set(heads.map(({ head }) => head)).size, 1);
+      for (const { state, alarms } of heads) assert.deepEqual([state, alarms.map(({ code }) => code)], ['active', []]);
+    }
   });
 });
