@@ -10,6 +10,7 @@ import { headHash } from './head.ts';
 import { MAX_CONTRACT_BYTES } from './limits.ts';
 import { isWithinLimits } from './parse/head.ts';
 import { requireQuorum } from './quorum.ts';
+import { trimSuccessions } from './trim-proof.ts';
 import type { Genesis, Head, HeadProof, MergedBranch, OwnerSet, Owners, SignedHead, Succession } from './schema.ts';
 
 /** Leaves room for the largest newest head, so that no later version makes a proof unreadable. */
@@ -152,7 +153,7 @@ function lastOf(branch: Branch): Step {
 
 /**
  * The proof of a version that follows `current` (null at version 0): a version that changes the owners or ends
- * a fork joins the successions. Verifies nothing.
+ * a fork joins the successions. Verifies nothing, but leaves out signatures that count nothing where they fill it.
  * @param owners the new version's.
  * @param merged the branch that ends, where the head names one.
  * @throws `CONTRACT_INVALID` when the owners changed more often than a proof can tell, or forks ended inside
@@ -175,8 +176,9 @@ export function extendProof(
   }
   if (signed.head.owners === before && merged === undefined) return { genesis, successions, newest };
   const succession = { ...newest, owners: ownerSetOf(owners), ...(merged === undefined ? {} : { merged }) };
-  const extended = [...successions, succession];
-  if (!isWithinLimits(extended) || canonicalBytes(extended).length > MAX_SUCCESSION_BYTES) {
+  const whole = [...successions, succession];
+  const extended = fits(whole) ? whole : trimSuccessions(genesis, whole);
+  if (!fits(extended)) {
     throw new MoatError(
       'CONTRACT_INVALID',
       'the owners changed or forks ended too often, or too many signed each time',
@@ -186,6 +188,10 @@ export function extendProof(
     );
   }
   return { genesis, successions: extended, newest };
+}
+
+function fits(successions: readonly Succession[]): boolean {
+  return isWithinLimits(successions) && canonicalBytes(successions).length <= MAX_SUCCESSION_BYTES;
 }
 
 /** `head` comes after `last`, or opens the chain. */

@@ -18,6 +18,7 @@ import {
   type HeadProof,
   type SignedHead,
 } from '@moat/contract';
+import { mergedVersion } from './branches.fixture.ts';
 import {
   ana,
   ben,
@@ -228,6 +229,41 @@ test('a proof never grows beyond what others read', () => {
   assert.ok(succession);
   const more = { ...proof, successions: [...proof.successions, succession] };
   assert.throws(() => parseHeadProof(more), { code: 'CONTRACT_INVALID' });
+});
+
+test('a proof that somebody filled with signatures that count nothing can still be extended', () => {
+  const strangers = Array.from({ length: CONTRACT_LIMITS.signatures }, (_, i) => identity(`stranger ${i}`));
+  const sets = [ownedBy(1, { ana }), ownedBy(1, { ben })] as const;
+  let version = nextVersion(v0, { owners: sets[1] }, [ana, ben]);
+  for (let i = 0; version.proof.successions.length < 16; i++) {
+    version = nextVersion(version, { owners: sets[i % 2 === 0 ? 0 : 1] }, [ana, ben]);
+  }
+  const [left, right] = ['left', 'right'].map((name) => nextVersion(version, { name }, [ana, ben]));
+  assert.ok(left && right);
+  version = mergedVersion(left, right, [ana, ben]);
+  let room = CONTRACT_LIMITS.proofSignatures - version.proof.successions.length * 2 - 2;
+  const pad = ({ head, signatures }: SignedHead): SignedHead['signatures'] => {
+    const added = strangers.slice(0, Math.min(room, CONTRACT_LIMITS.signatures - signatures.length));
+    room -= added.length;
+    return [...added.map(({ signer }) => signHead(head, signer)), ...signatures];
+  };
+  const padded: HeadProof = {
+    ...version.proof,
+    successions: version.proof.successions.map((one) => ({
+      ...one,
+      signatures: pad(one),
+      ...(one.merged === undefined
+        ? {}
+        : { merged: { ...one.merged, newest: { ...one.merged.newest, signatures: pad(one.merged.newest) } } }),
+    })),
+  };
+  assert.deepEqual(parseHeadProof(canonicalize(padded)), padded);
+  verifyProof(padded);
+  const next = nextVersion({ ...version, proof: padded }, { owners: ownedBy(1, { cleo }) }, [ana, ben, cleo]);
+  assert.equal(next.proof.successions.length, 18);
+  for (const { signatures } of next.proof.successions) assert.ok(signatures.length <= 3);
+  verifyProof(parseHeadProof(canonicalize(next.proof)));
+  assert.equal(compareProof(version.proof, next.proof), 'next');
 });
 
 test('a forged proof ends in a code', () => {
