@@ -194,6 +194,32 @@ test('a peer that proves nothing gets no link, and no stream is ever opened to i
   assert.equal(opened, 1);
 });
 
+test('whom a newer version drops loses its link and its connection, whoever brought the version', async () => {
+  await using place = await home();
+  const { config } = place;
+  await using dropped = new Node(answering('hello'));
+  await using staying = new Node(answering('hello'));
+  await Promise.all([dropped.start(), staying.start()]);
+  const shop = new Shop('one', { web1: staying.identity, gateway: await gatewayPeer(config) });
+  const [web1] = shop.first.contract.members;
+  assert.ok(web1);
+  const both = shop.next(shop.first, {
+    members: [web1, { ...web1, name: 'web-2', node: dropped.key.peerId, ipv4: '10.77.0.3' }],
+  });
+  await using gateway = await started(config);
+  const { addresses } = gateway;
+  const peer = await gatewayPeer(config);
+  for (const node of [staying, dropped]) assert.equal((await node.show(addresses, shop.bundle(both))).ok, true);
+  const link = await dropped.links.connect(peer, AbortSignal.timeout(5_000));
+  const [connection] = dropped.overlay.connections(peer);
+  assert.ok(connection);
+  const gone = Promise.all([once(link.closed, 'abort'), once(connection.closed, 'abort')]);
+  assert.equal((await staying.show(addresses, shop.bundle(shop.next(both, { members: [web1] })))).ok, true);
+  await gone;
+  assert.equal(staying.overlay.connections(peer).length > 0, true);
+  assert.equal((await get(addresses, 'shop.localhost')).text, 'hello');
+});
+
 test('running until told to stop: ready once, stopped by the socket, nothing left', async () => {
   await using place = await home();
   const never = new AbortController();

@@ -268,6 +268,35 @@ test('a name is released a day after its last live member, thirty once it served
   assert.deepEqual(desk.store.names(), []);
 });
 
+test("a withdrawn name is its holder's for 30 days, others are told until when", async () => {
+  const clock = createManualClock(NOW);
+  const desk = new Desk({ clock });
+  const [shop, other] = [new Shop('one'), new Shop('two')];
+  await desk.show(shop.web1, shop.bundle(shop.first));
+  desk.intake.markServed('shop.localhost');
+  const withdrawn = shop.publishing(shop.first, []);
+  await desk.show(shop.web1, shop.bundle(withdrawn));
+  assert.deepEqual(desk.hosts(), []);
+  assert.equal(desk.routes.current.isHeld('shop.localhost'), true, '404, not unknown');
+  clock.advance(29 * DAY);
+  desk.intake.sweep();
+  const told = await desk.show(other.web1, other.bundle(other.first));
+  assert.ok(!told.ok);
+  assert.equal(told.code, 'NAME_HELD');
+  assert.match(told.message, /since 2026-11-20; it is free on 2026-12-20/);
+  const again = shop.publishing(withdrawn, ['shop']);
+  assert.equal((await desk.show(shop.web1, shop.bundle(again))).ok, true);
+  assert.deepEqual(desk.membersOf('shop.localhost'), [shop.web1.peer]);
+  const over = shop.publishing(again, []);
+  await desk.show(shop.web1, shop.bundle(over));
+  clock.advance(30 * DAY);
+  desk.intake.sweep();
+  assert.equal((await desk.show(other.web1, other.bundle(other.first))).ok, true);
+  assert.deepEqual(desk.membersOf('shop.localhost'), [other.web1.peer]);
+  const late = await desk.show(shop.web1, shop.bundle(shop.publishing(over, ['shop'])));
+  assert.equal(late.ok && late.refused[0]?.code, 'NAME_HELD');
+});
+
 test('a gateway that was away for a year gives its members a day to come back', async () => {
   const store = openSqliteStore(':memory:');
   const shop = new Shop('one');

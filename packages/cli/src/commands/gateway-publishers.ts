@@ -49,7 +49,7 @@ function addInvite(gateway: Command, runner: VerbRunner): void {
         { flags: '--out <file>', text: 'write it there, 0600, instead of showing it' },
       ],
     },
-    async ({ gateway: client, io, style, json }, _, { names, uses, expires, out }) => {
+    async ({ gateway: client, io, progress, style }, _, { names, uses, expires, out }) => {
       const request = {
         ...(names === undefined ? {} : { names: countOf('--names', names) }),
         uses: countOf('--uses', uses),
@@ -60,14 +60,13 @@ function addInvite(gateway: Command, runner: VerbRunner): void {
       await file?.fill(`${invite.code}\n`);
       const { code, ...told } = invite;
       const limits = `${invite.uses === 1 ? 'one deployment' : `${invite.uses} deployments`}, until ${invite.expires}`;
+      progress.say(style.dim(`for ${limits}; it is shown this once`));
+      progress.say(style.dim(`they type: moat publish SERVICE --gateway DOMAIN --code-file ${out ?? 'FILE'}`));
       return {
         kind: 'gateway-invite',
         data: file === undefined ? invite : { ...told, file: out },
-        text: [
-          out === undefined ? code : `${style.ok} ${out}`,
-          ...(json ? [] : [style.dim(`for ${limits}; it is shown this once`)]),
-          `  ${style.dim('Next')}  they type: moat publish SERVICE --gateway DOMAIN --code-file ${out ?? 'FILE'}`,
-        ].join('\n'),
+        // Nothing else on stdout: it may go into a file.
+        text: out === undefined ? code : `${style.ok} ${out}`,
       };
     },
   );
