@@ -90,7 +90,8 @@ export async function joinByToken(
 }
 
 async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
-  const held = deps.deployments.get(token.deployment)?.place;
+  const deployment = deps.deployments.get(token.deployment);
+  const held = deployment?.place;
   const shown = ownClaim(deps, token);
   if (held !== undefined && !isLeftBehind(deps, token) && held.name !== shown.details.member) {
     throw new MoatError(
@@ -103,6 +104,10 @@ async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Pr
   }
   const answer = await deps.overlay.requestJoin(keeperAddresses(token), shown, askDeadline(signal));
   if (!answer.ok) {
+    // A keeper that never heard of the claim says no; the owners have named this machine since.
+    if (deployment !== undefined && held?.state === 'pinned' && held.name === shown.details.member) {
+      return { deployment, member: held.name, keeper: deps.self };
+    }
     throw new MoatError(answer.code, plainText(answer.message), { next: ['ask an owner for a new token'] });
   }
   return adopt(deps, token, shown, answer);
@@ -177,7 +182,7 @@ async function locate(deps: JoinDeps, token: Token, signal: AbortSignal): Promis
       const connection = await deps.overlay.dial(addresses, limit);
       // one that stood before, for another deployment, was greeted when this one was not expected yet
       await deps.overlay.greet(connection);
-      const deployment = await arrival(deps, token, connection.closed, limit);
+      const deployment = await arrival(deps, token, known, connection.closed, limit);
       const { place } = deployment;
       if (place === undefined) throw new MoatError('NOT_A_MEMBER', 'the newest version gives this machine no place');
       return { deployment, member: place.name, keeper: connection.peer };
@@ -196,12 +201,21 @@ function isLeftBehind({ deployments }: JoinDeps, token: Token): boolean {
   return held?.forked === true && token.version > held.contract.version;
 }
 
-async function arrival(deps: JoinDeps, token: Token, closed: AbortSignal, signal: AbortSignal): Promise<Deployment> {
+/** @param before what was held without a place, e.g. for an owner: it has to become one with a place. */
+async function arrival(
+  deps: JoinDeps,
+  token: Token,
+  before: Deployment | undefined,
+  closed: AbortSignal,
+  signal: AbortSignal,
+): Promise<Deployment> {
   const deadline = deps.clock.now() + 5000;
   for (;;) {
     const deployment = deps.deployments.get(token.deployment);
-    if (deployment !== undefined && !isLeftBehind(deps, token)) return deployment;
+    const isHere = deployment !== undefined && (deployment.place !== undefined || deployment !== before);
+    if (isHere && !isLeftBehind(deps, token)) return deployment;
     if (closed.aborted || deps.clock.now() > deadline) {
+      if (deployment !== undefined && !isLeftBehind(deps, token)) return deployment;
       throw new MoatError('JOIN_TIMEOUT', 'the keeper does not name this deployment to us', { retryable: true });
     }
     await sleep(deps.clock, 50, signal);

@@ -21,6 +21,7 @@ import { Deployments, type Change } from '../src/deployments/deployments.ts';
 import { Keeper } from '../src/deployments/keeper.ts';
 import { EventFeed } from '../src/event-feed.ts';
 import { LocalTime } from '../src/local-time.ts';
+import { takeVersion } from '../src/owners/signed-version.ts';
 import { Database } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
 import { MachineStore } from '../src/store/machine-store.ts';
@@ -121,7 +122,7 @@ test('a change says who brought it: the overlay passes on what peers bring, we w
   assert.equal(await bench.offer(chain.next()), 'accepted');
   bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim);
   const { proof, contract } = chain.next();
-  bench.deployments.submit(bench.deployments.find(contract.deployment), contract, proof.newest);
+  bench.deployments.adopt(bench.key.peerId, { proof, contract, claims: [] });
   assert.deepEqual(
     bench.changes.map(({ kind, from }) => [kind, from]),
     [
@@ -186,9 +187,8 @@ test('a fork is kept, alarmed and stops further versions, also after a restart',
   bench.reopen();
   check();
   const deployment = bench.deployments.find(id);
-  assert.throws(() => bench.deployments.submit(deployment, version2.contract, version2.proof.newest), {
-    code: 'HEAD_FORKED',
-  });
+  const shown = { proof: version2.proof, contract: canonicalBytes(version2.contract) };
+  assert.throws(() => takeVersion(bench.deployments, deployment, shown, bench.key.peerId), { code: 'HEAD_FORKED' });
 });
 
 test('what either branch of a fork removed is denied, also after a restart, whoever had it first', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isMoatError } from '@moat/core';
-import { createOwnerProof, headHash, proposalId } from '@moat/contract';
+import { createOwnerProof, endedContract, headHash, proposalId } from '@moat/contract';
+import { FakeGateway } from './fake-gateway.ts';
 import { Team, held, locatorOf, pin, submit, waiting } from './team.ts';
 import { Agent, until } from './world.ts';
 
@@ -66,6 +67,13 @@ test('2 of 3 owners at three machines, one of them no member: one signature chan
   const next = await team.apply(outside, { name: 'shop-3' });
   assert.deepEqual([next.version, next.keeper], [2, await keeper.peerId()]);
   assert.equal((await keeper.client.deployment(team.id)).version, 2);
+
+  // a later version gives it a place: it joins as any machine
+  const { contract } = await held(keeper, team.id);
+  const { version: _, ...joined } = { ...contract, members: [...contract.members, await pin(outside, 'outside', 9)] };
+  await team.apply(keeper, joined);
+  assert.equal((await outside.client.join({ token: locator })).member, 'outside');
+  assert.equal((await outside.client.status()).connections, 1);
 });
 
 test('whoever proves nothing gets nothing, and a proof counts once', async () => {
@@ -245,28 +253,40 @@ test('what members did with a version is signed, passed on and shown', async () 
   assert.equal((await keeper.client.deployment(team.id)).memberReceipts.length, 3);
 });
 
-test('an ended deployment stops everywhere and takes no further version', async () => {
+test('an ended deployment stops everywhere, is withdrawn, and takes no further version', async () => {
+  await using gateway = await FakeGateway.start();
   await using keeper = await Agent.start();
   await using laptop = await Agent.start();
   const team = new Team(1, 1);
-  await team.create(keeper, [
-    await pin(keeper, 'home', 2, { keeper: true, tags: ['web'] }),
-    await pin(laptop, 'laptop', 3),
-  ]);
+  await team.create(keeper, [await pin(keeper, 'home', 2, { keeper: true }), await pin(laptop, 'laptop', 3)]);
   await locate(laptop, keeper, team);
+  const pinned = { domain: 'localhost', peers: [gateway.address] };
   await team.apply(keeper, {
     services: [{ name: 'web', on: ['home'], port: 80, target: '127.0.0.1:3000', protocol: 'tcp' }],
     access: [{ from: ['laptop'], to: ['web'] }],
+    publish: [{ name: 'shop', salt: 'A'.repeat(22), service: 'web', tls: 'terminate', gateway: pinned }],
   });
   await until('the service has a listener', async () => {
     const { services } = await laptop.client.deployment(team.id);
     return (services[0]?.local ?? null) !== null;
   });
-  await team.apply(keeper, { state: 'ended' });
+  await until('the name is live', async () => (await keeper.client.publications())[0]?.state === 'live');
+  const { contract } = await held(keeper, team.id);
+  const { version: _, ...ended } = endedContract(contract);
+  await team.apply(keeper, ended);
   await until('the laptop follows', async () => {
     const { state, services } = await laptop.client.deployment(team.id);
     return state === 'ended' && services.every(({ local }) => local === null);
   });
+  const last = await until('the gateway is told', async () => {
+    const shown = gateway.shown.at(-1)?.bundle;
+    return shown?.proof.newest.head.version === 2 && shown;
+  });
+  assert.deepEqual([last.publications, last.proof.newest.head.publications], [[], []]);
+  assert.deepEqual(await keeper.client.publications(), []);
   await assert.rejects(team.apply(keeper, { state: 'active' }), code('DEPLOYMENT_ENDED'));
   await assert.rejects(team.apply(laptop, { name: 'again' }), code('DEPLOYMENT_ENDED'));
+  await laptop.stop();
+  await laptop.start();
+  assert.equal((await laptop.client.deployment(team.id)).state, 'ended');
 });

@@ -144,20 +144,8 @@ export class Deployments {
   }
 
   /**
-   * Takes the next version from an owner on this machine; true unless it is the current one.
-   * @throws the codes of `checkNextVersion`, `DISK_FULL`
-   */
-  submit(deployment: Deployment, contract: Contract, signed: SignedHead): boolean {
-    if (headHash(signed.head) === deployment.head) return false;
-    if (deployment.forked) throw forked(deployment);
-    const { proof } = deployment;
-    checkNextVersion({ contract: deployment.contract, head: proof.newest.head }, proof.genesis, { contract, signed });
-    this.#commit(extendProof(proof, proof.genesis, signed, contract.owners), contract);
-    return true;
-  }
-
-  /**
-   * Takes what a keeper gave a machine that joins; claims that do not hold are left out.
+   * Takes what is verified against its own proof alone: what a keeper gave a machine that joins, the next version of an
+   * owner. Claims that do not hold are left out.
    * @throws the codes of `checkProvenVersion`, `DISK_FULL`
    */
   adopt(from: PeerId, { proof, contract, claims, isOtherBranch = false }: Adoption): Deployment {
