@@ -1,10 +1,12 @@
 /** A member that is removed loses every stream it holds, at every machine, within two seconds of the owner's word. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { headHash } from '@moat/contract';
+import { SteppedClock } from '../../packages/node/test/stepped-clock.ts';
 import { Agent, startEcho } from '../../packages/node/test/world.ts';
 import { eventually } from '../e2e/machine.ts';
 import { Pen, pinned } from './pen.ts';
-import { Twin, framed, gone } from './twins/twin.ts';
+import { Twin, framed, gone, inParts } from './twins/twin.ts';
 
 const NODES = 20;
 /** What is promised to members with any path to one that knows. */
@@ -88,5 +90,75 @@ suite(`removal from a network of ${NODES} nodes`, { timeout: 120_000 }, () => {
     });
     assert.deepEqual(new Set(await Promise.all(answers)), new Set([0]));
     assert.equal(db.connections(), 0);
+  });
+});
+
+suite('a partition that a removed member is in', { timeout: 120_000 }, () => {
+  const HOUR = 3_600_000;
+
+  test('can never: keep it fresh; where the owner set no maxStale it goes on', async () => {
+    await using db = await startEcho();
+    await using keeper = await Agent.start();
+    const clock = new SteppedClock();
+    await using web = await Agent.start({ clock });
+    await using mallory = await Twin.start();
+    const peers = { keeper: await keeper.peerId(), web: await web.peerId() };
+    const pens = { bounded: new Pen(), unbounded: new Pen() };
+    for (const [name, pen] of Object.entries(pens)) {
+      await pen.apply(keeper.client, {
+        name,
+        network: { ipv4: '10.77.0.0/16', plane: 'rootless', ...(name === 'bounded' ? { maxStale: HOUR } : {}) },
+        members: [
+          pinned('home', 2, peers.keeper, { keeper: true }),
+          pinned('web', 3, peers.web),
+          pinned('mallory', 4, mallory.peer),
+        ],
+        services: [{ name: 'db', on: ['web'], port: 5432, target: `127.0.0.1:${db.port}`, protocol: 'tcp' }],
+        access: [{ from: ['mallory'], to: ['db'] }],
+      });
+      const { keepers } = await keeper.client.deployment(pen.deployment);
+      await web.client.join({ token: pen.token(keepers), waitMs: 20_000 });
+      await web.client.expose({ deployment: pen.deployment, target: String(db.port) });
+      mallory.view.holdVersion(pen.version);
+    }
+    mallory.view.follows = false;
+    const { addresses } = await web.client.status();
+    await mallory.dial(addresses);
+    const held = async (pen: Pen): Promise<{ readonly closed: Promise<string> }> =>
+      mallory.hold(await mallory.link(peers.web), { deployment: pen.deployment, service: 'db', kind: 'tcp' });
+    const streams = { bounded: await held(pens.bounded), unbounded: await held(pens.unbounded) };
+    let isOpen = true;
+    void streams.unbounded.closed.then(() => (isOpen = false));
+
+    // the keeper is away, and takes the removal with it: the partition is web and the one who was removed
+    await keeper.stop();
+    const { deployment, version } = { deployment: pens.bounded.deployment, version: pens.bounded.version };
+    const state = async (pen: Pen): Promise<string> => (await web.client.deployment(pen.deployment)).freshness.state;
+    const vouch = async (): Promise<void> => {
+      const connection = await mallory.dial(addresses);
+      const hello = Buffer.from(JSON.stringify({ deployments: [deployment] }).padEnd(1024));
+      const news = inParts({ deployment, proof: version.proof, claims: [] });
+      const summary = inParts({ version: 0, head: headHash(version.signed.head), claims: [] });
+      await mallory.sendRaw(connection, '/moat/hello/1', Buffer.concat([framed(hello), news]));
+      await mallory.sendRaw(connection, '/moat/heads/1', Buffer.concat([framed({ kind: 'news' }), news]));
+      await mallory.sendRaw(
+        connection,
+        '/moat/heads/1',
+        Buffer.concat([framed({ kind: 'compare', deployment }), summary]),
+      );
+    };
+    for (let minutes = 0; minutes <= 66; minutes += 6) {
+      await vouch();
+      clock.pass(6 * 60_000);
+    }
+    assert.equal(await streams.bounded.closed, 'STALE');
+    await vouch();
+    assert.equal(await state(pens.bounded), 'stale');
+    const outcome = await mallory
+      .link(peers.web)
+      .then((link) => mallory.ask(link, { deployment, service: 'db', kind: 'tcp' }));
+    assert.equal(outcome, 'STALE');
+    assert.ok(isOpen, 'the other network goes on with what it knows');
+    assert.equal(await state(pens.unbounded), 'fresh');
   });
 });
