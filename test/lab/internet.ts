@@ -89,6 +89,18 @@ export class Internet implements Disposable {
     this.#run('ip', ['netns', 'exec', this.namespace(router), 'nft', '-f', '-'], rules);
   }
 
+  /** Gives a public host another address on the segment, as a new lease would. */
+  renumber(name: string, last: number): void {
+    this.#ip(name, 'addr', 'flush', 'dev', 'wan');
+    this.#ip(name, 'addr', 'add', `203.0.113.${last}/24`, 'dev', 'wan');
+    this.joinMulticast(name);
+  }
+
+  /** Multicast leaves by the segment, as it does where there is a default route. */
+  joinMulticast(name: string): void {
+    this.#ip(name, 'route', 'replace', '224.0.0.0/4', 'dev', 'wan');
+  }
+
   /** Cuts or mends the line of a home or public host. */
   setLine(name: string, up: boolean): void {
     const owner = this.#namespaces.includes(this.namespace(`${name}-r`)) ? `${name}-r` : name;

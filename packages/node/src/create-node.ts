@@ -32,6 +32,7 @@ import { viewOfDeployments } from './deployments/view-of-deployments.ts';
 import { LocalDoors } from './doors.ts';
 import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
+import { isInsideAddress } from './inside-addresses.ts';
 import { joinByToken } from './join.ts';
 import { linkAnchors } from './link-anchors.ts';
 import { KeyRotation, takeNodeKey } from './key-rotation.ts';
@@ -143,7 +144,15 @@ async function openNode(
   });
   const view = viewOfDeployments({ self, deployments, keeper, store, isGuest: (id) => owners.guests.has(id) });
   const overlay: Overlay = createOverlay(
-    { logger, clock: time, key, addressBook, deployments: view, owners: owners.view },
+    {
+      logger,
+      clock: time,
+      key,
+      addressBook,
+      deployments: view,
+      owners: owners.view,
+      isInside: (host) => isInsideAddress(deployments.list(), host),
+    },
     { listen: config.listen, announce: config.announce, anchor: config.anchor, mdns: config.mdns },
   );
   const links: LinkService = createLinks(

@@ -1,6 +1,6 @@
 /** What happens at each turn in a connection's life: it opens, is admitted, answers, closes; a neighbour is heard. */
 import type { Clock, Logger, PeerId } from '@moat/core';
-import type { Connection } from '@libp2p/interface';
+import type { Connection, IdentifyResult } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import type { AddressBook } from './address-book.ts';
 import type { Anchor } from './anchor.ts';
@@ -37,6 +37,8 @@ export interface CaretakerDeps {
   readonly reservations: Reservations;
   readonly keepalive: Keepalive;
   readonly anchor: Anchor | undefined;
+  /** True for a host inside a private network of ours. */
+  readonly isInside: (host: string) => boolean;
   /** Undefined while the overlay is stopped. */
   readonly libp2p: () => Host['libp2p'] | undefined;
 }
@@ -62,17 +64,34 @@ export class Caretaker {
 
   /** Identify runs now, not before: it would tell a stranger our addresses and protocols. Never rejects. */
   async onAdmitted(connection: OverlayConnection): Promise<void> {
-    const { addressBook, clock, hello, logger } = this.#deps;
+    const { clock, hello, logger } = this.#deps;
     const libp2p = this.#deps.libp2p();
     if (libp2p === undefined || hello.shared(connection).length === 0) return;
     try {
       using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
-      const identified = await libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
-      addressBook.learn(connection.peer, learnedAddresses(connection, identified));
+      // what it says comes by onIdentified
+      await libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
       this.#improve(connection);
       await libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
     } catch (error) {
       logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
+    }
+  }
+
+  /** A peer told its addresses, because we asked or because they changed. */
+  onIdentified({ connection: raw, listenAddrs }: IdentifyResult): void {
+    const { addressBook, hello, isInside, probation } = this.#deps;
+    const connection = probation.get(raw.id);
+    if (connection === undefined || !connection.admitted || hello.shared(connection).length === 0) return;
+    addressBook.learn(connection.peer, learnedAddresses(connection, { listenAddrs }, isInside));
+  }
+
+  /** This machine is somewhere else than before: what failed there may work here. */
+  onMoved(): void {
+    const { deployments, logger, supervisor } = this.#deps;
+    logger.info({ count: deployments.deployments().length }, 'addresses of this machine changed');
+    for (const id of deployments.deployments()) {
+      for (const { peer } of deployments.members(id)) supervisor.forgive(peer);
     }
   }
 

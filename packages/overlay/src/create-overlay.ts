@@ -9,6 +9,7 @@ import {
 } from '@moat/core';
 import type { MemberClaim, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
+import { AddressWatch } from './address-watch.ts';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
 import { Callbacks } from './callbacks.ts';
 import { Caretaker } from './caretaker.ts';
@@ -20,7 +21,7 @@ import { Dialer, circuitAddress } from './dialer.ts';
 import { goalsOf, type KeptGoal } from './goals.ts';
 import { Heads } from './heads.ts';
 import { Hello } from './hello.ts';
-import { IDENTIFY_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.ts';
+import { IDENTIFY_PROTOCOL, IDENTIFY_PUSH_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.ts';
 import { Join, type OwnerAnswer } from './join.ts';
 import { askKeepers } from './keepers.ts';
 import { Keepalive } from './keepalive.ts';
@@ -76,6 +77,7 @@ class Libp2pOverlay implements Overlay {
   readonly #anchor: Anchor | undefined;
   readonly #caretaker: Caretaker;
   readonly #neighbours = new Neighbours();
+  readonly #isInside: (host: string) => boolean;
   readonly keepers: KeeperCalls = {
     list: async (c, ...request) => this.#proposals.list(this.#record(c), ...request),
     get: async (c, ...request) => this.#proposals.get(this.#record(c), ...request),
@@ -108,6 +110,7 @@ class Libp2pOverlay implements Overlay {
     const base = { logger, clock, control, probation, deployments };
     const heads = new Heads({ ...base, onChanged: () => this.viewChanged() });
     const neighbours = this.#neighbours;
+    this.#isInside = deps.isInside ?? ((): boolean => false);
     this.#probation = probation;
     this.#control = control;
     this.#heads = heads;
@@ -125,6 +128,7 @@ class Libp2pOverlay implements Overlay {
         addressBook,
         self: this.self,
         neighbours,
+        isInside: this.#isInside,
         dial: (address, signal) => this.#started().dial(address, signal),
       },
       this.#limits,
@@ -160,6 +164,7 @@ class Libp2pOverlay implements Overlay {
         reservations: this.#reservations,
         keepalive: this.#keepalive,
         anchor: this.#anchor,
+        isInside: this.#isInside,
         libp2p: () => this.#host?.libp2p,
       },
       this.#limits,
@@ -179,6 +184,8 @@ class Libp2pOverlay implements Overlay {
         prepare: (libp2p) => this.#control.attach(libp2p),
         gate: (protocol, raw) => this.#control.gate(protocol, raw),
         onConnection: (raw) => this.#caretaker.onConnection(raw),
+        onIdentified: (identified) => this.#caretaker.onIdentified(identified),
+        isInside: this.#isInside,
         onNeighbour: (peer, addresses) => this.#caretaker.onNeighbour(peer, addresses),
       },
       {
@@ -198,6 +205,16 @@ class Libp2pOverlay implements Overlay {
     opening.defer(() => this.#anchor?.stop());
     this.#supervisor.start();
     opening.defer(() => this.#supervisor.stop());
+    const watch = new AddressWatch({
+      clock: this.#deps.clock,
+      addresses: () => host.listening(),
+      onChange: () => {
+        host.tellAddresses();
+        this.#caretaker.onMoved();
+      },
+    });
+    watch.start();
+    opening.defer(() => watch.stop());
     signal.throwIfAborted();
     this.#running = opening.move();
     this.#setGoals();
@@ -363,6 +380,7 @@ class Libp2pOverlay implements Overlay {
     // A member that read our hello before we read its own asks at once, and only once.
     const isListed = ({ peer }: OverlayConnection): boolean => this.#deps.deployments.sharedWith(peer).length > 0;
     this.#control.setRule(IDENTIFY_PROTOCOL, isListed);
+    this.#control.setRule(IDENTIFY_PUSH_PROTOCOL, 'admitted');
     this.#control.setRule(PING_PROTOCOL, 'standing');
     this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
     this.#probation.onAdmitted((connection) => {

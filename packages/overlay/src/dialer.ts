@@ -11,6 +11,7 @@ import type { OverlayConnection } from './connection.ts';
 import { Deadline, raced } from './deadline.ts';
 import type { DeploymentView } from './deployment-view.ts';
 import { withoutPeer } from './host.ts';
+import { isLoopback } from './learning.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { Probation } from './probation.ts';
 import { spread } from './spread.ts';
@@ -33,6 +34,8 @@ export interface DialerDeps {
   readonly deployments: DeploymentView;
   readonly addressBook: AddressBook;
   readonly neighbours: Neighbours;
+  /** True for a host inside a private network of ours: never dialed. */
+  readonly isInside: (host: string) => boolean;
   readonly dial: (address: string, signal: AbortSignal) => Promise<Connection>;
 }
 
@@ -144,7 +147,11 @@ export class Dialer {
       ...neighbours.known(peer),
     ];
     const all = [...new Set(known.map((address) => `${withoutPeer(address)}/p2p/${peer}`))];
-    const direct = all.filter((address) => !isRelayed(address)).slice(0, MAX_DIRECT);
+    // A machine far away says its loopback too, which leads to ourselves.
+    const direct = all
+      .filter((address) => !isRelayed(address) && !this.#deps.isInside(address.split('/')[2] ?? ''))
+      .sort((a, b) => Number(isLoopback(a)) - Number(isLoopback(b)))
+      .slice(0, MAX_DIRECT);
     const relayed = [...new Set([...all.filter(isRelayed), ...this.#circuits(peer)])].slice(0, MAX_RELAYED);
     return [
       ...direct.map((address, i) => ({ address, delayMs: i * STAGGER_MS })),

@@ -5,9 +5,10 @@
  */
 import { MoatError, addressKey, type Clock, type Logger } from '@moat/core';
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2';
-import { identify, type Identify } from '@libp2p/identify';
+import { identify, identifyPush, type Identify, type IdentifyPush } from '@libp2p/identify';
 import type {
   Connection,
+  IdentifyResult,
   Libp2p,
   PeerDiscovery,
   PrivateKey,
@@ -27,6 +28,7 @@ import type { OverlayLimits } from './overlay.ts';
 import { PerSecond } from './per-second.ts';
 
 export const IDENTIFY_PROTOCOL = '/moat/id/1.0.0';
+export const IDENTIFY_PUSH_PROTOCOL = '/moat/id/push/1.0.0';
 export const PING_PROTOCOL = '/moat/ping/1.0.0';
 
 /** Says nothing about deployments, and is the same for every Moat node. */
@@ -41,6 +43,10 @@ export interface HostDeps {
   /** Registers protocols, before the first connection can come in. */
   readonly prepare: (libp2p: Libp2p) => Promise<void>;
   readonly onConnection: (connection: Connection) => void;
+  /** A peer said where it can be dialed, asked or unasked. */
+  readonly onIdentified: (identified: IdentifyResult) => void;
+  /** True for an address inside a private network of ours, which is never told: it only leads in by a link that stands. */
+  readonly isInside: (host: string) => boolean;
   /** A machine heard of by multicast DNS. */
   readonly onNeighbour: (peer: string, addresses: readonly string[]) => void;
 }
@@ -53,7 +59,7 @@ export interface HostOptions {
 }
 
 export interface Host {
-  readonly libp2p: Libp2p<{ identify: Identify; ping: Ping }>;
+  readonly libp2p: Libp2p<{ identify: Identify; identifyPush: IdentifyPush; ping: Ping }>;
   /**
    * One connection to one multiaddr with `/p2p/`. libp2p's own dialer tries a peer's addresses one after the
    * other and joins a second dial to the first, so that a dead address would hold up the relay.
@@ -61,6 +67,10 @@ export interface Host {
   dial(address: string, signal: AbortSignal): Promise<Connection>;
   /** Multiaddrs this machine listens on or announces, without `/p2p/`. */
   addresses(): string[];
+  /** Where the system lets us listen now, told or not. */
+  listening(): string[];
+  /** To call when {@link Host.listening} changed: tells the peers we identified to. Never throws. */
+  tellAddresses(): void;
 }
 
 /** What we reach inside libp2p; its public type hides it. */
@@ -84,7 +94,11 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     start: false,
     privateKey: deps.privateKey,
     nodeInfo: { name: 'moat', version: '1', userAgent: 'moat/1' },
-    addresses: { listen: [...options.listen], announce: [...options.announce] },
+    addresses: {
+      listen: [...options.listen],
+      announce: [...options.announce],
+      announceFilter: (addresses) => addresses.filter((address) => !deps.isInside(hostOf(address))),
+    },
     transports: [tcp(), circuitRelayTransport({ maxInboundStopStreams: 64, maxOutboundStopStreams: 64 })],
     connectionEncrypters: [noise()],
     streamMuxers: [boundedYamux()],
@@ -105,6 +119,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     },
     services: {
       identify: identify({ protocolPrefix: 'moat', runOnConnectionOpen: false, maxInboundStreams: 2 }),
+      identifyPush: identifyPush({ protocolPrefix: 'moat', runOnSelfUpdate: false, maxInboundStreams: 1 }),
       ping: ping({ protocolPrefix: 'moat', maxInboundStreams: 2 }),
       gate: (inner: unknown) => {
         components = inner as Components;
@@ -115,6 +130,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
     },
   });
   libp2p.addEventListener('connection:open', (event) => deps.onConnection(event.detail));
+  libp2p.addEventListener('peer:identify', (event) => deps.onIdentified(event.detail));
   if (components === undefined) throw new MoatError('INTERNAL', 'libp2p did not make its services');
   await deps.prepare(libp2p);
   try {
@@ -129,9 +145,19 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
   const { addressManager, transportManager } = components;
   trustGate(transportManager.getTransports());
   // libp2p withholds public addresses until AutoNAT confirms them; ours are what the operator configured
-  for (const address of transportManager.getAddrs()) addressManager.confirmObservedAddr(address, { type: 'transport' });
+  const confirm = (): void => {
+    for (const address of transportManager.getAddrs())
+      addressManager.confirmObservedAddr(address, { type: 'transport' });
+  };
+  confirm();
+  const { identifyPush: push } = libp2p.services;
   return {
     libp2p: libp2p as unknown as Host['libp2p'],
+    listening: () => transportManager.getAddrs().map((address) => address.toString()),
+    tellAddresses: () => {
+      confirm();
+      void push.push().catch(() => undefined);
+    },
     dial: (address, signal) => transportManager.dial(parseMultiaddr(address), { signal }),
     addresses: () =>
       libp2p

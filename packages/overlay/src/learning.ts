@@ -4,13 +4,20 @@ import type { OverlayConnection } from './connection.ts';
 
 const MAX_ADDRESSES = 8;
 
-/** Addresses worth remembering, best first: the one that worked, those the peer says it listens on. */
-export function learnedAddresses(connection: OverlayConnection, identified: IdentifyResult): string[] {
+/**
+ * Addresses worth remembering, best first: the one that worked, those the peer says it listens on.
+ * @param isInside true for a host inside a private network of ours, which is no way to a peer
+ */
+export function learnedAddresses(
+  connection: OverlayConnection,
+  identified: Pick<IdentifyResult, 'listenAddrs'>,
+  isInside: (host: string) => boolean,
+): string[] {
   const said = identified.listenAddrs
     .map((address) => address.toString())
-    .filter((address) => isUseful(address, connection));
+    .filter((address) => isUseful(address, connection) && !isInside(address.split('/')[2] ?? ''));
   const { remote, direction } = connection;
-  if (remote === null) return said.slice(0, MAX_ADDRESSES);
+  if (remote === null || isInside(remote.host)) return said.slice(0, MAX_ADDRESSES);
   const family = remote.host.includes(':') ? 'ip6' : 'ip4';
   // dialed: that very address; accepted: the host it came from, with the ports it listens on
   const ports = direction === 'outbound' ? [remote.port] : said.flatMap(portOf);
@@ -28,7 +35,8 @@ function isUseful(address: string, connection: OverlayConnection): boolean {
   return !isLoopback(address) || isLoopback(connection.raw.remoteAddr.toString());
 }
 
-function isLoopback(address: string): boolean {
+/** True for a multiaddr that leads to whoever dials it. */
+export function isLoopback(address: string): boolean {
   return address.startsWith('/ip4/127.') || address.startsWith('/ip6/::1/');
 }
 

@@ -18,6 +18,8 @@ export interface OverlayDeps {
   /** @defaultValue nothing is kept for owners here */
   readonly owners?: OwnersView;
   readonly addressBook: AddressBook;
+  /** True for an address inside a private network: never told to others, never dialed. @defaultValue none is */
+  readonly isInside?: (host: string) => boolean;
 }
 
 export interface OverlayOptions {

@@ -265,9 +265,10 @@ export function machine(
     readonly key?: NodeKey;
     readonly logger?: Logger;
     readonly owners?: (view: TestView, self: PeerId) => OwnersView;
+    readonly isInside?: (host: string) => boolean;
   } = {},
 ): Machine {
-  const { clock = systemClock, key = createNodeKey(), logger = silentLogger, owners, ...rest } = options;
+  const { clock = systemClock, key = createNodeKey(), logger = silentLogger, owners, isInside, ...rest } = options;
   const view = new TestView(key);
   const book = createMemoryAddressBook();
   const overlay = createOverlay(
@@ -278,6 +279,7 @@ export function machine(
       deployments: view,
       addressBook: book,
       ...(owners === undefined ? {} : { owners: owners(view, key.peerId) }),
+      ...(isInside === undefined ? {} : { isInside }),
     },
     {
       listen: ['/ip4/127.0.0.1/tcp/0'],
