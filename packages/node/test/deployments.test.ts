@@ -501,6 +501,25 @@ test('a clock set back does not pass the newest verified time', async () => {
   assert.ok(bench.time.now() >= before - 1000);
 });
 
+test('a witness that lies more than five minutes ahead is refused for as long, and pushes no clock', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  const start = Date.now();
+  bench.clock.now = () => start;
+  const { claim } = chain.claim(chain.invite);
+  const dated = (ms: number): MemberClaim => ({
+    ...witnessClaim(claim, start + ms, bench.key.signer),
+    details: claim.details,
+  });
+  assert.equal(bench.deployments.offerClaim(PEER, dated(301_000)), false);
+  assert.equal(bench.time.now(), start);
+  bench.clock.now = () => start + 2000;
+  assert.equal(bench.deployments.offerClaim(PEER, dated(301_000)), true);
+  // Five minutes at most, also for all that follow: they are held against the machine's own clock.
+  assert.ok(bench.time.now() <= start + 302_000);
+  assert.equal(bench.deployments.offerClaim(PEER, dated(600_000)), false);
+});
+
 test('a keeper whose clock ran ahead is not held there by what it witnessed itself', async () => {
   const { bench, chain } = await begin();
   await using _ = bench;

@@ -157,3 +157,34 @@ test(
     ofWeb.destroy();
   },
 );
+
+test('a machine left on a wrong branch joins again by a newer locator, and by no older one', async () => {
+  await using home = await Agent.start();
+  await using db = await Agent.start();
+  const owner = new Owner(home);
+  await owner.apply({
+    members: [await owner.pinned('home', 2, home, { keeper: true }), await owner.pinned('db-1', 3, db)],
+  });
+  const id = owner.deployment;
+  const base = parseHeadProof((await home.client.deployment(id)).proof);
+  const older = await owner.locator();
+  await db.client.join({ token: older });
+  const wrong = owner.write({ name: 'wrong' });
+  await db.stop();
+  takeApart(db, extendProof(base, owner.genesis, wrong.signed, wrong.contract.owners), wrong.contract);
+  await owner.apply({ name: 'right' });
+  await owner.apply({});
+  await db.start();
+  const left = await until('the fork is seen', async () => {
+    const found = await db.client.deployment(id);
+    return found.state === 'forked' && found;
+  });
+  assert.equal(left.name, 'wrong');
+  await db.client.join({ token: older });
+  assert.equal((await db.client.deployment(id)).state, 'forked');
+  const joined = await db.client.join({ token: await owner.locator() });
+  assert.deepEqual([joined.version, joined.name, joined.member], [2, 'right', 'db-1']);
+  const detail = await db.client.deployment(id);
+  assert.deepEqual([detail.state, detail.alarms], ['active', []]);
+  await assert.rejects(db.client.version(id, 1), { code: 'VERSION_UNKNOWN' });
+});
