@@ -4,7 +4,7 @@ import { checkAddresses } from './addresses.ts';
 import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
 import { memberResolver, tagOf, witnessesOf } from './selector.ts';
-import type { Contract } from './schema.ts';
+import type { Contract, Member } from './schema.ts';
 
 /**
  * The rules every node holds every contract to, whoever wrote it. The contract has been parsed: its fields
@@ -98,7 +98,7 @@ function checkPublish(contract: Contract): void {
   const targets = new Map(contract.services.map((service) => [service.name, service]));
   const resolve = memberResolver(contract);
   const witnesses = witnessesOf(contract).length;
-  let [places, boxed] = [0, 0];
+  let [places, chars] = [0, 0];
   for (const [i, { service: name, tls, auth, gateway }] of publish.entries()) {
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
@@ -108,9 +108,13 @@ function checkPublish(contract: Contract): void {
     if (auth !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
     }
-    boxed += auth?.basic.box.length ?? 0;
-    if (boxed > CONTRACT_LIMITS.boxedChars) throw invalid(`publish[${i}].auth`, 'all secrets together are too large');
-    places += resolve(service.on).length + witnesses;
+    const members = resolve(service.on);
+    places += members.length + witnesses;
+    chars += LINE_CHARS + (auth?.basic.box.length ?? 0) + witnesses * WITNESS_CHARS;
+    chars += members.reduce((sum, member) => sum + placeChars(member), 0);
+    if (chars > CONTRACT_LIMITS.publishedChars) {
+      throw invalid(`publish[${i}]`, 'all publications together, with their secrets, are too large for a gateway');
+    }
     // A gateway reads no larger bundle, and every node hashes each publication.
     if (places > CONTRACT_LIMITS.publishedPlaces) {
       throw invalid(
@@ -130,6 +134,14 @@ function checkPublish(contract: Contract): void {
     (i) => `publish[${i}].salt`,
     'two publications have this salt',
   );
+}
+
+/** What one line, witness or place is in what a gateway is shown, about; a little more than most are. */
+const [LINE_CHARS, WITNESS_CHARS, NODE_CHARS, INVITE_CHARS, END_CHARS] = [400, 55, 64, 112, 35];
+
+function placeChars({ node, invite, expires }: Member): number {
+  const held = node === undefined ? (invite === undefined ? 0 : INVITE_CHARS) : NODE_CHARS;
+  return held + (expires === undefined || held === 0 ? 0 : END_CHARS);
 }
 
 function known(selectors: readonly string[], names: ReadonlySet<string>, path: (i: number) => string): void {

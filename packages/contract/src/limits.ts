@@ -15,12 +15,12 @@ export const CONTRACT_LIMITS = {
   services: 512,
   grants: 1024,
   publications: 256,
-  /** Members that serve and keepers that witness, over all publications: what a gateway is shown fits 1 MiB. */
+  /** Members that serve and keepers that witness, over all publications: every node hashes them. */
   publishedPlaces: 8192,
   /** Bytes of one secret that edge rules need. */
   secretBytes: 16_384,
-  /** Characters of all boxed secrets together. */
-  boxedChars: 262_144,
+  /** Of all publications together, secrets included, about: what a gateway is shown fits 1 MiB with its proof. */
+  publishedChars: 786_432,
   /** Lists by which a gateway changes its PeerIds. */
   gatewayLists: 64,
   /** Entries of one `on`, `from` or `to`. */

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toBase64url } from '@moat/core';
-import { checkContract, type Contract, type Member } from '@moat/contract';
-import { ana, ben, contract, laptopInvite, stranger, without } from './deployment.fixture.ts';
+import {
+  CONTRACT_LIMITS,
+  canonicalize,
+  checkContract,
+  publicationsOf,
+  type Contract,
+  type Member,
+} from '@moat/contract';
+import { ana, ben, contract, identity, laptopInvite, stranger, without } from './deployment.fixture.ts';
 
 function refused(changes: Partial<Contract>, path: string): void {
   assert.throws(
@@ -96,4 +103,43 @@ test('publications list no more places than a gateway reads', () => {
   const all = [{ ...keeper, name: 'keeper' }, ...members];
   checkContract({ ...of, members: all, publish: publish.slice(0, 7) });
   refused({ ...of, members: all, publish }, 'publish[7]');
+});
+
+test('publications are never larger than a gateway reads, with ends, invites and secrets', () => {
+  const [line] = contract.publish;
+  const [keeper] = contract.members;
+  assert.ok(line && keeper);
+  const members = Array.from({ length: 1020 }, (_, i): Member => {
+    const invite = { key: identity(`invite ${i}`).key, expires: '2026-11-20T11:00:00.000Z' };
+    const ipv4 = `10.77.${4 + (i >> 8)}.${i & 255}`;
+    return { name: `web-${i}`, ipv4, tags: ['web'], invite, expires: '2026-12-20T00:00:00.000Z' };
+  });
+  const box = `x25519:${toBase64url(new Uint8Array(32).fill(9))}`;
+  const basic = { box: 'A'.repeat(21_000), digest: toBase64url(new Uint8Array(32)) };
+  const publish = Array.from({ length: 8 }, (_, i) => ({
+    ...line,
+    name: `shop-${i}`,
+    salt: toBase64url(new Uint8Array(16).fill(i)),
+    gateway: { ...line.gateway, box },
+    auth: { basic },
+  }));
+  const services = contract.services.filter(({ name }) => name === 'web');
+  const of = { ...contract, access: [], services, members: [{ ...keeper, name: 'keeper' }, ...members] };
+  const most = { ...of, publish: publish.slice(0, 4) };
+  checkContract(most);
+  const shown = canonicalize(publicationsOf(most)).length;
+  assert.ok(shown > 600_000 && shown <= CONTRACT_LIMITS.publishedChars, `${shown} characters`);
+  refused({ ...of, publish }, 'publish[4]');
+});
+
+test('a name asks for a password only where its gateway can', () => {
+  const [line] = contract.publish;
+  assert.ok(line);
+  const box = `x25519:${toBase64url(new Uint8Array(32).fill(9))}`;
+  const auth = { basic: { box: 'A'.repeat(100), digest: toBase64url(new Uint8Array(32)) } };
+  const asking = { ...line, auth, gateway: { ...line.gateway, box } };
+  checkContract({ ...contract, publish: [asking] });
+  refused({ publish: [{ ...line, auth }] }, 'publish[0].auth');
+  refused({ publish: [{ ...asking, tls: 'passthrough' }] }, 'publish[0].auth');
+  refused({ publish: [{ ...asking, service: 'db' }] }, 'publish[0].auth');
 });
