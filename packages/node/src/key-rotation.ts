@@ -35,8 +35,8 @@ export async function takeNodeKey(stateDir: string, held: () => readonly Held[])
   if (next === undefined || !isDue(held(), key.peerId, next.peerId)) return key;
   await rename(join(stateDir, NEXT_FILE), join(stateDir, KEY_FILE));
   // The name is on disk before anybody meets the new identity.
-  const directory = await open(stateDir);
-  await directory.sync().finally(() => directory.close());
+  await using directory = await open(stateDir);
+  await directory.sync();
   return next;
 }
 

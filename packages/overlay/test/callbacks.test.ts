@@ -37,10 +37,9 @@ test('a member that stays away is called a few times, not for ever', async () =>
   await gone.overlay.stop();
   let looked = 0;
   keeper.book.learn(gone.peer, known);
-  const { known: real } = keeper.book;
   keeper.book.known = (peer) => {
     if (peer === gone.peer) looked += 1;
-    return real.call(keeper.book, peer);
+    return peer === gone.peer ? known : [];
   };
   keeper.view.hold(version);
   keeper.overlay.viewChanged();

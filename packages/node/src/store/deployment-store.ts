@@ -281,7 +281,7 @@ function loadFork(genesis: Genesis, row: Row): Fork {
   const successions = JSON.parse(String(row['successions'])) as Succession[];
   return {
     proof: { genesis, successions, newest: parseSignedHead(row['proof']) },
-    contract: row['contract'] === null ? null : parseContract(row['contract'] as Uint8Array),
+    contract: row['contract'] === null ? null : parseContract(row['contract']),
   };
 }
 
