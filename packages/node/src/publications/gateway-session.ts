@@ -127,7 +127,9 @@ export class GatewaySession {
   #connected(connection: PeerConnection): void {
     if (this.#stopped.signal.aborted) return;
     this.#connection = connection;
-    this.#retryMs = RETRY_MIN_MS;
+    // Who was refused has no reason to stay connected, so a new connection is no news.
+    const isRefused = [...this.#shown.values()].some(({ answer }) => answer?.ok === false);
+    if (!isRefused) this.#retryMs = RETRY_MIN_MS;
     for (const shown of this.#shown.values()) {
       shown.due = true;
       forgetWhatWasServed(shown);
