@@ -39,7 +39,7 @@ export class EdgeRules {
   /** Why a publication cannot be served as it is; for its publisher. */
   problemOf(publication: Publication): ReturnType<typeof refusal> | undefined {
     if (this.authOf(publication)?.kind !== 'unreadable') return undefined;
-    const message = `nobody gets in under ${publication.name}: this gateway cannot read its users; apply again, so that they are boxed for its key`;
+    const message = `nobody gets in under ${publication.name}: this gateway cannot read its users; apply again, with the gateway's box key of today (/.well-known/moat) if it changed`;
     return refusal('SECRET_UNREADABLE', message);
   }
 

@@ -45,13 +45,14 @@ async function followOne(context: Context, pin: GatewayPin, at: string): Promise
   try {
     const { pin: answered, lists } = await askGatewayWhole(context, at, signal);
     const [before, now] = [peersOf(pin), peersOf(answered)];
-    if (answered.domain !== pin.domain || before.join() === now.join()) return undefined;
+    if (answered.domain !== pin.domain) return undefined;
+    // No list signs the key for boxed secrets: who has only the domain must not have secrets boxed for themselves.
+    if (answered.box !== pin.box && pin.box !== undefined) throw new Error('its key for boxed secrets is another');
+    if (before.join() === now.join()) return undefined;
     const followed = followGatewayPeers(pin.domain, before, parseGatewayPeerLists(lists ?? []));
-    if (followed.join() === now.join()) {
-      progress.say(`${style.ok} ${pin.domain} changed its key, as its pinned key signed; the new one is pinned`);
-      return answered;
-    }
-    throw new Error('the pinned key did not sign that');
+    if (followed.join() !== now.join()) throw new Error('the pinned key did not sign that');
+    progress.say(`${style.ok} ${pin.domain} changed its key, as its pinned key signed; the new one is pinned`);
+    return { ...pin, peers: answered.peers };
   } catch (error) {
     if (io.signal.aborted) throw error;
     const isAbsent = isMoatError(error, 'GATEWAY_UNREACHABLE') || errorCode(error) === 'ABORT_ERR';
