@@ -19,6 +19,7 @@ import {
   hashClaim,
   parseContract,
   parseToken,
+  peerIdOfMultiaddr,
   verifyMemberClaim,
   type Token,
 } from '@moat/contract';
@@ -32,13 +33,15 @@ import type { MachineStore } from './store/machine-store.ts';
 
 const RETRY_MS = 1000;
 const ASK_MS = 20_000;
+/** To tell an anchor that is away from a keeper that is. */
+const ANCHOR_MS = 4_000;
 /** A keeper that was reached and answered so may answer otherwise soon. */
 const WORTH_WAITING = new Set(['NO_KEEPER_REACHABLE', 'INVITE_UNKNOWN', 'JOIN_TIMEOUT']);
 
 export interface JoinDeps {
   readonly self: PeerId;
   readonly signer: Signer;
-  readonly overlay: Pick<Overlay, 'requestJoin' | 'dial' | 'greet'>;
+  readonly overlay: Pick<Overlay, 'requestJoin' | 'dial' | 'greet' | 'reach'>;
   readonly deployments: Deployments;
   readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
   readonly addressBook: Pick<AddressBook, 'learn'> & { flush(): void };
@@ -57,7 +60,7 @@ export interface JoinResult {
 /**
  * Joins by a token; the same token again gives the same place.
  * @param waitMs how long to go on while no keeper is in reach.
- * @throws `TOKEN_INVALID`, `NO_KEEPER_REACHABLE`, `JOIN_REFUSED`, `INVITE_USED`, `INVITE_EXPIRED`, `INVITE_UNKNOWN`,
+ * @throws `TOKEN_INVALID`, `NO_KEEPER_REACHABLE`, `NO_ANCHOR_REACHABLE`, `JOIN_REFUSED`, `INVITE_USED`, `INVITE_EXPIRED`, `INVITE_UNKNOWN`,
  * `PLACE_TAKEN`, `JOIN_UNVERIFIED`, `DISK_FULL`
  */
 export async function joinByToken(
@@ -81,7 +84,7 @@ export async function joinByToken(
       signal.throwIfAborted();
       if (!WORTH_WAITING.has(errorCode(error)) || deps.clock.now() >= deadline) {
         tell('refused', errorCode(error));
-        throw withWays(error, token);
+        throw await noWay(deps, token, error, signal);
       }
       tell('waiting', errorCode(error));
       await sleep(deps.clock, RETRY_MS, signal);
@@ -263,10 +266,42 @@ function unverified(reason: string, cause?: unknown): MoatError<'JOIN_UNVERIFIED
   return new MoatError('JOIN_UNVERIFIED', `the keeper's answer does not hold: ${reason}`, { cause });
 }
 
-function withWays(error: unknown, token: Token): unknown {
+/**
+ * Why no keeper was reached: one that refuses the connection is off, and one behind an anchor that answers is away;
+ * otherwise no way leads from here to there, which a keeper that starts would not change.
+ */
+async function noWay({ overlay }: JoinDeps, token: Token, error: unknown, signal: AbortSignal): Promise<unknown> {
   if (!isMoatError(error, 'NO_KEEPER_REACHABLE')) return error;
-  const next = ['start a keeper, or wait for one: moat join --wait'];
-  if (token.anchors.length === 0)
-    next.push('on two networks an anchor is needed: moat node run --anchor on any reachable host');
-  return new MoatError(error.code, error.message, { cause: error, next, retryable: true });
+  const peers = new Set(token.keepers.map(peerIdOfMultiaddr));
+  const isOff = [...peers].some((peer) => overlay.reach(peer).failures.some(({ reason }) => reason === 'refused'));
+  if (isOff || (await anchorAnswers(overlay, token.anchors, signal))) {
+    const next = ['start a keeper, or wait for one: moat join --wait'];
+    return new MoatError(error.code, error.message, { cause: error, next, retryable: true });
+  }
+  const tried = token.anchors.length === 0 ? 'the token names no anchor' : 'no anchor of the token answers';
+  return new MoatError('NO_ANCHOR_REACHABLE', 'no way leads from this machine to a keeper', {
+    cause: error,
+    reason: `no keeper's own address answers, and ${tried}`,
+    next: [
+      'bring both machines onto one LAN, or open ports 4410 and 4411 of the keeper to this one',
+      'moat node run --anchor   on any host both can reach; name it in anchors: of moat.yaml, apply, invite again',
+    ],
+    retryable: true,
+  });
+}
+
+async function anchorAnswers(
+  overlay: JoinDeps['overlay'],
+  anchors: readonly string[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const late = new MoatError('NO_ANCHOR_REACHABLE', 'the anchor did not answer in time', { retryable: true });
+  const limit = deadline(ANCHOR_MS, late, signal);
+  try {
+    await Promise.any(anchors.map((anchor) => overlay.dial([anchor], limit)));
+    return true;
+  } catch {
+    signal.throwIfAborted();
+    return false;
+  }
 }

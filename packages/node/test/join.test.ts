@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import type { MoatError } from '@moat/core';
 import { encodeToken, parseToken } from '@moat/contract';
+import { createNodeKey } from '@moat/identity';
 import { Agent, Owner, until } from './world.ts';
 
 test('a token takes its place once; the same machine may ask again', async () => {
@@ -60,6 +64,34 @@ test('a token made for a newer version is not answered by an older one', async (
   const token = encodeToken({ ...parseToken(await place.token()), version: 7 });
   await assert.rejects(two.client.join({ token }), { code: 'INVITE_UNKNOWN' });
   assert.deepEqual(await two.client.deployments(), []);
+});
+
+test('where no way leads to a keeper, join names both remedies', async () => {
+  await using one = await Agent.start();
+  await using two = await Agent.start();
+  const owner = new Owner(one);
+  const place = owner.invited('laptop', 3);
+  await owner.apply({ members: [await owner.pinned('home', 2, one, { keeper: true }), place.member] });
+  const token = parseToken(await place.token());
+  // Nobody answers, and nobody says that nobody is there: as behind a firewall.
+  const silent = createServer((socket) => socket.on('error', () => undefined).resume()).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const keepers = [`/ip4/127.0.0.1/tcp/${port}/p2p/${await one.peerId()}`];
+  const dead = [`/ip4/127.0.0.1/tcp/1/p2p/${createNodeKey().peerId}`];
+  const refusals = [[], dead].map(async (anchors) => {
+    const error = await two.client.join({ token: encodeToken({ ...token, keepers, anchors }) }).then(
+      () => assert.fail('joined'),
+      (reason: MoatError) => reason,
+    );
+    assert.equal(error.code, 'NO_ANCHOR_REACHABLE');
+    assert.match(error.next.join('\n'), /one LAN.*4410[\s\S]*moat node run --anchor/);
+    return error.reason ?? '';
+  });
+  const [without = '', withOne = ''] = await Promise.all(refusals);
+  assert.match(without, /names no anchor/);
+  assert.match(withOne, /no anchor of the token answers/);
+  silent.close();
 });
 
 test('with no keeper in reach join says so, or waits', async () => {

@@ -22,6 +22,8 @@ export interface PlaceStatus {
   readonly connected: boolean;
   /** The way of the open link, else of the control connection. */
   readonly path: 'direct' | 'spliced' | 'relayed' | null;
+  /** Why the path is what it is; null for this machine and for places nobody holds. */
+  readonly pathReason: string | null;
   readonly rttMs: number | null;
 }
 const placeStatusSchema: z.ZodType<PlaceStatus> = z
@@ -35,6 +37,7 @@ const placeStatusSchema: z.ZodType<PlaceStatus> = z
     self: z.boolean(),
     connected: z.boolean(),
     path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
+    pathReason: z.string().nullable(),
     rttMs: z.number().nullable(),
   })
   .meta({ id: 'PlaceStatus' });

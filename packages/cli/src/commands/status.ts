@@ -128,6 +128,7 @@ function renderPlaces(detail: DeploymentDetail, style: Style, whole: boolean): s
       place.keeper ? `${place.state}, keeper` : place.state,
       path,
       place.rttMs === null ? '' : formatDuration(place.rttMs),
+      whole && place.pathReason !== null ? place.pathReason : '',
       whole && place.peer !== null ? style.dim(place.peer) : '',
     ];
   });

@@ -347,6 +347,7 @@ export class FakeAgent implements AsyncDisposable {
         self: place.name === self,
         connected: false,
         path: null,
+        pathReason: null,
         rttMs: null,
       })),
       services: contract.services.map((service) => ({

@@ -16,6 +16,7 @@ import type { ExposedTargets, PrivateNetwork } from '@moat/network';
 import type { AddressBook, Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Doors } from '../doors.ts';
+import { pathTo } from '../explain/path.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 
@@ -23,7 +24,7 @@ const RECEIPTS_SHOWN = 20;
 
 export interface ReportDeps {
   readonly self: PeerId;
-  readonly overlay: Pick<Overlay, 'connections' | 'addresses'>;
+  readonly overlay: Pick<Overlay, 'connections' | 'addresses' | 'reach' | 'reservations'>;
   readonly links: Pick<Links, 'get'>;
   readonly addressBook: AddressBook;
   readonly exposed: ExposedTargets;
@@ -110,12 +111,12 @@ export function timeText(timeMs: number): string {
   return new Date(timeMs).toISOString();
 }
 
-function placesOf({ self, overlay, links }: ReportDeps, deployment: Deployment): PlaceStatus[] {
+function placesOf(deps: ReportDeps, deployment: Deployment): PlaceStatus[] {
+  const { self, overlay, links } = deps;
   return [...deployment.view.places.values()].map((place) => {
     const { peer } = place;
-    const link = peer === null || peer === self ? undefined : links.get(peer);
-    const [connection] = peer === null || peer === self ? [] : overlay.connections(peer);
-    const control = connection === undefined ? null : connection.remote === null ? 'relayed' : 'direct';
+    const isOther = peer !== null && peer !== self;
+    const { path, pathReason } = isOther ? pathTo(deps, deployment, place) : { path: null, pathReason: null };
     return {
       name: place.name,
       tags: place.tags,
@@ -124,9 +125,10 @@ function placesOf({ self, overlay, links }: ReportDeps, deployment: Deployment):
       peer,
       state: place.state,
       self: peer === self,
-      connected: peer === self || connection !== undefined,
-      path: link?.path ?? control,
-      rttMs: link?.rttMs ?? null,
+      connected: peer === self || (isOther && overlay.connections(peer).length > 0),
+      path,
+      pathReason,
+      rttMs: (isOther ? links.get(peer)?.rttMs : undefined) ?? null,
     };
   });
 }
