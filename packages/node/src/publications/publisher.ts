@@ -126,7 +126,8 @@ export class Publisher {
     const session = this.#sessions.get(gateway);
     const place = deployment?.place;
     const serves = deployment !== undefined && place !== undefined && gatewaysOf(deployment.view, place).has(gateway);
-    if (answer.ok && !serves && version === deployment?.contract.version) {
+    // In a fork the version shown still publishes it: the one that ends the fork may have to withdraw it.
+    if (answer.ok && !serves && deployment?.forked !== true && version === deployment?.contract.version) {
       this.#deps.store.deletePresented(id, gateway);
       if (session !== undefined) this.#drop(session, id);
     }
