@@ -77,19 +77,25 @@ suite('moat publish PORT', () => {
     assert.equal((await get(`${name}.localhost`)).status, 200);
     const again = await laptop.ok(['publish', String(web.port), '--bg']);
     assert.equal(again.json['changed'], false, 'at the gateway that is in use, and nothing to change');
-    await laptop.ok(['unpublish', name, '-n', 'home']);
+    const ended = await laptop.ok(['unpublish', name, '-n', 'home']);
+    assert.equal(ended.json['stillExposed'], `127.0.0.1:${web.port}`, 'consent is the operator’s to take back');
+    await laptop.ok(['node', 'unexpose', String(web.port), '--to', 'home']);
     await eventually('it is withdrawn', async () => (await get(`${name}.localhost`)).status === 404, 5_000);
   });
 
-  test('after a kill the name answers 503, and 200 when the machine is back', async () => {
+  test('after a kill of the command the port is closed again; run again, it is open', async () => {
     const publish = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
     await said(publish, 'published');
     await publish.kill('SIGKILL');
+    await eventually('nobody is let in', async () => (await get('lost.localhost')).status === 503, 5_000);
+    assert.deepEqual((await laptop.ok(['node', 'expose'])).json['exposed'], []);
+    const back = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
+    assert.equal((await said(back, 'published'))['status'], 200);
+
     await world.agent('laptop').kill('SIGKILL');
     await eventually('nobody serves it', async () => (await get('lost.localhost')).status === 503);
     await world.restart('laptop');
-    const back = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
-    assert.equal((await said(back, 'published'))['status'], 200);
+    await eventually('the agent is told again', async () => (await get('lost.localhost')).status === 200);
     await back.kill('SIGINT');
     await eventually('it is withdrawn', async () => (await get('lost.localhost')).status === 404, 5_000);
   });

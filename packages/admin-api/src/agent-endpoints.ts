@@ -101,6 +101,7 @@ export interface AgentEndpoints {
   readonly join: Endpoint<JoinRequest, Joined>;
   readonly exposed: Endpoint<null, { readonly exposed: readonly Exposed[] }>;
   readonly expose: Endpoint<ExposeRequest, Exposed>;
+  readonly holdExposed: Endpoint<null, Exposed>;
   readonly unexpose: Endpoint<UnexposeRequest, Done>;
   readonly forwards: Endpoint<null, { readonly forwards: readonly Forward[] }>;
   readonly addForward: Endpoint<ForwardRequest, Forward>;
@@ -170,6 +171,13 @@ export const agentEndpoints: AgentEndpoints = {
   expose: endpoint('post', '/v1/exposed', 'Exposes a local target to a deployment', exposedSchema, {
     body: exposeRequestSchema,
   }),
+  holdExposed: endpoint(
+    'post',
+    '/v1/exposed/hold',
+    'Exposes a local target, also to gateways, for as long as this answer is read: one line, then silence',
+    exposedSchema,
+    { query: ['deployment', 'target'], stream: true },
+  ),
   unexpose: endpoint('delete', '/v1/exposed', 'Takes the consent back', doneSchema, { body: unexposeRequestSchema }),
   forwards: endpoint('get', '/v1/forwards', 'Every forward', forwardsSchema),
   addForward: endpoint('post', '/v1/forwards', 'Opens a local listener that leads to a service', forwardSchema, {

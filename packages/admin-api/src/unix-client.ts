@@ -60,8 +60,12 @@ export class UnixClient {
    * Follows a stream of JSON lines until `signal` is aborted or the other side ends it.
    * @throws as {@link UnixClient.call}.
    */
-  async *follow<Answer>(target: Endpoint<null, Answer>, signal: AbortSignal): AsyncGenerator<Answer, void, undefined> {
-    const response = await this.#send(target, {}, signal);
+  async *follow<Answer>(
+    target: Endpoint<null, Answer>,
+    signal: AbortSignal,
+    input: CallInput<null> = {},
+  ): AsyncGenerator<Answer, void, undefined> {
+    const response = await this.#send(target, input, signal);
     try {
       for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
         if (line !== '') yield parseAnswer(target, parseJson(line));

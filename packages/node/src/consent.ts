@@ -14,6 +14,8 @@ export interface ConsentDeps {
 export class Consent {
   readonly #deps: ConsentDeps;
   readonly #table: ExposedTable;
+  /** Lines that last as long as a command, and what was in force before. Bound: the connections of the local API. */
+  readonly #held = new Map<string, { holders: number; readonly before: Exposure | undefined }>();
 
   constructor(deps: ConsentDeps) {
     this.#deps = deps;
@@ -47,9 +49,36 @@ export class Consent {
       if (replaced !== undefined) this.#table.add(replaced);
       throw error;
     }
+    this.#held.delete(keyOf(line));
     // Public may have been taken back, and health checks begin.
     this.#deps.onChanged();
     return line;
+  }
+
+  /**
+   * In force until it is released, and not kept over a restart: for commands whose word lasts as long as their
+   * process. What the operator says meanwhile goes before.
+   * @throws `TARGET_INVALID`, `TARGET_OWN`
+   */
+  hold(exposure: Exposure): { readonly line: Exposure; readonly release: () => void } {
+    const kept = this.#table.list();
+    const line = this.#table.add(exposure);
+    const key = keyOf(line);
+    const known = this.#held.get(key);
+    if (known === undefined) {
+      const before = kept.find((each) => keyOf(each) === key);
+      if (before?.public === true) return { line: this.#table.add(before), release: () => undefined };
+      this.#held.set(key, { holders: 1, before });
+    } else known.holders += 1;
+    this.#deps.onChanged();
+    let isReleased = false;
+    return {
+      line,
+      release: () => {
+        if (!isReleased) this.#release(line);
+        isReleased = true;
+      },
+    };
   }
 
   /** @throws `EXPOSED_UNKNOWN`, `TARGET_INVALID`, `DISK_FULL` */
@@ -60,6 +89,7 @@ export class Consent {
     }
     const after = new Set(this.#table.list());
     const removed = before.find((line) => !after.has(line));
+    if (removed !== undefined) this.#held.delete(keyOf(removed));
     try {
       if (removed !== undefined) this.#deps.store.deleteExposed(deployment, removed.target);
     } finally {
@@ -68,9 +98,26 @@ export class Consent {
     }
   }
 
-  /** Takes every line of a deployment away; its rows are deleted with it. */
-  forget(deployment: DeploymentId): void {
-    for (const line of this.list()) if (line.deployment === deployment) this.#table.remove(deployment, line.target);
+  #release(line: Exposure): void {
+    const held = this.#held.get(keyOf(line));
+    if (held === undefined || --held.holders > 0) return;
+    this.#held.delete(keyOf(line));
+    if (held.before === undefined) this.#table.remove(line.deployment, line.target);
+    else this.#table.add(held.before);
     this.#deps.onChanged();
   }
+
+  /** Takes every line of a deployment away; its rows are deleted with it. */
+  forget(deployment: DeploymentId): void {
+    for (const line of this.list()) {
+      if (line.deployment !== deployment) continue;
+      this.#table.remove(deployment, line.target);
+      this.#held.delete(keyOf(line));
+    }
+    this.#deps.onChanged();
+  }
+}
+
+function keyOf({ deployment, target }: Exposure): string {
+  return `${deployment} ${target}`;
 }

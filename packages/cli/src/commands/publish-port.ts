@@ -12,6 +12,7 @@ import { requireAccepted } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { withConsent } from '../output/publication.ts';
 import type { OwnerOptions } from '../owner/open-owner.ts';
+import { holdConsent } from '../process/hold-consent.ts';
 import { untilInterrupted } from '../process/interrupted.ts';
 import { tryAddress } from '../process/try-address.ts';
 import type { Outcome } from '../verb.ts';
@@ -43,7 +44,6 @@ interface Wanted {
 interface Done {
   readonly deployment: string;
   readonly serviceAdded: boolean;
-  readonly exposed: boolean;
 }
 
 /**
@@ -67,18 +67,19 @@ export async function publishPort(context: Context, port: number, options: Publi
   if (home.current === null) tellNewHome(context, home);
 
   const serviceAdded = home.file.services.every(({ name }) => name !== wanted.service);
-  let done: Done = { deployment: home.id, serviceAdded, exposed: false };
   if (options.bg === true) {
-    await exposeTo(context, home.id, wanted.target);
+    await context.agent.expose({ deployment: home.id, target: wanted.target, public: true });
     return outcomeOf(context, wanted, home, accepted, options);
   }
+  const over = new AbortController();
   try {
-    done = { ...done, exposed: await exposeTo(context, home.id, wanted.target) };
+    await holdConsent(context, home.id, wanted.target, over.signal);
     const outcome = await outcomeOf(context, wanted, home, accepted, options);
     say(context, outcome);
     await untilInterrupted(context.io.signal);
   } finally {
-    await takeBack(context, owner, wanted, done);
+    await takeBack(context, owner, wanted, { deployment: home.id, serviceAdded });
+    over.abort();
   }
   return { kind: 'withdrawn', data: {}, silent: true };
 }
@@ -119,14 +120,6 @@ function wantedOf(home: Home, port: number, gateway: ChosenGateway, asked: strin
     publish: [...publish.filter((one) => one !== line), published],
   };
   return { target, service, name, gateway, file };
-}
-
-/** Who types the command is the operator: this is the consent. True when it was not given before. */
-async function exposeTo({ agent }: Context, deployment: string, target: string): Promise<boolean> {
-  const before = await agent.exposed();
-  if (before.some((one) => one.deployment === deployment && one.target === target && one.public)) return false;
-  await agent.expose({ deployment, target, public: true });
-  return true;
 }
 
 async function outcomeOf(
@@ -184,12 +177,11 @@ function say({ io, json }: Context, outcome: Outcome): void {
 async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, done: Done): Promise<void> {
   const io = { ...interrupted.io, signal: AbortSignal.timeout(END_TIMEOUT_MS) };
   const context: Context = { ...interrupted, io };
-  const { agent, style } = context;
+  const { style } = context;
   const { name, gateway, service, target } = wanted;
   const current = await loadDeployment(context, done.deployment);
   const file = withoutName(fileOf(current), wanted, done.serviceAdded);
   const submitted = await changeByVerb(context, owner, { current, file });
-  if (done.exposed) await agent.unexpose({ deployment: done.deployment, target });
   const version = submitted === undefined ? current.contract.version : requireAccepted(submitted).version;
   say(context, {
     kind: 'withdrawn',

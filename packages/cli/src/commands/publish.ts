@@ -147,14 +147,40 @@ async function unpublish(context: Context, [name = '']: readonly string[], optio
   const submitted = await submitFile(context, options, current, { ...before, publish });
   if (submitted.state === 'waiting') return proposedOutcome(style, submitted.waiting, current.contract, null);
   const { accepted } = submitted;
+  const stillExposed = await exposedWithout(context, current, name);
   return {
     kind: 'unpublished',
-    data: { ...accepted, name },
+    data: { ...accepted, name, stillExposed },
     text: [
       `${style.ok} ${name} is not public any more  ${style.dim(`version ${accepted.version}`)}`,
+      ...(stillExposed === null
+        ? []
+        : [
+            style.dim(
+              `  ${stillExposed} stays exposed: moat node unexpose ${stillExposed} --to ${current.contract.name}`,
+            ),
+          ]),
       ...reminder(current, style.dim),
     ].join('\n'),
   };
+}
+
+/** What this machine exposes to gateways, once nothing of this network is published from it but `name`. */
+async function exposedWithout(
+  { agent }: Context,
+  { contract }: LoadedDeployment,
+  name: string,
+): Promise<string | null> {
+  const serviceOf = (line: (typeof contract.publish)[number]): string | undefined =>
+    contract.services.find((one) => one.name === line.service)?.target;
+  const gone = contract.publish.filter((line) => line.name === name).map(serviceOf);
+  const kept = contract.publish.filter((line) => line.name !== name).map(serviceOf);
+  const exposed = await agent.exposed();
+  const left = exposed.find(
+    (one) =>
+      one.public && one.deployment === contract.deployment && gone.includes(one.target) && !kept.includes(one.target),
+  );
+  return left?.target ?? null;
 }
 
 async function submitFile(

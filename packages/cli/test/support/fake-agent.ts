@@ -188,6 +188,7 @@ export class FakeAgent implements AsyncDisposable {
         this.exposed.push(exposed);
         return exposed;
       },
+      holdExposed: () => this.#unsupported(),
       unexpose: ({ body }) => {
         const index = this.exposed.findIndex(({ target }) => target === body.target);
         if (index < 0) throw new MoatError('EXPOSED_UNKNOWN', `${body.target} is not exposed`);

@@ -1,6 +1,7 @@
 /** What each endpoint of the local API does. */
 import { MoatError, isDeploymentId, type PeerId } from '@moat/core';
 import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
+import type { Exposure } from '@moat/network';
 import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted, Rotation } from '@moat/admin-api';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
@@ -106,6 +107,8 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
         target: body.target,
         public: body.public ?? false,
       }),
+    holdExposed: ({ query, signal }) =>
+      holdExposed(consent, { ...exposureOf(deployments, query), public: true }, signal),
     unexpose: ({ body }) => {
       consent.remove(idOf(deployments, body.deployment), body.target);
       return { done: true };
@@ -149,6 +152,36 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       return { done: true };
     },
   };
+}
+
+function exposureOf(
+  deployments: Deployments,
+  { deployment = '', target = '' }: Readonly<Record<string, string>>,
+): Omit<Exposure, 'public'> {
+  return { deployment: idOf(deployments, deployment), target };
+}
+
+/**
+ * Begins before the first item is asked for, so that a refusal is an answer of its own. No generator: whoever goes away
+ * while nothing is to be said must end it.
+ */
+function holdExposed(consent: Consent, exposure: Exposure, signal: AbortSignal): AsyncIterable<Exposure> {
+  const { line, release } = consent.hold(exposure);
+  const gone = Promise.withResolvers<IteratorResult<Exposure, undefined>>();
+  const end = (): Promise<IteratorResult<Exposure, undefined>> => {
+    release();
+    gone.resolve({ done: true, value: undefined });
+    return gone.promise;
+  };
+  if (signal.aborted) void end();
+  else signal.addEventListener('abort', () => void end(), { once: true });
+  let isTold = false;
+  const next = (): Promise<IteratorResult<Exposure, undefined>> => {
+    if (isTold) return gone.promise;
+    isTold = true;
+    return Promise.resolve({ done: false, value: line });
+  };
+  return { [Symbol.asyncIterator]: () => ({ next, return: end }) };
 }
 
 /** Consent may come before the join: an id need not be held here yet. */
