@@ -1,8 +1,9 @@
 /**
  * Run in a namespace of its own: a member that has no grant and asks for the service all the time, and guests that
- * take places by the tokens that appear in a folder. It says every answer, one a line.
+ * take places by the tokens that appear in a folder. It writes every answer to mallory.log there, one a line.
  *   node chaos-mallory.ts <folder with mallory.json, later tokens>
  */
+import { appendFileSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -22,6 +23,10 @@ const [folder = ''] = process.argv.slice(2);
 const orders = JSON.parse(await readFile(join(folder, 'mallory.json'), 'utf8')) as Orders;
 const { deployment } = orders.version.contract;
 
+function say(line: string): void {
+  appendFileSync(join(folder, 'mallory.log'), `${line}\n`);
+}
+
 async function attack(): Promise<never> {
   const mallory = await Twin.start({ key: parseNodeKey(orders.key) });
   mallory.view.holdVersion(orders.version);
@@ -33,7 +38,7 @@ async function attack(): Promise<never> {
     } catch (error) {
       outcome = errorCode(error);
     }
-    console.log(`asked ${outcome}`);
+    say(`asked ${outcome}`);
     await delay(100);
   }
 }
@@ -46,12 +51,12 @@ async function guests(): Promise<never> {
       await using guest = await Twin.start();
       try {
         const answer = await guest.join(await readFile(join(folder, file), 'utf8'), orders.keepers);
-        if (!answer.ok) console.log(`refused ${file} ${answer.code}`);
-        else console.log(`joined ${answer.claim.details.member} ${guest.peer}`);
+        if (!answer.ok) say(`refused ${file} ${answer.code}`);
+        else say(`joined ${answer.claim.details.member} ${guest.peer}`);
         done.add(file);
       } catch (error) {
         // no keeper in reach: the outcome is unknown, and the next guest would be another machine
-        console.log(`lost ${file} ${errorCode(error)}`);
+        say(`lost ${file} ${errorCode(error)}`);
         done.add(file);
       }
     }

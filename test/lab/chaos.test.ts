@@ -15,7 +15,7 @@ import { errorCode } from '@moat/core';
 import { createNodeKey } from '@moat/identity';
 import { seeded, type Random } from '../adversary/mutate.ts';
 import { Pen, pinned, publication, type Version } from '../adversary/pen.ts';
-import { eventually, full, type Daemon } from '../e2e/machine.ts';
+import { eventually, full } from '../e2e/machine.ts';
 import { ChaosWorld } from './chaos-world.ts';
 import { Internet, labSkip } from './internet.ts';
 
@@ -31,10 +31,10 @@ const DB = `const fs = require('node:fs'); const file = fs.openSync(process.argv
     const lines = (rest + text).split('\\n'); rest = lines.pop();
     for (const line of lines) { fs.writeSync(file, line + '\\n'); fs.fsyncSync(file); s.write(line + '\\n'); } }); }).listen(7000, '127.0.0.1');`;
 /** Writes numbers one after another, each until it is acknowledged, and says which were. */
-const WRITER = `const [host, port] = process.argv.slice(1); let seq = 1; const net = require('node:net');
+const WRITER = `const [host, port, log] = process.argv.slice(1); const fs = require('node:fs'); let seq = 1; const net = require('node:net');
   const next = () => { const s = net.connect({ host, port: +port }); s.setTimeout(3000, () => s.destroy()); s.on('error', () => {});
     s.on('connect', () => s.write('w' + seq + '\\n')); s.setEncoding('utf8').on('data', (text) => { if (text.startsWith('w' + seq + '\\n')) {
-      console.log('acked w' + seq); seq++; setTimeout(() => s.write('w' + seq + '\\n'), 20); } });
+      fs.appendFileSync(log, 'acked w' + seq + '\\n'); seq++; setTimeout(() => s.write('w' + seq + '\\n'), 20); } });
     s.on('close', () => setTimeout(next, 100)); }; next();`;
 const WEB = `require('node:http').createServer((q, r) => r.end('web')).listen(8080, '127.0.0.1')`;
 
@@ -44,8 +44,6 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
   let world: ChaosWorld;
   let internet: Internet;
   let folder = '';
-  let mallory: Daemon;
-  let writer: Daemon;
   let dbFile = '';
   /** What was acknowledged. */
   const acked = { versions: [] as Version[], names: new Set<string>() };
@@ -92,14 +90,14 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
       const { services } = await world.client('node-5').deployment(deployment);
       return services.find(({ name }) => name === 'db')?.local;
     });
-    writer = world.place('node-5').machine.program(process.execPath, ['-e', WRITER, db.host, String(db.port)]);
+    world.place('node-5').machine.program(process.execPath, ['-e', WRITER, db.host, String(db.port), logOf('writer')]);
     const key = Buffer.from(malloryKey.export()).toString();
     await writeFile(
       join(folder, 'mallory.json'),
       JSON.stringify({ key, version: first, target: peers[2], keepers: [...keepers, ...(await relayed(anchors))] }),
     );
     const script = new URL('./chaos-mallory.ts', import.meta.url).pathname;
-    mallory = world.world.gateway.machine.program('ip', [
+    world.world.gateway.machine.program('ip', [
       'netns',
       'exec',
       internet.namespace('mallory'),
@@ -109,8 +107,8 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
       script,
       folder,
     ]);
-    await eventually('the load runs', async () => writer.output.includes('acked w5'), 60_000);
-    await eventually('the attack runs', async () => mallory.output.includes('asked GRANT_DENIED'), 60_000);
+    await eventually('the load runs', async () => (await said('writer')).includes('acked w5\n'), 60_000);
+    await eventually('the attack runs', async () => (await said('mallory')).includes('asked GRANT_DENIED'), 60_000);
     await eventually('the name is live', async () => (await liveNames()).has('name-0'), 60_000);
     acked.names.add('name-0');
   });
@@ -120,6 +118,9 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
     internet[Symbol.dispose]();
     await rm(folder, { recursive: true, force: true });
   });
+
+  const logOf = (who: string): string => join(folder, `${who}.log`);
+  const said = (who: string): Promise<string> => readFile(logOf(who), 'utf8');
 
   /** The second keeper has no address of its own. */
   async function relayed(anchors: readonly string[]): Promise<string[]> {
@@ -160,7 +161,10 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
       assert.deepEqual(stored.signed, structuredClone(signed), `version ${contract.version}`);
     }
     // claims: each witnessed one is known everywhere, unless a version decided otherwise
-    const claims = [...mallory.output.matchAll(/^joined (\S+) (\S+)$/gm)].map(([, member, peer]) => ({ member, peer }));
+    const claims = [...(await said('mallory')).matchAll(/^joined (\S+) (\S+)$/gm)].map(([, member, peer]) => ({
+      member,
+      peer,
+    }));
     t.diagnostic(`claims ${claims.length}`);
     for (const { member, peer } of claims) {
       for (const name of NODES) {
@@ -181,15 +185,19 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
     );
     // writes: each acknowledged one is in the service's file
     const written = new Set((await readFile(dbFile, 'utf8')).split('\n'));
-    const writes = [...writer.output.matchAll(/^acked (w\d+)$/gm)].map(([, line]) => line ?? '');
+    const writes = [...(await said('writer')).matchAll(/^acked (w\d+)$/gm)].map(([, line]) => line ?? '');
     t.diagnostic(`writes ${writes.length}`);
     assert.ok(writes.length > 20);
     for (const line of writes) assert.ok(written.has(line), `${line} was acknowledged and is not there`);
     // and they go on
     const count = writes.length;
-    await eventually('writes go on', async () => [...writer.output.matchAll(/^acked /gm)].length > count, 60_000);
+    await eventually(
+      'writes go on',
+      async () => [...(await said('writer')).matchAll(/^acked /gm)].length > count,
+      60_000,
+    );
     // refused access: not once
-    const asked = [...mallory.output.matchAll(/^asked (\S+)$/gm)].map(([, code]) => code ?? '');
+    const asked = [...(await said('mallory')).matchAll(/^asked (\S+)$/gm)].map(([, code]) => code ?? '');
     t.diagnostic(`asked ${asked.length}: ${[...new Set(asked)].join(', ')}`);
     assert.ok(asked.filter((code) => code === 'GRANT_DENIED').length > 5);
     assert.ok(!asked.includes('connected'), 'the refused one got in');
