@@ -15,6 +15,8 @@ interface World {
   readonly deployment: Deployment;
   readonly receipts: MemberReceipts;
   readonly announced: SignedReceipt[];
+  /** How many at a time. */
+  readonly saved: number[];
   /** A receipt of the member unless `by` signs. */
   readonly receipt: (fields?: Partial<Receipt>, by?: NodeKey) => SignedReceipt;
 }
@@ -32,12 +34,13 @@ function begin(): World {
   const deployment = new Deployment({ ...stored, age: { ageMs: 0, at: 0 } }, home.peerId, 0);
   const clock = createManualClock(Date.UTC(2026, 10, 20));
   const announced: SignedReceipt[] = [];
+  const saved: number[] = [];
   const receipts = new MemberReceipts({
     self: home.peerId,
     signer: home.signer,
     deployments: { get: (id: string) => (id === deployment.id ? deployment : undefined) } as Deployments,
     overlay: { announceReceipt: (signed) => announced.push(signed) },
-    store: { receipts: () => [], saveReceipt: () => undefined, deleteReceipts: () => undefined },
+    store: { receipts: () => [], saveReceipts: (all) => saved.push(all.length), deleteReceipts: () => undefined },
     clock,
     logger: silentLogger,
   });
@@ -54,7 +57,7 @@ function begin(): World {
       },
       by.signer,
     );
-  return { clock, member, deployment, receipts, announced, receipt };
+  return { clock, member, deployment, receipts, announced, saved, receipt };
 }
 
 test('a member says what it did, and only the newest counts', () => {
@@ -99,11 +102,14 @@ test('a member that says something new all the time is passed on a few times, th
 });
 
 test('our own is signed, kept and told', () => {
-  const { receipts, announced, deployment } = begin();
+  const { receipts, announced, deployment, receipt, saved, clock } = begin();
   receipts.make(deployment, 0, deployment.head, null);
   assert.equal(announced.length, 1);
   assert.deepEqual(receipts.of(deployment), announced);
   const own = announced[0];
   assert.ok(own !== undefined);
   assert.equal(receipts.accept(own), false, 'nobody tells us what we did');
+  assert.equal(receipts.accept(receipt()), true);
+  clock.advance(1000);
+  assert.deepEqual(saved, [2], 'written together');
 });

@@ -1,6 +1,7 @@
 /**
  * `/moat/receipts/1`: what members did with a version, as they signed it. One stream is one message of some receipts,
- * without an answer. A machine sends its own on every connection of the deployment; keepers also pass on what is new.
+ * without an answer. A machine sends its own on every connection of the deployment; keepers also pass on what is new,
+ * in a network of more than {@link MAX_TOLD} machines to each other only.
  * Which receipts count is decided behind {@link OwnersView.acceptReceipt}.
  */
 import {
@@ -26,6 +27,8 @@ export const RECEIPTS_PROTOCOL = '/moat/receipts/1';
 const EXCHANGE_MS = 10_000;
 /** Receipts of one message: all of them fit 64 KiB. */
 const MAX_RECEIPTS = 64;
+/** Machines of one network that a keeper tells what all others did: each version costs that many receipts squared. */
+const MAX_TOLD = 256;
 /** Receipts that count as one request. */
 const RECEIPTS_PER_REQUEST = 16;
 /** Receipts that may wait for one peer; more are dropped, the next connection brings them. */
@@ -69,11 +72,9 @@ export class Receipts {
     );
   }
 
-  /** Sends a receipt to everyone connected who may hear of its deployment. */
-  announce(receipt: SignedReceipt, except?: OverlayConnection): void {
-    for (const connection of this.#deps.probation.all()) {
-      if (connection !== except && connection.admitted) this.#send(connection, [receipt]);
-    }
+  /** Sends a receipt of ours to everyone connected who may hear of its deployment. */
+  announce(receipt: SignedReceipt): void {
+    for (const connection of this.#deps.probation.all()) if (connection.admitted) this.#send(connection, [receipt]);
   }
 
   /** Tells a newly connected peer: a keeper all it knows, everybody else what it did itself. */
@@ -81,8 +82,8 @@ export class Receipts {
     const { deployments, owners, self } = this.#deps;
     for (const deployment of deployments.sharedWith(connection.peer)) {
       const known = owners.receipts(deployment);
-      const told = owners.keeps(deployment) ? known : known.filter(({ receipt }) => receipt.node === self);
-      this.#send(connection, told);
+      const own = known.filter(({ receipt }) => receipt.node === self);
+      this.#send(connection, this.#tellsAll(connection, deployment) ? known : own);
     }
   }
 
@@ -100,8 +101,22 @@ export class Receipts {
       const receipt = parsed(parseSignedReceipt, item);
       const { deployment } = receipt.receipt;
       if (!this.#isEntitled(connection, deployment) || !owners.acceptReceipt(connection.peer, receipt)) continue;
-      if (owners.keeps(deployment)) this.announce(receipt, connection);
+      this.#passOn(receipt, connection);
     }
+  }
+
+  #passOn(receipt: SignedReceipt, from: OverlayConnection): void {
+    for (const connection of this.#deps.probation.all()) {
+      const isOther = connection !== from && connection.admitted;
+      if (isOther && this.#tellsAll(connection, receipt.receipt.deployment)) this.#send(connection, [receipt]);
+    }
+  }
+
+  /** True where this keeper tells the peer what all others did. */
+  #tellsAll({ peer }: OverlayConnection, deployment: DeploymentId): boolean {
+    const { deployments, owners } = this.#deps;
+    if (!owners.keeps(deployment)) return false;
+    return owners.isFellowKeeper(deployment, peer) || deployments.members(deployment).length <= MAX_TOLD;
   }
 
   #send(connection: OverlayConnection, receipts: readonly SignedReceipt[]): void {

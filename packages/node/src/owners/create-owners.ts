@@ -171,6 +171,7 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
       stopped.abort(new MoatError('AGENT_STOPPING', 'the agent is going down'));
       exchange.stop();
       sessions.stop();
+      receipts.stop();
     },
   };
 }

@@ -8,6 +8,7 @@ import {
   type Logger,
   type PeerId,
   type Signer,
+  type Timer,
 } from '@moat/core';
 import { createReceipt, formatTime, verifyReceipt, type SignedReceipt } from '@moat/contract';
 import type { Overlay } from '@moat/overlay';
@@ -24,10 +25,12 @@ export interface MemberReceiptsDeps {
   readonly signer: Signer;
   readonly deployments: Deployments;
   readonly overlay: Pick<Overlay, 'announceReceipt'>;
-  readonly store: Pick<OwnerStore, 'receipts' | 'saveReceipt' | 'deleteReceipts'>;
+  readonly store: Pick<OwnerStore, 'receipts' | 'saveReceipts' | 'deleteReceipts'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+const WRITE_DELAY_MS = 1000;
 
 interface Known {
   readonly signed: SignedReceipt;
@@ -40,6 +43,9 @@ interface Known {
 export class MemberReceipts {
   readonly #deps: MemberReceiptsDeps;
   readonly #known = new Map<DeploymentId, Map<PeerId, Known>>();
+  readonly #unsaved = new Map<string, SignedReceipt>();
+  #timer: Timer | undefined;
+  #stopped = false;
 
   constructor(deps: MemberReceiptsDeps) {
     this.#deps = deps;
@@ -95,7 +101,10 @@ export class MemberReceipts {
   review(deployment: Deployment): void {
     const known = this.#of(deployment.id);
     const gone = [...known.keys()].filter((peer) => deployment.view.memberOf(peer) === undefined);
-    for (const peer of gone) known.delete(peer);
+    for (const peer of gone) {
+      known.delete(peer);
+      this.#unsaved.delete(`${deployment.id} ${peer}`);
+    }
     try {
       this.#deps.store.deleteReceipts(deployment.id, gone);
     } catch (error) {
@@ -108,20 +117,37 @@ export class MemberReceipts {
 
   forget(id: DeploymentId): void {
     this.#known.delete(id);
+    for (const [key, { receipt }] of this.#unsaved) if (receipt.deployment === id) this.#unsaved.delete(key);
   }
 
-  /** News about others: lost with a full disk, and nothing else with it. */
+  /** Writes what is not on disk yet; nothing is written later. */
+  stop(): void {
+    this.#stopped = true;
+    this.#flush();
+  }
+
+  /** With a full disk it is lost, and nothing else with it. */
+  #flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const unsaved = [...this.#unsaved.values()];
+    this.#unsaved.clear();
+    if (unsaved.length === 0) return;
+    try {
+      this.#deps.store.saveReceipts(unsaved);
+    } catch (error) {
+      const fields = { component: 'node.receipts', count: unsaved.length, code: errorCode(error), err: error };
+      this.#deps.logger.warn(fields, 'receipts not saved');
+    }
+  }
+
+  /** Written a little later, together: a version brings one of every member. */
   #keep(signed: SignedReceipt, left: number): void {
     const { deployment, node } = signed.receipt;
-    this.#of(deployment).set(node, { signed, left, at: this.#deps.clock.now() });
-    try {
-      this.#deps.store.saveReceipt(signed);
-    } catch (error) {
-      this.#deps.logger.warn(
-        { component: 'node.receipts', deployment, code: errorCode(error), err: error },
-        'receipt not saved',
-      );
-    }
+    const { clock } = this.#deps;
+    this.#of(deployment).set(node, { signed, left, at: clock.now() });
+    this.#unsaved.set(`${deployment} ${node}`, signed);
+    if (!this.#stopped) this.#timer ??= clock.after(WRITE_DELAY_MS, () => this.#flush());
   }
 
   #of(id: DeploymentId): Map<PeerId, Known> {

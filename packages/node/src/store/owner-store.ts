@@ -58,16 +58,13 @@ export class OwnerStore {
       .map((row) => parseSignedReceipt(row['receipt']));
   }
 
-  /** Replaces the one of the same machine. */
-  saveReceipt(signed: SignedReceipt): void {
-    const { deployment, node } = signed.receipt;
+  /** Each replaces the one of the same machine. */
+  saveReceipts(receipts: readonly SignedReceipt[]): void {
+    const sql = 'INSERT OR REPLACE INTO member_receipts (deployment, node, receipt) VALUES (?, ?, ?)';
     this.#db.write(() => {
-      this.#db.run(
-        'INSERT OR REPLACE INTO member_receipts (deployment, node, receipt) VALUES (?, ?, ?)',
-        deployment,
-        node,
-        JSON.stringify(signed),
-      );
+      for (const signed of receipts) {
+        this.#db.run(sql, signed.receipt.deployment, signed.receipt.node, JSON.stringify(signed));
+      }
     });
   }
 
