@@ -1,7 +1,18 @@
 /** Which head a gateway believes: the newest it has seen, whoever shows it; and memberships that end by the clock. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { headHash, headOf, ownersHash, signHead, type HeadProof, type PublicationBundle } from '@moat/contract';
+import {
+  extendProof,
+  headHash,
+  headOf,
+  mergedBranch,
+  mergingHead,
+  mergingVersion,
+  ownersHash,
+  signHead,
+  type HeadProof,
+  type PublicationBundle,
+} from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { Desk, refused } from '../desk.ts';
@@ -33,6 +44,16 @@ function succession(shop: Shop): { readonly handed: ShopVersion; readonly sealed
 /** What the dropped owner signs beside the succession: a second version 1, with a name of its own. */
 function usurped(shop: Shop): PublicationBundle {
   return shop.bundle(shop.publishing(shop.first, ['shop', 'stolen']));
+}
+
+/** The version that ends the fork: it goes on from `ours`. */
+function merging(shop: Shop, ours: ShopVersion, theirs: ShopVersion, names: readonly string[]): ShopVersion {
+  const version = mergingVersion(ours.proof, theirs.proof);
+  const contract = { ...ours.contract, version, publish: names.map((name) => shop.line(name)) };
+  const head = mergingHead(contract, ours.proof, theirs.proof);
+  const signed = { head, signatures: [signHead(head, shop.owner.signer)] };
+  const branch = mergedBranch(ours.proof, theirs.proof);
+  return { contract, proof: extendProof(ours.proof, shop.genesis, signed, contract.owners, branch) };
 }
 
 test('where the succession is known, a dropped owner changes nothing', async () => {
@@ -88,7 +109,7 @@ test('the newest head seen is on disk', async () => {
   assert.equal(refused(await after.show(shop.web1, usurped(shop))), 'VERSION_OLD');
 });
 
-test('in a fork what is served is kept, and nothing new of either branch is taken', async () => {
+test('in a fork what is served is kept, and nothing of the other branch is taken until one head ends both', async () => {
   const desk = new Desk();
   const shop = new Shop('one');
   const left = shop.publishing(shop.first, ['shop', 'left']);
@@ -99,6 +120,11 @@ test('in a fork what is served is kept, and nothing new of either branch is take
     assert.equal(desk.hosts().includes('right.localhost'), false, `version ${other.contract.version}`);
   }
   assert.deepEqual(desk.hosts().sort(), ['left.localhost', 'shop.localhost']);
+
+  const merged = merging(shop, left, right, ['right']);
+  assert.equal((await desk.show(shop.web1, shop.bundle(merged))).ok, true);
+  assert.deepEqual(desk.hosts(), ['right.localhost']);
+  assert.equal(refused(await desk.show(shop.web1, shop.bundle(left))), 'VERSION_OLD');
 });
 
 test('a membership that ends is no upstream from that moment, without a new version', async () => {
