@@ -101,24 +101,36 @@ function print(what: string, rate: string, cost: string): void {
   console.log(`${what.padEnd(32)} ${rate.padStart(12)}  ${cost}`);
 }
 
-const network = createMemoryNetwork();
-const signal = AbortSignal.timeout(120_000);
-const make = (peer: string, listen: boolean): LinkService =>
-  createLinks(
-    { logger: silentLogger, clock: systemClock, control: network.join(peer), accept: serve },
-    // Both ends share one process, so the peer opens faster than any real one: the rate must not count here.
-    {
-      role: 'member',
-      mayLink: () => true,
-      limits: { opens: { perSecond: 1e9, burst: 1e9 } },
-      ...(listen ? { listen: { host: '127.0.0.1', port: 0 } } : {}),
-    },
-  );
-const alice = make('12D3KooWAlice', false);
-const bob = make('12D3KooWBob', true);
-await Promise.all([alice.start({ signal }), bob.start({ signal })]);
-network.connect('12D3KooWAlice', '12D3KooWBob');
-const link = await alice.connect('12D3KooWBob', signal);
-for (const inFlight of [1, 64, 512]) await requests(link, inFlight);
-for (const streams of [1, 8]) await bulk(link, streams);
-await Promise.all([alice.stop(), bob.stop()]);
+/** A link with a gateway ends with its socket; one between members can move, and keeps what is not acknowledged. */
+async function measure(role: 'gateway' | 'member', run: (link: Link) => Promise<void>): Promise<void> {
+  const network = createMemoryNetwork();
+  const signal = AbortSignal.timeout(120_000);
+  const make = (peer: string, listen: boolean): LinkService =>
+    createLinks(
+      { logger: silentLogger, clock: systemClock, control: network.join(peer), accept: serve },
+      // Both ends share one process, so the peer opens faster than any real one: the rate must not count here.
+      {
+        role: listen ? role : 'member',
+        mayLink: () => true,
+        limits: { opens: { perSecond: 1e9, burst: 1e9 } },
+        ...(listen ? { listen: { host: '127.0.0.1', port: 0 } } : {}),
+      },
+    );
+  const alice = make('12D3KooWAlice', false);
+  const bob = make('12D3KooWBob', true);
+  await Promise.all([alice.start({ signal }), bob.start({ signal })]);
+  network.connect('12D3KooWAlice', '12D3KooWBob');
+  console.log(role === 'member' ? 'a link that can move' : 'a link that ends with its socket');
+  await run(await alice.connect('12D3KooWBob', signal));
+  await Promise.all([alice.stop(), bob.stop()]);
+}
+
+const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 1);
+for (let round = 0; round < ROUNDS; round++) {
+  for (const role of ['gateway', 'member'] as const) {
+    await measure(role, async (link) => {
+      for (const inFlight of [1, 64, 512]) await requests(link, inFlight);
+      for (const streams of [1, 8]) await bulk(link, streams);
+    });
+  }
+}

@@ -65,6 +65,11 @@ export class ReceiveWindow {
     this.#size = Math.min(this.#size, bytes);
   }
 
+  /** Another size from now on. Credit already given is not taken back. */
+  resize(bytes: number): void {
+    this.#size = bytes;
+  }
+
   /** True when half of the window is used: fewer window frames cost latency, more cost bytes. */
   get due(): boolean {
     return this.#size - this.#left >= this.#size / 2;

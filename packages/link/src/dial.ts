@@ -39,12 +39,13 @@ export interface LinkDialerDeps {
   readonly splices: SpliceDialer | undefined;
   /** Asks the peer something over `/moat/link/1`. */
   readonly question: (connection: PeerConnection, message: LinkMessage, signal: AbortSignal) => Promise<LinkMessage>;
-  /** Makes a link of a channel that we dialed; undefined when it may not stand any more. */
+  /** Makes a link of a channel that we dialed, or has one go on over it. @throws `LINK_REFUSED`, … */
   readonly onChannel: (
     channel: ByteChannel,
     connection: PeerConnection,
     transport: DialedTransport,
-  ) => Link | undefined;
+    kind: LinkKind,
+  ) => Promise<Link>;
 }
 
 export interface LinkDialerOptions {
@@ -67,9 +68,15 @@ export class LinkDialer {
   }
 
   /** A link over the first way that stands. @throws `LINK_FAILED`, or the signal's reason. */
-  async dial(connection: PeerConnection, offer: Offer, signal: AbortSignal): Promise<Link> {
+  async dial(
+    connection: PeerConnection,
+    offer: Offer,
+    signal: AbortSignal,
+    { directOnly = false }: { readonly directOnly?: boolean } = {},
+  ): Promise<Link> {
     const { clock, control } = this.#deps;
     const direct = this.#watched('direct', connection, this.#dialDirect(connection, offer));
+    if (directOnly) return orAborted(direct, signal);
     const spliceAfterMs = Math.min(SPLICE_AFTER_MS, this.#options.directMs);
     const early = await this.#within(spliceAfterMs, direct, signal);
     if (early !== undefined) return early;
@@ -81,7 +88,7 @@ export class LinkDialer {
     try {
       using deadline = createDeadline(clock, OVERLAY_MS, signal);
       const channel = await dialOverlay(control, connection, deadline.signal);
-      return this.#made(channel, connection, 'overlay');
+      return await this.#deps.onChannel(channel, connection, 'overlay', offer.kind);
     } catch (error) {
       signal.throwIfAborted();
       return socket.catch((cause: unknown) => {
@@ -141,7 +148,7 @@ export class LinkDialer {
         ticket: this.#spent(ticket, connection.peer, offer.kind),
         signal: deadline.signal,
       });
-      return this.#made(channel, connection, 'tls');
+      return this.#deps.onChannel(channel, connection, 'tls', offer.kind);
     };
     const tickets = offer.tickets.slice(0, this.room(connection.peer));
     const dials = tickets.map((ticket) => this.counted(connection.peer, dial(ticket)));
@@ -185,17 +192,11 @@ export class LinkDialer {
       ticket: this.#spent(ticket, connection.peer, 'member'),
       signal,
     });
-    return this.#made(channel, connection, 'spliced');
+    return this.#deps.onChannel(channel, connection, 'spliced', 'member');
   }
 
   #spent({ id, secret }: Ticket, peer: PeerId, kind: LinkKind): Parameters<typeof dialTls>[0]['ticket'] {
     return { identity: toBase64url(id), psk: derivePsk(secret, this.#deps.control.self, peer, kind), peer };
-  }
-
-  #made(channel: ByteChannel, connection: PeerConnection, transport: DialedTransport): Link {
-    const link = this.#deps.onChannel(channel, connection, transport);
-    if (link === undefined) throw linkRefused(connection.peer, 'LINK_REFUSED');
-    return link;
   }
 }
 

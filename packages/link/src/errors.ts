@@ -4,6 +4,7 @@ export const LINK_ERROR_CODES = [
   'LINK_FAILED', // no link to the peer could be made, neither direct nor over the overlay | see `cause`; check that the peer runs and is connected
   'LINK_REFUSED', // one side may not have a link with the other now | check that both share a deployment and a grant
   'LINK_REVOKED', // the last grant or membership behind a link went away | none; a new version may give it back
+  'LINK_LOST', // no path led to the peer for 30 s, or the peer knew the link no more | open the stream again, on a new link
   'LINK_DEAD', // the peer answered no ping in time | wait: the next use makes a new link
   'LINK_BACKLOG', // the peer stopped reading, and answers to it piled up beyond the bound | check the peer's load
   'LINK_LIMIT', // a peer holds as many links as it may | close some; two are enough for any peer

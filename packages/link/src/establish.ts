@@ -26,10 +26,11 @@ export interface EstablishDeps {
   readonly mayLink: (peer: PeerId) => boolean;
   /** Our link port, while we listen. */
   readonly port: () => number | undefined;
-  /** Makes a link of a channel that we dialed; undefined when it may not stand any more. */
   readonly onChannel: LinkDialerDeps['onChannel'];
   /** Makes a link of a channel that an anchor joined and the peer dialed. */
-  readonly onSpliced: (channel: ByteChannel, peer: PeerId) => void;
+  readonly onSpliced: (channel: ByteChannel, peer: PeerId) => Promise<void>;
+  /** The peer's link to us has no path any more, and it asks us to dial. */
+  readonly onPeerLost: (peer: PeerId) => void;
   /** The link to `peer` that is being made or was just made, if any. */
   readonly current: (peer: PeerId, maxAgeMs: number) => boolean;
   /** The next link that stands. */
@@ -43,6 +44,14 @@ export interface EstablishOptions {
   readonly directMs: number;
   /** Aborted when this machine takes and makes no more links. */
   readonly stopped: AbortSignal;
+}
+
+/** What a link is wanted for. */
+export interface OverOptions {
+  /** Only a direct socket is worth it. @defaultValue false */
+  readonly directOnly?: boolean;
+  /** The link that stands has no path any more. @defaultValue false */
+  readonly lost?: boolean;
 }
 
 /**
@@ -63,15 +72,15 @@ export class Establisher {
   }
 
   /** A link over this connection. @throws `LINK_REFUSED`, `LINK_FAILED`, the control plane's codes, or the signal's reason. */
-  async over(connection: PeerConnection, signal: AbortSignal): Promise<Link> {
-    if (connection.direction === 'inbound') return this.#push(connection, signal);
+  async over(connection: PeerConnection, signal: AbortSignal, options: OverOptions = {}): Promise<Link> {
+    if (connection.direction === 'inbound') return this.#push(connection, signal, options.lost ?? false);
     if (this.#options.kind === 'gateway') {
       throw new MoatError('LINK_FAILED', 'a gateway waits until the member connects', { retryable: true });
     }
     const answer = await this.#question(connection, { type: 'ask' }, signal);
     if (answer.type === 'refused') throw linkRefused(connection.peer, answer.code);
     if (answer.type !== 'offer') throw new MoatError('LINK_FAILED', 'the peer answered out of order');
-    return this.#dialer.dial(connection, answer, signal);
+    return this.#dialer.dial(connection, answer, signal, options);
   }
 
   /** Serves `/moat/link/1`. */
@@ -86,7 +95,8 @@ export class Establisher {
     await stream.close();
     if (message.type === 'splice' && answer.type === 'offer') return this.#come(connection, message);
     if (message.type !== 'offer' || answer.type !== 'taken') return;
-    if (message.kind === 'member' && this.#deps.current(connection.peer, FRESH_MS)) return;
+    if (message.lost === true) this.#deps.onPeerLost(connection.peer);
+    else if (message.kind === 'member' && this.#deps.current(connection.peer, FRESH_MS)) return;
     const dialed = this.#dialer.counted(connection.peer, this.#dialer.dial(connection, message, stopped));
     dialed.catch((error: unknown) => this.#report(connection, error, 'an offered link failed'));
   }
@@ -143,7 +153,7 @@ export class Establisher {
         const ticket = tickets.spend(preamble);
         return ticket?.peer === peer ? ticket : undefined;
       };
-      onSpliced(await acceptSpliced({ ...place, id, signal, spend }), peer);
+      await onSpliced(await acceptSpliced({ ...place, id, signal, spend }), peer);
     };
     this.#dialer
       .counted(peer, come())
@@ -154,14 +164,15 @@ export class Establisher {
     this.#deps.logger.debug({ peer, connection: id, err: error }, message);
   }
 
-  async #push(connection: PeerConnection, signal: AbortSignal): Promise<Link> {
+  async #push(connection: PeerConnection, signal: AbortSignal, lost: boolean): Promise<Link> {
     // Listens before it sends: the link may stand before the answer is read.
     using deadline = createDeadline(this.#deps.clock, TICKET_LIFE_MS, signal);
     const withdrawn = new AbortController();
     const link = this.#deps.next(connection.peer, AbortSignal.any([deadline.signal, withdrawn.signal]));
     link.catch(() => undefined);
     try {
-      const answer = await this.#question(connection, this.#offer(connection), signal);
+      const offer = { ...this.#offer(connection), ...(lost ? { lost } : {}) };
+      const answer = await this.#question(connection, offer, signal);
       if (answer.type === 'refused') throw linkRefused(connection.peer, answer.code);
       if (answer.type !== 'taken') throw new MoatError('LINK_FAILED', 'the peer answered out of order');
     } catch (error) {

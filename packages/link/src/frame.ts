@@ -27,7 +27,7 @@ export const FRAME = {
   window: 6,
   /** 0 = question or 1 = answer, then 8 bytes that the answer repeats. */
   ping: 7,
-  /** The link goes on over another socket, named by the 16 bytes of its ticket id. */
+  /** Which link a channel carries, and how much of it arrived: the first frame, never a later one (greeting.ts). */
   moved: 8,
   /** flags u8 (1 = the link ends now), then an error code or nothing. */
   goingAway: 9,
@@ -44,6 +44,9 @@ export const MAX_DATA_BYTES: number = 64 * 1024;
 export const MAX_HEAD_BYTES: number = 64 * 1024;
 /** Bytes of an `open` before the request head: kind, deployment, service. */
 export const MAX_OPEN_PREFIX_BYTES = 128;
+
+/** Bytes of a `moved` frame. */
+export const MOVED_BYTES = 25;
 
 /** The form of every code in `reset` and `going-away`. */
 const CODE = /^[A-Z][A-Z0-9_]{0,47}$/;
@@ -65,7 +68,7 @@ const SHAPES: readonly (Shape | undefined)[] = [
   { least: 1, most: 48, of: 'stream' },
   { least: 4, most: 4, of: 'both' },
   { least: 9, most: 9, of: 'link' },
-  { least: 16, most: 16, of: 'link' },
+  { least: MOVED_BYTES, most: MOVED_BYTES, of: 'link' },
   { least: 1, most: 49, of: 'link' },
 ];
 

@@ -25,6 +25,8 @@ export interface Offer {
   readonly kind: LinkKind;
   /** Milliseconds the tickets last. */
   readonly expires: number;
+  /** The offering side's link to us has no path any more. */
+  readonly lost?: boolean | undefined;
 }
 
 /** One message. */
@@ -68,6 +70,7 @@ const messageSchema = z.discriminatedUnion('type', [
     port: z.int().min(1).max(65_535).nullable(),
     kind: z.enum(['member', 'gateway']),
     expires: z.int().min(1).max(60_000),
+    lost: z.boolean().optional(),
   }),
 ]);
 

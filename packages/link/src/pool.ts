@@ -1,7 +1,6 @@
 /** All links of this machine: one made for whoever asks first, shared by all, replaced when it is worn or a better one stands. */
 import { MoatError, errorCode } from '@moat/core';
 import type {
-  ByteChannel,
   Clock,
   ControlPlane,
   Link,
@@ -13,22 +12,26 @@ import type {
   StreamAcceptor,
 } from '@moat/core';
 
+import { Births } from './births.ts';
 import { createDeadline, orAborted } from './deadline.ts';
 import { Establisher } from './establish.ts';
 import { DEFAULT_GUARD_LIMITS, PortGuard, type GuardLimits } from './guard.ts';
 import type { SessionLimits } from './limits.ts';
 import { LINK_PROTOCOL } from './messages.ts';
-import { PATHS, Roster, type Transport } from './roster.ts';
-import { Session } from './session.ts';
+import { Roster, type Transport } from './roster.ts';
+import { Seeker } from './seeker.ts';
+import type { Session } from './session.ts';
 import { SpliceDialer, type LinkAnchors } from './splice-dial.ts';
 import { DEFAULT_SPLICE_LIMITS, type SpliceLimits } from './splice-limits.ts';
 import { Splicer } from './splicer.ts';
 import { TicketBook } from './ticket.ts';
-import { limitsOf, serveOverlay } from './transport.overlay.ts';
+import { serveOverlay } from './transport.overlay.ts';
 import { acceptTls } from './transport.tls.ts';
 
 /** Milliseconds for everything that `connect` does. */
 const CONNECT_MS = 15_000;
+/** Connections tried at once for a link without a path. */
+const MAX_RESCUES = 4;
 /** Milliseconds between attempts to replace a worn link. */
 const RENEW_RETRY_MS = 60_000;
 /** Milliseconds after which the acceptor retires a worn link that its dialer did not replace. */
@@ -89,6 +92,8 @@ class Pool implements LinkService {
   readonly #attempts = new Map<PeerId, Promise<Link>>();
   /** When a worn link may be replaced next; only links that are worn. */
   readonly #worn = new WeakMap<Session, { readonly since: number; retryAt: number }>();
+  readonly #births: Births;
+  readonly #seeker: Seeker;
   readonly #splicer: Splicer | undefined;
   #guard: PortGuard | undefined;
   #unsubscribe: () => void = () => undefined;
@@ -106,7 +111,30 @@ class Pool implements LinkService {
       const limits = { ...DEFAULT_SPLICE_LIMITS, ...(splice === true ? {} : splice) };
       this.#splicer = new Splicer({ clock, logger, control, port }, limits);
     }
-    const { anchors } = deps;
+    const { accept, anchors } = deps;
+    this.#seeker = new Seeker({
+      clock,
+      logger,
+      isPathless: (session) => this.#births.isPathless(session),
+      mayImprove: (session) => this.#births.wants(session, 'tls'),
+      rescue: ({ peer }) => this.#rescue(peer),
+      improve: ({ peer }) => this.#improve(peer),
+    });
+    this.#births = new Births(
+      {
+        clock,
+        logger,
+        accept,
+        roster: this.#roster,
+        mayLink: (peer) => !this.#stopping.signal.aborted && options.mayLink(peer),
+        isWorn: (session) => this.#worn.has(session),
+        onWorn: (session) => this.#onWorn(session),
+        onPathless: (session) => this.#seeker.lost(session),
+        onStands: (session) => this.#seeker.stands(session),
+        onEnded: (session) => this.#seeker.forget(session),
+      },
+      { kind: options.role, limits: options.limits ?? {} },
+    );
     this.#establisher = new Establisher(
       {
         clock,
@@ -116,9 +144,15 @@ class Pool implements LinkService {
         splices: anchors && new SpliceDialer({ clock, control, anchors }),
         mayLink: options.mayLink,
         port,
-        onChannel: (channel, connection, transport) =>
-          this.#add(channel, connection.peer, true, transport === 'overlay' ? overlayOf(connection) : transport),
-        onSpliced: (channel, peer) => void this.#add(channel, peer, false, 'spliced'),
+        onChannel: (channel, connection, transport, kind) =>
+          this.#births.dialed(
+            channel,
+            connection.peer,
+            transport === 'overlay' ? overlayOf(connection) : transport,
+            kind,
+          ),
+        onSpliced: (channel, peer) => this.#births.accepted(channel, peer, 'spliced'),
+        onPeerLost: (peer) => this.#births.peerLost(peer),
         current: (peer, maxAgeMs) => this.#isCurrent(peer, maxAgeMs),
         next: (peer, signal) => this.#roster.next(peer, signal),
       },
@@ -142,7 +176,7 @@ class Pool implements LinkService {
           spend: (preamble) => this.#tickets.spend(preamble),
           admit: async (socket, ticket) => {
             if (!mayLink(ticket.peer)) throw new MoatError('LINK_REFUSED', 'no link with this peer now');
-            this.#add(await acceptTls(socket, ticket), ticket.peer, false, 'tls');
+            await this.#births.accepted(await acceptTls(socket, ticket), ticket.peer, 'tls');
           },
           splice: (preamble, socket) => this.#splicer?.take(preamble, socket) ?? false,
         },
@@ -154,8 +188,14 @@ class Pool implements LinkService {
     this.#splicer?.serve();
     control.handle(LINK_PROTOCOL, (stream) => this.#establisher.serve(stream), { audience: 'admitted' });
     serveOverlay(control, (channel, connection) => {
-      if (connection.direction === 'inbound') this.#add(channel, connection.peer, false, overlayOf(connection));
-      else channel.destroy();
+      const { direction, peer } = connection;
+      if (direction === 'outbound') return channel.destroy();
+      this.#births.accepted(channel, peer, overlayOf(connection)).catch((error: unknown) => {
+        logger.debug(
+          { peer, connection: connection.id, code: errorCode(error) },
+          'a link over the overlay was refused',
+        );
+      });
     });
     this.#unsubscribe = control.onAdmitted((connection) => this.#upgrade(connection));
   }
@@ -239,37 +279,6 @@ class Pool implements LinkService {
     throw failure;
   }
 
-  /** Makes a link of a channel, unless the peer may not have one any more. */
-  #add(channel: ByteChannel, peer: PeerId, dialer: boolean, transport: Transport): Link | undefined {
-    const { clock, logger, accept } = this.#deps;
-    if (this.#stopping.signal.aborted || !this.#options.mayLink(peer)) {
-      channel.destroy();
-      return undefined;
-    }
-    const link = new Session(
-      {
-        channel,
-        clock,
-        logger,
-        accept,
-        onClosed: (closed) => {
-          this.#roster.remove(closed);
-          logger.debug({ peer, path: closed.path, code: errorCode(closed.closed.reason) }, 'a link ended');
-        },
-        onWorn: (worn) => this.#onWorn(worn),
-      },
-      {
-        peer,
-        path: PATHS[transport],
-        dialer,
-        limits: { ...this.#options.limits, ...limitsOf(transport) },
-      },
-    );
-    logger.debug({ peer, path: link.path }, 'a link stands');
-    this.#roster.add(link, transport);
-    return link;
-  }
-
   /** True when a link to `peer` is being made, or was made just now. */
   #isCurrent(peer: PeerId, maxAgeMs: number): boolean {
     const best = this.#roster.best(peer);
@@ -282,9 +291,35 @@ class Pool implements LinkService {
     const transport = this.#roster.bestTransport(peer);
     if (remote === null || direction !== 'outbound') return;
     if (transport !== 'overlay-relayed' && transport !== 'spliced') return;
-    this.#attempt(peer).catch((error: unknown) => {
+    this.#establisher.over(connection, this.#stopping.signal, { directOnly: true }).catch((error: unknown) => {
       this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'the link stays as it is');
     });
+  }
+
+  /** Any path for a link that has none: every connection at once, as those that lead nowhere take long to say so. */
+  async #rescue(peer: PeerId): Promise<void> {
+    const { clock, control } = this.#deps;
+    using deadline = createDeadline(clock, CONNECT_MS, this.#stopping.signal);
+    const { signal } = deadline;
+    const over = (connection: PeerConnection): Promise<Link> =>
+      this.#establisher.over(connection, signal, { lost: true });
+    try {
+      await Promise.any(control.connections(peer).slice(0, MAX_RESCUES).map(over));
+    } catch {
+      if (this.#options.role === 'member') await over(await control.connect(peer, signal));
+    }
+  }
+
+  /** A direct path where one stands, and the overlay's own attempt at one, which {@link #upgrade} hears of. */
+  async #improve(peer: PeerId): Promise<void> {
+    const { clock, control } = this.#deps;
+    using deadline = createDeadline(clock, CONNECT_MS, this.#stopping.signal);
+    const { signal } = deadline;
+    control.improve(peer);
+    const direct = control
+      .connections(peer)
+      .find(({ remote, direction }) => remote !== null && direction === 'outbound');
+    if (direct !== undefined) await this.#establisher.over(direct, signal, { directOnly: true });
   }
 
   /** Makes the link that follows a worn one; streams that run stay on the old one until they end. */
@@ -308,6 +343,7 @@ class Pool implements LinkService {
     this.#unsubscribe();
     const links = this.#roster.list();
     for (const link of links) link.close('LINK_CLOSED');
+    this.#seeker.stop();
     this.#splicer?.stop();
     await Promise.all([this.#guard?.close(), ...links.map((link) => link.gone)]);
   }

@@ -24,6 +24,7 @@ const CROSSING_MS = 10_000;
 export class Roster {
   readonly #links = new Map<Session, Transport>();
   readonly #listeners = new Set<(link: Link) => void>();
+  readonly #arrivals = new Set<(link: Link) => void>();
   readonly #self: PeerId;
 
   constructor(self: PeerId) {
@@ -64,6 +65,7 @@ export class Roster {
       else this.#settleCrossing(link, other);
     }
     for (const listener of this.#listeners) listener(link);
+    for (const arrived of this.#arrivals) arrived(link);
   }
 
   /** Of two links that both ends dialed at once the better stays, or that of the smaller PeerId; its dialer ends the other. */
@@ -79,6 +81,18 @@ export class Roster {
     return TRANSPORTS.indexOf(this.#links.get(link) ?? 'overlay-relayed');
   }
 
+  /** True when `transport` is better than what the link rides on. */
+  isBetter(transport: Transport, link: Session): boolean {
+    return TRANSPORTS.indexOf(transport) > this.#rank(link);
+  }
+
+  /** The link goes on over another transport. */
+  moved(link: Session, transport: Transport): void {
+    if (!this.#links.has(link)) return;
+    this.#links.set(link, transport);
+    for (const arrived of this.#arrivals) arrived(link);
+  }
+
   remove(link: Session): void {
     this.#links.delete(link);
   }
@@ -88,18 +102,19 @@ export class Roster {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** The next link to `peer`, or the signal's reason. */
+  /** The next link to `peer` that stands, or goes on; or the signal's reason. */
   next(peer: PeerId, signal: AbortSignal): Promise<Link> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
-      const stop = this.onLink((link) => {
+      const onArrival = (link: Link): void => {
         if (link.peer !== peer) return;
-        stop();
+        this.#arrivals.delete(onArrival);
         signal.removeEventListener('abort', onAbort);
         resolve(link);
-      });
+      };
+      this.#arrivals.add(onArrival);
       const onAbort = (): void => {
-        stop();
+        this.#arrivals.delete(onArrival);
         reject(signal.reason as Error);
       };
       signal.addEventListener('abort', onAbort, { once: true });

@@ -16,6 +16,7 @@ import type {
   StreamAcceptor,
 } from '@moat/core';
 
+import type { ResumableChannel } from './channel.resumable.ts';
 import { ReceiveWindow, SendCredit } from './credit.ts';
 import { FRAME, FrameDecoder, frameError, readCode, type FrameSink, type FrameType } from './frame.ts';
 import { FrameWriter } from './frame-writer.ts';
@@ -23,6 +24,7 @@ import { decodeRequestHead } from './http-head.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from './limits.ts';
 import { decodeOpen, encodeOpen } from './open.ts';
+import { Marks } from './marks.ts';
 import { Pings } from './pings.ts';
 import { RateLimit } from './rate.ts';
 import { Stream, type StreamOwner } from './stream.ts';
@@ -37,6 +39,8 @@ const LAST_ID = 2 ** 32 - 2 ** 20;
 
 export interface SessionDeps {
   readonly channel: ByteChannel;
+  /** The same channel, where it outlives its sockets. */
+  readonly resumable?: ResumableChannel;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly accept: StreamAcceptor;
@@ -44,6 +48,8 @@ export interface SessionDeps {
   readonly onDraining?: (session: Session) => void;
   /** Called once when the link is over. */
   readonly onClosed?: (session: Session) => void;
+  /** The peer does not answer: another path may be better. */
+  readonly onSuspect?: (session: Session) => void;
   /** The link has carried enough: replace it. Called at every look from then on. */
   readonly onWorn?: (session: Session) => void;
 }
@@ -59,7 +65,6 @@ export interface SessionOptions {
 /** Bounds: see {@link SessionLimits}; each names what is dropped. */
 export class Session implements Link, StreamOwner, FrameSink {
   readonly peer: PeerId;
-  readonly path: LinkPath;
   readonly dialer: boolean;
   readonly createdAt: number;
   readonly writer: FrameWriter;
@@ -70,6 +75,8 @@ export class Session implements Link, StreamOwner, FrameSink {
   readonly #decoder: FrameDecoder;
   readonly #heartbeat: Heartbeat;
   readonly #pings: Pings;
+  /** Only on a link that can move. */
+  readonly #marks: Marks | undefined;
   readonly #openRate: RateLimit;
   readonly #resetRate: RateLimit;
   readonly #closing = new AbortController();
@@ -90,11 +97,12 @@ export class Session implements Link, StreamOwner, FrameSink {
   #leaving = false;
   #peerLeaving = false;
   #bytes = 0;
+  #path: LinkPath;
 
   constructor(deps: SessionDeps, options: SessionOptions) {
     this.#deps = deps;
     this.peer = options.peer;
-    this.path = options.path;
+    this.#path = options.path;
     this.dialer = options.dialer;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.createdAt = deps.clock.now();
@@ -108,26 +116,41 @@ export class Session implements Link, StreamOwner, FrameSink {
       hasCredit: () => this.credit.available > 0,
     });
     this.#decoder = new FrameDecoder(this);
-    this.#pings = new Pings(this.writer);
+    const { channel, resumable } = deps;
+    this.#pings = new Pings(this.writer, (offset) => {
+      resumable?.near(this.#pings.leastRttMs);
+      resumable?.acknowledged(offset);
+    });
+    this.#marks = resumable && new Marks(this.writer, this.#pings);
     this.#openRate = new RateLimit(deps.clock, this.#limits.opens);
     this.#resetRate = new RateLimit(deps.clock, this.#limits.resets);
     this.#heartbeat = new Heartbeat(
       {
         clock: deps.clock,
         sendPing: () => this.#pings.send(),
-        onDead: () => this.#fail('LINK_DEAD'),
-        onLook: () => this.#checkWear(),
+        onSuspect: () => deps.onSuspect?.(this),
+        onDead: () => {
+          if (resumable === undefined) this.#fail('LINK_DEAD');
+          else resumable.lose();
+        },
+        onLook: () => {
+          this.#checkWear();
+          this.#marks?.look();
+        },
       },
       this.#limits.heartbeat,
     );
-    const { channel } = deps;
     channel.onData = (chunk) => this.#receive(chunk);
     channel.onDrain = () => this.#onDrain();
     channel.onEnd = () => this.#fail('LINK_CLOSED');
-    channel.onClose = () => {
+    channel.onClose = (error) => {
       this.#gone.resolve();
-      this.#finish('LINK_CLOSED');
+      this.#finish(isMoatError(error) ? error.code : 'LINK_CLOSED');
     };
+  }
+
+  get path(): LinkPath {
+    return this.#path;
   }
 
   get openStreams(): number {
@@ -148,7 +171,30 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   /** True while new streams may be opened here. */
   get usable(): boolean {
-    return !this.#over && this.#nextId < 2 ** 32 && !this.#leaving && !this.#peerLeaving;
+    const { resumable } = this.#deps;
+    return this.movable && this.#nextId < 2 ** 32 && resumable?.lost !== true;
+  }
+
+  /** True while the link is worth another path. */
+  get movable(): boolean {
+    return !this.#over && !this.#leaving && !this.#peerLeaving;
+  }
+
+  /** True while the peer leaves questions unanswered. */
+  get suspect(): boolean {
+    return this.#heartbeat.suspect;
+  }
+
+  /** The link goes on over another path. The window follows it: more credit is given at once, less as it is used up. */
+  moved(path: LinkPath, linkWindowBytes: number): void {
+    if (this.#over) return;
+    this.#path = path;
+    this.#heartbeat.heard();
+    this.#pings.forget();
+    this.#window.resize(linkWindowBytes);
+    if (this.#window.due) this.#giveBack();
+    // What the peer has by now need not be kept.
+    this.#marks?.ask();
   }
 
   open(request: OpenRequest, head?: RequestHead): LinkStream {
@@ -208,6 +254,7 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   data(id: number, piece: Buffer): void {
     if (this.#over) return;
+    this.#heartbeat.carried();
     this.#window.receive(piece.length);
     if (this.#window.due) this.#giveBack();
     this.#find(id)?.receiveData(piece);
@@ -333,6 +380,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   #send(bytes: Buffer, ofStreams: boolean, onTaken: (() => void) | undefined): void {
     this.#bytes += bytes.length;
     if (ofStreams) this.#heartbeat.used();
+    this.#marks?.sent();
     if (this.#deps.channel.write(bytes, onTaken)) return;
     this.#writable = false;
     if (this.#deps.channel.bufferedBytes > this.#limits.backlogBytes) this.#fail('LINK_BACKLOG');
@@ -373,6 +421,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#over = true;
     this.#closing.abort(new MoatError(code, 'the link is over', { retryable: true, details: { peer: this.peer } }));
     this.#heartbeat.stop();
+    this.#marks?.stop();
     this.writer.flush();
     this.writer.stop();
     for (const stream of this.#streams.list()) stream.close(code);

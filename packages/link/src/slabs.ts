@@ -1,7 +1,7 @@
 /** Bytes of a slab: what several TLS records, or many small frames, share. */
 export const SLAB_BYTES: number = 64 * 1024;
-/** Slabs that wait for use, 4 MiB; more are left to the collector. */
-const MAX_FREE = 64;
+/** Slabs that wait for use, 16 MiB: what one link that can move keeps at most; more are left to the collector. */
+const MAX_FREE = 256;
 
 const free: Buffer[] = [];
 

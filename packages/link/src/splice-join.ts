@@ -25,9 +25,8 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
   let open = 2;
   const timers = new Set<Timer>();
   const end = (): void => {
-    // A reset, not an end: neither side may take what arrived for the whole.
-    a.resetAndDestroy();
-    b.resetAndDestroy();
+    cut(a);
+    cut(b);
   };
   const after = (delayMs: number, run: () => void): void => {
     const timer = clock.after(delayMs, () => {
@@ -68,7 +67,7 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
     from.once('close', () => {
       // One side that breaks ends both; after an orderly end the other direction runs on.
       if (from.readableEnded && from.writableFinished) to.end();
-      else to.resetAndDestroy();
+      else cut(to);
       open -= 1;
       if (open > 0) return;
       for (const timer of timers) timer.cancel();
@@ -86,4 +85,13 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
   a.resume();
   b.resume();
   return end;
+}
+
+/**
+ * A reset rather than an end: nobody shall take what arrived for the whole. Not after our own end: libuv refuses to reset
+ * a socket that is shutting down, and Node then never closes it.
+ */
+function cut(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }

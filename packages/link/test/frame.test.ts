@@ -52,7 +52,7 @@ const anyFrame: fc.Arbitrary<Frame> = fc.oneof(
   fc.record({ type: fc.constant(FRAME.reset), id, payload: payload(1, 48) }, plain),
   fc.record({ type: fc.constant(FRAME.window), id: fc.oneof(id, fc.constant(0)), payload: payload(4, 4) }, plain),
   fc.record({ type: fc.constant(FRAME.ping), id: fc.constant(0), payload: payload(9, 9) }, plain),
-  fc.record({ type: fc.constant(FRAME.moved), id: fc.constant(0), payload: payload(16, 16) }, plain),
+  fc.record({ type: fc.constant(FRAME.moved), id: fc.constant(0), payload: payload(25, 25) }, plain),
   fc.record({ type: fc.constant(FRAME.goingAway), id: fc.constant(0), payload: payload(1, 49) }, plain),
 );
 

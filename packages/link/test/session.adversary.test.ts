@@ -139,7 +139,7 @@ describe('a link ends with a code', () => {
     ['credit of nothing', 'FRAME_INVALID', (peer) => peer.send(FRAME.window, 0, u32(0))],
     ['impossible credit', 'FRAME_INVALID', (peer) => peer.send(FRAME.window, 0, u32(0xffff_ffff))],
     ['a ping that is neither', 'FRAME_INVALID', (peer) => peer.send(FRAME.ping, 0, Buffer.alloc(9, 2))],
-    ['a move nobody agreed on', 'FRAME_INVALID', (peer) => peer.send(FRAME.moved, 0, Buffer.alloc(16))],
+    ['a move nobody agreed on', 'FRAME_INVALID', (peer) => peer.send(FRAME.moved, 0, Buffer.alloc(25))],
     [
       'more data than the stream’s credit',
       'CREDIT_EXCEEDED',

@@ -152,6 +152,10 @@ class MemoryControlPlane implements ControlPlane {
     });
   }
 
+  improve(): void {
+    // Connections are made by the test.
+  }
+
   async open(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<MessageStream> {
     const { local, far } = await this.#reach(connection, signal);
     const served = far.plane.#messages.get(protocol);

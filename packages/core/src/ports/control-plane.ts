@@ -44,6 +44,8 @@ export interface ControlPlane {
   connections(peer?: PeerId): readonly PeerConnection[];
   /** An open connection to `peer`, dialing known addresses when there is none. @throws `PEER_UNREACHABLE` */
   connect(peer: PeerId, signal: AbortSignal): Promise<PeerConnection>;
+  /** Tries in the background for a direct connection to a peer that is reached through an anchor. */
+  improve(peer: PeerId): void;
   /** @throws `PEER_UNREACHABLE`, `PROTOCOL_UNSUPPORTED` */
   open(connection: PeerConnection, protocol: string, signal: AbortSignal): Promise<MessageStream>;
   /** Serves a protocol; a rejected handler aborts its stream. */
