@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -224,4 +224,33 @@ test('the configuration is merged from files, environment and flags', async (t) 
     await assert.rejects(wrong, { code: 'CONFIG_INVALID', message });
   }
   await assert.rejects(loadNodeConfig({ env: { MOAT_LINK_PORT: 'x' }, files: [] }), { code: 'CONFIG_INVALID' });
+});
+
+test('a machine takes its next key in the same process, and after a kill -9 at any instant', async (t) => {
+  for (const delayMs of [null, 0, 700, 1050, 1300]) {
+    const stateDir = await temporary(t);
+    const child = await run(t, stateDir);
+    const { client } = child;
+    const agent = { client, peerId: async () => (await client.status()).peerId } as unknown as Agent;
+    const owner = new Owner(agent);
+    await owner.apply({ members: [await owner.pinned('home', 2, agent, { keeper: true })] });
+    const { current, next } = await client.rotateKey();
+    assert.equal(current, child.ready.peerId);
+    await owner.apply({ members: owner.contract.members.map((each) => ({ ...each, node: next })) });
+    let { pid } = child.process;
+    if (delayMs !== null) {
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      child.process.kill('SIGKILL');
+      await exit(child.process);
+      ({ pid } = (await run(t, stateDir)).process);
+    }
+    const status = await until('the next key is in use', async () => {
+      const found = await client.status().catch(() => null);
+      return found?.peerId === next && found;
+    });
+    assert.equal(status.pid, pid);
+    assert.equal(status.deployments[0]?.member, 'home');
+    const keys = (await readdir(stateDir)).filter((name) => name.startsWith('node.key'));
+    assert.deepEqual(keys, ['node.key']);
+  }
 });
