@@ -135,16 +135,6 @@ test('a newer bundle replaces the old whole; the old one never comes back', asyn
   assert.deepEqual(desk.membersOf('shop.localhost'), [shop.web1.peer]);
 });
 
-test('a second head at one version is a fork: what runs is kept, nothing new is taken', async () => {
-  const desk = new Desk();
-  const shop = new Shop('one');
-  const left = shop.publishing(shop.first, ['shop', 'left']);
-  const right = shop.publishing(shop.first, ['shop', 'right']);
-  await desk.show(shop.web1, shop.bundle(left));
-  assert.equal(refused(await desk.show(shop.web1, shop.bundle(right))), 'HEAD_FORKED');
-  assert.deepEqual(desk.hosts().sort(), ['left.localhost', 'shop.localhost']);
-});
-
 test('a member dropped from a publication is no upstream any more', async () => {
   const desk = new Desk();
   const shop = new Shop('one');
