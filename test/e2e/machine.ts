@@ -102,6 +102,8 @@ export interface MachineOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Network namespace its processes run in. */
   readonly namespace?: string | undefined;
+  /** Command in front of its long-running processes, such as `nsenter …`. */
+  readonly within?: readonly string[];
 }
 
 /** One machine: a home, commands, an agent. MOAT_E2E_LOGS=<folder> keeps what its processes said. */
@@ -110,13 +112,15 @@ export class Machine implements AsyncDisposable {
   readonly home: string;
   readonly env: NodeJS.ProcessEnv;
   readonly #namespace: string | undefined;
+  readonly #within: readonly string[];
   #daemons: Daemon[] = [];
 
-  private constructor(name: string, home: string, env: NodeJS.ProcessEnv, namespace: string | undefined) {
+  private constructor(name: string, home: string, env: NodeJS.ProcessEnv, options: MachineOptions) {
     this.name = name;
     this.home = home;
     this.env = env;
-    this.#namespace = namespace;
+    this.#namespace = options.namespace;
+    this.#within = options.within ?? [];
   }
 
   static async create(name: string, options: MachineOptions = {}): Promise<Machine> {
@@ -125,7 +129,7 @@ export class Machine implements AsyncDisposable {
     delete env['NODE_OPTIONS'];
     delete env['XDG_CONFIG_HOME'];
     delete env['XDG_STATE_HOME'];
-    return new Machine(name, home, env, options.namespace);
+    return new Machine(name, home, env, options);
   }
 
   path(...parts: string[]): string {
@@ -168,7 +172,8 @@ export class Machine implements AsyncDisposable {
 
   /** Starts any program in this home, and namespace. */
   program(file: string, args: readonly string[]): Daemon {
-    const inside = this.#namespace === undefined ? [] : ['ip', 'netns', 'exec', this.#namespace];
+    const netns = this.#namespace === undefined ? [] : ['ip', 'netns', 'exec', this.#namespace];
+    const inside = [...netns, ...this.#within];
     const [program = file, ...rest] = [...inside, file, ...args];
     const child = spawn(program, rest, {
       cwd: this.home,
