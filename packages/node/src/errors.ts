@@ -39,6 +39,7 @@ export const NODE_ERROR_CODES = [
   'STALE_SOON', // a notice: half of network.maxStale has passed without a keeper's confirmation | bring a keeper into reach before the rest has passed
   'PLACE_FROZEN', // two machines hold witnessed claims on one place, so neither has it | an owner writes the next version, which decides
   'KEY_ROTATION_WAITING', // a notice: the next key of this machine waits until the owners name it | an owner writes the line that moat node rotate-key printed, and applies
+  'KEEPER_SILENT', // a keeper answers this machine and does not share the network with it | ask an owner whether this machine was removed; then moat join with a new token
   'LOOPBACK_SHARED', // a notice: every user of this machine reaches the granted services | set access: private where users do not trust each other
   'PUBLISH_TIMEOUT', // the gateway did not answer in time | look at the gateway; the agent tries again by itself
   'DNS_SETUP_UNKNOWN', // how this machine resolves names is not recognised, so nothing was changed | send names below .internal to the agent's DNS by hand, or use moat run

@@ -73,7 +73,7 @@ async function stage(expires: { readonly member?: number; readonly grant?: numbe
 
 test('a removed member loses its streams, links and connections with the version that removes it', async () => {
   await using stand = await stage();
-  const { home, app, owner, id, out, inward } = stand;
+  const { home, app, owner, id, out, inward, clock } = stand;
   const peer = await app.peerId();
   const ended = Promise.all([closed(out), closed(inward)]);
   const { members, services } = owner.contract;
@@ -94,6 +94,12 @@ test('a removed member loses its streams, links and connections with the version
   assert.equal(left.version, 0);
   const before = left.freshness.ageMs;
   await until('its age grows', async () => (await app.client.deployment(id)).freshness.ageMs > before);
+  // Its keeper answers and does not know it: that is the truth, and all of it.
+  await until('the keeper answered', async () => {
+    clock.pass(61_000);
+    const { alarms } = await app.client.deployment(id);
+    return alarms.some(({ code, message }) => code === 'KEEPER_SILENT' && message.startsWith('home answers'));
+  });
   const service = left.services.find(({ name }) => name === 'db');
   assert.deepEqual([service?.instances, service?.connected], [1, 0]);
   await assert.rejects(app.client.ping(id, { target: 'db', timeoutMs: 3000 }));

@@ -65,6 +65,8 @@ export interface DeploymentView {
   acceptProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome>;
   /** The peer says on its own connection that this is its newest head. */
   headShown?(from: PeerId, deployment: DeploymentId, head: Hash): void;
+  /** The peer says on its own connection that it shares no such deployment with us. */
+  notNamed?(from: PeerId, deployment: DeploymentId): void;
   /** Verifies and persists; true = it was new. Never rejects for hostile input. */
   acceptClaim(from: PeerId, claim: MemberClaim): Promise<boolean>;
   /** The keeper's side of joining; a rejection reaches the other side as `JOIN_REFUSED`. */

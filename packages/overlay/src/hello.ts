@@ -129,6 +129,7 @@ export class Hello {
     connection.named = new Set(decodeList(await stream.read(deadline.signal)));
     this.#settle(connection, ours);
     const unshared = ours.filter((deployment) => !connection.named.has(deployment));
+    for (const deployment of unshared) this.#deps.deployments.notNamed?.(connection.peer, deployment);
     const [, news] = await Promise.all([
       this.#sendNews(stream, unshared, deadline.signal),
       readAllNews(stream, deadline.signal),

@@ -8,6 +8,7 @@ import type {
   Document,
   HostsAnswer,
   MemberReceipt,
+  Notice,
   PlaceStatus,
   PublicationStatus,
   ServiceStatus,
@@ -21,6 +22,8 @@ import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 
 const RECEIPTS_SHOWN = 20;
+/** Milliseconds without a confirmation after which a keeper's silence says something: a new member may be ahead of it. */
+const SILENT_MS = 60_000;
 
 export interface ReportDeps {
   readonly self: PeerId;
@@ -52,8 +55,16 @@ export function summaryOf(deployment: Deployment, now: number): DeploymentSummar
       maxStaleMs: deployment.maxStaleMs,
       state: deployment.staleness(now),
     },
-    alarms: deployment.alarms,
+    alarms: [...deployment.alarms, ...silenceOf(deployment, now)],
   };
+}
+
+/** Nobody tells a removed machine that it was removed; that its keepers do not know it any more is all it can say. */
+function silenceOf(deployment: Deployment, now: number): Notice[] {
+  const { silentKeeper } = deployment;
+  if (silentKeeper === undefined || deployment.ageMs(now) < SILENT_MS) return [];
+  const message = `${silentKeeper} answers and does not share this network with this machine: it was removed, or ${silentKeeper} has not joined`;
+  return [{ code: 'KEEPER_SILENT', message }];
 }
 
 export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {

@@ -36,6 +36,7 @@ export class Deployment {
   #view: ContractView;
   #builtAt = 0;
   #isOnlyKeeper = false;
+  #silentKeeper: string | undefined;
   #linkable: ReadonlySet<PeerId> = new Set();
   #audience: ReadonlySet<PeerId> = new Set();
   /** Why a newer version that was signed by the owners is not in force here, e.g. `CONTRACT_TOO_NEW`. */
@@ -125,6 +126,21 @@ export class Deployment {
     return place?.state === 'pinned' && place.keeper;
   }
 
+  /** The keeper that last answered without naming this network to us; undefined once one confirmed our head. */
+  get silentKeeper(): string | undefined {
+    return this.#silentKeeper;
+  }
+
+  /** A peer said hello and shares no such deployment with us. */
+  takeSilence(peer: PeerId): void {
+    if (this.isKeeper(peer)) this.#silentKeeper = this.#view.memberOf(peer)?.name;
+  }
+
+  /** A peer holds our head. */
+  takeConfirmation(peer: PeerId): void {
+    if (this.isKeeper(peer)) this.#silentKeeper = undefined;
+  }
+
   get forked(): boolean {
     return this.forks.size > 0;
   }
@@ -153,6 +169,7 @@ export class Deployment {
     this.#acceptedAt = acceptedAt;
     this.#head = headHash(proof.newest.head);
     this.refusal = undefined;
+    this.#silentKeeper = undefined;
     // What is taken while there are branches ends them.
     this.forks.clear();
     this.rebuild(now);

@@ -163,7 +163,9 @@ export class Deployments {
   /** A peer says on its own connection which head it holds. */
   headShown(from: PeerId, id: DeploymentId, head: Hash): void {
     const deployment = this.#byId.get(id);
-    if (deployment?.head === head) this.#deps.onSameHead?.(deployment, from);
+    if (deployment?.head !== head) return;
+    deployment.takeConfirmation(from);
+    this.#deps.onSameHead?.(deployment, from);
   }
 
   /** A peer's proof; never rejects for hostile input. */

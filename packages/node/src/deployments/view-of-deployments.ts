@@ -46,6 +46,7 @@ export function viewOfDeployments({ self, deployments, keeper, store, isGuest }:
         : undefined;
     },
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
+    notNamed: (from, id) => deployments.get(id)?.takeSilence(from),
     headShown: (from, id, head) => deployments.headShown(from, id, head),
     acceptClaim: (from, claim) => Promise.resolve(deployments.offerClaim(from, claim)),
     witness: async (request, from) => keeper.witness(request, from),
