@@ -83,6 +83,24 @@ suite('moat publish PORT', () => {
     await eventually('it is withdrawn', async () => (await get(`${name}.localhost`)).status === 404, 5_000);
   });
 
+  test('a program offers its service for as long as it runs', async () => {
+    const service = `web-${web.port}`;
+    const script = "console.log('PORT=' + process.env.PORT); setInterval(() => {}, 1000)";
+    const exposed = async (): Promise<object[]> => (await laptop.ok(['node', 'expose'])).json['exposed'] as object[];
+    const program = ['--', process.execPath, '-e', script];
+    const refused = await laptop.run(['run', '--service', service, '--port', '1', '--json', ...program]);
+    assert.equal(refused.exitCode, 2, refused.stderr);
+    const running = laptop.spawn(['run', '--service', service, '--no-names', ...program]);
+    await eventually('it knows its port', async () => running.output.includes(`PORT=${web.port}`));
+    const target = `127.0.0.1:${web.port}`;
+    assert.deepEqual(
+      (await exposed()).map((line) => ({ ...line, deployment: '' })),
+      [{ deployment: '', target, public: false }],
+    );
+    await running.kill('SIGTERM');
+    await eventually('the port is closed', async () => (await exposed()).length === 0);
+  });
+
   test('after a kill of the command the port is closed again; run again, it is open', async () => {
     const publish = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
     await said(publish, 'published');

@@ -66,8 +66,8 @@ export interface AgentClient {
   join(request: JoinRequest, options?: CallOptions): Promise<Joined>;
   exposed(options?: CallOptions): Promise<readonly Exposed[]>;
   expose(request: ExposeRequest, options?: CallOptions): Promise<Exposed>;
-  /** In force, also for gateways, from the first item until `signal` is aborted or this process ends. */
-  holdExposed(request: UnexposeRequest, signal: AbortSignal): AsyncIterable<Exposed>;
+  /** In force from the first item until `signal` is aborted or this process ends. */
+  holdExposed(request: Exposed, signal: AbortSignal): AsyncIterable<Exposed>;
   unexpose(request: UnexposeRequest, options?: CallOptions): Promise<void>;
   forwards(options?: CallOptions): Promise<readonly Forward[]>;
   addForward(request: ForwardRequest, options?: CallOptions): Promise<Forward>;
@@ -112,8 +112,8 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     join: (body, call) => client.call(on.join, { body }, { timeoutMs: 30_000 + (body.waitMs ?? 0), ...call }),
     exposed: async (call) => (await client.call(on.exposed, {}, call)).exposed,
     expose: (body, call) => client.call(on.expose, { body }, call),
-    holdExposed: ({ deployment, target }, signal) =>
-      client.follow(on.holdExposed, signal, { query: { deployment, target } }),
+    holdExposed: ({ deployment, target, public: open }, signal) =>
+      client.follow(on.holdExposed, signal, { query: { deployment, target, public: String(open) } }),
     unexpose: async (body, call) => void (await client.call(on.unexpose, { body }, call)),
     forwards: async (call) => (await client.call(on.forwards, {}, call)).forwards,
     addForward: (body, call) => client.call(on.addForward, { body }, call),

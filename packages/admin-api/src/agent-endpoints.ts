@@ -174,9 +174,9 @@ export const agentEndpoints: AgentEndpoints = {
   holdExposed: endpoint(
     'post',
     '/v1/exposed/hold',
-    'Exposes a local target, also to gateways, for as long as this answer is read: one line, then silence',
+    'Exposes a local target for as long as this answer is read: one line, then silence; public is true or false',
     exposedSchema,
-    { query: ['deployment', 'target'], stream: true },
+    { query: ['deployment', 'target', 'public'], stream: true },
   ),
   unexpose: endpoint('delete', '/v1/exposed', 'Takes the consent back', doneSchema, { body: unexposeRequestSchema }),
   forwards: endpoint('get', '/v1/forwards', 'Every forward', forwardsSchema),

@@ -62,14 +62,15 @@ export class Consent {
    */
   hold(exposure: Exposure): { readonly line: Exposure; readonly release: () => void } {
     const kept = this.#table.list();
-    const line = this.#table.add(exposure);
-    const key = keyOf(line);
+    const added = this.#table.add(exposure);
+    const key = keyOf(added);
+    const before = kept.find((each) => keyOf(each) === key);
+    const isEnough = before !== undefined && (before.public || !added.public);
+    const line = isEnough ? this.#table.add(before) : added;
     const known = this.#held.get(key);
-    if (known === undefined) {
-      const before = kept.find((each) => keyOf(each) === key);
-      if (before?.public === true) return { line: this.#table.add(before), release: () => undefined };
-      this.#held.set(key, { holders: 1, before });
-    } else known.holders += 1;
+    if (known === undefined && isEnough) return { line, release: () => undefined };
+    if (known === undefined) this.#held.set(key, { holders: 1, before });
+    else known.holders += 1;
     this.#deps.onChanged();
     let isReleased = false;
     return {

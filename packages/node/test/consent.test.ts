@@ -43,6 +43,15 @@ test('what is held is in force until every holder has let go, and never on disk'
   assert.deepEqual(desk.consent.list(), []);
 });
 
+test('who holds less takes nothing from who holds more', () => {
+  const desk = open();
+  desk.consent.hold(held);
+  const { release } = desk.consent.hold({ ...held, public: false });
+  assert.equal(isPublic(desk), true);
+  release();
+  assert.equal(isPublic(desk), true);
+});
+
 test('a line on disk is there again afterwards, as it was', () => {
   const desk = open();
   desk.consent.add({ ...held, public: false });

@@ -73,7 +73,7 @@ export async function publishPort(context: Context, port: number, options: Publi
   }
   const over = new AbortController();
   try {
-    await holdConsent(context, home.id, wanted.target, over.signal);
+    await holdConsent(context, { deployment: home.id, target: wanted.target, public: true }, over.signal);
     const outcome = await outcomeOf(context, wanted, home, accepted, options);
     say(context, outcome);
     await untilInterrupted(context.io.signal);

@@ -107,8 +107,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
         target: body.target,
         public: body.public ?? false,
       }),
-    holdExposed: ({ query, signal }) =>
-      holdExposed(consent, { ...exposureOf(deployments, query), public: true }, signal),
+    holdExposed: ({ query, signal }) => holdExposed(consent, exposureOf(deployments, query), signal),
     unexpose: ({ body }) => {
       consent.remove(idOf(deployments, body.deployment), body.target);
       return { done: true };
@@ -156,9 +155,9 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
 
 function exposureOf(
   deployments: Deployments,
-  { deployment = '', target = '' }: Readonly<Record<string, string>>,
-): Omit<Exposure, 'public'> {
-  return { deployment: idOf(deployments, deployment), target };
+  { deployment = '', target = '', public: open }: Readonly<Record<string, string>>,
+): Exposure {
+  return { deployment: idOf(deployments, deployment), target, public: open === 'true' };
 }
 
 /**
