@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
 import { publicationMark, publicationReason, publicationState, withConsent } from '../output/publication.ts';
+import { remediesFor } from '../output/remedies.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration, shorten } from '../output/units.ts';
@@ -91,7 +92,10 @@ function renderDeployment(
     `${style.bold(detail.name)}  version ${detail.version}, since ${age}  ${place}${detail.keeper ? ' (keeper)' : ''}${detail.state === 'active' ? '' : `  ${style.bad(detail.state)}`}`,
     ...(whole ? [style.dim(`  id ${detail.id}   head ${detail.head}`)] : []),
     ...renderFreshness(detail, style),
-    ...detail.alarms.map((alarm) => `  ${style.fail} ${alarm.message}  ${style.dim(alarm.code)}`),
+    ...detail.alarms.flatMap(({ code, message }) => [
+      `  ${style.fail} ${message}  ${style.dim(code)}`,
+      ...remediesFor(code).map((next) => `      ${style.dim('Next')}  ${next}`),
+    ]),
     renderPlaces(detail, style, whole),
     ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
     ...(detail.publications.length === 0 ? [] : [renderPublications(detail, exposed, style)]),

@@ -14,6 +14,7 @@ const REMEDIES: Readonly<Record<string, readonly string[]>> = {
   GATEWAY_CONFIG_INVALID: ['correct the lines named, then moat gateway run'],
   GRANT_DENIED: ['add a line to access: in moat.yaml, and moat apply', 'moat explain FROM TO   says what decides'],
   GRANT_EXPIRED: ['renew the line of access: in moat.yaml, and moat apply'],
+  HEAD_FORKED: ['moat apply --end-fork   makes what moat.yaml says the one history'],
   INVITE_EXPIRED: ['ask an owner for a new token: moat invite MEMBER'],
   INVITE_USED: ['ask an owner for a new token: moat invite MEMBER --replace'],
   KEY_FILE_EXISTS: ['moat key show', 'or choose another file with --key FILE'],
@@ -21,6 +22,8 @@ const REMEDIES: Readonly<Record<string, readonly string[]>> = {
   LISTEN_FAILED: ['moat doctor   shows which ports are taken', 'stop what uses the port, or choose another'],
   MEMBER_UNKNOWN: ['moat status   lists members and services'],
   PASSPHRASE_WRONG: ['try again; without the passphrase the key cannot be used'],
+  PROPOSAL_STALE: ['moat plan', 'moat apply'],
+  RECOVERY_WORDS_INVALID: ['compare each word with the paper; the last one holds a checksum'],
   SERVICE_UNKNOWN: ['moat status   lists members and services'],
   SERVICE_UNREACHABLE: [
     'moat status   shows who offers it',
