@@ -61,6 +61,45 @@ suite('private network', () => {
     assert.equal(await other.close(), 'NOT_PUBLISHED');
   });
 
+  test('while everything is refused members and gateways get nothing, and what runs ends', async () => {
+    const hub = new MemoryHub();
+    let code: string | undefined;
+    const refusal = (): string | undefined => code;
+    await using service = await echo('db');
+    await using web = machine(hub, 'web-1', PEERS.web1, { refusal });
+    await using db = machine(hub, 'db-1', PEERS.db1);
+    web.expose(service.port, { public: true });
+    db.expose(service.port);
+    const view = viewOf({
+      ...targeting({ db: service.port, web: service.port }),
+      members: contract().members.slice(0, 3),
+    });
+    await Promise.all([web.network.update(view), db.network.update(view)]);
+    const out = new Peer(await web.network.open('db', NEVER));
+    const link = await hub.links(PEERS.db1).connect(PEERS.web1, NEVER);
+    const inward = new Peer(link.open({ deployment: DEPLOYMENT, service: 'web', kind: 'tcp' }));
+    inward.stream.write(Buffer.from('x'));
+    await said(inward, 'db:x');
+
+    code = 'STALE';
+    const updated = web.network.update(view);
+    assert.deepEqual([await out.close(), await inward.close()], ['STALE', 'STALE']);
+    await updated;
+    await assert.rejects(web.network.open('db', NEVER), { code: 'STALE' });
+    const byGateway = await hub.links(PEERS.gateway).connect(PEERS.web1, NEVER);
+    for (const each of [link, byGateway]) {
+      const refused = new Peer(each.open({ deployment: DEPLOYMENT, service: 'web', kind: 'http' }, requestHead()));
+      assert.equal(await refused.close(), 'STALE');
+    }
+
+    code = undefined;
+    await web.network.update(view);
+    const again = new Peer(await web.network.open('db', NEVER));
+    again.stream.write(Buffer.from('y'));
+    await said(again, 'db:y');
+    again.stream.reset('CLIENT_RESET');
+  });
+
   test('says before dialing why a service may not be opened', async () => {
     const hub = new MemoryHub();
     await using db = machine(hub, 'db-2', PEERS.db2);
