@@ -41,7 +41,9 @@ const READ_MS = 20_000;
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
 /** Bodies being read and requests being worked on at once; the oldest still being read gives way. */
 const INTAKE = { reading: 32, readingPerOrigin: 4, working: 16 };
+/** Requests that a stream counts as, and besides that a body, whose signatures are verified. */
 const REQUEST_COST = 2;
+const BODY_COST = 5;
 /** Bytes of a body or an answer that count as one request. */
 const BYTES_PER_REQUEST = 64 * 1024;
 
@@ -214,7 +216,7 @@ export class Proposals {
       await stream.write(encodeJson({ ready: true }), signal);
       return readParts(stream, MAX_BODY_BYTES, signal);
     });
-    await this.#pay(connection, body.length / BYTES_PER_REQUEST, signal);
+    await this.#pay(connection, BODY_COST + body.length / BYTES_PER_REQUEST, signal);
     return body;
   }
 

@@ -55,15 +55,36 @@ export function shownVersions(deployment: Deployment, versions: readonly SignedV
  * @throws `VERSION_CONFLICT`, `HEAD_FORKED` while a fork stands, `DISK_FULL`, and the codes of `checkProvenVersion`
  */
 export function takeVersion(deployments: Deployments, held: Deployment, shown: ShownVersion, from: PeerId): void {
-  const { head } = shown.proof.newest;
-  if (headHash(head) === held.head) return;
-  if (head.deployment !== held.id) throw new MoatError('GENESIS_MISMATCH', 'the version is of another deployment');
-  if (held.forked && head.merges === undefined) throw forked(held);
-  try {
+  if (headHash(shown.proof.newest.head) === held.head) return;
+  asConflict(held, () => {
+    requireNewer(held, shown);
     deployments.adopt(from, { proof: shown.proof, contract: parseContract(shown.contract), claims: [] });
+  });
+}
+
+/** The same without taking it: to ask before others are bothered with it. @throws as {@link takeVersion} */
+export function checkShown(held: Deployment, shown: ShownVersion): void {
+  asConflict(held, () => {
+    requireNewer(held, shown);
+    checkProvenVersion(held, shown.proof, parseContract(shown.contract));
+  });
+}
+
+/** What needs no signature to be looked at. */
+function requireNewer(held: Deployment, { proof }: ShownVersion): void {
+  const { head } = proof.newest;
+  if (head.deployment !== held.id) throw new MoatError('GENESIS_MISMATCH', 'the version is of another deployment');
+  if (head.version <= held.contract.version) throw conflictOf(held, held.contract.version);
+  if (held.forked && head.merges === undefined) throw forked(held);
+}
+
+function asConflict(held: Deployment, work: () => void): void {
+  const isForked = held.forked;
+  try {
+    work();
   } catch (error) {
-    if (!isMoatError(error, 'VERSION_OLD') && !isMoatError(error, 'HEAD_FORKED')) throw error;
-    throw conflictOf(held, held.contract.version, error);
+    const isBeside = isMoatError(error, 'VERSION_OLD') || (isMoatError(error, 'HEAD_FORKED') && !isForked);
+    throw isBeside ? conflictOf(held, held.contract.version, error) : error;
   }
 }
 

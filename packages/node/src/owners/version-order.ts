@@ -11,7 +11,7 @@ import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import { isKeptHere } from './owner-door.ts';
-import { conflictOf, shownVersions, takeVersion, type SignedVersion } from './signed-version.ts';
+import { checkShown, conflictOf, shownVersions, takeVersion, type SignedVersion } from './signed-version.ts';
 
 /** Milliseconds to reach one keeper, and for its answer. */
 const REACH_MS = 3000;
@@ -76,6 +76,9 @@ export class VersionOrder {
         takeVersion(deployments, deployment, version, from);
         return { taken: true, keeper: self };
       }
+      if (headHash(version.proof.newest.head) === deployment.head) return { taken: true, keeper: self };
+      // Before other keepers are asked: what strangers to the quorum bring bothers nobody else.
+      checkShown(deployment, version);
       const outcome = await this.#take(deployment, [version], { signal });
       return outcome.taken ? { taken: true, keeper: outcome.keeper ?? self } : outcome;
     } catch (error) {
