@@ -8,7 +8,9 @@ import {
   canonicalBytes,
   createClaim,
   createInvite,
+  extendProof,
   headHash,
+  signHead,
   witnessClaim,
   type Contract,
   type HeadProof,
@@ -335,6 +337,27 @@ test('a machine left on a wrong branch goes over by a newer token, with nothing 
   );
   assert.equal(bench.database.all('SELECT version FROM versions').length, 1);
   assert.equal(await bench.offer(versions[2] as Version), 'accepted');
+});
+
+test('a token leads off a branch with other owners, but never back to owners who were replaced', async () => {
+  const mia = createOwnerKey();
+  const owners = { threshold: 1, keys: [{ name: 'mia', key: mia.key, weight: 1 }] };
+  for (const isFork of [true, false]) {
+    const { bench, chain, id } = await begin();
+    await using _ = bench;
+    const [base, { contract, proof: half }] = [chain.proof, chain.next({ owners }, { keep: false })];
+    const { head, signatures } = half.newest;
+    const signed = { head, signatures: [...signatures, signHead(head, mia.signer)] };
+    const changed = { contract, proof: extendProof(base, chain.genesis, signed, owners) };
+    const [one, two] = [chain.next(), chain.next()];
+    assert.equal(await bench.offer(changed), 'accepted');
+    if (isFork) assert.equal(await bench.offer(one), 'forked');
+    assert.equal(await bench.offer(two), 'refused');
+    const leave = (): unknown => bench.deployments.adopt(PEER, { ...two, claims: [], isOtherBranch: true });
+    if (isFork) leave();
+    else assert.throws(leave, { code: 'HEAD_FORGED' });
+    assert.equal(bench.deployments.find(id).contract.version, isFork ? 2 : 1);
+  }
 });
 
 test('of a flood of forks few are kept, on disk too', async () => {

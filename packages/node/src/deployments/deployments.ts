@@ -30,7 +30,7 @@ import { plainText } from '../remote-text.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { tellAlarms } from './alarms.ts';
 import { Deployment } from './deployment.ts';
-import { ForkIntake, endsFork, forked, isBeyond } from './fork-intake.ts';
+import { ForkIntake, endsFork, forked, mayLeaveFor } from './fork-intake.ts';
 
 /** What the rest has to follow up on; all of it is on disk. */
 export interface Change {
@@ -150,7 +150,7 @@ export class Deployments {
    */
   adopt(from: PeerId, { proof, contract, claims, isOtherBranch = false }: Adoption): Deployment {
     const held = this.#byId.get(proof.newest.head.deployment);
-    const leaves = isOtherBranch && held !== undefined && isBeyond(proof, held);
+    const leaves = isOtherBranch && held !== undefined && mayLeaveFor(proof, held);
     const order = checkProvenVersion(leaves ? null : (held ?? null), proof, contract);
     if (!leaves && order !== 'same' && held?.forked === true && !endsFork(proof, held)) throw forked(held);
     const deployment = order === 'same' && held !== undefined ? held : this.#commit(proof, contract, undefined, leaves);
@@ -192,11 +192,11 @@ export class Deployments {
         this.#report(from, proof, 'VERSION_OLD', `a head below the pinned version was shown`);
         return 'older';
       }
-      if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
-      if (held !== undefined && welcome?.isOtherBranch === true && isBeyond(proof, held)) {
+      if (held !== undefined && welcome?.isOtherBranch === true && mayLeaveFor(proof, held)) {
         this.adopt(from, { proof, contract: parseContract(await pull()), claims: [], isOtherBranch: true });
         return 'accepted';
       }
+      if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
       if (held !== undefined && order === 'fork') return await this.#forks.offer(from, held, proof, pull);
       if (held?.forked === true && !endsFork(proof, held)) throw forked(held);
       const contract = parseContract(await pull());

@@ -90,9 +90,14 @@ export function endsFork({ successions }: HeadProof, { contract }: Deployment): 
   return successions.some(({ head, merged }) => merged !== undefined && head.version > contract.version);
 }
 
-/** True for a higher version, on whatever branch. */
-export function isBeyond({ newest }: HeadProof, { contract }: Deployment): boolean {
-  return newest.head.version > contract.version;
+/**
+ * May this deployment go over to another branch, when its operator says so? Only forwards, and never to owners that
+ * were replaced, save those of a branch that is known here: at the version where it parted they were in force.
+ */
+export function mayLeaveFor(proof: HeadProof, { contract, proof: pinned, forks }: Deployment): boolean {
+  if (proof.newest.head.version <= contract.version) return false;
+  if (compareProof(pinned, proof) !== 'usurped') return true;
+  return forks.list().some((fork) => ['same', 'next', 'newer'].includes(compareProof(fork.proof, proof)));
 }
 
 /** Why nothing further is taken. */
