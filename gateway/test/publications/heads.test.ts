@@ -20,11 +20,16 @@ import { NOW, Shop, identity, type ShopVersion } from '../shop.ts';
 
 const HOUR = 3_600_000;
 
-/** Version 1 hands the deployment to `heir`, with the empty version 2 that seals it. */
-function succession(shop: Shop): { readonly handed: ShopVersion; readonly sealed: ShopVersion } {
-  const heir = identity('heir');
+/** Version 1 hands the deployment to `heir`, with the version 2 that seals it. */
+function succession(
+  shop: Shop,
+  heirName = 'heir',
+  names: readonly string[] = ['shop'],
+): { readonly handed: ShopVersion; readonly sealed: ShopVersion } {
+  const heir = identity(heirName);
+  const publish = names.map((name) => shop.line(name));
   const owners = { threshold: 1, keys: [{ name: 'eve', key: heir.key, weight: 1 }] };
-  const contract = { ...shop.first.contract, owners, version: 1 };
+  const contract = { ...shop.first.contract, owners, publish, version: 1 };
   const head = headOf(contract, headHash(shop.first.proof.newest.head));
   const set = { threshold: 1, keys: [{ key: heir.key, weight: 1 }] };
   assert.equal(head.owners, ownersHash(set));
@@ -45,6 +50,19 @@ function succession(shop: Shop): { readonly handed: ShopVersion; readonly sealed
 function usurped(shop: Shop): PublicationBundle {
   return shop.bundle(shop.publishing(shop.first, ['shop', 'stolen']));
 }
+
+test('where one succession is known, another that the same owners sign is none, sealed or not', async () => {
+  const shop = new Shop('one');
+  const rival = succession(shop, 'rival', ['shop', 'stolen']);
+  for (const known of [succession(shop).handed, succession(shop).sealed]) {
+    const desk = new Desk();
+    await desk.show(shop.web1, shop.bundle(known));
+    for (const offered of [rival.handed, rival.sealed]) {
+      assert.equal((await desk.show(shop.web1, shop.bundle(offered))).ok, false);
+      assert.deepEqual(desk.hosts(), ['shop.localhost']);
+    }
+  }
+});
 
 /** The version that ends the fork: it goes on from `ours`. */
 function merging(shop: Shop, ours: ShopVersion, theirs: ShopVersion, names: readonly string[]): ShopVersion {
