@@ -54,14 +54,14 @@ export class Team {
   }
 
   /** Version 0, signed by as many as it takes, held by `agent`. */
-  async create(agent: Machine, members: readonly Member[]): Promise<void> {
+  async create(agent: Machine, members: readonly Member[], anchors: readonly string[] = []): Promise<void> {
     const contract = parseContract({
       type: 'moat/contract/1',
       deployment: this.id,
       name: 'shop',
       version: 0,
       owners: this.owners(),
-      anchors: [],
+      anchors,
       network: { ipv4: '10.77.0.0/16', plane: 'rootless' },
       members,
       services: [],
