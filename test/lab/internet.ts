@@ -96,6 +96,11 @@ export class Internet implements Disposable {
     this.joinMulticast(name);
   }
 
+  /** One more address for a public host; those it has stay. */
+  addAddress(name: string, last: number): void {
+    this.#ip(name, 'addr', 'add', `203.0.113.${last}/24`, 'dev', 'wan');
+  }
+
   /** Multicast leaves by the segment, as it does where there is a default route. */
   joinMulticast(name: string): void {
     this.#ip(name, 'route', 'replace', '224.0.0.0/4', 'dev', 'wan');

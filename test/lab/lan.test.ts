@@ -81,4 +81,12 @@ suite('two laptops on one LAN', { skip: labSkip() }, () => {
     );
     assert.ok(!addresses.some((address) => address.includes('/203.0.113.11/')), addresses.join());
   });
+
+  test('an address that comes while they are connected is told at once, over the connection that stands', async () => {
+    internet.addAddress('ana', 31);
+    await eventually('ben knows it', async () => {
+      const { keepers } = await clientOf(ben).deployment('shop');
+      return keepers.some((keeper) => keeper.includes('/203.0.113.31/'));
+    });
+  });
 });
