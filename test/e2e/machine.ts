@@ -10,11 +10,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { createAgentClient } from '@moat/admin-api';
 
 /** MOAT_E2E_BUILT=1 runs what is published, the build, instead of the sources. */
 const built = process.env['MOAT_E2E_BUILT'] === '1';
 const MAIN = fileURLToPath(new URL(`../../packages/cli/${built ? 'dist/main.js' : 'src/main.ts'}`, import.meta.url));
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', ...(built ? [] : ['--conditions=@moat/source'])];
+
+/** Milliseconds a process has to become ready; on a machine that has other work to do it takes its time. */
+export const READY_MS = 60_000;
 
 export interface CommandResult {
   readonly exitCode: number;
@@ -199,8 +203,9 @@ export class Machine implements AsyncDisposable {
   async agentReady(daemon: Daemon): Promise<void> {
     await eventually(`${this.name}: agent ready`, async () => {
       if (!daemon.running) throw new Error(`agent of ${this.name} exited:\n${daemon.output}`);
-      return (await this.run(['node', 'status'])).exitCode === 0;
-    });
+      // asked at its socket: a command for each look costs more than the start itself
+      return createAgentClient({ socketPath: this.path('state', 'agent.sock') }).status();
+    }, READY_MS);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
