@@ -48,7 +48,9 @@ test('nobody without the password, and nothing of it anywhere', async () => {
   assert.equal(await statusOf('wrong'), 401);
   assert.equal(await statusOf(PASSWORD), 200);
   assert.ok(!web.lastFields.some((field) => field.toLowerCase() === 'authorization'));
-  const [{ id = '' } = {}] = await world.client('owner').deployments();
+  const [first] = await world.client('owner').deployments();
+  assert.ok(first);
+  const { id } = first;
   const detail = JSON.stringify(await world.client('owner').deployment(id));
   const kept = [detail, world.gateway.daemon.output, world.agent('owner').output].join('\n');
   assert.ok(kept.includes(id));

@@ -19,7 +19,7 @@ before(async () => {
     services: { web: { on: ['owner'], port: 80, target: `127.0.0.1:${web.port}`, protocol: 'http' } },
   });
   await world.machine('owner').ok(['node', 'expose', String(web.port), '--to', 'shop', '--public']);
-  deployment = String((await world.client('owner').deployments())[0]?.id);
+  for (const { id } of await world.client('owner').deployments()) deployment = id;
 });
 
 after(async () => {

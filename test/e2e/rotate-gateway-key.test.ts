@@ -34,8 +34,9 @@ function publish(name: string): Promise<unknown> {
 }
 
 async function pinned(): Promise<string[]> {
-  const [{ id = '' } = {}] = await world.client('owner').deployments();
-  const { contract } = await world.client('owner').deployment(id);
+  const [first] = await world.client('owner').deployments();
+  assert.ok(first);
+  const { contract } = await world.client('owner').deployment(first.id);
   const lines = contract['publish'] as { gateway: { peers: string[] } }[];
   return [...new Set(lines.flatMap(({ gateway }) => gateway.peers.map((peer) => peer.split('/').at(-1) ?? '')))].sort();
 }
