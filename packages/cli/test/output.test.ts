@@ -57,7 +57,7 @@ test('a live name whose port is not open to gateways here is no tick', () => {
     withConsent(detail as DeploymentDetail, exposed).map(
       (one) => `${publicationMark(one, plain)} ${publicationReason(one, plain)}`,
     );
-  const remedy = '! not exposed to gateways here: moat node expose 127.0.0.1:3000 --to shop --public';
+  const remedy = '! not exposed to gateways: moat node expose 127.0.0.1:3000 --to shop --public';
   assert.deepEqual(shown([]), [remedy]);
   assert.deepEqual(shown([{ deployment: 'd1', target: '127.0.0.1:3000', public: false }]), [remedy]);
   assert.deepEqual(shown([{ deployment: 'd2', target: '127.0.0.1:3000', public: true }]), [remedy]);

@@ -147,6 +147,22 @@ test('a proposal travels as a file, and shows what it changes without any networ
   assert.equal(late.data['inForce'], true, 'what is in force needs no signature');
 });
 
+test('a token is printed at once and is for the version that the others sign', async () => {
+  await using shop = await openTwoOfThree();
+  const { terminal, agent } = shop;
+  const invited = await terminal.run(['invite', 'db-1', '--key', 'ana.key']);
+  assert.equal(invited.exitCode, 0, invited.stderr);
+  assert.match(invited.stderr, /signed 1 of 2/);
+  assert.match(invited.stderr, /the token works once they have signed/);
+  const token = parseToken(invited.stdout.trim());
+  const [id] = agent.waiting.keys();
+  assert.deepEqual([token.version, token.head], [3, id]);
+  assert.equal(versionOf(shop), 2);
+  await ok(terminal, ['sign', typed(id), '--yes', '--key', 'cy.key']);
+  const [held] = agent.held.values();
+  assert.equal(held?.contract.version, token.version);
+});
+
 test('a file that is no proposal, or lies about the version before, is refused', async () => {
   await using shop = await openTwoOfThree();
   const { terminal } = shop;
