@@ -191,3 +191,30 @@ test('doctor names problems with a fix and ends with 9', async () => {
   assert.deepEqual([agent?.result, agent?.fix], ['problem', 'moat node run']);
   assert.ok(findings.some(({ name }) => name === 'Node'));
 });
+
+test('status says how long no keeper has confirmed the version, and what comes of it', async () => {
+  await withAgent(async (terminal, agent) => {
+    const minutes = 60_000;
+    const shown = async (freshness: FakeAgent['freshness']): Promise<string> => {
+      agent.freshness = freshness;
+      return (await terminal.run(['status'])).stdout;
+    };
+    assert.doesNotMatch(await shown({ ageMs: 5 * minutes, maxStaleMs: null, state: 'fresh' }), /no keeper/);
+    const old = await shown({ ageMs: 90 * minutes, maxStaleMs: null, state: 'fresh' });
+    assert.match(old, /no keeper has confirmed this version for 1h ?30m/);
+    const aging = await shown({ ageMs: 40 * minutes, maxStaleMs: 60 * minutes, state: 'aging' });
+    assert.match(aging, /! no keeper .* for 40 min; everything stops after 1h.*STALE_SOON/);
+    const stale = await shown({ ageMs: 61 * minutes, maxStaleMs: 60 * minutes, state: 'stale' });
+    assert.match(stale, /✗ no keeper .* everything is stopped.*STALE/);
+  });
+});
+
+test('rotate-key prints the line for the file of each network', async () => {
+  await withAgent(async (terminal) => {
+    const ran = await terminal.run(['node', 'rotate-key']);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stdout, /shop: {2}members: \{ db-1: \{ node: 12D3Koo\w+ \} \}/);
+    const { data } = JSON.parse((await terminal.json(['node', 'rotate-key'])).stdout) as { data: { next: string } };
+    assert.match(data.next, /^12D3Koo/);
+  });
+});

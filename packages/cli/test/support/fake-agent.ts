@@ -8,6 +8,7 @@ import {
   type AgentEndpoints,
   type DeploymentDetail,
   type Forward,
+  type FreshnessStatus,
   type Handlers,
   type ProposalStatus,
   type VersionAccepted,
@@ -64,6 +65,7 @@ export class FakeAgent implements AsyncDisposable {
   readonly joins: unknown[] = [];
   /** What the next submitted version is answered with. */
   refuseNext: MoatError | undefined;
+  freshness: FreshnessStatus = { ageMs: 0, maxStaleMs: null, state: 'fresh' };
   readonly #server: Server;
 
   private constructor() {
@@ -256,7 +258,15 @@ export class FakeAgent implements AsyncDisposable {
         };
       },
       branches: () => this.#unsupported(),
-      rotateKey: () => this.#unsupported(),
+      rotateKey: () => ({
+        current: this.key.peerId,
+        next: createNodeKey().peerId,
+        places: [...this.held.values()].map(({ contract: { deployment, name } }) => ({
+          deployment,
+          name,
+          member: 'db-1',
+        })),
+      }),
       events: () => this.#unsupported(),
       stop: () => ({ done: true }),
     };
@@ -333,7 +343,7 @@ export class FakeAgent implements AsyncDisposable {
       member: self,
       keeper: self !== null,
       acceptedAt: SINCE,
-      freshness: { ageMs: 0, maxStaleMs: null, state: 'fresh' },
+      freshness: this.freshness,
       alarms: [],
       contract: { ...contract },
       proof: { ...proof },
