@@ -179,6 +179,7 @@ export interface DeploymentSummary {
   readonly state: 'active' | 'ended' | 'forked';
   /** The place of this machine; null when it holds the contract without one. */
   readonly member: string | null;
+  /** True where the version in force pins this machine as a keeper: what others prove to a keeper is not needed here. */
   readonly keeper: boolean;
   /** When this version was accepted here. */
   readonly acceptedAt: string;

@@ -19,6 +19,7 @@ import type { Deployment } from '../deployments/deployment.ts';
 import type { Doors } from '../doors.ts';
 import { pathTo } from '../explain/path.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
+import { isKeptHere } from '../owners/owner-door.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 
 const RECEIPTS_SHOWN = 20;
@@ -48,7 +49,7 @@ export function summaryOf(deployment: Deployment, now: number): DeploymentSummar
     head: deployment.head,
     state: deployment.forked ? 'forked' : contract.state,
     member: place?.name ?? null,
-    keeper: place?.keeper ?? false,
+    keeper: isKeptHere(deployment),
     acceptedAt: timeText(deployment.acceptedAt),
     freshness: {
       ageMs: deployment.ageMs(now),
