@@ -43,6 +43,14 @@ test('the machine and the owner are told the line to type', async () => {
   });
 });
 
+test('a machine that starts again still knows what it told', async () => {
+  await world.agent('web-1').kill('SIGKILL');
+  await world.restart('web-1');
+  await eventually('its name is answered again', async () => {
+    return (await world.gateway.browser.fetch('shop.localhost')).text.includes('NOT_PUBLIC');
+  });
+});
+
 test('with it the name works, and nobody is told anything any more', async () => {
   const [, , , target = '', ...rest] = `moat node expose 127.0.0.1:${web.port} --to shop --public`.split(' ');
   await world.machine('web-1').ok(['node', 'expose', target, ...rest]);

@@ -23,7 +23,7 @@ export interface ReconcilerDeps {
   readonly overlay: Pick<Overlay, 'viewChanged' | 'announceHead' | 'announceClaim'>;
   readonly links: Links & Pick<LinkService, 'recheck'>;
   readonly publisher: Publisher;
-  readonly receipts: Pick<MemberReceipts, 'make'>;
+  readonly receipts: Pick<MemberReceipts, 'make' | 'ownOf'>;
   readonly exposed: ExposedTargets;
   readonly time: LocalTime;
   readonly logger: Logger;
@@ -45,8 +45,6 @@ export class Reconciler {
   readonly #deps: ReconcilerDeps;
   readonly #options: ReconcilerOptions;
   readonly #running = new Map<DeploymentId, Running>();
-  /** What the members were told of the version in force; one entry a deployment. */
-  readonly #told = new Map<DeploymentId, { readonly head: string; readonly code: string | null }>();
   readonly #queues = new Map<DeploymentId, Promise<void>>();
   readonly #expiries: ExpiryWatch;
   readonly #freshness: FreshnessWatch;
@@ -106,7 +104,7 @@ export class Reconciler {
   consentChanged(): void {
     for (const network of this.networks()) network.review();
     for (const deployment of this.#deps.deployments.list()) {
-      const told = this.#told.get(deployment.id);
+      const told = this.#deps.receipts.ownOf(deployment.id);
       if (told === undefined || told.head !== deployment.head) continue;
       if (told.code !== null && told.code !== 'NOT_PUBLIC') continue;
       const isWithheld = withheldBy(deployment, this.#deps.exposed).length > 0;
@@ -156,10 +154,7 @@ export class Reconciler {
         Promise.all([before, ended]).then(() => undefined),
       );
     }
-    if (kind === 'forgotten') {
-      publisher.forget(id);
-      this.#told.delete(id);
-    }
+    if (kind === 'forgotten') publisher.forget(id);
     overlay.viewChanged();
     if (from !== undefined) return;
     if (kind === 'version') overlay.announceHead(id);
@@ -250,7 +245,6 @@ export class Reconciler {
   #tellMembers(deployment: Deployment, version: number, head: string, failure: string | null): void {
     const withheld = withheldBy(deployment, this.#deps.exposed).length > 0 ? 'NOT_PUBLIC' : null;
     const code = failure ?? withheld;
-    this.#told.set(deployment.id, { head, code });
     this.#deps.receipts.make(deployment, version, head, code);
   }
 

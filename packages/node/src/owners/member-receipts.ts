@@ -10,7 +10,7 @@ import {
   type Signer,
   type Timer,
 } from '@moat/core';
-import { createReceipt, formatTime, verifyReceipt, type SignedReceipt } from '@moat/contract';
+import { createReceipt, formatTime, verifyReceipt, type Receipt, type SignedReceipt } from '@moat/contract';
 import type { Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
@@ -57,13 +57,18 @@ export class MemberReceipts {
     return deployment.view.peers().flatMap((peer) => known.get(peer)?.signed ?? []);
   }
 
+  /** What this machine said last. */
+  ownOf(id: DeploymentId): Receipt | undefined {
+    return this.#of(id).get(this.#deps.self)?.signed.receipt;
+  }
+
   /** Signs what this machine did with a version and tells the others; without a place there is nobody to tell. */
   make(deployment: Deployment, version: number, head: Hash, code: string | null): void {
     if (deployment.place === undefined) return;
-    const { clock, overlay, self, signer } = this.#deps;
+    const { clock, overlay, signer } = this.#deps;
     const result = code === null ? 'applied' : 'failed';
     // Times are whole seconds, and the later word on one version is the one that counts.
-    const before = this.#of(deployment.id).get(self)?.signed.receipt.time;
+    const before = this.ownOf(deployment.id)?.time;
     const earliest = before === undefined ? 0 : Date.parse(before) + 1000;
     const time = formatTime(Math.max(clock.now(), earliest));
     const signed = createReceipt({ deployment: deployment.id, version, head, result, code, time }, signer);
