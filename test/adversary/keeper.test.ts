@@ -62,10 +62,10 @@ suite('keeper', () => {
 
   async function meet(): Promise<void> {
     for (const name of honest) {
-      const connection = await keeper.dial(shop.addresses[name] ?? []);
-      await eventually(`${name} greets it`, async () =>
-        keeper.overlay.shared(connection).includes(shop.pen.deployment),
-      );
+      await eventually(`${name} greets it`, async () => {
+        const connection = await keeper.dial(shop.addresses[name] ?? []);
+        return keeper.overlay.shared(connection).includes(shop.pen.deployment);
+      });
     }
   }
 

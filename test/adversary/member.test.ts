@@ -41,10 +41,10 @@ suite('member node', () => {
     // the twin is pinned: it holds the version and meets the others as a member does
     mallory.view.holdVersion(shop.pen.version);
     for (const name of ['hub', 'web', 'app']) {
-      const connection = await mallory.dial(shop.addresses[name] ?? []);
-      await eventually(`${name} greets the twin`, async () =>
-        mallory.overlay.shared(connection).includes(shop.pen.deployment),
-      );
+      await eventually(`${name} greets the twin`, async () => {
+        const connection = await mallory.dial(shop.addresses[name] ?? []);
+        return mallory.overlay.shared(connection).includes(shop.pen.deployment);
+      });
     }
   });
 

@@ -201,11 +201,15 @@ export class Machine implements AsyncDisposable {
   }
 
   async agentReady(daemon: Daemon): Promise<void> {
-    await eventually(`${this.name}: agent ready`, async () => {
-      if (!daemon.running) throw new Error(`agent of ${this.name} exited:\n${daemon.output}`);
-      // asked at its socket: a command for each look costs more than the start itself
-      return createAgentClient({ socketPath: this.path('state', 'agent.sock') }).status();
-    }, READY_MS);
+    await eventually(
+      `${this.name}: agent ready`,
+      async () => {
+        if (!daemon.running) throw new Error(`agent of ${this.name} exited:\n${daemon.output}`);
+        // asked at its socket: a command for each look costs more than the start itself
+        return createAgentClient({ socketPath: this.path('state', 'agent.sock') }).status();
+      },
+      READY_MS,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
