@@ -18,6 +18,8 @@ export interface MemberSpec {
   readonly expires?: string;
   /** False: no inbound port, as behind a NAT. @defaultValue true */
   readonly inbound?: boolean;
+  /** How its agent listens and what it announces, instead of ports on loopback. */
+  readonly flags?: readonly string[];
   /** False: the place stays vacant until a test fills it. @defaultValue true */
   readonly joins?: boolean;
 }
@@ -53,6 +55,7 @@ export class World implements AsyncDisposable {
   readonly machines = new Map<string, Machine>();
   readonly agents = new Map<string, Daemon>();
   readonly #ports = new Map<string, readonly [number, number]>();
+  readonly #ownFlags = new Map<string, readonly string[]>();
   #gateway: GatewayProcess | undefined;
   #spec: DeploymentSpec | undefined;
   readonly #options: WorldOptions;
@@ -220,6 +223,7 @@ export class World implements AsyncDisposable {
   async addMachine(name: string, spec: MemberSpec = {}): Promise<Machine> {
     const machine = await Machine.create(name, { namespace: this.#options.namespaceOf?.(name) });
     this.machines.set(name, machine);
+    if (spec.flags) this.#ownFlags.set(name, spec.flags);
     if (spec.inbound !== false) this.#ports.set(name, [await freePort(), await freePort()]);
     this.agents.set(name, await machine.startAgent(this.#flags(name)));
     return machine;
@@ -227,6 +231,8 @@ export class World implements AsyncDisposable {
 
   #flags(name: string): string[] {
     const ports = this.#ports.get(name);
+    const own = this.#ownFlags.get(name);
+    if (own) return ['--no-mdns', ...own];
     if (!ports) return ['--no-mdns', '--no-inbound'];
     return ['--no-mdns', '--listen', `/ip4/127.0.0.1/tcp/${ports[0]}`, '--link-port', String(ports[1])];
   }

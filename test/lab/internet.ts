@@ -20,6 +20,7 @@ export function labSkip(): string | false {
 export class Internet implements Disposable {
   readonly #prefix = `moat${process.pid}`;
   readonly #namespaces: string[] = [];
+  readonly #nets = new Map<string, string>();
   #homes = 0;
 
   constructor() {
@@ -68,15 +69,22 @@ export class Internet implements Disposable {
     this.#ip(name, 'route', 'add', 'default', 'via', `${net}.1`);
     this.#run('ip', ['netns', 'exec', this.namespace(router), 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
     // nft 1.0.6 wants a newline before each closing brace, and `fwd` and `in` are keywords.
+    this.#nets.set(name, net);
     const rules = `table ip nat {
+      chain prer {
+        type nat hook prerouting priority -100
+      }
       chain postr {
         type nat hook postrouting priority 100
         oifname "wan" masquerade
       }
     }
     table ip filt {
+      chain direct {
+      }
       chain forward_f {
         type filter hook forward priority 0; policy drop;
+        jump direct
         ct state established,related accept
         iifname "lan" accept
       }
@@ -86,7 +94,7 @@ export class Internet implements Disposable {
         iifname "lan" accept
       }
     }`;
-    this.#run('ip', ['netns', 'exec', this.namespace(router), 'nft', '-f', '-'], rules);
+    this.#nft(router, rules);
   }
 
   /** Gives a public host another address on the segment, as a new lease would. */
@@ -110,6 +118,33 @@ export class Internet implements Disposable {
   setLine(name: string, up: boolean): void {
     const owner = this.#namespaces.includes(this.namespace(`${name}-r`)) ? `${name}-r` : name;
     this.#ip('inet', 'link', 'set', `p-${owner}`, up ? 'up' : 'down');
+  }
+
+  /** The router of a home passes these TCP ports on to it from now on. */
+  forward(name: string, ports: readonly number[]): void {
+    const net = this.#nets.get(name) ?? '';
+    const list = ports.join(', ');
+    this.#nft(
+      `${name}-r`,
+      `flush chain ip filt direct
+      add rule ip filt direct ct status dnat accept
+      flush chain ip nat prer
+      add rule ip nat prer iifname "wan" tcp dport { ${list} } dnat to ${net}.2
+`,
+    );
+  }
+
+  /** What came over these ports goes nowhere any more, without a word to either side; new connections neither. */
+  swallow(name: string, ports: readonly number[]): void {
+    const list = ports.join(', ');
+    this.#nft(
+      `${name}-r`,
+      `flush chain ip nat prer
+      flush chain ip filt direct
+      add rule ip filt direct ct status dnat tcp dport { ${list} } drop
+      add rule ip filt direct ct status dnat tcp sport { ${list} } drop
+`,
+    );
   }
 
   [Symbol.dispose](): void {
@@ -150,6 +185,10 @@ export class Internet implements Disposable {
 
   #ip(name: string, ...args: string[]): void {
     this.#run('ip', ['-n', this.namespace(name), ...args]);
+  }
+
+  #nft(name: string, rules: string): void {
+    this.#run('ip', ['netns', 'exec', this.namespace(name), 'nft', '-f', '-'], rules);
   }
 
   #run(file: string, args: readonly string[], input = ''): void {

@@ -1,7 +1,7 @@
 /**
  * A byte channel that outlives its sockets: what was sent and not acknowledged is kept, and when another socket stands
  * both sides say how much arrived and go on from there. Whether the old path died or was given up makes no difference.
- * docs/adr/0007-links-that-move.md has the measurements; test/bench/link.ts guards the hot path (`write`, `onData`).
+ * docs/adr/0008-links-that-move.md has the measurements; test/bench/link.ts guards the hot path (`write`, `onData`).
  */
 import { MoatError } from '@moat/core';
 import type { ByteChannel, Clock, Timer } from '@moat/core';

@@ -6,6 +6,9 @@ import type { Socket } from 'node:net';
 
 import type { Clock, Timer } from '@moat/core';
 
+/** Bytes that may wait for a reader before its writer has to; the sockets' own 64 KiB would mean to stop after each read. */
+const HIGH_BYTES = 512 * 1024;
+
 export interface JoinOptions {
   readonly clock: Clock;
   /** Milliseconds without a byte either way, and in all. */
@@ -17,7 +20,7 @@ export interface JoinOptions {
   readonly onOver: (bytes: number) => void;
 }
 
-/** Joins two paused sockets, neither destroyed; returns the way to end it. Bound: what a socket's own buffer holds, each way. */
+/** Joins two paused sockets, neither destroyed; returns the way to end it. Bound: 512 KiB and one read wait, each way. */
 export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => void {
   const { clock } = options;
   let bytes = 0;
@@ -46,9 +49,15 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
     const goOn = (): void => {
       if (!waiting && !full && !from.destroyed) from.resume();
     };
+    const onWritten = (): void => {
+      if (!full || to.writableLength > HIGH_BYTES / 2) return;
+      full = false;
+      goOn();
+    };
     from.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
-      if (!to.write(chunk)) full = true;
+      to.write(chunk, onWritten);
+      if (to.writableLength > HIGH_BYTES) full = true;
       const waitMs = options.debit(chunk.length);
       if (waitMs > 0) {
         waiting = true;
@@ -58,10 +67,6 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
         });
       }
       if (full || waiting) from.pause();
-    });
-    to.on('drain', () => {
-      full = false;
-      goOn();
     });
     from.once('end', () => to.end());
     from.once('close', () => {

@@ -20,9 +20,9 @@ export interface SpliceLimits {
   readonly idleMs: number;
   /** Milliseconds after which a splice ends whatever it does. @defaultValue 86400000 */
   readonly lifeMs: number;
-  /** Bytes a second, both directions together, of one PeerId; who sends more is slowed down. @defaultValue 134217728 */
+  /** Bytes a second, both directions together, of one PeerId; who sends more is slowed down. @defaultValue 268435456 */
   readonly bytesPerSecondPerPeer: number;
-  /** The same of one address. @defaultValue 268435456 */
+  /** The same of one address. @defaultValue 536870912 */
   readonly bytesPerSecondPerAddress: number;
 }
 
@@ -39,6 +39,6 @@ export const DEFAULT_SPLICE_LIMITS: SpliceLimits = {
   joinedPerAddress: 128,
   idleMs: 300_000,
   lifeMs: 24 * 3600 * 1000,
-  bytesPerSecondPerPeer: 128 * MIB,
-  bytesPerSecondPerAddress: 256 * MIB,
+  bytesPerSecondPerPeer: 256 * MIB,
+  bytesPerSecondPerAddress: 512 * MIB,
 };
