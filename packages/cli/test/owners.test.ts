@@ -216,6 +216,9 @@ test('destroy asks for the name; nothing follows it', async () => {
   assert.equal([...agent.held.values()][0]?.contract.state, 'ended');
   const after = await terminal.json(['destroy', '--yes', '--key', 'ana.key']);
   assert.deepEqual([after.error.code, after.exitCode], ['DEPLOYMENT_ENDED', 4]);
+  await ok(terminal, ['apply', '--yes', '--key', 'ana.key']);
+  const file = await ok(terminal, ['invite', 'db-1', '-n', 'shop', '--key', 'ana.key']);
+  assert.equal(file.data['version'], 1, 'the name means the network that runs');
 });
 
 test('invite --all opens every vacant place by one version, each token in its file', async () => {

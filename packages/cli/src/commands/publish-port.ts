@@ -1,7 +1,7 @@
 /** `moat publish 3000`: a public address for a port of this machine, without a file. */
 import type { VersionAccepted } from '@moat/admin-api';
 import type { DeploymentFile } from '@moat/contract';
-import { isLabel, MoatError } from '@moat/core';
+import { errorCode, isLabel, MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { changeByVerb } from '../deployment/change-by-verb.ts';
 import { chooseGateway, domainOf, type ChosenGateway } from '../deployment/gateway-choice.ts';
@@ -11,6 +11,7 @@ import { loadDeployment } from '../deployment/select.ts';
 import { requireAccepted } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
 import { withConsent } from '../output/publication.ts';
+import { errorBody } from '../output/render-error.ts';
 import type { OwnerOptions } from '../owner/open-owner.ts';
 import { holdConsent } from '../process/hold-consent.ts';
 import { untilInterrupted } from '../process/interrupted.ts';
@@ -72,14 +73,18 @@ export async function publishPort(context: Context, port: number, options: Publi
     return outcomeOf(context, wanted, home, accepted, options);
   }
   const over = new AbortController();
+  let isOver = false;
   try {
     await holdConsent(context, { deployment: home.id, target: wanted.target, public: true }, over.signal);
     const outcome = await outcomeOf(context, wanted, home, accepted, options);
     say(context, outcome);
     await untilInterrupted(context.io.signal);
+    isOver = true;
   } finally {
-    await takeBack(context, owner, wanted, { deployment: home.id, serviceAdded });
+    const withdrawn = await takeBack(context, owner, wanted, { deployment: home.id, serviceAdded });
     over.abort();
+    // A name that never came about is nothing to report on.
+    if (isOver || context.io.signal.aborted) say(context, withdrawn);
   }
   return { kind: 'withdrawn', data: {}, silent: true };
 }
@@ -173,21 +178,28 @@ function say({ io, json }: Context, outcome: Outcome): void {
   io.stdout.write(`${line}\n`);
 }
 
-/** Signs the withdrawal and takes the consent back: the name answers 404 from then on. */
-async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, done: Done): Promise<void> {
+/** Signs the withdrawal: the name answers 404 from then on. */
+async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, done: Done): Promise<Outcome> {
   const io = { ...interrupted.io, signal: AbortSignal.timeout(END_TIMEOUT_MS) };
   const context: Context = { ...interrupted, io };
-  const { style } = context;
   const { name, gateway, service, target } = wanted;
-  const current = await loadDeployment(context, done.deployment);
-  const file = withoutName(fileOf(current), wanted, done.serviceAdded);
-  const submitted = await changeByVerb(context, owner, { current, file });
-  const version = submitted === undefined ? current.contract.version : requireAccepted(submitted).version;
-  say(context, {
-    kind: 'withdrawn',
-    data: { deployment: done.deployment, version, name, gateway: gateway.domain, service, target },
-    text: `${style.ok} ${name} is not public any more: it answers 404, and stays yours for 30 days`,
-  });
+  try {
+    const current = await loadDeployment(context, done.deployment);
+    const file = withoutName(fileOf(current), wanted, done.serviceAdded);
+    const submitted = await changeByVerb(context, owner, { current, file });
+    const version = submitted === undefined ? current.contract.version : requireAccepted(submitted).version;
+    return {
+      kind: 'withdrawn',
+      data: { deployment: done.deployment, version, name, gateway: gateway.domain, service, target },
+      text: `${context.style.ok} ${name} is not public any more: it answers 404, and stays yours for 30 days`,
+    };
+  } catch (cause) {
+    throw new MoatError(errorCode(cause), `${name} is closed, but not withdrawn: ${errorBody(cause).message}`, {
+      cause,
+      reason: 'it answers 503 until it is published again or withdrawn',
+      next: [`moat unpublish ${name} -n ${done.deployment}`],
+    });
+  }
 }
 
 function withoutName(file: DeploymentFile, { name, gateway, service }: Wanted, serviceAdded: boolean): DeploymentFile {

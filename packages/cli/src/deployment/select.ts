@@ -25,7 +25,10 @@ export const NETWORK_OPTION: VerbOption = {
  */
 export async function selectDeployment(agent: AgentClient, wanted: string | undefined): Promise<string> {
   const all = await agent.deployments();
-  const fitting = wanted === undefined ? all : all.filter(({ id, name }) => id === wanted || name === wanted);
+  const named = wanted === undefined ? all : all.filter(({ id, name }) => id === wanted || name === wanted);
+  // What has ended is meant only where nothing else is.
+  const running = named.filter(({ state }) => state !== 'ended');
+  const fitting = running.length === 0 ? named : running;
   const [only] = fitting;
   if (only !== undefined && fitting.length === 1) return only.id;
   if (only === undefined) {
