@@ -98,9 +98,15 @@ export class Twin implements AsyncDisposable {
     return this.overlay.addresses()[0] ?? '';
   }
 
-  /** A connection to a machine, by its addresses. */
-  dial(addresses: readonly string[]): Promise<PeerConnection> {
-    return this.overlay.dial(addresses, AbortSignal.timeout(10_000));
+  /** A connection to a machine, by its addresses; tried three times, since it may close the one it had. */
+  async dial(addresses: readonly string[]): Promise<PeerConnection> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.overlay.dial(addresses, AbortSignal.timeout(10_000));
+      } catch (error) {
+        if (tries === 3) throw error;
+      }
+    }
   }
 
   /** A claim on the place of a token, as an honest machine would make it. */
