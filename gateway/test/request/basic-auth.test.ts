@@ -11,7 +11,7 @@ import { createManualClock } from '@moat/testkit';
 import type { EdgeAuth } from '../../src/publications/edge-rules.ts';
 import { BasicAuth } from '../../src/request/basic-auth.ts';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
-import { recording, type Seen } from '../member.ts';
+import { echoing, recording, type Seen } from '../member.ts';
 
 const HOUR = 3_600_000;
 
@@ -92,6 +92,31 @@ test('with it the request goes in whole, without the password, with the name', a
     ['ana', 'ana', encodeURIComponent('zoë')],
   );
   assert.ok(!JSON.stringify(edge.log).includes('correct horse'));
+});
+
+test('a WebSocket is asked like any other request', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const accepting = echoing(101, [
+    ['connection', 'upgrade'],
+    ['upgrade', 'websocket'],
+  ]);
+  let opened = 0;
+  edge.links.add('m1', (stream) => {
+    opened += 1;
+    accepting(stream);
+  });
+  edge.route({ host: HOST, deployment: 'd', service: 'web', members: ['m1'], auth });
+  const upgrade =
+    `GET /ws HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+  assert.match(await edge.raw(`${upgrade}\r\n`), /^HTTP\/1\.1 401 /);
+  assert.equal(opened, 0);
+  const socket = await edge.connect();
+  socket.write(`${upgrade}Authorization: ${basic('ana', 'correct horse')}\r\n\r\n`);
+  const [chunk] = (await once(socket, 'data')) as [Buffer];
+  assert.match(chunk.toString('latin1'), /^HTTP\/1\.1 101 /);
+  assert.equal(opened, 1);
+  socket.destroy();
 });
 
 test('a client that leaves while its password is checked costs nothing more', async () => {
