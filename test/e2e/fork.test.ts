@@ -1,5 +1,6 @@
 /** Two owners who apply while neither sees the other make two histories; one command makes them one again. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { stringify } from 'yaml';
 import { eventually, type Machine } from './machine.ts';
@@ -26,7 +27,7 @@ let keys: Record<string, unknown> | undefined;
 let anaPeer: unknown;
 
 /** moat.yaml on one machine, with the service at `port`. */
-async function write(machine: Machine, port: number): Promise<void> {
+async function write(machine: Machine, port: number, threshold = 1): Promise<void> {
   anaPeer ??= (await ana.ok(['node', 'status'])).json['peerId'];
   keys ??= {
     ana: (await ana.ok(['key', 'show'])).json['key'],
@@ -38,7 +39,7 @@ async function write(machine: Machine, port: number): Promise<void> {
       version: 1,
       name: 'shop',
       network: { plane: 'rootless' },
-      owners: { threshold: 1, keys },
+      owners: { threshold, keys },
       members: { ana: { node: anaPeer, keeper: true }, ben: {} },
       services: { db: { on: ['ben'], port } },
       access: [{ from: ['ana'], to: ['db'] }],
@@ -98,5 +99,49 @@ test('a fork stops every change and says how to end it; apply --end-fork does', 
       return seen.state === 'active' && seen.version === version && seen.alarms.length === 0;
     });
     assert.equal(await portAt(machine), '5434');
+  }
+});
+
+test('where two have to sign, both sides sign the end too, by a file', async () => {
+  await write(ana, 5434, 2);
+  const proposed = await ana.ok(['apply', '--yes']);
+  const agreed = await ben.ok(['sign', String(proposed.json['id']).replace(/^-+/, ''), '--yes']);
+  assert.equal(agreed.json['inForce'], true);
+  const base = (await seenAt(ben)).version;
+  await eventually('ana has it', async () => (await seenAt(ana)).version === base);
+
+  // Two versions on top of one, each signed by both.
+  for (const [file, port] of [
+    ['a.json', 5435],
+    ['b.json', 5436],
+  ] as const) {
+    await write(ana, port, 2);
+    await ana.ok(['apply', '--yes', '--out', file]);
+    await ben.write(file, readFileSync(ana.path(file), 'utf8'));
+  }
+  for (const name of ['ana', 'ben']) await world.agent(name).kill('SIGTERM');
+  for (const file of ['a.json', 'b.json']) await ben.ok(['sign', file, '--yes']);
+  await world.restart('ana');
+  const one = await ana.ok(['sign', '-', '--yes'], readFileSync(ben.path('a.json'), 'utf8'));
+  assert.equal(one.json['inForce'], true);
+  await world.agent('ana').kill('SIGTERM');
+  await world.restart('ben');
+  const other = await ben.ok(['sign', 'b.json', '--yes', '--offline']);
+  assert.equal(other.json['inForce'], true);
+  await world.restart('ana');
+  for (const machine of [ana, ben]) {
+    await eventually(`${machine.name} sees both`, async () => (await seenAt(machine)).state === 'forked');
+  }
+
+  await write(ana, 5437, 2);
+  const ending = await ana.ok(['apply', '--yes', '--end-fork', '--out', 'end.json']);
+  assert.deepEqual([ending.json['weight'], ending.json['threshold']], [1, 2]);
+  await ben.write('end.json', readFileSync(ana.path('end.json'), 'utf8'));
+  await ben.ok(['sign', 'end.json', '--yes']);
+  const ended = await ana.ok(['sign', '-', '--yes'], readFileSync(ben.path('end.json'), 'utf8'));
+  assert.equal(ended.json['inForce'], true, ended.stderr);
+  for (const machine of [ana, ben]) {
+    await eventually(`${machine.name} is on the one history`, async () => (await seenAt(machine)).state === 'active');
+    assert.equal(await portAt(machine), '5437');
   }
 });

@@ -37,6 +37,7 @@ interface SignOptions extends OwnerOptions {
   readonly network?: string;
   readonly out?: string;
   readonly yes?: boolean;
+  readonly offline?: boolean;
 }
 
 export function addSign(program: Command, runner: VerbRunner): void {
@@ -56,6 +57,7 @@ export function addSign(program: Command, runner: VerbRunner): void {
       options: [
         { flags: '-y, --yes', text: 'sign without asking' },
         { flags: '--out <file>', text: 'where the signed file goes instead' },
+        { flags: '--offline', text: 'where yours is the last signature: although no keeper is in reach' },
         NETWORK_OPTION,
         ...OWNER_OPTIONS,
       ],
@@ -112,7 +114,11 @@ async function sign(context: Context, [which = '']: readonly string[], options: 
   }
   const keep = file === null ? {} : { keep: () => Promise.resolve() };
   const on = base === null ? {} : { base };
-  const given = await giveProposal(context, [owner], current, signed, { ...keep, ...on });
+  const given = await giveProposal(context, [owner], current, signed, {
+    offline: options.offline === true,
+    ...keep,
+    ...on,
+  });
   if (given.state === 'accepted') return inForce(context, signed);
   const { standing } = given.waiting;
   return signedOutcome(context, signed, standing, { known, file, stdout: toStdout ? text : null });
