@@ -116,7 +116,7 @@ suite('two nodes that accept no inbound connection', () => {
     const address = await eventually('db is listed', () => world.serviceAddress('app', 'db'));
     assert.equal(await eventually('db answers', () => answers(address), 30_000), true);
     const ping = await world.machine('app').ok(['ping', 'db']);
-    assert.match(ping.stdout, /"path":\s*"relayed"/);
+    assert.match(ping.stdout, /"path":\s*"spliced"/);
   });
 });
 
