@@ -54,7 +54,7 @@ suite('a private network of three machines', () => {
   });
 
   test('ping and explain name the path, the line and the version', async () => {
-    const ping = await world.machine('web-1').ok(['ping', 'db']);
+    const ping = await world.machine('web-1').ok(['ping', 'db', '--until-direct']);
     assert.equal(
       objectsIn(ping.json).some((o) => o['path'] === 'direct'),
       true,
