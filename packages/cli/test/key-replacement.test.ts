@@ -148,6 +148,9 @@ test('words that are wrong, or of nobody here, change nothing', async () => {
   const other = `${'abandon '.repeat(23)}art`;
   const foreign = await terminal.json(['key', 'recover', '--words', '-'], { stdin: other });
   assert.deepEqual([foreign.error.code, foreign.exitCode], ['OWNER_KEY_FOREIGN', 4]);
+  const shouted = await terminal.json(['key', 'recover', '--words', other]);
+  assert.deepEqual([shouted.error.code, shouted.exitCode], ['USAGE', 2]);
+  assert.ok(!shouted.stderr.includes('abandon'));
   const asked = await terminal.json(['key', 'recover']);
   assert.equal(asked.error.code, 'CONFIRMATION_NEEDED');
 });

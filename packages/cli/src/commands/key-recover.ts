@@ -86,6 +86,7 @@ async function recover(context: Context, _: readonly string[], options: RecoverO
 
 /** @throws `RECOVERY_WORDS_INVALID`, `CONFIRMATION_NEEDED` */
 async function readRecoveryKey(context: Context, { words }: RecoverOptions): Promise<OwnerKeyPair> {
+  if (words !== undefined && words.trim().split(/\s+/).length > 2) throw wordsOnCommandLine();
   const text =
     words === undefined
       ? await context.prompt.secret('The 24 recovery words', { flag: '--words FILE' })
@@ -96,6 +97,17 @@ async function readRecoveryKey(context: Context, { words }: RecoverOptions): Pro
   } finally {
     seed.fill(0);
   }
+}
+
+/** Does not repeat them. */
+function wordsOnCommandLine(): MoatError {
+  return new MoatError('USAGE', 'recovery words stand on the command line', {
+    reason: 'every user of this machine can read them there, and the shell keeps them; who has them owns the network',
+    next: [
+      'moat key recover                         asks for them',
+      'moat key recover --words - < words.txt   from stdin',
+    ],
+  });
 }
 
 interface Owned {
