@@ -43,12 +43,12 @@ export class Forks {
   takes({ proof, contract }: Fork): boolean {
     const known = this.#byHead.get(headHash(proof.newest.head));
     if (known !== undefined) return known.contract === null && contract !== null;
-    return this.#byHead.size < FORKS_KEPT || this.#replaced(proof) !== undefined;
+    return this.#byHead.size < FORKS_KEPT || this.#replaced({ proof, contract }) !== undefined;
   }
 
   /** Puts a branch in that {@link Forks.takes} agreed to; returns the head it takes the place of. */
   put(fork: Fork): Hash | undefined {
-    const replaced = this.#replaced(fork.proof);
+    const replaced = this.#replaced(fork);
     if (replaced !== undefined) this.#byHead.delete(replaced);
     this.#byHead.set(headHash(fork.proof.newest.head), fork);
     return replaced;
@@ -81,9 +81,10 @@ export class Forks {
     });
   }
 
-  /** A branch that goes on is one branch still. */
-  #replaced({ newest }: HeadProof): Hash | undefined {
-    const { previous, merges } = newest.head;
+  /** A branch that goes on is one branch still. Until its newer contract is known, the older one tells what it removed. */
+  #replaced({ proof, contract }: Fork): Hash | undefined {
+    if (contract === null) return undefined;
+    const { previous, merges } = proof.newest.head;
     return (
       [previous, merges].find((head) => head !== null && head !== undefined && this.#byHead.has(head)) ?? undefined
     );
