@@ -5,6 +5,8 @@ import {
   canonicalBytes,
   createClaim,
   createInvite,
+  createOwnerProof,
+  formatTime,
   headHash,
   headOf,
   witnessClaim,
@@ -210,6 +212,30 @@ suite('keeper', () => {
       });
     }
     assert.deepEqual(await shop.client('desktop').deployments(), [], 'nothing was taken');
+  });
+
+  test('can never: be the owner elsewhere by a proof that an owner showed it', async () => {
+    const [ana] = shop.pen.seats;
+    assert.ok(ana);
+    const owner = await Twin.start();
+    const fields = { deployment: shop.pen.deployment, time: formatTime(Date.now()) };
+    const shown = createOwnerProof({ ...fields, dialer: owner.peer, keeper: keeper.peer }, ana.key.signer);
+    const refused = async (from: Twin, signed: object): Promise<void> => {
+      const connection = await from.dial(shop.addresses['hub'] ?? []);
+      const { answer } = await from.sendRaw(connection, '/moat/join/1', framed({ owner: signed }));
+      assert.ok(!answer.includes('"ok":true'), answer.toString());
+    };
+    // as it is, under its own name, and with the keeper changed
+    await refused(keeper, shown);
+    await refused(keeper, { ...shown, proof: { ...shown.proof, dialer: keeper.peer } });
+    await refused(keeper, { ...shown, proof: { ...shown.proof, keeper: shop.peer('hub') } });
+    // nor does a proof that is old, or lies ahead, open the door for the owner itself
+    for (const offsetMs of [-600_000, 600_000]) {
+      const time = formatTime(Date.now() + offsetMs);
+      const proof = { ...fields, time, dialer: owner.peer, keeper: shop.peer('hub') };
+      await refused(owner, createOwnerProof(proof, ana.key.signer));
+    }
+    await owner[Symbol.asyncDispose]();
   });
 
   async function nobodyNew(peer: string, place: string): Promise<void> {

@@ -6,11 +6,13 @@ import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { after, before, suite, test } from 'node:test';
-import { createClaim, createInvite } from '@moat/contract';
+import { bundleFor, createClaim, createInvite, createOwnerProof, formatTime } from '@moat/contract';
 import type { PeerConnection } from '@moat/core';
-import { createNodeKey } from '@moat/identity';
+import { createNodeKey, createOwnerKey } from '@moat/identity';
 import { eventually } from '../e2e/machine.ts';
+import { Pen, pinned, publication } from './pen.ts';
 import { Shop } from './shop.ts';
+import { Flood } from './twins/flood.ts';
 import { distinguishable } from './distinguishable.ts';
 import { Twin, framed, unframed } from './twins/twin.ts';
 
@@ -178,6 +180,70 @@ suite('outsider', () => {
     );
     assert.equal(answers.size, 1, 'the same bytes');
     assert.ok(!verdict.distinguishable, `the time tells: ${JSON.stringify(verdict)}`);
+  });
+
+  test('can never: tell from a refused proof of an owner whether the deployment is known', async () => {
+    const answers = new Set<string>();
+    const verdict = await distinguishable({
+      rounds: 6,
+      begin: async () => {
+        const twin = await Twin.start();
+        const connection = await twin.dial(shop.addresses['hub'] ?? []);
+        return {
+          ask: async (known: boolean) => {
+            const deployment = known ? shop.pen.deployment : 'z'.repeat(26);
+            const fields = { deployment, dialer: twin.peer, keeper: shop.peer('hub'), time: formatTime(Date.now()) };
+            const owner = createOwnerProof(fields, createOwnerKey().signer);
+            const { answer } = await twin.sendRaw(connection, '/moat/join/1', framed({ owner }));
+            answers.add(answer.toString('base64'));
+          },
+          end: () => twin[Symbol.asyncDispose](),
+        };
+      },
+      asksARound: 4,
+    });
+    assert.equal(answers.size, 1, 'the same bytes');
+    assert.ok(!verdict.distinguishable, `the time tells: ${JSON.stringify(verdict)}`);
+  });
+
+  test('can never: take more of a gateway than one client may: the others are served', async () => {
+    // 2,048 connections are one client's
+    using flood = await Flood.start({ port: shop.world.gateway.port, sockets: 2300, addresses: 1 });
+    await eventually('the rest were turned away', async () => flood.open <= 2048);
+    assert.equal(await shop.served(), true);
+  });
+
+  test('can never: tell a service that a request came from somebody else', async () => {
+    for (const connection of ['close', 'close, X-Forwarded-For, X-Real-Ip, Forwarded, X-Forwarded-Proto, Host']) {
+      const spoofed = ['X-Forwarded-For', 'X-Real-IP', 'x-forwarded-user', 'X-Forwarded-Host', 'x_forwarded_for'];
+      const fields = spoofed.map((name) => `${name}: 203.0.113.99\r\n`).join('');
+      const answer = await raw(
+        `GET / HTTP/1.1\r\nHost: shop.localhost\r\nForwarded: for=203.0.113.99\r\n${fields}Connection: ${connection}\r\n\r\n`,
+      );
+      if (!answer.startsWith('HTTP/1.1 200')) {
+        assert.match(answer, /^HTTP\/1\.1 400 /);
+        continue;
+      }
+      const seen = shop.web.lastFields.map((field) => field.toLowerCase());
+      assert.ok(!seen.some((field) => field.includes('203.0.113.99')), seen.join('\n'));
+      assert.equal(seen[seen.indexOf('x-forwarded-for') + 1], '127.0.0.1');
+    }
+  });
+
+  test('can never: take a name that another deployment holds', async () => {
+    const { domain, peers } = shop.world.gateway.pin;
+    const own = new Pen();
+    own.current = own.write({
+      name: 'thief',
+      members: [pinned('me', 2, stranger.peer, { keeper: true })],
+      services: [{ name: 'web', on: ['me'], port: 80, target: '127.0.0.1:80', protocol: 'http' }],
+      publish: [publication('shop', 'web', domain, peers)],
+    });
+    const gateway = peers[0]?.split('/p2p/')[1] ?? '';
+    const bundle = bundleFor(own.version.proof, own.version.contract, [], gateway);
+    const answer = await stranger.overlay.publish(await stranger.dial(peers), bundle, AbortSignal.timeout(10_000));
+    assert.equal(!answer.ok && answer.code, 'NAME_HELD');
+    assert.equal((await shop.world.gateway.browser.fetch('shop.localhost')).text, 'hello from web\n');
   });
 
   function joinRequest(deployment: string, member = 'laptop'): object {
