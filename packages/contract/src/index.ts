@@ -13,7 +13,15 @@
  * ```
  * @packageDocumentation
  */
-export { grantedServices, may, mayPublish, type Access, type DenialCode, type PublishAccess } from './access.ts';
+export {
+  grantedServices,
+  may,
+  mayPublish,
+  placesThatReach,
+  type Access,
+  type DenialCode,
+  type PublishAccess,
+} from './access.ts';
 export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
 export { whatBothAllow } from './both.ts';
 export { formatBasicUser, parseBasicUsers, type ScryptHash } from './basic-users.ts';

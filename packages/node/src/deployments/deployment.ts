@@ -5,7 +5,7 @@ import {
   claimedMember,
   grantedServices,
   headHash,
-  may,
+  placesThatReach,
   whatBothAllow,
   type Contract,
   type ContractView,
@@ -210,10 +210,7 @@ function linkablePeers(view: ContractView, self: Place | undefined, now: number)
   for (const { name } of grantedServices(view, self.name, now)) {
     for (const { peer } of view.membersOn(name)) if (peer !== null) peers.add(peer);
   }
-  const offered = view.servicesOf(self.name);
-  for (const { name, peer } of view.places.values()) {
-    if (peer !== null && offered.some((service) => may(view, name, service.name, now).allowed)) peers.add(peer);
-  }
+  for (const { peer } of placesThatReach(view, view.servicesOf(self.name), now)) if (peer !== null) peers.add(peer);
   for (const [gateway] of gatewaysOf(view, self)) peers.add(gateway);
   if (self.peer !== null) peers.delete(self.peer);
   return peers;
