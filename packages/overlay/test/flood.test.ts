@@ -19,6 +19,7 @@ async function host(listen: readonly string[], connections: Connection[]): Promi
       prepare: () => Promise.resolve(),
       onConnection: (connection) => void connections.push(connection),
       onNeighbour: () => undefined,
+      isInside: () => false,
     },
     { listen, announce: [], mdns: false, limits: DEFAULT_LIMITS },
   );

@@ -167,6 +167,7 @@ async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; read
       gate: () => Promise.resolve(),
       onConnection: () => undefined,
       onNeighbour: () => undefined,
+      isInside: () => false,
     },
     { listen: [], announce: [], mdns: false, limits: DEFAULT_LIMITS },
   );
