@@ -282,4 +282,35 @@ describe('links of two machines', () => {
     middle.close();
     assert.ok(leaks);
   });
+
+  test('a side that only accepts asks to be dialed when it alone knows that the path is gone', async () => {
+    await using leaks = checkLeaks();
+    const near: Socket[] = [];
+    const far: Socket[] = [];
+    const middle = createServer((socket) => {
+      const onward = connect(machines.bob.port ?? 0, '127.0.0.1');
+      near.push(socket.on('error', () => undefined));
+      far.push(onward.on('error', () => undefined));
+      // Nothing is said of an end: a router forgets without a word.
+      socket.on('data', (chunk) => onward.write(chunk));
+      onward.on('data', (chunk) => socket.write(chunk));
+    });
+    middle.listen(0, '127.0.0.1');
+    await once(middle, 'listening');
+    const { port } = middle.address() as AddressInfo;
+    await using machines = await createMachines({ bob: { listen: LOOPBACK, announcePort: port } });
+    const link = await machines.alice.connect(BOB, soon());
+    await link.ping(soon());
+    const [accepted] = machines.bob.list();
+    assert.ok(accepted);
+    const transfer = roundTrip(accepted, 4 * 2 ** 20);
+    await turns(10);
+    far[0]?.resetAndDestroy();
+    assert.equal(await transfer, true);
+    assert.equal(machines.alice.get(BOB), link);
+    assert.deepEqual(machines.bob.list(), [accepted]);
+    for (const socket of [...near, ...far]) socket.destroy();
+    middle.close();
+    assert.ok(leaks);
+  });
 });
