@@ -4,8 +4,10 @@ import { tagOf } from './selector.ts';
 import { parseTime } from './time.ts';
 import type { Contract, Grant, Member, PublishLine, Service } from './schema.ts';
 
-/** Selectors looked at; a few milliseconds. */
+/** Selectors looked at in pairs of lines; about 0.1 s, since a machine has other networks too. */
 const MAX_STEPS = 2_000_000;
+/** What a pair costs whose lines share something, in steps. */
+const SHARED_STEPS = 32;
 
 /**
  * `contract` without everything `other` does not have as well: members with another machine or invite, services
@@ -79,23 +81,59 @@ function sharedServices(contract: Contract, other: Contract, members: readonly M
 }
 
 /**
- * What a line of each allows, for every pair of lines, with the earlier end. Selectors are compared as written:
- * a name on one side and a tag on the other share nothing, so less is allowed, never more; likewise beyond
- * {@link MAX_STEPS}, which only contracts made for the purpose need.
+ * The lines that are the same in both, then what a line of each allows, for every pair of lines, with the earlier end.
+ * Selectors are compared as written: a name on one side and a tag on the other share nothing, so less is allowed,
+ * never more; likewise beyond {@link MAX_STEPS}, which only hundreds of lines need that differ and overlap.
  */
 function sharedGrants(contract: Contract, other: Contract, services: readonly Service[]): Grant[] {
-  const known = new Set(services.map(({ name }) => name));
-  const theirs = other.access.map(({ from, to, expires }) => ({ from: new Set(from), to: new Set(to), expires }));
-  let steps = 0;
-  return contract.access.flatMap((ours) =>
-    theirs.flatMap((their): Grant[] => {
-      steps += ours.from.length + ours.to.length;
-      if (steps > MAX_STEPS) return [];
-      const to = ours.to.filter((service) => their.to.has(service) && known.has(service));
-      const from = to.length === 0 ? [] : ours.from.filter((selector) => their.from.has(selector));
-      return from.length === 0 ? [] : [{ from, to, ...earlierEnd(ours.expires, their.expires) }];
-    }),
+  const theirs = linesByService(other, new Set(services.map(({ name }) => name)));
+  const known = (to: readonly string[]): string[] => to.filter((service) => theirs.has(service));
+  const same = new Set(other.access.map(textOf));
+  const shared = new Map(
+    contract.access
+      .filter((ours) => same.has(textOf(ours)))
+      .map((ours): Grant => ({ ...ours, to: known(ours.to) }))
+      .filter(({ to }) => to.length > 0)
+      .map((grant) => [textOf(grant), grant]),
   );
+  let steps = 0;
+  for (const ours of contract.access) {
+    const leading = known(ours.to).flatMap((service) => theirs.get(service) ?? []);
+    steps += leading.length;
+    for (const their of [...new Set(leading)].sort((a, b) => a.index - b.index)) {
+      steps += ours.from.length;
+      if (steps > MAX_STEPS) return [...shared.values()];
+      const from = ours.from.filter((selector) => their.from.has(selector));
+      if (from.length === 0) continue;
+      const to = known(ours.to).filter((service) => their.to.has(service));
+      steps += SHARED_STEPS + ours.to.length;
+      const grant: Grant = { from, to, ...earlierEnd(ours.expires, their.expires) };
+      shared.set(textOf(grant), grant);
+    }
+  }
+  return [...shared.values()];
+}
+
+/** The same for lines that say the same. */
+function textOf({ from, to, expires }: Grant): string {
+  return `${from.join()} ${to.join()} ${expires ?? ''}`;
+}
+
+interface Line {
+  readonly index: number;
+  readonly from: ReadonlySet<string>;
+  readonly to: ReadonlySet<string>;
+  readonly expires: string | undefined;
+}
+
+/** The lines that lead to each of these services. */
+function linesByService({ access }: Contract, services: ReadonlySet<string>): ReadonlyMap<string, readonly Line[]> {
+  const lines = new Map([...services].map((service): [string, Line[]] => [service, []]));
+  for (const [index, { from, to, expires }] of access.entries()) {
+    const line: Line = { index, from: new Set(from), to: new Set(to), expires };
+    for (const service of to) lines.get(service)?.push(line);
+  }
+  return lines;
 }
 
 /** Lines that are the same in both, salt, gateway and rules included. */
