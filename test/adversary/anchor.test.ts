@@ -97,7 +97,7 @@ suite('anchor', () => {
     socket.write('and more of it');
     await closed;
     assert.equal(received, SECRET, 'what came before is whole, and nothing came after');
-    for (let i = 0; i < 3; i++) assert.notEqual(await ask(), SECRET);
+    assert.notEqual(await ask(), SECRET);
     assert.equal(db.came, came, 'no connection was made up either');
     anchor.mode = 'honest';
     await reaches();

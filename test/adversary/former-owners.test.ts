@@ -156,6 +156,27 @@ suite('former quorum', () => {
     await nothingChanged();
   });
 
+  test('can never: win back a gateway that knows of the change, by any branch of its own', async () => {
+    const { peers } = shop.world.gateway.pin;
+    const gateway = peers[0]?.split('/p2p/')[1] ?? '';
+    const services = shop.contract.services.map((one) => (one.name === 'web' ? { ...one, on: ['mole'] } : one));
+    const eve = seat('eve');
+    // its own versions, far beyond; and a succession of its own beside the true one, sealed by who it named
+    let branch = shop.pen.write({ services }, [ana], last);
+    for (let i = 0; i < 10; i++) branch = shop.pen.write({ services }, [ana], branch);
+    const usurper = shop.pen.write({ services, owners: ownersOf([eve], 1) }, [ana, eve], last);
+    let sealed = shop.pen.write({}, [eve], usurper);
+    for (let i = 0; i < 10; i++) sealed = shop.pen.write({}, [eve], sealed);
+    for (const { proof, contract } of [branch, usurper, sealed]) {
+      const bundle = bundleFor(proof, contract, [], gateway);
+      const answer = await mole.overlay.publish(await mole.dial(peers), bundle, AbortSignal.timeout(10_000));
+      assert.ok(!answer.ok && /^(HEAD_FORGED|HEAD_FORKED|VERSION_OLD)$/.test(answer.code), JSON.stringify(answer));
+    }
+    for (let i = 0; i < 3; i++) {
+      assert.equal((await shop.world.gateway.browser.fetch('shop.localhost')).text, 'hello from web\n');
+    }
+  });
+
   test('can never: as the thief of a rotated key, sign a version that counts', async () => {
     // bob rotates: the new key signs along, and an empty version seals it
     const fresh: Seat = { ...seat('bob') };

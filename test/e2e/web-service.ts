@@ -40,7 +40,8 @@ export async function startWebService(label = 'web'): Promise<WebService> {
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     service.requests += 1;
     service.lastFields = request.rawHeaders;
-    void answer(service, label, request, response);
+    // whoever asked may be gone before all of it came
+    answer(service, label, request, response).catch(() => response.destroy());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

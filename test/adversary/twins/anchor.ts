@@ -60,6 +60,8 @@ export class HostileAnchor implements AsyncDisposable {
         },
         onConnection: () => undefined,
         onNeighbour: () => undefined,
+        onIdentified: () => undefined,
+        isInside: () => false,
       },
       { listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], mdns: false, limits: DEFAULT_LIMITS },
     );
