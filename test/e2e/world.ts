@@ -4,10 +4,10 @@
  * `grow` does what people do: key, file, apply, invite, join.
  */
 import { readFile } from 'node:fs/promises';
-import { createAgentClient, type AgentClient } from '@moat/admin-api';
+import { createAgentClient, createGatewayClient, type AgentClient } from '@moat/admin-api';
 import { stringify } from 'yaml';
 import { Browser } from './browser.ts';
-import { Machine, eventually, freePort, type Daemon } from './machine.ts';
+import { Machine, READY_MS, eventually, freePort, type Daemon } from './machine.ts';
 
 export interface MemberSpec {
   readonly tags?: readonly string[];
@@ -119,12 +119,16 @@ export class World implements AsyncDisposable {
 
   async #runGateway(machine: Machine): Promise<{ daemon: Daemon; status: Record<string, unknown> }> {
     const daemon = machine.spawn(['gateway', 'run', '--config', machine.path('gateway.yaml')]);
-    const status = await eventually('gateway ready', async () => {
-      if (!daemon.running) throw new Error(`gateway exited:\n${daemon.output}`);
-      const result = await machine.run(['gateway', 'status']);
-      return result.exitCode === 0 && result.json;
-    });
-    return { daemon, status };
+    const gateway = createGatewayClient({ socketPath: machine.path('state', 'gateway', 'gateway.sock') });
+    const status = await eventually(
+      'gateway ready',
+      async () => {
+        if (!daemon.running) throw new Error(`gateway exited:\n${daemon.output}`);
+        return gateway.status();
+      },
+      READY_MS,
+    );
+    return { daemon, status: { ...status } };
   }
 
   /** Makes the machines of a deployment, applies its first version from `owner`, and lets the others join. */
