@@ -47,6 +47,28 @@ export function resolvePlaces(
   return contract.members.map((member) => placeOf(member, byMember.get(member.name) ?? [], winners, now));
 }
 
+/**
+ * The places of what the branches of a fork all allow. A claim counts only where it holds the same place on each of
+ * them: one branch may have frozen it, by a second claim that only its keepers witnessed, or because its machine has
+ * another place there. Such a place is frozen here too.
+ */
+export function placesOnAll(
+  places: readonly Place[],
+  branches: readonly Contract[],
+  claims: readonly MemberClaim[],
+  now: number,
+  proven?: WeakSet<WitnessedClaim>,
+): readonly Place[] {
+  const holders = branches.map(
+    (branch) => new Map(resolvePlaces(branch, claims, now, proven).map(({ name, peer }) => [name, peer])),
+  );
+  return places.map((place) => {
+    if (place.state !== 'claimed' || holders.every((each) => each.get(place.name) === place.peer)) return place;
+    const { claim: _, ...vacant } = place;
+    return { ...vacant, peer: null, state: 'frozen' };
+  });
+}
+
 /** Verified claims by member name: one of each distinct claim, the earliest witness first. */
 function validClaims(
   contract: Contract,

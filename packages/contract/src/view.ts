@@ -3,7 +3,7 @@
  * granted. Built once per version, claim or expiry; every answer is a map lookup, without crypto.
  */
 import type { PeerId } from '@moat/core';
-import { resolvePlaces, type Place } from './places.ts';
+import { placesOnAll, resolvePlaces, type Place } from './places.ts';
 import { publicationsOf } from './publication.ts';
 import { memberResolver } from './selector.ts';
 import { parseTime } from './time.ts';
@@ -50,14 +50,17 @@ export interface ContractView {
  * Verifies the claims it is given (about 0.4 ms each); ones that do not hold under this contract are ignored.
  * @param now milliseconds since 1970.
  * @param proven claims verified by earlier calls, kept by whoever builds again: their signatures are not verified anew.
+ * @param branches in a fork, the contracts that `contract` is what they all allow of; else none.
  */
 export function buildView(
   contract: Contract,
   claims: readonly MemberClaim[],
   now: number,
   proven?: WeakSet<WitnessedClaim>,
+  branches: readonly Contract[] = [],
 ): ContractView {
-  const places = new Map(resolvePlaces(contract, claims, now, proven).map((place) => [place.name, place]));
+  const own = resolvePlaces(contract, claims, now, proven);
+  const places = new Map(placesOnAll(own, branches, claims, now, proven).map((place) => [place.name, place]));
   const held = [...places.values()].filter(({ peer }) => peer !== null);
   const peers = held.flatMap(({ peer }) => peer ?? []);
   const keepers = held.filter(({ keeper }) => keeper);

@@ -189,10 +189,10 @@ export class Deployment {
   /** Answers from now on as of `now`: to call when something expired. */
   rebuild(now: number): ContractView {
     this.#builtAt = now;
-    const inForce = this.forks
-      .list()
-      .reduce((left, { contract }) => (contract === null ? left : whatBothAllow(left, contract)), this.#contract);
-    this.#view = buildView(inForce, this.claims, now, this.proven);
+    const others = this.forks.list().flatMap(({ contract }) => contract ?? []);
+    const inForce = others.reduce((left, other) => whatBothAllow(left, other), this.#contract);
+    const branches = others.length === 0 ? [] : [this.#contract, ...others];
+    this.#view = buildView(inForce, this.claims, now, this.proven, branches);
     const keepers = this.#view.keepers().filter(({ state }) => state === 'pinned');
     this.#isOnlyKeeper = keepers.length === 1 && keepers[0]?.peer === this.#self;
     this.#linkable = linkablePeers(this.#view, this.place, now);
