@@ -301,4 +301,18 @@ describe('a proposal that ends a fork', () => {
       code: 'CONTRACT_INVALID',
     });
   });
+
+  it('shows no more of a branch than a proof may hold: a keeper verifies each signature', () => {
+    const [succession] = healing.merged?.successions ?? [];
+    const [signature] = succession?.signatures ?? [];
+    assert.ok(healing.merged && succession && signature);
+    const full = { ...succession, signatures: Array.from({ length: CONTRACT_LIMITS.signatures }, () => signature) };
+    const withSuccessions = (count: number): Proposal => {
+      const successions = Array.from({ length: count }, () => full);
+      return { ...healing, merged: { ...healing.merged, successions } as Proposal['merged'] & object };
+    };
+    const most = CONTRACT_LIMITS.proofSignatures / CONTRACT_LIMITS.signatures;
+    parseProposal(canonicalize(withSuccessions(most - 1)));
+    assert.throws(() => parseProposal(canonicalize(withSuccessions(most + 1))), { code: 'CONTRACT_INVALID' });
+  });
 });

@@ -5,6 +5,8 @@ import type { Genesis, Head, HeadProof, MergedBranch, OwnerSignature, SignedHead
 import { deploymentId, hash, ownerKey, random16, signature, sortedSetOf, version } from './fields.ts';
 import { ownerSetSchema } from './owners.ts';
 
+const TOO_MANY = 'more changes of owners, or signatures on them, than a proof holds';
+
 export const genesisSchema: z.ZodType<Genesis> = z.strictObject({
   type: z.literal('moat/genesis/1'),
   owners: ownerSetSchema,
@@ -55,14 +57,15 @@ function mergedOf(depth: number): z.ZodType<MergedBranch> {
   });
 }
 
-export const mergedSchema: z.ZodType<MergedBranch> = mergedOf(CONTRACT_LIMITS.mergeDepth);
+/** Of a proposal: what no proof could hold is refused before a signature is verified. */
+export const mergedSchema: z.ZodType<MergedBranch> = mergedOf(CONTRACT_LIMITS.mergeDepth).refine(
+  ({ successions }) => isWithinLimits(successions),
+  TOO_MANY,
+);
 
 export const headProofSchema: z.ZodType<HeadProof> = z.strictObject({
   genesis: genesisSchema,
-  successions: successionsOf(CONTRACT_LIMITS.mergeDepth).refine(
-    isWithinLimits,
-    'more changes of owners, or signatures on them, than a proof holds',
-  ),
+  successions: successionsOf(CONTRACT_LIMITS.mergeDepth).refine(isWithinLimits, TOO_MANY),
   newest: signedHeadSchema,
 });
 
