@@ -8,6 +8,9 @@ import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, suite, test } from 'node:test';
 import { TLSSocket, connect as connectTls, createSecureContext } from 'node:tls';
 import { certificate, privateKey } from '../../packages/link/test/impostor.ts';
+import { FRAME } from '../../packages/link/src/frame.ts';
+import { decodeGreeting, encodeGreeting } from '../../packages/link/src/greeting.ts';
+import { encodeOpen } from '../../packages/link/src/open.ts';
 import { derivePsk, encodePreamble } from '../../packages/link/src/ticket.ts';
 import { eventually } from '../e2e/machine.ts';
 import { pinned, publication } from './pen.ts';
@@ -26,42 +29,48 @@ suite('tickets', () => {
   let shop: Shop;
   /** A member that asks for links and makes none. */
   let mallory: Twin;
+  /** Another member of that kind. */
+  let friend: Twin;
   /** A gateway that offers what it likes. */
   let evil: Twin;
 
   before(async () => {
+    friend = await Twin.start({ links: false });
     [mallory, evil] = await Promise.all([Twin.start({ links: false }), Twin.start({ links: false, role: 'gateway' })]);
     shop = await Shop.open({
       more: (opening) => ({
-        members: [...opening.members(), pinned('mallory', 10, mallory.peer)],
+        members: [...opening.members(), pinned('mallory', 10, mallory.peer), pinned('friend', 11, friend.peer)],
         services: [
           ...(opening.draft.services ?? []),
           { name: 'bait', on: ['mallory'], port: 7000, target: '127.0.0.1:7000', protocol: 'tcp' },
         ],
         access: [
           { from: ['app', 'web'], to: ['bait', 'db'] },
-          { from: ['mallory'], to: ['db'] },
+          { from: ['mallory', 'friend'], to: ['db'] },
         ],
         publish: [publication('evil', 'web', 'evil.localhost', [evil.address])],
       }),
     });
     mallory.view.holdVersion(shop.pen.version);
     mallory.view.follows = false;
+    friend.view.holdVersion(shop.pen.version);
+    friend.view.follows = false;
     await eventually('the gateway was shown its publication', async () => evil.bundles.length > 0);
   });
 
   after(async () => {
     await mallory[Symbol.asyncDispose]();
+    await friend[Symbol.asyncDispose]();
     await evil[Symbol.asyncDispose]();
     await shop[Symbol.asyncDispose]();
   });
 
   /** A ticket that a member gives the twin for a link of its own. */
-  async function ticketOf(name: string): Promise<{ offer: Offer }> {
+  async function ticketOf(name: string, of: Twin = mallory): Promise<{ offer: Offer }> {
     const signal = AbortSignal.timeout(15_000);
-    const connection = await mallory.dial(shop.addresses[name] ?? []);
+    const connection = await of.dial(shop.addresses[name] ?? []);
     const offer = await eventually('an offer', async () => {
-      const stream = await mallory.overlay.open(connection, '/moat/link/1', signal);
+      const stream = await of.overlay.open(connection, '/moat/link/1', signal);
       await stream.write(Buffer.from('{"type":"ask"}'), signal);
       const message = JSON.parse(Buffer.from(await stream.read(signal)).toString()) as Offer;
       stream.abort(new Error('read'));
@@ -101,6 +110,41 @@ suite('tickets', () => {
     assert.equal(await handshake(offer, mallory.peer, shop.peer('web')), 'reset', 'the same once more');
   });
 
+  test('a link whose path broke is taken up by nobody else, and ends with the removal of its member', async () => {
+    const { offer } = await ticketOf('web');
+    const id = Buffer.alloc(16, 9).toString('base64url');
+    const link = await channel(offer, mallory.peer, shop.peer('web'));
+    const begun = shop.db.open();
+    const open = encodeOpen({ deployment: shop.pen.deployment, service: 'db', kind: 'tcp' }, undefined);
+    const header = Buffer.alloc(8);
+    header.writeUInt32BE((FRAME.open << 24) | open.length, 0);
+    header.writeUInt32BE(1, 4);
+    link.write(Buffer.concat([encodeGreeting({ kind: 'begins', id, received: 0 }), header, open]));
+    await eventually('the stream reached the service', async () => shop.db.open() === begun + 1);
+    link.destroy();
+    // another member, with a ticket of its own and the id of the link
+    const other = await channel((await ticketOf('web', friend)).offer, friend.peer, shop.peer('web'));
+    const answer = once(other, 'data').then(([bytes]) => decodeGreeting(bytes as Buffer));
+    other.write(encodeGreeting({ kind: 'goes on', id, received: 0 }));
+    assert.equal((await answer).kind, 'unknown');
+    other.destroy();
+    assert.equal(shop.db.open(), begun + 1, 'it waits for its own peer');
+
+    const begin = performance.now();
+    await shop.pen.apply(shop.client('hub'), {
+      members: shop.contract.members.filter(({ name }) => name !== 'mallory'),
+      services: shop.contract.services.filter(({ name }) => name !== 'bait'),
+      access: [{ from: ['app', 'friend'], to: ['db'] }],
+    });
+    await eventually('its stream is gone though nobody was there', async () => shop.db.open() === begun, 5000);
+    assert.ok(performance.now() - begin < 2000, `after ${Math.round(performance.now() - begin)} ms`);
+    // it is back for the rest of the suite
+    await shop.apply({
+      members: [...shop.contract.members, pinned('mallory', 10, mallory.peer)],
+      access: [{ from: ['app', 'friend', 'mallory'], to: ['db'] }],
+    });
+  });
+
   test('TLS session resumption after revocation resumes nothing', async () => {
     const { offer } = await ticketOf('web');
     const sessions: Buffer[] = [];
@@ -109,7 +153,7 @@ suite('tickets', () => {
     await shop.apply({
       members: shop.contract.members.filter(({ name }) => name !== 'mallory'),
       services: shop.contract.services.filter(({ name }) => name !== 'bait'),
-      access: [{ from: ['app'], to: ['db'] }],
+      access: [{ from: ['app', 'friend'], to: ['db'] }],
     });
     // neither the session, nor a ticket that was given in time and not used, opens the door again
     for (const session of [undefined, ...sessions]) {
@@ -153,12 +197,24 @@ suite('tickets', () => {
   });
 });
 
+/** A channel that a ticket opened. */
+async function channel(offer: Offer, dialer: string, acceptor: string): Promise<TLSSocket> {
+  let held: TLSSocket | undefined;
+  assert.equal(await handshake(offer, dialer, acceptor, { hold: (tls) => (held = tls) }), 'opened');
+  return held ?? assert.fail();
+}
+
 /** One handshake at a link port: `opened`, `refused` (in TLS) or `reset` (before it). */
 async function handshake(
   offer: Offer,
   dialer: string,
   acceptor: string,
-  keep: { readonly sessions?: Buffer[]; readonly session?: Buffer } = {},
+  keep: {
+    readonly sessions?: Buffer[];
+    readonly session?: Buffer;
+    /** Gets the socket that opened; without it the socket is closed again. */
+    readonly hold?: (tls: TLSSocket) => void;
+  } = {},
 ): Promise<string> {
   const [ticket] = offer.tickets;
   assert.ok(ticket);
@@ -184,7 +240,8 @@ async function handshake(
     once(tls, 'secureConnect').then(() => true),
     once(tls, 'close').then(() => false),
   ]).catch(() => false);
-  tls.destroy();
+  if (opened && keep.hold !== undefined) keep.hold(tls);
+  else tls.destroy();
   return opened ? 'opened' : 'refused';
 }
 
