@@ -85,9 +85,17 @@ export class ForkIntake {
   }
 }
 
-/** True when the owners of both branches signed an end of the fork in which this deployment stands. */
-export function endsFork({ successions }: HeadProof, { contract }: Deployment): boolean {
-  return successions.some(({ head, merged }) => merged !== undefined && head.version > contract.version);
+/**
+ * True when nothing that stands beside what this deployment has pinned counts any more: the owners of both branches
+ * signed an end of the fork, or there is a version on top of a pinned change of owners. Until then those who were
+ * replaced can sign beside the change; without this, whoever heard of that first would be stopped for good.
+ */
+export function endsFork({ successions, newest }: HeadProof, { contract, head: pinned }: Deployment): boolean {
+  const isSealed = (): boolean => successions.some(({ head }) => headHash(head) === pinned);
+  return (
+    successions.some(({ head, merged }) => merged !== undefined && head.version > contract.version) ||
+    (newest.head.version > contract.version && isSealed())
+  );
 }
 
 /**

@@ -16,7 +16,7 @@ import {
 import type { ShownVersion } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
-import { forked } from '../deployments/fork-intake.ts';
+import { endsFork, forked } from '../deployments/fork-intake.ts';
 
 export interface SignedVersion {
   readonly contract: Contract;
@@ -36,10 +36,9 @@ export function versionsOf({ contract, head, signatures, seal, merged }: Proposa
  * @throws `HEAD_FORKED` while a fork stands that they do not end, the codes of `checkNextVersion`
  */
 export function shownVersions(deployment: Deployment, versions: readonly SignedVersion[]): readonly ShownVersion[] {
-  if (deployment.forked && versions.every(({ merged }) => merged === undefined)) throw forked(deployment);
   let { contract, proof } = deployment;
   const begin = versions.findIndex(({ signed }) => headHash(signed.head) === deployment.head) + 1;
-  return versions.slice(begin).map((next) => {
+  const shown = versions.slice(begin).map((next) => {
     const { genesis } = proof;
     const extended = extendProof(proof, genesis, next.signed, next.contract.owners, next.merged);
     if (next.merged === undefined) checkNextVersion({ contract, head: proof.newest.head }, genesis, next);
@@ -47,6 +46,8 @@ export function shownVersions(deployment: Deployment, versions: readonly SignedV
     [contract, proof] = [next.contract, extended];
     return { proof, contract: canonicalBytes(contract) };
   });
+  if (deployment.forked && !shown.some((version) => endsFork(version.proof, deployment))) throw forked(deployment);
+  return shown;
 }
 
 /**
@@ -75,7 +76,7 @@ function requireNewer(held: Deployment, { proof }: ShownVersion): void {
   const { head } = proof.newest;
   if (head.deployment !== held.id) throw new MoatError('GENESIS_MISMATCH', 'the version is of another deployment');
   if (head.version <= held.contract.version) throw conflictOf(held, held.contract.version);
-  if (held.forked && head.merges === undefined) throw forked(held);
+  if (held.forked && !endsFork(proof, held)) throw forked(held);
 }
 
 function asConflict(held: Deployment, work: () => void): void {
