@@ -73,6 +73,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'HEAD_INVALID',
     'PROPOSAL_INVALID',
     'RECOVERY_WORDS_INVALID',
+    'SECRET_UNREADABLE',
   ],
   [EXIT.refused]: [
     'DECLINED',
@@ -110,6 +111,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'WITNESS_INVALID',
     'GENESIS_MISMATCH',
     'DEPLOYMENT_ENDED',
+    'KEEPER_SILENT',
+    'PLACE_FROZEN',
     'PUBLICATION_FORGED',
     'PUBLICATION_WITHDRAWN',
     'PUBLICATION_ELSEWHERE',
@@ -121,6 +124,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'MEMBER_REFUSED',
     'NAME_UNPROVEN',
     'NAME_LIMIT',
+    'MEMBER_LIMIT',
+    'FORWARD_LIMIT',
     'RESERVATION_REFUSED',
     'LINK_REFUSED',
     'LINK_REVOKED',
@@ -163,6 +168,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'PORT_TAKEN',
     'STATE_LOCKED',
     'DEV_RUNNING',
+    'ROTATION_NOT_BEGUN',
   ],
   [EXIT.timedOut]: [
     'NOT_READY_IN_TIME',

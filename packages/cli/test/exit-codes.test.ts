@@ -33,6 +33,26 @@ test('what a retry cannot mend does not ask a supervisor to retry', () => {
   }
 });
 
+test('what only somebody else can mend, and what time alone mends', () => {
+  const expected = {
+    [EXIT.invalid]: ['SECRET_UNREADABLE', 'PROPOSAL_INVALID'],
+    [EXIT.refused]: [
+      'KEEPER_SILENT',
+      'PLACE_FROZEN',
+      'MEMBER_LIMIT',
+      'FORWARD_LIMIT',
+      'OWNER_REFUSED',
+      'PUBLISHER_REFUSED',
+    ],
+    [EXIT.notFound]: ['PROPOSAL_UNKNOWN', 'OWNER_UNKNOWN'],
+    [EXIT.conflict]: ['VERSION_CONFLICT', 'PROPOSAL_STALE', 'HEAD_FORKED', 'ROTATION_NOT_BEGUN'],
+    [EXIT.failed]: ['DISK_FULL', 'DISK_FAILED', 'STALE', 'PROPOSALS_FULL', 'PEER_VACANT', 'NO_KEEPER_REACHABLE'],
+  };
+  for (const [exit, codes] of Object.entries(expected)) {
+    for (const code of codes) assert.equal(exitCodeOf(code), Number(exit), code);
+  }
+});
+
 test('an unknown code may be retried', () => {
   assert.equal(exitCodeOf('SOMETHING_NEW'), EXIT.failed);
 });
