@@ -12,7 +12,7 @@ import { pinned, publication, seat, type Pen as PenType } from './pen.ts';
 
 /** MOAT_FUZZ_SEED=<number> repeats a run. */
 const SEED = Number(process.env['MOAT_FUZZ_SEED'] ?? randomInt(2 ** 31));
-const MS = full ? 30_000 : 800;
+const MS = full ? 20_000 : 800;
 
 // before anything it shall count is loaded
 const coverage = new Coverage();
