@@ -42,7 +42,7 @@ export class Coverage implements Disposable {
   take(sources: readonly string[]): Set<string> {
     const blocks = new Set<string>();
     // the session answers in the same turn
-    this.#session.post('Profiler.takePreciseCoverage', (error, { result } = { result: [], timestamp: 0 }) => {
+    this.#session.post('Profiler.takePreciseCoverage', (error, { result } = { result: [] }) => {
       if (error !== null) throw error;
       for (const script of result) {
         if (sources.some((part) => script.url.includes(part))) addBlocks(blocks, script);

@@ -24,7 +24,7 @@ const INTERESTING = [0, 1, 0x7f, 0x80, 0xff, 0x20, 0x22, 0x5c, 0x7b, 0x7d, 0x0a,
 
 /** One to four mutations of `bytes`. */
 export function mutateBytes(bytes: Uint8Array, random: Random): Buffer {
-  let result = Buffer.from(bytes);
+  let result: Buffer = Buffer.from(bytes);
   for (let n = 1 + random.below(4); n > 0; n--) result = mutateOnce(result, random);
   return result;
 }

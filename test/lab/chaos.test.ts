@@ -88,7 +88,7 @@ suite(`chaos (seed ${SEED})`, { skip: labSkip(), timeout: CHAOS_MS + 240_000 }, 
     world.place('node-4').machine.program(process.execPath, ['-e', WEB]);
     const db = await eventually('db has an address', async () => {
       const { services } = await world.client('node-5').deployment(deployment);
-      return services.find(({ name }) => name === 'db')?.local;
+      return services.find(({ name }) => name === 'db')?.local ?? undefined;
     });
     world.place('node-5').machine.program(process.execPath, ['-e', WRITER, db.host, String(db.port), logOf('writer')]);
     const key = Buffer.from(malloryKey.export()).toString();
