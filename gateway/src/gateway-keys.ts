@@ -67,8 +67,14 @@ export class GatewayKeys {
     return this.#lists;
   }
 
-  /** Makes the next key and the list that names both; again changes nothing. */
+  /**
+   * Makes the next key and the list that names both; again changes nothing.
+   * @throws `GATEWAY_STOPPING` after {@link finish}: a list that the key it replaced signs would follow from nothing
+   */
   async begin(): Promise<PeerId> {
+    if (this.#isReplaced()) {
+      throw refusal('GATEWAY_STOPPING', 'this gateway is about to answer under its new key', { retryable: true });
+    }
     this.#next ??= await loadOrCreateNodeKey(join(this.#options.directory, 'gateway-next.key'));
     const next = this.#next.peerId;
     if (!this.#isOpen()) await this.#add([this.#key.peerId, next], [this.#key]);
@@ -92,6 +98,11 @@ export class GatewayKeys {
   #isOpen(): boolean {
     const newest = this.#lists.at(-1)?.list.peers ?? [];
     return newest.length === 2 && this.#next !== undefined && newest.includes(this.#next.peerId);
+  }
+
+  #isReplaced(): boolean {
+    const newest = this.#lists.at(-1)?.list.peers;
+    return newest !== undefined && !newest.includes(this.#key.peerId);
   }
 
   async #add(peers: readonly PeerId[], signers: readonly NodeKey[]): Promise<void> {

@@ -33,6 +33,9 @@ test('first both, then the next alone; who pinned the first follows to whatever 
   assert.equal(await between.begin(), next);
   assert.equal(await between.finish(), next);
   assert.equal(between.key.peerId, before, 'the process that runs keeps its key');
+  // Asked once more before it has started again: a list that the old key alone signs would follow from nothing.
+  await assert.rejects(between.begin(), { code: 'GATEWAY_STOPPING' });
+  assert.deepEqual(followGatewayPeers(DOMAIN, [before], between.lists), [next]);
   const after = await load(temporary.path);
   assert.equal(after.key.peerId, next);
   assert.equal(after.next, undefined);
