@@ -4,7 +4,6 @@
  */
 import { silentLogger, systemClock, type PeerId } from '@moat/core';
 import { createNodeKey, toLibp2pPrivateKey, type NodeKey } from '@moat/identity';
-import type { Connection, Stream, StreamMessageEvent } from '@libp2p/interface';
 import { DEFAULT_LIMITS } from '../../../packages/overlay/src/create-overlay.ts';
 import { createHost, type Host } from '../../../packages/overlay/src/host.ts';
 import { RelayStream } from '../../../packages/overlay/src/relay-stream.ts';
@@ -20,6 +19,9 @@ import {
 
 import { SPLICE_PROTOCOL } from '../../../packages/link/src/splice-messages.ts';
 import type { HostileSplice } from './splice.ts';
+
+type Connection = Awaited<ReturnType<Host['dial']>>;
+export type Stream = Awaited<ReturnType<Connection['newStream']>>;
 
 export type Mode = 'honest' | 'tamper' | 'withhold' | 'refuse' | 'misdirect' | 'misname';
 
@@ -151,7 +153,7 @@ export class HostileAnchor implements AsyncDisposable {
       if (this.mode === 'tamper') copy[at] = (copy[at] ?? 0) ^ 1;
       if (to.stream.status === 'open') to.stream.send(copy);
     };
-    stream.addEventListener('message', (event: StreamMessageEvent) => pass(event.data.subarray()));
+    stream.addEventListener('message', ({ data }) => pass(data.subarray()));
     stream.addEventListener('close', () => {
       this.#streams.delete(stream);
       to.stream.abort(new Error('the other side ended'));

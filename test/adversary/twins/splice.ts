@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { Stream } from '@libp2p/interface';
 import { PREAMBLE_BYTES } from '../../../packages/link/src/ticket.ts';
+import type { Stream } from './anchor.ts';
 import { framed, unframed } from './twin.ts';
 
 /**
