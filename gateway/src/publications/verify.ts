@@ -9,6 +9,7 @@ import {
   publicationHash,
   stillPublished,
   verifyBundle,
+  verifyProof,
   type HeadProof,
   type Publication,
   type PublicationBundle,
@@ -42,13 +43,23 @@ export interface JudgedBundle {
 /** Claims kept of one invite: two that differ are enough to freeze the place. */
 const MAX_CLAIMS_PER_INVITE = 2;
 
-/** @throws what `verifyBundle` throws */
+/**
+ * All that a contract publishes at one gateway fits one bundle of this size; so does what is kept of a head that is
+ * shown in parts. Characters.
+ */
+const MAX_KEPT_CHARS = 1024 * 1024;
+
+/** @throws `PUBLICATION_UNSUPPORTED` for more than a contract can publish, and what `verifyBundle` throws */
 export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules): JudgedBundle {
   const { current } = rules;
   const { verified, refusedAs } = verifyWithKnown(bundle, rules);
   // The head decides what is published; a bundle of the same head may show more of it, never take away.
   const kept = stillPublished(verified.head.head, current?.publications ?? []);
   const publications = uniqueByHash([...kept, ...verified.publications]);
+  const isUnion = publications.length > verified.publications.length;
+  if (isUnion && JSON.stringify(publications).length > MAX_KEPT_CHARS) {
+    throw refusal('PUBLICATION_UNSUPPORTED', 'this version publishes more than fits one bundle');
+  }
   const claims = relevantClaims(publications, [...(current?.claims ?? []), ...verified.claims]);
   const { deployment } = verified;
   const record: DeploymentRecord = { deployment, proof: bundle.proof, publications, claims, updatedMs: rules.nowMs };
@@ -73,11 +84,13 @@ function verifyWithKnown(
   const { current, gateway, presenter, nowMs: now } = rules;
   const known = current?.claims ?? [];
   const pinned = isSuperseded(current?.proof ?? null, bundle.proof) ? null : (current?.proof ?? null);
+  // Once: it is most of what a bundle costs, and a stranger chooses how much.
+  const checked = { gateway, presenter, pinned, now, verified: verifyProof(bundle.proof) };
   try {
-    return { verified: verifyBundle(bundle, { gateway, presenter, pinned, known, now }), refusedAs: undefined };
+    return { verified: verifyBundle(bundle, { ...checked, known }), refusedAs: undefined };
   } catch (error) {
     if (!isMoatError(error, 'PUBLISHER_UNKNOWN') || known.length === 0) throw error;
-    return { verified: verifyBundle(bundle, { gateway, presenter, pinned, now }), refusedAs: error };
+    return { verified: verifyBundle(bundle, checked), refusedAs: error };
   }
 }
 

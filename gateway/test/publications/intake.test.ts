@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MoatError } from '@moat/core';
-import { signHead, type PublicationBundle } from '@moat/contract';
+import { publicationHash, signHead, type PublicationBundle } from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GatewayStore } from '../../src/store/store.ts';
@@ -327,4 +327,24 @@ test('a full disk refuses what is new and serves what is there', async () => {
   full = false;
   assert.equal((await desk.show(shop.web1, shop.bundle(next))).ok, true);
   assert.deepEqual(desk.hosts(), ['other.localhost']);
+});
+
+test('what is kept of one head is no larger than one bundle, however often parts of it are shown', async () => {
+  const desk = new Desk();
+  const shop = new Shop('one');
+  const [publication] = shop.bundle(shop.first).publications;
+  assert.ok(publication);
+  const crowd = Array.from({ length: 2_000 }, (_, i) => ({ node: `12D3KooW${String(i).padStart(44, '1')}` }));
+  const members = [{ node: shop.web1.peer }, ...crowd];
+  const large = Array.from({ length: 40 }, (_, i) => ({ ...publication, name: `n${i}`, members }));
+  const head = { ...shop.first.proof.newest.head, publications: large.map(publicationHash).sort() };
+  const newest = { head, signatures: [signHead(head, shop.owner.signer)] };
+  const proof = { ...shop.first.proof, newest };
+  for (const one of large) {
+    await desk.show(shop.web1, { proof, publications: [one], claims: [] });
+  }
+  const [kept] = desk.store.deployments();
+  assert.ok(JSON.stringify(kept?.publications).length <= 1_048_576);
+  const last = await desk.show(shop.web1, { proof, publications: large.slice(-1), claims: [] });
+  assert.equal(refused(last), 'PUBLICATION_UNSUPPORTED');
 });
