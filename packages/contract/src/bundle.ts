@@ -3,7 +3,7 @@ import { MoatError, type DeploymentId, type OwnerKey, type PeerId } from '@moat/
 import { compareProof, refuse } from './chain.ts';
 import { verifyWitnessed, type WitnessRules } from './claim.ts';
 import { publicationHash, publicationsOf } from './publication.ts';
-import { verifyProof } from './succession.ts';
+import { verifyProof, type VerifiedProof } from './succession.ts';
 import { parseTime } from './time.ts';
 import type {
   Claim,
@@ -60,6 +60,8 @@ export interface BundleRules {
   readonly known?: readonly WitnessedClaim[];
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** What `verifyProof` said of this very proof, where it was asked before. */
+  readonly verified?: VerifiedProof;
 }
 
 /** What a gateway may believe. */
@@ -91,7 +93,7 @@ export function verifyBundle(bundle: PublicationBundle, rules: BundleRules): Ver
   const { proof, publications } = bundle;
   const { presenter } = rules;
   const pinned = rules.pinned?.newest ?? null;
-  const { deployment } = verifyProof(proof);
+  const { deployment } = rules.verified ?? verifyProof(proof);
   const { head } = proof.newest;
   if (pinned !== null && pinned.head.deployment !== deployment) {
     throw new MoatError('GENESIS_MISMATCH', 'the bundle is of another deployment', { details: { deployment } });
