@@ -513,6 +513,21 @@ test('whose membership ended hears nothing more, however the place was taken', a
   assert.deepEqual(deployment.audience, new Set([bench.key.peerId]));
 });
 
+test('who was removed is told nothing for the claim it once took a place with', async () => {
+  const { bench, chain } = await begin();
+  await using _ = bench;
+  const { claim, key } = chain.claim(chain.invite);
+  const ask = (): JoinAnswer => bench.keeper.witness({ signed: claim, details: claim.details }, key.peerId);
+  assert.ok(ask().ok);
+  const [home, laptop] = (chain.contract as Contract).members as [Member, Member];
+  const { invite: __, ...place } = laptop;
+  await bench.offer(chain.next({ members: [home, { ...place, node: key.peerId }] }));
+  assert.ok(ask().ok);
+  await bench.offer(chain.next({ members: [home] }));
+  const answer = ask();
+  assert.equal(!answer.ok && answer.code, 'JOIN_REFUSED');
+});
+
 test('a clock set back does not pass the newest verified time', async () => {
   const { bench, chain } = await begin();
   await using _ = bench;

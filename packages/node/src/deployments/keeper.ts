@@ -44,7 +44,7 @@ export class Keeper {
 
   /**
    * Answers a claim: countersigns the first one on an invite, remembered on disk before the answer leaves; an
-   * identical retry gets the same answer, another claim `INVITE_USED`. A pinned machine may replace its claim, once
+   * identical retry gets the same answer while its machine has the place, another claim `INVITE_USED`. A pinned machine may replace its claim, once
    * a minute; one that holds another place gets `PLACE_TAKEN`. Runs in one turn.
    * @throws `DISK_FULL`
    */
@@ -80,7 +80,7 @@ export class Keeper {
     const hash = hashClaim(claim);
     const earlier = this.#earlier(deployment, { claim, details });
     const same = earlier.find((each) => hashClaim(each.claim) === hash);
-    if (same !== undefined) return answerWith(deployment, same);
+    if (same !== undefined) return mayHear(deployment, same) ? answerWith(deployment, same) : REFUSED;
     if (earlier.length > 0 && claim.invite !== null) {
       return { ok: false, code: 'INVITE_USED', message: 'another machine took the place with this invite' };
     }
@@ -110,6 +110,14 @@ export class Keeper {
     const own = invite === null ? undefined : this.#deps.store.witnessed(deployment.id, invite);
     return own === undefined ? deployment.book.besides(shown) : [own];
   }
+}
+
+/** Once its machine was removed, or its membership ended, a claim that counted tells it no more than a stranger. */
+function mayHear({ audience, view }: Deployment, { claim, details }: MemberClaim): boolean {
+  if (audience.has(claim.node)) return true;
+  // Witnessed before the deployment was forgotten here: the place is its own, and the book does not know yet.
+  const place = view.places.get(details.member);
+  return claimedMember(view.contract, claim, details) !== undefined && place?.state !== 'expired';
 }
 
 function answerWith(deployment: Deployment, claim: MemberClaim): JoinAnswer {
