@@ -31,6 +31,8 @@ export class EdgeUnderTest implements AsyncDisposable {
   readonly routes: Routes = new Routes({ now: () => Date.now(), random: Math.random });
   readonly log: LogLine[] = [];
   readonly served: string[] = [];
+  /** Runs once, right after a request has found its route. */
+  onceRouted: (() => void) | undefined;
   readonly #waiting = new Set<() => void>();
   readonly #stack: AsyncDisposableStack;
   edge!: PublicEdge;
@@ -67,7 +69,11 @@ export class EdgeUnderTest implements AsyncDisposable {
         links: started.links,
         contexts,
         newId: () => `id-${(started.#ids += 1)}`,
-        snapshot: () => started.routes.current,
+        snapshot: () => {
+          if (started.onceRouted) queueMicrotask(started.onceRouted);
+          started.onceRouted = undefined;
+          return started.routes.current;
+        },
         identity: () => ({ domain: DOMAIN, peers: ['/ip4/127.0.0.1/tcp/1/p2p/x'], box: 'x25519:y' }),
         onServed: (host) => started.served.push(host),
       },

@@ -2,7 +2,7 @@
 import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
-import { BasicAuth, type Visitor } from './basic-auth.ts';
+import { BasicAuth } from './basic-auth.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
@@ -86,31 +86,26 @@ export class RequestServer {
       const head = parseHead(request.raw, { scheme: 'https' });
       this.#spend(request.client);
       const { domain } = this.#options;
-      const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
-      if (destination.kind === 'self')
-        return settle(this.#send(request, answerSelf(head, this.#deps.identity()), head));
-      const { route } = destination;
-      const begin = (visitor?: Visitor): void => {
+      const enter = (): void => {
+        const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
+        if (destination.kind === 'self')
+          return settle(this.#send(request, answerSelf(head, this.#deps.identity()), head));
+        const { route } = destination;
+        const visitor =
+          route.auth && this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
+        if (visitor instanceof Promise) {
+          // While a password was checked the client may have gone, and its user or the name with it: what is right is
+          // remembered, so the request enters anew.
+          const ifThere = (next: () => void): void =>
+            delivered === undefined ? next() : settle({ status: 499, code: 'CLIENT_GONE' });
+          visitor.then(() => ifThere(enter)).catch((error: unknown) => ifThere(() => fail(error)));
+          return;
+        }
         const inward = inwardHead(request, head, { domain }, visitor);
         exchange = this.#exchange({ request, head, route, inward }, settle);
         this.#run(exchange);
       };
-      if (route.auth === undefined) return begin();
-      const visitor = this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
-      if (!(visitor instanceof Promise)) return begin(visitor);
-      // The client may be gone when the password is known to be right.
-      const late = (next: () => void): void => {
-        if (delivered !== undefined) return settle({ status: 499, code: 'CLIENT_GONE' });
-        try {
-          next();
-        } catch (error) {
-          fail(error);
-        }
-      };
-      visitor.then(
-        (who) => late(() => begin(who)),
-        (error: unknown) => late(() => fail(error)),
-      );
+      enter();
     } catch (error) {
       fail(error);
     }

@@ -132,6 +132,21 @@ test('a client that leaves while its password is checked costs nothing more', as
   assert.equal(edge.edge.counts.running, 0);
 });
 
+test('what changes under a name while a password is checked counts for the request that waits', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen = await published(edge);
+  const spec = { host: HOST, deployment: 'd', service: 'web', members: ['m1'] };
+  const others: EdgeAuth = { kind: 'basic', realm: 'shop', users: parseBasicUsers(lineOf('zoë', 'x')) };
+  edge.onceRouted = () => edge.route({ ...spec, auth: others });
+  assert.equal((await answerTo(ask(edge, basic('ana', 'correct horse')))).statusCode, 401, 'the user was taken out');
+  await using again = await EdgeUnderTest.start();
+  again.links.add('m1', recording(seen));
+  again.route({ ...spec, auth });
+  again.onceRouted = () => again.routes.swap([], [HOST]);
+  assert.equal((await answerTo(ask(again, basic('ana', 'correct horse')))).statusCode, 404, 'withdrawn');
+  assert.deepEqual(seen, []);
+});
+
 test('a box that cannot be opened lets nobody in', async () => {
   await using edge = await EdgeUnderTest.start();
   const seen = await published(edge, { kind: 'unreadable' });
