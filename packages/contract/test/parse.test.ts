@@ -308,3 +308,13 @@ test('a time is an instant that exists, in UTC', () => {
   }
   assert.equal(isTime('2028-02-29T00:00:00Z'), true);
 });
+
+test('an object in the place of a text or a list, with a length that is an object, is refused by its code', () => {
+  const strange = { length: { toString: 1, valueOf: 2 } };
+  const claim = { claim: strange, nodeSignature: strange, inviteSignature: strange, details: strange };
+  for (const parse of [parseContract, parseMemberClaim, parseHeadProof, parsePublicationBundle]) {
+    for (const input of [strange, claim, { ...claim, members: strange, successions: strange, publications: strange }]) {
+      assert.throws(() => parse(input), { code: /^CONTRACT_(INVALID|TOO_NEW)$/ });
+    }
+  }
+});

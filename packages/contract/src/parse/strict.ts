@@ -10,10 +10,19 @@ import { MAX_CONTRACT_BYTES } from '../limits.ts';
  */
 export function parseStrict<T>(schema: z.ZodType<T>, what: string, input: unknown): T {
   const value = typeof input === 'string' || input instanceof Uint8Array ? readJson(what, input) : input;
-  const result = schema.safeParse(value);
+  const result = judge(schema, what, value);
   if (!result.success) throw refusal(what, value, result.error.issues);
   if (canonicalBytes(result.data).length > MAX_CONTRACT_BYTES) throw invalid(what, 'it is larger than 1 MiB');
   return result.data;
+}
+
+/** The schema's own checks compare what has a `length`, whatever it is: an object for one throws (found by fuzzing). */
+function judge<T>(schema: z.ZodType<T>, what: string, value: unknown): z.ZodSafeParseResult<T> {
+  try {
+    return schema.safeParse(value);
+  } catch (cause) {
+    throw invalid(what, 'a part of it is of another kind', { cause });
+  }
 }
 
 function readJson(what: string, input: string | Uint8Array): unknown {
