@@ -135,6 +135,19 @@ test('an owner is dropped by the old quorum alone, and its machine is out at onc
   await assert.rejects(submit(keeper, late), code('HEAD_FORGED'));
 });
 
+test('an owner at a machine that is no member drops itself, hears that it is in force, and is out', async () => {
+  await using keeper = await Agent.start();
+  await using outside = await Agent.start();
+  const team = new Team(3, 2);
+  await team.create(keeper, [await pin(keeper, 'home', 2, { keeper: true })]);
+  await team.session(outside, 2, { locator: await locatorOf(keeper, team.id) });
+  const leaving = await team.propose(keeper, { owners: team.owners([0, 1]) }, 0, 1, 2);
+  const put = await outside.client.putProposal(team.id, { proposal: { ...leaving } });
+  assert.equal(put.applied?.version, 2, 'in force here too, and sealed');
+  await assert.rejects(outside.client.proposals(team.id), (error) => isMoatError(error));
+  await assert.rejects(team.session(outside, 2), code('OWNER_REFUSED'));
+});
+
 test('of two versions applied at once one wins, and nobody sees a fork', async () => {
   await using a = await Agent.start();
   await using b = await Agent.start();

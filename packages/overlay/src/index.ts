@@ -21,7 +21,15 @@ export { noDeployments } from './deployment-view.ts';
 export type { DeploymentPeer, DeploymentView, JoinAnswer, JoinRequest, ProofOutcome } from './deployment-view.ts';
 export type { OwnerAnswer } from './join.ts';
 export { ownerReason } from './owners.ts';
-export type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
+export type {
+  OwnersView,
+  ProposalReport,
+  PutAnswer,
+  PutOutcome,
+  ShownVersion,
+  Snapshot,
+  TakeAnswer,
+} from './owners-view.ts';
 export { publicationReason } from './publish.ts';
 export type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 export { ADDRESSES_PER_PEER, createMemoryAddressBook, type AddressBook } from './address-book.ts';

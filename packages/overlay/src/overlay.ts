@@ -5,7 +5,7 @@ import type { AddressBook } from './address-book.ts';
 import type { AnchorLimits } from './anchor.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
 import type { OwnerAnswer } from './join.ts';
-import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
+import type { OwnersView, ProposalReport, PutAnswer, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
 import type { Reach } from './reach.ts';
 import type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 
@@ -79,7 +79,7 @@ export interface KeeperCalls {
     id: Hash,
     signal: AbortSignal,
   ): Promise<{ readonly report: ProposalReport; readonly proposal: Proposal }>;
-  put(c: PeerConnection, deployment: DeploymentId, proposal: Proposal, signal: AbortSignal): Promise<PutOutcome>;
+  put(c: PeerConnection, deployment: DeploymentId, proposal: Proposal, signal: AbortSignal): Promise<PutAnswer>;
   take(c: PeerConnection, deployment: DeploymentId, version: ShownVersion, signal: AbortSignal): Promise<TakeAnswer>;
   pull(c: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<Snapshot>;
 }

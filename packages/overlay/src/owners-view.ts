@@ -48,6 +48,11 @@ export interface PutOutcome {
   readonly applied: boolean;
 }
 
+/** The same as its owner hears of it: with what is in force now, since the key that asked may be no owner's any more. */
+export interface PutAnswer extends PutOutcome {
+  readonly snapshot?: Snapshot;
+}
+
 /** Every method may reject with a coded error, which reaches the other side as it is. */
 export interface OwnersView {
   /** The owner who signed, or null for anything else: the other side learns nothing more. Never rejects. */

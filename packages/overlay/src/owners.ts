@@ -5,6 +5,8 @@ import type { OverlayConnection } from './connection.ts';
 import type { OwnersView } from './owners-view.ts';
 import type { Probation } from './probation.ts';
 
+/** What owners ask of a keeper. */
+export const PROPOSALS_PROTOCOL = '/moat/proposals/1';
 /** Deployments that one connection may be admitted for as an owner's; more are refused. */
 const MAX_PER_CONNECTION = 8;
 /** Connections of one owner to one deployment; the oldest is given up, whatever PeerIds they come from. */
@@ -60,9 +62,16 @@ export class Owners {
     );
   }
 
-  /** To call when deployments changed: who is no owner any more has no reason to stay. */
+  /**
+   * To call when deployments changed: who is no owner any more has no reason to stay. One whose own request did that
+   * gets its answer first: until then, and for a probation at most after it, the connection stays, admitted to nothing.
+   */
   review(): void {
-    for (const held of this.#proved) if (!this.#deps.owners.isOwner(held.deployment, held.owner)) this.#end(held);
+    for (const held of this.#proved) {
+      if (this.#deps.owners.isOwner(held.deployment, held.owner)) continue;
+      if (!isAnswered(held.connection)) this.#lapse(held);
+      else this.#end(held);
+    }
   }
 
   forget(connection: OverlayConnection): void {
@@ -73,6 +82,11 @@ export class Owners {
     return [...this.#proved].filter((held) => held.connection === connection);
   }
 
+  #lapse(held: Proved): void {
+    this.#proved.delete(held);
+    this.#deps.probation.lapse(held.connection, ownerReason(held.deployment));
+  }
+
   #end(held: Proved): void {
     this.#proved.delete(held);
     this.#deps.probation.withdraw(held.connection, ownerReason(held.deployment));
@@ -81,4 +95,9 @@ export class Owners {
   #drop(matches: (held: Proved) => boolean): void {
     for (const held of this.#proved) if (matches(held)) this.#proved.delete(held);
   }
+}
+
+/** True when no request of an owner runs on the connection: the stream of one ends with its answer. */
+function isAnswered({ raw }: OverlayConnection): boolean {
+  return !raw.streams.some(({ protocol, direction }) => protocol === PROPOSALS_PROTOCOL && direction === 'inbound');
 }

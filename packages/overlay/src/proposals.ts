@@ -28,12 +28,11 @@ import { Deadline } from './deadline.ts';
 import type { DeploymentView } from './deployment-view.ts';
 import { Intake } from './intake.ts';
 import { decodeJson, encodeJson, invalid, parsed, readParts, writeParts } from './messages.ts';
-import type { Owners } from './owners.ts';
-import type { OwnersView, ProposalReport, PutOutcome, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
+import { PROPOSALS_PROTOCOL, type Owners } from './owners.ts';
+import type { OwnersView, ProposalReport, PutAnswer, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
 import type { Probation } from './probation.ts';
 import { MAX_SNAPSHOT_BYTES, snapshotFromWire, snapshotSchema, snapshotToWire } from './snapshot.ts';
 
-export const PROPOSALS_PROTOCOL = '/moat/proposals/1';
 /** A keeper that was asked may have to ask another one first. */
 const ANSWER_MS = 45_000;
 const READ_MS = 20_000;
@@ -84,7 +83,13 @@ const reportSchema = z.strictObject({
 const answerSchemas = {
   list: z.strictObject({ ok: z.literal(true), proposals: z.array(reportSchema).max(64) }),
   get: z.strictObject({ ok: z.literal(true), report: reportSchema, proposal: z.unknown() }),
-  put: z.strictObject({ ok: z.literal(true), report: reportSchema, changed: z.boolean(), applied: z.boolean() }),
+  put: z.strictObject({
+    ok: z.literal(true),
+    report: reportSchema,
+    changed: z.boolean(),
+    applied: z.boolean(),
+    snapshot: snapshotSchema.optional(),
+  }),
   take: z.union([
     z.strictObject({ ok: z.literal(true), taken: z.literal(true), keeper: z.string().max(100) }),
     z.strictObject({ ok: z.literal(true), taken: z.literal(false), proof: z.unknown() }),
@@ -146,8 +151,16 @@ export class Proposals {
     deployment: DeploymentId,
     proposal: Proposal,
     signal: AbortSignal,
-  ): Promise<PutOutcome> {
-    return this.#ask(connection, { kind: 'put', deployment }, encodeJson(proposal), answerSchemas.put, signal);
+  ): Promise<PutAnswer> {
+    const request = { kind: 'put', deployment } as const;
+    const { report, changed, applied, snapshot } = await this.#ask(
+      connection,
+      request,
+      encodeJson(proposal),
+      answerSchemas.put,
+      signal,
+    );
+    return { report, changed, applied, ...(snapshot === undefined ? {} : { snapshot: snapshotFromWire(snapshot) }) };
   }
 
   async take(
@@ -206,9 +219,15 @@ export class Proposals {
       return isWithBody ? stream.write(refusal, signal) : writeParts(stream, refusal, MAX_SNAPSHOT_BYTES, signal);
     }
     const body = isWithBody ? await this.#readBody(stream, connection, opening.signal) : new Uint8Array(0);
-    const answer = await this.#answer(request, body, connection.peer, signal);
-    await this.#pay(connection, answer.length / BYTES_PER_REQUEST, signal);
-    await writeParts(stream, answer, MAX_SNAPSHOT_BYTES, signal);
+    // What is asked may end the owner's reason to be connected: the answer leaves first.
+    const release = this.#deps.probation.hold(connection);
+    try {
+      const answer = await this.#answer(request, body, connection.peer, signal);
+      await this.#pay(connection, answer.length / BYTES_PER_REQUEST, signal);
+      await writeParts(stream, answer, MAX_SNAPSHOT_BYTES, signal);
+    } finally {
+      release();
+    }
   }
 
   async #readBody(stream: MessageStream, connection: OverlayConnection, signal: AbortSignal): Promise<Uint8Array> {
@@ -241,8 +260,11 @@ export class Proposals {
         return { proposals: owners.proposals(deployment) };
       case 'get':
         return owners.proposal(deployment, request.id);
-      case 'put':
-        return owners.put(deployment, parsed(parseProposal, body), from, signal);
+      case 'put': {
+        const outcome = await owners.put(deployment, parsed(parseProposal, body), from, signal);
+        if (!outcome.applied || !owners.keeps(deployment)) return outcome;
+        return { ...outcome, snapshot: snapshotToWire(owners.snapshot(deployment)) };
+      }
       case 'take':
         return owners.take(deployment, decodeVersion(body), from, signal);
       case 'pull':

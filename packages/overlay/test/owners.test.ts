@@ -164,6 +164,27 @@ test('an owner that a version drops loses the connection', async () => {
   await until(() => connection.closed.aborted, 'the keeper closes it');
 });
 
+test('an owner whose own request drops it gets the answer, and then nothing', async () => {
+  const { alice, owners, ana, shop } = await shopWithOwner();
+  await using _ = alice;
+  await using __ = ana;
+  const { keepers } = ana.overlay;
+  const connection = await ana.overlay.dial(alice.overlay.addresses(), soon());
+  assert.ok((await ana.overlay.showOwner(connection, proofOf(shop, ana, alice), soon())).ok);
+  const put = owners.put.bind(owners);
+  owners.put = async (...args) => {
+    owners.isOwner = () => false;
+    alice.overlay.viewChanged();
+    return { ...(await put(...args)), applied: true };
+  };
+  const proposal = nextProposal(shop);
+  const answer = await keepers.put(connection, shop.id, proposal, soon());
+  assert.ok(answer.applied);
+  assert.equal(answer.snapshot?.proof.newest.head.deployment, shop.id);
+  await assert.rejects(keepers.list(connection, shop.id, soon()));
+  await until(() => connection.closed.aborted, 'the keeper closes it');
+});
+
 test('one owner stands behind four connections at most, whatever machines they come from', async () => {
   const { alice, ana, shop } = await shopWithOwner();
   await using _ = alice;

@@ -68,9 +68,10 @@ export class OwnerDesk {
     const { book, overlay } = this.#deps;
     if (isKeptHere(deployment)) return { ...(await book.put(deployment, proposal, null, signal)), by: null };
     return this.#ask(deployment, signal, async (connection, limit) => {
-      const outcome = await overlay.keepers.put(connection, deployment.id, proposal, limit);
+      const { snapshot, ...outcome } = await overlay.keepers.put(connection, deployment.id, proposal, limit);
       if (!outcome.applied) return { ...outcome, by: null };
-      await this.#follow(deployment, connection, limit);
+      if (snapshot === undefined) await this.#follow(deployment, connection, limit);
+      else this.#deps.sessions.take(connection.peer, deployment.id, snapshot);
       // Said is not signed: it is applied where its version is here.
       const isHere = deployment.contract.version >= proposal.head.version;
       return { ...outcome, applied: isHere, by: isHere ? connection.peer : null };
