@@ -127,19 +127,26 @@ export class Hello {
     connection.told = ours;
     await stream.write(encodeList(ours), deadline.signal);
     connection.named = new Set(decodeList(await stream.read(deadline.signal)));
-    this.#settle(connection, ours);
+    // Whoever sent its list late is judged by the versions that came meanwhile.
+    this.#settle(connection, this.#ours(connection));
     const unshared = ours.filter((deployment) => !connection.named.has(deployment));
     for (const deployment of unshared) this.#deps.deployments.notNamed?.(connection.peer, deployment);
     const [, news] = await Promise.all([
-      this.#sendNews(stream, unshared, deadline.signal),
+      this.#sendNews(stream, connection, unshared, deadline.signal),
       readAllNews(stream, deadline.signal),
     ]);
     return news;
   }
 
-  async #sendNews(stream: MessageStream, deployments: readonly DeploymentId[], signal: AbortSignal): Promise<void> {
+  async #sendNews(
+    stream: MessageStream,
+    connection: OverlayConnection,
+    deployments: readonly DeploymentId[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const view = this.#deps.deployments;
     for (const deployment of deployments) {
+      if (!view.sharedWith(connection.peer).includes(deployment)) continue;
       const proof = view.proof(deployment);
       const claim = view.ownClaim(deployment);
       if (proof === undefined) continue;

@@ -88,6 +88,25 @@ test('a claim is shown to a keeper that does not know the machine yet, and is en
   assert.deepEqual(other.view.log, ['proof 0 same', 'claim accepted']);
 });
 
+test('who is removed while it says hello is not admitted, and gets no news', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  const shop = new Deployment();
+  alice.view.hold(shop.version({ 'alice!': alice.peer, bob: bob.peer }));
+  for (const named of [[shop.id], []]) {
+    alice.view.hold(shop.version({ 'alice!': alice.peer, bob: bob.peer }));
+    const connection = await bob.overlay.dial(alice.overlay.addresses(), soon());
+    const stream = await bob.overlay.open(connection, '/moat/hello/1', soon());
+    assert.deepEqual(JSON.parse(Buffer.from(await stream.read(soon())).toString()), { deployments: [shop.id] });
+    alice.view.hold(shop.version({ 'alice!': alice.peer }));
+    alice.overlay.viewChanged();
+    await stream.write(Buffer.from(JSON.stringify({ deployments: named }).padEnd(LIST_BYTES)), soon());
+    await stream.close();
+    await assert.rejects(stream.read(soon()), 'nothing follows');
+    assert.equal(alice.overlay.connections(bob.peer).length, 0);
+  }
+});
+
 /** One hello by hand: what the other side answers, as text. */
 async function rawHello(
   from: Machine,
