@@ -3,13 +3,18 @@
  * publication that is served; what is served no more is forgotten.
  */
 import type { KeyObject } from 'node:crypto';
-import { isMoatError } from '@moat/core';
+import { isMoatError, type DeploymentId } from '@moat/core';
 import { openSecret, parseBasicUsers, publicationHash, type Publication, type ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 
 /** Who may come in under a name; `unreadable` = nobody, until its publisher boxes the secret anew. */
 export type EdgeAuth =
-  | { readonly kind: 'basic'; readonly realm: string; readonly users: ReadonlyMap<string, ScryptHash> }
+  | {
+      readonly kind: 'basic';
+      readonly deployment: DeploymentId;
+      readonly realm: string;
+      readonly users: ReadonlyMap<string, ScryptHash>;
+    }
   | { readonly kind: 'unreadable' };
 
 export interface EdgeRulesDeps {
@@ -54,7 +59,7 @@ export class EdgeRules {
     if (auth === undefined) return { kind: 'unreadable' };
     try {
       const secret = openSecret(auth.basic, this.#deps.boxKey, { deployment, name, salt });
-      return { kind: 'basic', realm: name, users: parseBasicUsers(Buffer.from(secret).toString('utf8')) };
+      return { kind: 'basic', deployment, realm: name, users: parseBasicUsers(Buffer.from(secret).toString('utf8')) };
     } catch (error) {
       if (isMoatError(error)) return { kind: 'unreadable' };
       throw error;

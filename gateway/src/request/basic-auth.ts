@@ -1,11 +1,12 @@
 /**
  * edge, first half: HTTP Basic (RFC 7617) before anything of a request reaches a member. Hashing is costly on
- * purpose, so it is bounded: {@link MAX_HASHING} at once, one an address; the same credentials are hashed once for
+ * purpose, so it is bounded: {@link MAX_HASHING} at once, one an address and one a deployment, whose owner chooses what
+ * a hash costs; the same credentials are hashed once for
  * all who wait for them; what was right is remembered ({@link MAX_REMEMBERED}, the longest unused is dropped) under
  * a key of this process; wrong ones are {@link WRONG_PER_HOUR} an hour for each address. Above that 503 or 429.
  */
 import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
-import { addressKey, type Clock } from '@moat/core';
+import { addressKey, type Clock, type DeploymentId } from '@moat/core';
 import type { ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { HourlyQuota } from '../publications/hourly-quota.ts';
@@ -30,6 +31,12 @@ export interface Visitor {
   readonly user: string;
 }
 
+/** For whom a hash runs. */
+interface Asker {
+  readonly origin: string;
+  readonly deployment: DeploymentId;
+}
+
 export class BasicAuth {
   readonly #wrong: HourlyQuota;
   readonly #key = randomBytes(32);
@@ -37,7 +44,8 @@ export class BasicAuth {
   readonly #remembered = new Set<string>();
   /** By credentials. */
   readonly #hashing = new Map<string, Promise<boolean>>();
-  readonly #busyAddresses = new Set<string>();
+  /** Addresses and deployments for which a hash runs. */
+  readonly #busy = new Set<string>();
   #waiting = 0;
 
   constructor(deps: BasicAuthDeps) {
@@ -61,14 +69,16 @@ export class BasicAuth {
       this.#remembered.add(mark);
       return { user };
     }
-    return this.#verified(mark, password, hash, addressKey(address)).then((isRight) => {
-      if (isRight && known !== undefined) return { user };
-      throw unauthorised(auth.realm);
-    });
+    return this.#verified(mark, password, hash, { origin: addressKey(address), deployment: auth.deployment }).then(
+      (isRight) => {
+        if (isRight && known !== undefined) return { user };
+        throw unauthorised(auth.realm);
+      },
+    );
   }
 
-  async #verified(mark: string, password: Buffer, hash: ScryptHash, origin: string): Promise<boolean> {
-    const waitMs = this.#wrong.waitMs(origin);
+  async #verified(mark: string, password: Buffer, hash: ScryptHash, by: Asker): Promise<boolean> {
+    const waitMs = this.#wrong.waitMs(by.origin);
     if (waitMs > 0) {
       throw refusal('RATE_LIMITED', 'this address sent too many wrong passwords', {
         retryable: true,
@@ -79,15 +89,15 @@ export class BasicAuth {
     this.#waiting += 1;
     try {
       const running = this.#hashing.get(mark);
-      return await (running ?? this.#begin(mark, password, hash, origin));
+      return await (running ?? this.#begin(mark, password, hash, by));
     } finally {
       this.#waiting -= 1;
     }
   }
 
-  #begin(mark: string, password: Buffer, hash: ScryptHash, origin: string): Promise<boolean> {
-    if (this.#hashing.size >= MAX_HASHING || this.#busyAddresses.has(origin)) throw busy();
-    this.#busyAddresses.add(origin);
+  #begin(mark: string, password: Buffer, hash: ScryptHash, { origin, deployment }: Asker): Promise<boolean> {
+    if (this.#hashing.size >= MAX_HASHING || this.#busy.has(origin) || this.#busy.has(deployment)) throw busy();
+    this.#busy.add(origin).add(deployment);
     const running = matches(password, hash)
       .then((isRight) => {
         if (isRight) this.#remember(mark);
@@ -96,7 +106,8 @@ export class BasicAuth {
       })
       .finally(() => {
         this.#hashing.delete(mark);
-        this.#busyAddresses.delete(origin);
+        this.#busy.delete(origin);
+        this.#busy.delete(deployment);
       });
     this.#hashing.set(mark, running);
     return running;

@@ -22,7 +22,7 @@ function lineOf(user: string, password: string): string {
 }
 
 const users = parseBasicUsers([lineOf('ana', 'correct horse'), lineOf('zoë', 'pa:ss wörd')].join('\n'));
-const auth: EdgeAuth = { kind: 'basic', realm: 'shop', users };
+const auth: EdgeAuth = { kind: 'basic', deployment: 'd', realm: 'shop', users };
 const basic = (user: string, password: string): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 
@@ -136,7 +136,7 @@ test('what changes under a name while a password is checked counts for the reque
   await using edge = await EdgeUnderTest.start();
   const seen = await published(edge);
   const spec = { host: HOST, deployment: 'd', service: 'web', members: ['m1'] };
-  const others: EdgeAuth = { kind: 'basic', realm: 'shop', users: parseBasicUsers(lineOf('zoë', 'x')) };
+  const others: EdgeAuth = { ...auth, users: parseBasicUsers(lineOf('zoë', 'x')) };
   edge.onceRouted = () => edge.route({ ...spec, auth: others });
   assert.equal((await answerTo(ask(edge, basic('ana', 'correct horse')))).statusCode, 401, 'the user was taken out');
   await using again = await EdgeUnderTest.start();
@@ -161,12 +161,19 @@ test('the same credentials are hashed once for all who wait, others are few at o
   const right = basic('ana', 'correct horse');
   const together = Array.from({ length: 50 }, () => checks.check(auth, right, '192.0.2.1'));
   assert.ok(together.every((one) => one instanceof Promise));
-  const codes = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map((address, i) =>
-    Promise.resolve(checks.check(auth, basic('ana', `guess ${i}`), address)).catch((error: unknown) =>
-      isMoatError(error) ? error.code : 'none',
+  const asked = [
+    ['d', '192.0.2.2'],
+    ['e', '192.0.2.1'],
+    ['e', '192.0.2.2'],
+    ['f', '192.0.2.3'],
+  ] as const;
+  const codes = asked.map(([deployment, address], i) =>
+    Promise.resolve(checks.check({ ...auth, deployment }, basic('ana', `guess ${i}`), address)).catch(
+      (error: unknown) => (isMoatError(error) ? error.code : 'none'),
     ),
   );
-  assert.deepEqual(await Promise.all(codes), ['GATEWAY_BUSY', 'AUTH_REQUIRED', 'GATEWAY_BUSY']);
+  // One a network and one an address, so that no network takes them all; then two in all.
+  assert.deepEqual(await Promise.all(codes), ['GATEWAY_BUSY', 'GATEWAY_BUSY', 'AUTH_REQUIRED', 'GATEWAY_BUSY']);
   assert.deepEqual(new Set((await Promise.all(together)).map(({ user }) => user)), new Set(['ana']));
   assert.deepEqual(checks.check(auth, right, '192.0.2.9'), { user: 'ana' }, 'remembered: no hash');
 });
