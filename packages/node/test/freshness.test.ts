@@ -178,6 +178,16 @@ test('a clock set back does not extend it, one set forward ends it, also over re
   assert.equal(bench.turns.at(-1), 'fresh stale');
 });
 
+test('changes that come in faster than it looks do not stop the age of a clock that was set back', async (t) => {
+  using bench = new Bench(await temporary(t));
+  bench.set(-MAX_STALE);
+  for (let passed = 0; passed < MAX_STALE; passed += 20_000) {
+    bench.clock.advance(20_000);
+    bench.watch.watch(bench.deployment);
+  }
+  assert.equal(bench.staleness, 'stale');
+});
+
 test('the age on disk is as old or older after a crash, and is not written for every confirmation', async (t) => {
   using bench = new Bench(await temporary(t));
   for (let minute = 0; minute < 120; minute++) {

@@ -43,7 +43,8 @@ export class FreshnessWatch {
       writtenAt: deployment.freshness.mark.at,
     };
     this.#watched.set(deployment.id, watched);
-    this.#look(deployment, watched);
+    // A timer that runs goes on: begun anew with each of many changes, it would never count what passed.
+    this.#look(deployment, watched, watched.timer === undefined);
   }
 
   /**
@@ -75,18 +76,18 @@ export class FreshnessWatch {
     for (const id of this.#watched.keys()) this.forget(id);
   }
 
-  #look(deployment: Deployment, watched: Watched): void {
-    watched.timer?.cancel();
-    watched.timer = undefined;
+  #look(deployment: Deployment, watched: Watched, anew = true): void {
     const { time, onTurn } = this.#deps;
     const now = time.now();
     const [from, to] = [watched.told, deployment.staleness(now)];
     watched.told = to;
-    this.#arm(deployment, watched, now);
+    if (anew) this.#arm(deployment, watched, now);
     if (from !== to) onTurn(deployment, from, to);
   }
 
   #arm(deployment: Deployment, watched: Watched, now: number): void {
+    watched.timer?.cancel();
+    watched.timer = undefined;
     const { freshness, maxStaleMs } = deployment;
     if (maxStaleMs === null) return;
     const age = freshness.age(now);
