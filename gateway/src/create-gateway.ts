@@ -103,7 +103,11 @@ class WiredGateway implements Gateway {
         : undefined;
     const source = authority ?? (await fileSource(clock, config));
 
-    const registry = new NameRegistry({ clock }, { domain, maxNames: limits.names }, store.names());
+    const registry = new NameRegistry(
+      { clock, isLive: (host) => intake.isLive(host) },
+      { domain, maxNames: limits.names },
+      store.names(),
+    );
     const edgeRules = new EdgeRules({ boxKey: box.privateKey });
     const ledger = new Ledger({ clock, edgeRules }, { domain }, store.deployments());
     const publishers = new PublisherBook(

@@ -45,7 +45,11 @@ export class Desk {
     this.store = options.store ?? openSqliteStore(':memory:');
     const domain = 'localhost';
     const limits = { ...DEFAULTS, ...options.limits };
-    this.registry = new NameRegistry({ clock: this.clock }, { domain, maxNames: limits.names }, this.store.names());
+    this.registry = new NameRegistry(
+      { clock: this.clock, isLive: (host) => this.intake.isLive(host) },
+      { domain, maxNames: limits.names },
+      this.store.names(),
+    );
     const edgeRules = new EdgeRules({ boxKey: BOX.privateKey });
     this.ledger = new Ledger({ clock: this.clock, edgeRules }, { domain }, this.store.deployments());
     this.publishers = new PublisherBook(

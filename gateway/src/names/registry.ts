@@ -11,6 +11,8 @@ import { leaseEndMs } from './lease.ts';
 
 export interface NameRegistryDeps {
   readonly clock: Clock;
+  /** True while a member that serves the host is connected: no lease ends then, whatever clock and disk say. */
+  isLive(host: string): boolean;
 }
 
 export interface NameRegistryOptions {
@@ -91,16 +93,16 @@ export class NameRegistry {
     for (const record of records) this.#names.set(record.host, record);
   }
 
-  /** Names whose lease is over and that `isLive` does not keep. */
-  expired(isLive: (record: NameRecord) => boolean): NameRecord[] {
-    return [...this.#names.values()].filter((record) => !this.#isHeld(record) && !isLive(record));
+  /** Names whose lease is over. */
+  expired(): NameRecord[] {
+    return [...this.#names.values()].filter((record) => !this.#isHeld(record));
   }
 
   /** Live names whose time should be written anew. */
-  renewals(isLive: (record: NameRecord) => boolean, everyMs: number = RENEW_MS): NameRecord[] {
+  renewals(everyMs: number = RENEW_MS): NameRecord[] {
     const now = this.#deps.clock.now();
     return [...this.#names.values()]
-      .filter((record) => record.lastLiveMs + everyMs <= now && isLive(record))
+      .filter(({ host, lastLiveMs }) => lastLiveMs + everyMs <= now && this.#deps.isLive(host))
       .map((record) => ({ ...record, lastLiveMs: now }));
   }
 
@@ -149,7 +151,7 @@ export class NameRegistry {
   }
 
   #isHeld(record: NameRecord): boolean {
-    return this.#deps.clock.now() < leaseEndMs(record, this.#startedMs);
+    return this.#deps.clock.now() < leaseEndMs(record, this.#startedMs) || this.#deps.isLive(record.host);
   }
 }
 

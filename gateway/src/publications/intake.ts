@@ -142,9 +142,8 @@ export class Intake {
   sweep(everyMs?: number): void {
     const { registry } = this.#deps;
     this.#unkept.clear();
-    const isLive = ({ host }: NameRecord): boolean => this.isLive(host);
-    const renewals = registry.renewals(isLive, everyMs);
-    const expired = registry.expired(isLive).map(({ host }) => host);
+    const renewals = registry.renewals(everyMs);
+    const expired = registry.expired().map(({ host }) => host);
     if (renewals.length > 0 || expired.length > 0) {
       if (this.#keep(renewals, expired) && expired.length > 0) this.refreshRoutes();
     }

@@ -348,3 +348,17 @@ test('what is kept of one head is no larger than one bundle, however often parts
   const last = await desk.show(shop.web1, { proof, publications: large.slice(-1), claims: [] });
   assert.equal(refused(last), 'PUBLICATION_UNSUPPORTED');
 });
+
+test('the name of a connected member is nobody else’s, though the clock jumped or the disk was full for days', async () => {
+  const clock = createManualClock(NOW);
+  const desk = new Desk({ clock });
+  const [shop, thief] = [new Shop('one'), new Shop('two')];
+  await desk.show(shop.web1, shop.bundle(shop.first));
+  clock.advance(40 * DAY);
+  assert.equal(refused(await desk.show(thief.web1, thief.bundle(thief.first))), 'NAME_HELD');
+  desk.intake.refreshRoutes();
+  assert.deepEqual(desk.membersOf('shop.localhost'), [shop.web1.peer]);
+  desk.connected.clear();
+  assert.equal((await desk.show(thief.web1, thief.bundle(thief.first))).ok, true);
+  assert.deepEqual(desk.membersOf('shop.localhost'), [thief.web1.peer]);
+});
