@@ -69,6 +69,8 @@ export class KeyRotation {
   async start(): Promise<void> {
     this.#next = await readNextKey(this.#deps.stateDir);
     this.#lookLater();
+    // The version that names it may have come in while the agent started.
+    this.changed();
   }
 
   stop(): void {

@@ -3,8 +3,10 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { silentLogger } from '@moat/core';
 import { createNodeKey, loadOrCreateNodeKey } from '@moat/identity';
-import { takeNodeKey } from '../src/key-rotation.ts';
+import { createManualClock } from '@moat/testkit';
+import { KeyRotation, takeNodeKey } from '../src/key-rotation.ts';
 import { Chain } from './chain.ts';
 import { SteppedClock } from './stepped-clock.ts';
 import { Agent, Owner, exchange, listenerOf, startEcho, until } from './world.ts';
@@ -33,6 +35,31 @@ test('the next key takes over when no place needs the old one any more, and only
   assert.equal(await take(held(shop, named), held(zoo, { ...named })), next.peerId);
   assert.deepEqual(await readdir(directory), ['node.key']);
   assert.equal(await take(held(shop, named)), next.peerId);
+});
+
+test('a version that names the next key while the agent starts is not missed', async (t) => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'moat-rotation-'));
+  t.after(() => rm(stateDir, { recursive: true }));
+  const next = await loadOrCreateNodeKey(join(stateDir, 'node.key.next'));
+  const { contract } = new Chain(next).next();
+  const clock = createManualClock();
+  let restarts = 0;
+  const rotation = new KeyRotation({
+    stateDir,
+    self: createNodeKey().peerId,
+    deployments: { list: () => [{ contract, currentClaims: [] }] } as never,
+    look: () => Promise.resolve(),
+    isKnown: () => true,
+    clock,
+    logger: silentLogger,
+    restart: () => void restarts++,
+  });
+  // The overlay runs before: its news came when nothing of the next key was known.
+  rotation.changed();
+  await rotation.start();
+  clock.advance(1000);
+  assert.equal(restarts, 1);
+  rotation.stop();
 });
 
 test('a machine changes its key while its network runs; the old PeerId is nobody then', async () => {
