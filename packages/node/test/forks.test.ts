@@ -4,12 +4,14 @@ import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { isMoatError } from '@moat/core';
 import {
   extendProof,
   mergedBranch,
   mergingHead,
   parseContract,
   parseHeadProof,
+  proposalOf,
   signHead,
   type Contract,
   type HeadProof,
@@ -18,6 +20,7 @@ import {
 import type { AgentEvent } from '@moat/admin-api';
 import { Database } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
+import { Team, held, locatorOf, pin } from './team.ts';
 import { Agent, Owner, listenerOf, startEcho, until } from './world.ts';
 
 /** Writes a version to the disk of an agent that is off: as if it had taken it while nobody was in reach. */
@@ -187,4 +190,47 @@ test('a machine left on a wrong branch joins again by a newer locator, and by no
   const detail = await db.client.deployment(id);
   assert.deepEqual([detail.state, detail.alarms], ['active', []]);
   await assert.rejects(db.client.version(id, 1), { code: 'VERSION_UNKNOWN' });
+});
+
+test('an owner whose machine is on the other branch hears of the fork, and ends it from there', async () => {
+  await using home = await Agent.start();
+  await using away = await Agent.start();
+  const team = new Team(1, 1);
+  await team.create(home, [await pin(home, 'home', 2, { keeper: true })]);
+  const { id } = team;
+  const opened = await team.session(away, 0, { locator: await locatorOf(home, id) });
+  await away.client.closeOwnerSession(opened.session);
+  const base = await held(away, id);
+  const here = await team.propose(away, { name: 'away' }, 0);
+  await team.apply(home, { name: 'home' });
+  await away.stop();
+  const { contract, head, signatures } = here;
+  takeApart(away, extendProof(base.proof, team.genesis, { head, signatures }, contract.owners), contract);
+  await away.start();
+  await assert.rejects(team.session(away, 0), (error) => {
+    assert.ok(isMoatError(error, 'HEAD_FORKED'));
+    assert.match((error.next ?? []).join(), /moat apply --end-fork/);
+    return true;
+  });
+  const detail = await away.client.deployment(id);
+  assert.deepEqual([detail.state, detail.name], ['forked', 'away']);
+  const [ours, theirs] = await away.client.branches(id);
+  assert.ok(ours?.contract && theirs?.contract);
+  assert.deepEqual(
+    [ours, theirs].map((branch) => parseContract(branch.contract).name),
+    ['away', 'home'],
+  );
+
+  // What ends it reaches the keeper as a file: on top of what the keeper holds, with the other branch in it.
+  const [branch, other] = [parseHeadProof(ours.proof), parseHeadProof(theirs.proof)];
+  const onTop = { contract: parseContract(theirs.contract), head: other.newest.head, proof: other };
+  const next = parseContract({ ...contract, version: 2, name: 'whole' });
+  const end = team.sign(proposalOf(onTop, next, { ends: branch }), 0);
+  await home.client.putProposal(id, { proposal: { ...end } });
+  await team.session(away, 0);
+  for (const agent of [home, away]) {
+    const ended = await agent.client.deployment(id);
+    // the end of the fork, and its seal
+    assert.deepEqual([ended.state, ended.name, ended.version], ['active', 'whole', 3]);
+  }
 });

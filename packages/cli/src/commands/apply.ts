@@ -70,7 +70,7 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   const publicKey = await readOwnerPublicKey(context, options);
   const open = openOnce(() => openOwner(context, options));
   const held = await findCurrent(context, read.file, publicKey, options.network);
-  await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open);
+  await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open, { evenForked: true });
   const current = view?.current ?? null;
   const pins = await resolvePins(context, read, current?.contract ?? null);
   const {

@@ -155,8 +155,10 @@ async function fromKeepers(
 async function fromFile(context: Context, path: string, open: OpenKey, { out }: SignOptions): Promise<Subject> {
   const read = parseProposalFile(await readFileOrStdin(context.io, path));
   const file = out ?? path;
-  const held = await isHeld(context, read.proposal.contract.deployment);
-  return subjectOf(held ? await loadAsOwner(context, read.proposal.contract.deployment, open) : null, read, file);
+  const { deployment } = read.proposal.contract;
+  const isHere = await isHeld(context, deployment);
+  const view = isHere ? await loadAsOwner(context, deployment, open, { evenForked: true }) : null;
+  return subjectOf(view, read, file);
 }
 
 function subjectOf(view: AsOwner | null, { proposal, before }: ProposalFile, file: string | null): Subject {

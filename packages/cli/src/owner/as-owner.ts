@@ -21,24 +21,33 @@ export interface AsOwner extends AsyncDisposable {
   readonly current: LoadedDeployment;
 }
 
+export interface LoadAsOwnerOptions {
+  /** Also for a member: proposals lie at keepers. */
+  readonly always?: boolean;
+  /** Also where the keeper is on the other branch of a fork: for what ends it. */
+  readonly evenForked?: boolean;
+}
+
 /**
  * The newest version known. @param open used only where this machine needs a keeper's leave.
- * @param always also for a member: proposals lie at keepers.
  * @throws what a keeper refuses an owner with, and where none answers.
  */
 export async function loadAsOwner(
   context: Context,
   id: string,
   open: OpenKey,
-  { always = false }: { readonly always?: boolean } = {},
+  { always = false, evenForked = false }: LoadAsOwnerOptions = {},
 ): Promise<AsOwner> {
   const held = await loadDeployment(context, id);
   if (held.detail.keeper || (held.detail.member !== null && !always)) {
     return { current: held, [Symbol.asyncDispose]: () => Promise.resolve() };
   }
-  const session = await openSession(context, await open(), { deployment: id });
+  const session = await openSession(context, await open(), { deployment: id }).catch((error: unknown) => {
+    if (evenForked && isMoatError(error, 'HEAD_FORKED')) return undefined;
+    throw error;
+  });
   const current = session === null ? held : await loadDeployment(context, id);
-  return { current, [Symbol.asyncDispose]: () => closeSession(context, session) };
+  return { current, [Symbol.asyncDispose]: () => closeSession(context, session ?? null) };
 }
 
 /** Leave to show a version, and why a keeper did not give it. */

@@ -71,7 +71,7 @@ export class OwnerDesk {
       const { snapshot, ...outcome } = await overlay.keepers.put(connection, deployment.id, proposal, limit);
       if (!outcome.applied) return { ...outcome, by: null };
       if (snapshot === undefined) await this.#follow(deployment, connection, limit);
-      else this.#deps.sessions.take(connection.peer, deployment.id, snapshot);
+      else await this.#deps.sessions.take(connection.peer, deployment.id, snapshot);
       // Said is not signed: it is applied where its version is here.
       const isHere = deployment.contract.version >= proposal.head.version;
       return { ...outcome, applied: isHere, by: isHere ? connection.peer : null };
@@ -93,7 +93,7 @@ export class OwnerDesk {
   async #follow(deployment: Deployment, connection: PeerConnection, signal: AbortSignal): Promise<void> {
     const { overlay, sessions } = this.#deps;
     const snapshot = await overlay.keepers.pull(connection, deployment.id, signal);
-    sessions.take(connection.peer, deployment.id, snapshot);
+    await sessions.take(connection.peer, deployment.id, snapshot);
   }
 
   async #ask<T>(

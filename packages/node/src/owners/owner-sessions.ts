@@ -28,6 +28,7 @@ import { ownerReason, type AddressBook, type Overlay, type Snapshot } from '@moa
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
+import { forked } from '../deployments/fork-intake.ts';
 import { plainText } from '../remote-text.ts';
 import type { Guests } from './guests.ts';
 import { isKeptHere } from './owner-door.ts';
@@ -127,7 +128,8 @@ export class OwnerSessions {
 
   /**
    * Shows the signed challenge to its keeper and holds what it gives back.
-   * @throws `CHALLENGE_UNKNOWN`, `OWNER_REFUSED`, `NO_KEEPER_REACHABLE`, `JOIN_UNVERIFIED`, `INVITE_UNKNOWN`, `DISK_FULL`
+   * @throws `CHALLENGE_UNKNOWN`, `OWNER_REFUSED`, `NO_KEEPER_REACHABLE`, `JOIN_UNVERIFIED`, `INVITE_UNKNOWN`,
+   * `DISK_FULL`, and `HEAD_FORKED` where the keeper is on another branch, which is known here from then on
    */
   async open(challenge: string, signed: SignedOwnerProof, signal: AbortSignal): Promise<Session> {
     const waiting = this.#challenges.get(challenge);
@@ -147,7 +149,7 @@ export class OwnerSessions {
       });
     }
     try {
-      const deployment = this.#hold(connection.peer, waiting, answer.snapshot);
+      const deployment = await this.#hold(connection.peer, waiting, answer.snapshot);
       return this.#begin(deployment.id, connection);
     } catch (error) {
       overlay.withdraw(connection, ownerReason(waiting.deployment));
@@ -176,8 +178,8 @@ export class OwnerSessions {
     )?.connection;
   }
 
-  /** Takes what a keeper showed in a session. @throws `JOIN_UNVERIFIED`, `DISK_FULL` */
-  take(from: PeerId, deployment: DeploymentId, snapshot: Snapshot): Deployment {
+  /** Takes what a keeper showed in a session. @throws `JOIN_UNVERIFIED`, `HEAD_FORKED`, `DISK_FULL` */
+  take(from: PeerId, deployment: DeploymentId, snapshot: Snapshot): Promise<Deployment> {
     return this.#hold(from, { deployment, keeper: from, addresses: [], token: undefined, expires: 0 }, snapshot);
   }
 
@@ -236,7 +238,7 @@ export class OwnerSessions {
     return addresses.length === 0 ? overlay.connect(peer, signal) : overlay.dial(addresses, signal);
   }
 
-  #hold(from: PeerId, waiting: Waiting, { proof, contract, claims, keepers }: Snapshot): Deployment {
+  async #hold(from: PeerId, waiting: Waiting, { proof, contract, claims, keepers }: Snapshot): Promise<Deployment> {
     const { deployments, guests } = this.#deps;
     const held = deployments.get(waiting.deployment);
     // Before it is taken: without a place here nobody is to look for its members.
@@ -257,6 +259,11 @@ export class OwnerSessions {
       if (deployments.get(waiting.deployment) === undefined) guests.forget(waiting.deployment);
       // A keeper that is behind is a keeper all the same.
       if (held !== undefined && isMoatError(error, 'VERSION_OLD')) return held;
+      if (held !== undefined && isMoatError(error, 'HEAD_FORKED')) {
+        // Whoever is to end the fork has to know both branches whole.
+        await deployments.offerProof(from, proof, async () => contract);
+        throw forked(held);
+      }
       const isOurs = isMoatError(error) && ['DISK_FULL', 'INVITE_UNKNOWN', 'HEAD_FORKED'].includes(error.code);
       if (isOurs) throw error;
       throw new MoatError('JOIN_UNVERIFIED', "the keeper's answer does not hold", { cause: error });
