@@ -174,7 +174,13 @@ export class Reconciler {
 
   #apply(id: DeploymentId, isVersion: boolean): Promise<void> {
     const before = this.#queues.get(id) ?? Promise.resolve();
-    const step = before.then(() => this.#step(id, isVersion));
+    // A step that fails, even in saying so, stops neither the next one nor the agent.
+    const step = before
+      .then(() => this.#step(id, isVersion))
+      .catch((error: unknown) => {
+        const fields = { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error };
+        this.#deps.logger.error(fields, 'change not followed');
+      });
     this.#queues.set(id, step);
     return step;
   }
