@@ -230,8 +230,8 @@ const SITUATIONS: readonly Situation[] = [
     to: 'api',
     allowed: false,
     works: false,
-    code: 'NOT_EXPOSED',
-    says: [/did not expose 127\.0\.0\.1:\d+ to gateways/, /--public/],
+    code: 'NOT_PUBLIC',
+    says: [/did not expose 127\.0\.0\.1:\d+ to gateways/, /^moat node expose 127\.0\.0\.1:\d+ --to shop --public$/m],
   },
   {
     what: 'a gateway and a service that is not published',

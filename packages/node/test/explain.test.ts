@@ -193,3 +193,16 @@ for (const { what, given, is, says } of TABLE) {
     for (const pattern of says) assert.match([reason, pathReason, ...next].join('\n'), pattern);
   });
 }
+
+test('a gateway that may not reach the target gets the code of the wire, and the operator the line to type', async () => {
+  const gateway = { domain: 'gw.example.com', peers: [`/dns4/gw.example.com/tcp/4410/p2p/${ANCHOR}`] };
+  const line = { name: 'shop', service: 'db', tls: 'terminate', gateway };
+  const { deps, deployment } = world({
+    self: DB,
+    contract: { publish: [line as unknown as Contract['publish'][number]] },
+  });
+  const closed: ExplainDeps = { ...deps, exposed: { isExposed: () => false, isOwnSocket: () => false } };
+  const explained = await explain(closed, deployment, 'public', 'shop', new AbortController().signal);
+  assert.deepEqual([explained.allowed, explained.works, explained.code], [false, false, 'NOT_PUBLIC']);
+  assert.deepEqual(explained.next, ['moat node expose 127.0.0.1:1 --to shop --public']);
+});

@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import { parseTarget } from '@moat/contract';
 import type { Deployment } from '../deployments/deployment.ts';
+import { consentLine } from '../publications/withheld.ts';
 import type { ExplainDeps, Finding } from './finding.ts';
 
 const ANSWER_MS = 2_000;
@@ -9,19 +10,20 @@ const ANSWER_MS = 2_000;
 /** Why a stream to `target` would end here; undefined when it would not. `line` is the contract's own reason. */
 export async function ownSide(
   { exposed }: Pick<ExplainDeps, 'exposed'>,
-  { id, contract }: Deployment,
+  deployment: Deployment,
   target: string,
   isPublic: boolean,
   line: string,
   granted: { readonly allowed: boolean; readonly grant?: number },
 ): Promise<Finding | undefined> {
+  const { id, contract } = deployment;
   if (!exposed.isExposed(target, id, isPublic)) {
     return {
       allowed: false,
       works: false,
-      code: 'NOT_EXPOSED',
+      code: isPublic ? 'NOT_PUBLIC' : 'NOT_EXPOSED',
       reason: `${line}, but this machine did not expose ${target}${isPublic ? ' to gateways' : ''}`,
-      next: [`moat node expose ${target} --to ${contract.name}${isPublic ? ' --public' : ''}`],
+      next: [isPublic ? consentLine(deployment, { target }) : `moat node expose ${target} --to ${contract.name}`],
     };
   }
   if (await answers(target)) return undefined;

@@ -20,6 +20,6 @@ export function withheldBy(deployment: Deployment, exposed: Pick<ExposedTargets,
 }
 
 /** What the operator of this machine types to consent. */
-export function consentLine(deployment: Deployment, { target }: Withheld): string {
+export function consentLine(deployment: Deployment, { target }: Pick<Withheld, 'target'>): string {
   return `moat node expose ${target} --to ${deployment.contract.name} --public`;
 }
