@@ -80,6 +80,10 @@ class Bench implements AsyncDisposable {
     return this.deployments.offerProof(PEER, proof, () => Promise.resolve(canonicalBytes(contract)));
   }
 
+  offerClaim(claim: MemberClaim): boolean {
+    return this.deployments.offerClaims(PEER, claim.claim.deployment, [claim]).length > 0;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.database.close();
     await rm(this.directory, { recursive: true });
@@ -122,7 +126,7 @@ test('a change says who brought it: the overlay passes on what peers bring, we w
   const { bench, chain } = await begin();
   await using _ = bench;
   assert.equal(await bench.offer(chain.next()), 'accepted');
-  bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim);
+  bench.offerClaim(chain.claim(chain.invite).claim);
   const { proof, contract } = chain.next();
   bench.deployments.adopt(bench.key.peerId, { proof, contract, claims: [] });
   assert.deepEqual(
@@ -442,13 +446,13 @@ test('a pinned machine has one claim on its place: retries are alike, a new one 
   const second = ask(2);
   assert.ok(second.ok);
   // What it replaced is gone, also when somebody shows it again, and on disk.
-  assert.equal(bench.deployments.offerClaim(PEER, first.claim), false);
+  assert.equal(bench.offerClaim(first.claim), false);
   bench.reopen();
   assert.deepEqual(bench.deployments.find(id).claims, [second.claim]);
   // Others take the newer one as well.
   const { claim } = second;
   const later = { ...witnessClaim(claim, now, bench.key.signer), details: claim.details };
-  assert.equal(bench.deployments.offerClaim(PEER, later), false);
+  assert.equal(bench.offerClaim(later), false);
 });
 
 test('of a pinned machine only the newest claim is kept, whoever shows it', async () => {
@@ -462,8 +466,8 @@ test('of a pinned machine only the newest claim is kept, whoever shows it', asyn
     const signed = createClaim({ deployment: id, details, nodeSigner: member.signer, inviteSigner: null });
     return { ...witnessClaim(signed, Date.now() - 10_000 + i * 1000, bench.key.signer), details };
   });
-  for (const claim of claims) assert.equal(bench.deployments.offerClaim(PEER, claim), true);
-  for (const claim of claims) assert.equal(bench.deployments.offerClaim(PEER, claim), false);
+  for (const claim of claims) assert.equal(bench.offerClaim(claim), true);
+  for (const claim of claims) assert.equal(bench.offerClaim(claim), false);
   assert.deepEqual(bench.deployments.find(id).claims, [claims[4]]);
   bench.reopen();
   assert.deepEqual(bench.deployments.find(id).claims, [claims[4]]);
@@ -485,11 +489,11 @@ test('two witnessed claims on one invite freeze the place; a forged one changes 
   await using _ = bench;
   const [first, second] = [chain.claim(chain.invite), chain.claim(chain.invite)];
   const forged = { ...first.claim, keeperSignature: second.claim.keeperSignature };
-  assert.equal(bench.deployments.offerClaim(PEER, forged), false);
-  assert.equal(bench.deployments.offerClaim(PEER, first.claim), true);
-  assert.equal(bench.deployments.offerClaim(PEER, first.claim), false);
-  assert.equal(bench.deployments.offerClaim(PEER, second.claim), true);
-  assert.equal(bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim), false);
+  assert.equal(bench.offerClaim(forged), false);
+  assert.equal(bench.offerClaim(first.claim), true);
+  assert.equal(bench.offerClaim(first.claim), false);
+  assert.equal(bench.offerClaim(second.claim), true);
+  assert.equal(bench.offerClaim(chain.claim(chain.invite).claim), false);
   const deployment = bench.deployments.get(id);
   assert.equal(deployment?.view.places.get('laptop')?.state, 'frozen');
   assert.ok(deployment.alarms.some(({ code }) => code === 'PLACE_FROZEN'));
@@ -505,7 +509,7 @@ test('whose membership ended hears nothing more, however the place was taken', a
   const desk = { name: 'desk', node: pinned, ipv4: '10.77.0.9', tags: [], expires };
   assert.equal(await bench.offer(chain.next({ members: [home, { ...laptop, expires }, desk] })), 'accepted');
   const { claim, key } = chain.claim(chain.invite);
-  assert.equal(bench.deployments.offerClaim(PEER, claim), true);
+  assert.equal(bench.offerClaim(claim), true);
   const deployment = bench.deployments.find(id);
   assert.deepEqual(deployment.audience, new Set([bench.key.peerId, pinned, key.peerId]));
   bench.clock.now = () => Date.parse(expires);
@@ -532,7 +536,7 @@ test('a clock set back does not pass the newest verified time', async () => {
   const { bench, chain } = await begin();
   await using _ = bench;
   const before = Date.now();
-  bench.deployments.offerClaim(PEER, chain.claim(chain.invite).claim);
+  bench.offerClaim(chain.claim(chain.invite).claim);
   bench.clock.now = () => 0;
   assert.ok(bench.time.now() >= before - 1000);
   bench.reopen();
@@ -549,13 +553,13 @@ test('a witness that lies more than five minutes ahead is refused for as long, a
     ...witnessClaim(claim, start + ms, bench.key.signer),
     details: claim.details,
   });
-  assert.equal(bench.deployments.offerClaim(PEER, dated(301_000)), false);
+  assert.equal(bench.offerClaim(dated(301_000)), false);
   assert.equal(bench.time.now(), start);
   bench.clock.now = () => start + 2000;
-  assert.equal(bench.deployments.offerClaim(PEER, dated(301_000)), true);
+  assert.equal(bench.offerClaim(dated(301_000)), true);
   // Five minutes at most, also for all that follow: they are held against the machine's own clock.
   assert.ok(bench.time.now() <= start + 302_000);
-  assert.equal(bench.deployments.offerClaim(PEER, dated(600_000)), false);
+  assert.equal(bench.offerClaim(dated(600_000)), false);
 });
 
 test('a keeper whose clock ran ahead is not held there by what it witnessed itself', async () => {
@@ -586,16 +590,4 @@ test('a full disk refuses new work and keeps what runs', async () => {
   bench.reopen();
   assert.equal(bench.deployments.get(id)?.contract.version, taken);
   assert.equal(await bench.offer(chain.next()), 'accepted');
-});
-
-test('names find deployments, when they are not ambiguous', async () => {
-  const { bench, id } = await begin();
-  await using _ = bench;
-  assert.equal(bench.deployments.find('shop').id, id);
-  assert.equal(bench.deployments.find(id).id, id);
-  assert.throws(() => bench.deployments.find('other'), { code: 'DEPLOYMENT_UNKNOWN' });
-  const { proof, contract } = new Chain(bench.key).next();
-  assert.equal(bench.deployments.create(proof.genesis, contract, proof.newest), true);
-  assert.equal(bench.deployments.create(proof.genesis, contract, proof.newest), false);
-  assert.throws(() => bench.deployments.find('shop'), { code: 'DEPLOYMENT_AMBIGUOUS' });
 });

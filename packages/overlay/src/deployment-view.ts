@@ -67,8 +67,8 @@ export interface DeploymentView {
   headShown?(from: PeerId, deployment: DeploymentId, head: Hash): void;
   /** The peer says on its own connection that it shares no such deployment with us. */
   notNamed?(from: PeerId, deployment: DeploymentId): void;
-  /** Verifies and persists; true = it was new. Never rejects for hostile input. */
-  acceptClaim(from: PeerId, claim: MemberClaim): Promise<boolean>;
+  /** Verifies and persists claims that were shown at once; the new ones. Never rejects for hostile input. */
+  acceptClaims(from: PeerId, deployment: DeploymentId, claims: readonly MemberClaim[]): Promise<readonly MemberClaim[]>;
   /** The keeper's side of joining; a rejection reaches the other side as `JOIN_REFUSED`. */
   witness(request: JoinRequest, from: PeerId): Promise<JoinAnswer>;
   /** Everyone in the deployment, this machine included. */
@@ -86,7 +86,7 @@ export const noDeployments: DeploymentView = {
   claims: () => [],
   contract: () => undefined,
   acceptProof: () => Promise.resolve('refused'),
-  acceptClaim: () => Promise.resolve(false),
+  acceptClaims: () => Promise.resolve([]),
   witness: () => Promise.resolve({ ok: false, code: 'JOIN_REFUSED', message: 'this machine keeps no deployment' }),
   members: () => [],
   anchors: () => [],

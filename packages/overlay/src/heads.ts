@@ -135,11 +135,10 @@ export class Heads {
           this.#announceForks(deployment, connection);
         }
       }
-      for (const claim of claims) {
-        if (claim.claim.deployment !== deployment || !(await deployments.acceptClaim(connection.peer, claim))) continue;
-        changed = true;
-        this.announceClaim(claim, connection);
-      }
+      const own = claims.filter(({ claim }) => claim.deployment === deployment);
+      const taken = own.length === 0 ? [] : await deployments.acceptClaims(connection.peer, deployment, own);
+      for (const claim of taken) this.announceClaim(claim, connection);
+      changed = taken.length > 0;
     } catch (error) {
       logger.error({ deployment, peer: connection.peer, err: error }, 'news not processed');
     }

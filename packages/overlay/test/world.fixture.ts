@@ -179,14 +179,16 @@ export class TestView implements DeploymentView {
     return outcome;
   }
 
-  async acceptClaim(_from: PeerId, claim: MemberClaim): Promise<boolean> {
-    const held = this.held.get(claim.claim.deployment);
-    if (held === undefined || claimedMember(held.contract, claim.claim, claim.details) === undefined) return false;
-    if (this.claims(claim.claim.deployment).some((known) => hashClaim(known.claim) === hashClaim(claim.claim)))
-      return false;
-    this.known.set(claim.claim.deployment, [...this.claims(claim.claim.deployment), claim]);
-    this.log.push('claim accepted');
-    return true;
+  async acceptClaims(_from: PeerId, id: DeploymentId, claims: readonly MemberClaim[]): Promise<readonly MemberClaim[]> {
+    const held = this.held.get(id);
+    if (held === undefined) return [];
+    return claims.filter((claim) => {
+      if (claimedMember(held.contract, claim.claim, claim.details) === undefined) return false;
+      if (this.claims(id).some((known) => hashClaim(known.claim) === hashClaim(claim.claim))) return false;
+      this.known.set(id, [...this.claims(id), claim]);
+      this.log.push('claim accepted');
+      return true;
+    });
   }
 
   async witness({ signed, details }: JoinRequest, _from?: PeerId): Promise<JoinAnswer> {

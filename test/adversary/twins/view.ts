@@ -85,12 +85,13 @@ export class TwinView implements DeploymentView {
     }
   }
 
-  async acceptClaim(_from: PeerId, claim: MemberClaim): Promise<boolean> {
-    this.heardClaims.push(claim);
-    const id = claim.claim.deployment;
-    if (this.claims(id).some((known) => hashClaim(known.claim) === hashClaim(claim.claim))) return false;
-    this.#claims.set(id, [...this.claims(id), claim]);
-    return true;
+  async acceptClaims(_from: PeerId, id: DeploymentId, claims: readonly MemberClaim[]): Promise<readonly MemberClaim[]> {
+    return claims.filter((claim) => {
+      this.heardClaims.push(claim);
+      if (this.claims(id).some((known) => hashClaim(known.claim) === hashClaim(claim.claim))) return false;
+      this.#claims.set(id, [...this.claims(id), claim]);
+      return true;
+    });
   }
 
   async witness(request: JoinRequest, from: PeerId): Promise<JoinAnswer> {

@@ -207,17 +207,18 @@ export class Deployments {
     }
   }
 
-  /** A peer's witnessed claim; true = it was new. Never throws for hostile input. */
-  offerClaim(from: PeerId, claim: MemberClaim): boolean {
-    const deployment = this.#byId.get(claim.claim.deployment);
-    if (deployment === undefined) return false;
+  /** Witnessed claims of one deployment that a peer shows at once; the new ones. Never throws for hostile input. */
+  offerClaims(from: PeerId, id: DeploymentId, claims: readonly MemberClaim[]): readonly MemberClaim[] {
+    const deployment = this.#byId.get(id);
+    if (deployment === undefined) return [];
     try {
-      const [taken] = this.#takeClaims(from, deployment, [claim]);
-      if (taken !== undefined) this.#claimsTaken(deployment, [taken], from);
-      return taken !== undefined;
+      const taken = this.#takeClaims(from, deployment, claims);
+      // Once for all of them: a large network takes 0.1 s to be looked through.
+      if (taken.length > 0) this.#claimsTaken(deployment, taken, from);
+      return taken;
     } catch (error) {
       this.#claimRefused(from, deployment, error);
-      return false;
+      return [];
     }
   }
 

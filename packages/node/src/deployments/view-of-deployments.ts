@@ -48,7 +48,7 @@ export function viewOfDeployments({ self, deployments, keeper, store, isGuest }:
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
     notNamed: (from, id) => deployments.get(id)?.takeSilence(from),
     headShown: (from, id, head) => deployments.headShown(from, id, head),
-    acceptClaim: (from, claim) => Promise.resolve(deployments.offerClaim(from, claim)),
+    acceptClaims: (from, id, claims) => Promise.resolve(deployments.offerClaims(from, id, claims)),
     witness: async (request, from) => keeper.witness(request, from),
     members: (id) => {
       const places = [...(deployments.get(id)?.view.places.values() ?? [])];
