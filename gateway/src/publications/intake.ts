@@ -16,13 +16,13 @@ import {
   type PeerId,
   type Timer,
 } from '@moat/core';
-import { deploymentIdOf, type PublicationBundle } from '@moat/contract';
+import { deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
 import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import { refusal } from '../errors.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Routes } from '../routes/snapshot.ts';
-import type { GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
+import type { DeploymentRecord, GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
 import type { EdgeRules } from './edge-rules.ts';
 import { HourlyQuota } from './hourly-quota.ts';
 import type { Dropped, Ledger } from './ledger.ts';
@@ -186,11 +186,14 @@ export class Intake {
       // Nothing of a newcomer can be served: nothing of it is kept.
       return { ok: false, code: refused[0].code, message: refused[0].message };
     }
+    const isKnown =
+      upstreams.has(peer) && isSame(judged.record, current) && names.every(({ record }) => registry.get(record.host));
     // On disk before use: the pin against rollback is worth nothing otherwise.
     store.commit({ deployments: [judged.record], names: names.map(({ record }) => record) });
     registry.apply(names.map(({ record }) => record));
     ledger.apply(judged.record, peer);
-    this.#refresh([], peer);
+    // Routes cost what all deployments publish; a member that only comes back changes none.
+    if (!isKnown) this.#refresh([], peer);
     const { version } = judged.record.proof.newest.head;
     const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
     logger.info(fields, 'publication accepted');
@@ -320,6 +323,16 @@ export class Intake {
       return Promise.resolve({ ok: false, code: isMoatError(error) ? code : 'INTERNAL', message });
     }
   }
+}
+
+/** True when nothing but the time differs: what is kept of one head only grows. */
+function isSame(record: DeploymentRecord, before: DeploymentRecord | undefined): boolean {
+  return (
+    before !== undefined &&
+    headHash(record.proof.newest.head) === headHash(before.proof.newest.head) &&
+    record.publications.length === before.publications.length &&
+    record.claims.length === before.claims.length
+  );
 }
 
 /** Whom quotas count a connection for; what comes through a relay counts together. */

@@ -362,3 +362,18 @@ test('the name of a connected member is nobody else’s, though the clock jumped
   assert.equal((await desk.show(thief.web1, thief.bundle(thief.first))).ok, true);
   assert.deepEqual(desk.membersOf('shop.localhost'), [thief.web1.peer]);
 });
+
+test('a member that comes again with the same makes no new routes', async () => {
+  const desk = new Desk();
+  const shop = new Shop('one');
+  await desk.show(shop.web1, shop.bundle(shop.first));
+  const { version } = desk.routes;
+  for (let i = 0; i < 3; i++) assert.equal((await desk.show(shop.web1, shop.bundle(shop.first))).ok, true);
+  assert.equal(desk.routes.version, version);
+  await desk.show(shop.laptop, shop.bundle(shop.first, [shop.claim()]));
+  assert.equal(desk.routes.version, version + 1);
+  desk.intake.decide(shop.deployment, 'deny', null);
+  desk.intake.decide(shop.deployment, 'allow', null);
+  await desk.show(shop.web1, shop.bundle(shop.first));
+  assert.deepEqual(desk.membersOf('shop.localhost'), [shop.web1.peer]);
+});
