@@ -83,7 +83,7 @@ export class Receipts {
     for (const deployment of deployments.sharedWith(connection.peer)) {
       const known = owners.receipts(deployment);
       const own = known.filter(({ receipt }) => receipt.node === self);
-      this.#send(connection, this.#tellsAll(connection, deployment) ? known : own);
+      this.#send(connection, this.#toldAll(deployment)(connection) ? known : own);
     }
   }
 
@@ -106,17 +106,18 @@ export class Receipts {
   }
 
   #passOn(receipt: SignedReceipt, from: OverlayConnection): void {
+    const isTold = this.#toldAll(receipt.receipt.deployment);
     for (const connection of this.#deps.probation.all()) {
-      const isOther = connection !== from && connection.admitted;
-      if (isOther && this.#tellsAll(connection, receipt.receipt.deployment)) this.#send(connection, [receipt]);
+      if (connection !== from && connection.admitted && isTold(connection)) this.#send(connection, [receipt]);
     }
   }
 
-  /** True where this keeper tells the peer what all others did. */
-  #tellsAll({ peer }: OverlayConnection, deployment: DeploymentId): boolean {
+  /** Whom this keeper tells what all others did; members are counted once, however many are asked about. */
+  #toldAll(deployment: DeploymentId): (connection: OverlayConnection) => boolean {
     const { deployments, owners } = this.#deps;
-    if (!owners.keeps(deployment)) return false;
-    return owners.isFellowKeeper(deployment, peer) || deployments.members(deployment).length <= MAX_TOLD;
+    if (!owners.keeps(deployment)) return () => false;
+    if (deployments.members(deployment).length <= MAX_TOLD) return () => true;
+    return ({ peer }) => owners.isFellowKeeper(deployment, peer);
   }
 
   #send(connection: OverlayConnection, receipts: readonly SignedReceipt[]): void {
