@@ -6,14 +6,14 @@ import { inviteOf, publisherOf, type GatewayFacts } from './report.ts';
 
 /** @throws `REQUEST_INVALID` for what is no deployment id, `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */
 export function decide(
-  facts: Pick<GatewayFacts, 'registry'>,
+  { registry }: Pick<GatewayFacts, 'registry'>,
   intake: Pick<Intake, 'decide'>,
   { deployment, rule, names }: DecidePublisherRequest,
 ): GatewayPublisher {
   if (!isDeploymentId(deployment)) {
     throw new MoatError('REQUEST_INVALID', 'a deployment id has 26 characters of a-z and 2-7');
   }
-  return publisherOf(facts, intake.decide(deployment, rule, names ?? null));
+  return publisherOf(intake.decide(deployment, rule, names ?? null), registry.heldBy(deployment));
 }
 
 /** @throws `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */

@@ -114,21 +114,26 @@ export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: 
   };
 }
 
-export function gatewayPublishers(facts: Pick<GatewayFacts, 'publishers' | 'registry'>): GatewayPublishers {
+export function gatewayPublishers({
+  publishers,
+  registry,
+}: Pick<GatewayFacts, 'publishers' | 'registry'>): GatewayPublishers {
+  const held = registry.heldByEach();
   return {
-    publishers: facts.publishers.rules().map((record) => publisherOf(facts, record)),
-    invites: facts.publishers.openInvites().map(inviteOf),
+    publishers: publishers.rules().map((record) => publisherOf(record, held.get(record.deployment) ?? 0)),
+    invites: publishers.openInvites().map(inviteOf),
   };
 }
 
-export function publisherOf({ registry }: Pick<GatewayFacts, 'registry'>, record: PublisherRecord): GatewayPublisher {
+/** @param held names that the deployment holds. */
+export function publisherOf(record: PublisherRecord, held: number): GatewayPublisher {
   const { deployment, rule, names, invite, sinceMs } = record;
   const since = new Date(sinceMs).toISOString();
   return {
     deployment,
     rule,
     names,
-    held: registry.heldBy(deployment),
+    held,
     invite: invite?.slice(0, ID_CHARS) ?? null,
     since,
   };

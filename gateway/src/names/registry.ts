@@ -84,7 +84,16 @@ export class NameRegistry {
 
   /** How many names the deployment holds, published or not. */
   heldBy(deployment: DeploymentId): number {
-    return this.list().filter((record) => record.deployment === deployment).length;
+    let held = 0;
+    for (const record of this.#names.values()) if (record.deployment === deployment && this.#isHeld(record)) held += 1;
+    return held;
+  }
+
+  /** The same for everybody who holds any, for whoever asks about many. */
+  heldByEach(): ReadonlyMap<DeploymentId, number> {
+    const held = new Map<DeploymentId, number>();
+    for (const { deployment } of this.list()) held.set(deployment, (held.get(deployment) ?? 0) + 1);
+    return held;
   }
 
   /** Takes over records that are on disk now. */

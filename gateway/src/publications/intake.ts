@@ -278,11 +278,12 @@ export class Intake {
   #forgetNameless(): void {
     const { clock, ledger, registry, store } = this.#deps;
     const before = clock.now() - FORGOTTEN_AFTER_MS;
+    const held = registry.heldByEach();
     const forgotten = ledger
       .list()
       .filter(({ deployment, updatedMs }) => updatedMs < before && ledger.upstreams(deployment).size === 0)
       .map(({ deployment }) => deployment)
-      .filter((deployment) => registry.heldBy(deployment) === 0);
+      .filter((deployment) => !held.has(deployment));
     if (forgotten.length === 0) return;
     try {
       store.commit({ forgotten });
