@@ -6,6 +6,7 @@ import { createNodeKey, createOwnerKey } from '@moat/identity';
 import type { ShownVersion, TakeAnswer } from '@moat/overlay';
 import { Deployment } from '../src/deployments/deployment.ts';
 import type { Deployments } from '../src/deployments/deployments.ts';
+import { checkShown } from '../src/owners/signed-version.ts';
 import { VersionOrder } from '../src/owners/version-order.ts';
 import { Chain } from './chain.ts';
 
@@ -131,6 +132,18 @@ test('a hostile keeper cannot forbid a version: what it shows has to be signed, 
   const world = begin({ a: ({ proof }) => ({ taken: false, proof }), b: 'away' });
   const mine = world.chain.next({ ...members(world.chain), name: 'next' }, { keep: false });
   assert.equal(await world.apply(mine.contract, mine.proof), world.peers.a);
+});
+
+test('the contract of a version that nobody signed is not even read', () => {
+  const chain = new Chain(createNodeKey());
+  const { proof, contract } = chain.next();
+  const stored = { id: contract.deployment, proof, contract, acceptedAt: 0, claims: [], forks: [] };
+  const deployment = new Deployment({ ...stored, age: { ageMs: 0, at: 0 } }, chain.keeper.peerId, 0);
+  const next = chain.next();
+  const unsigned = { ...next.proof, newest: { ...next.proof.newest, signatures: [] } };
+  const shown = { proof: unsigned, contract: Buffer.from('{') };
+  assert.throws(() => checkShown(deployment, shown), { code: 'QUORUM_MISSING' });
+  assert.throws(() => checkShown(deployment, { ...shown, proof: next.proof }), { code: 'CONTRACT_INVALID' });
 });
 
 function members({ contract }: Chain): Pick<Contract, 'members'> {

@@ -8,6 +8,7 @@ import {
   headHash,
   parseContract,
   sealedContract,
+  verifyProof,
   type Contract,
   type MergedBranch,
   type Proposal,
@@ -67,7 +68,9 @@ export function takeVersion(deployments: Deployments, held: Deployment, shown: S
 export function checkShown(held: Deployment, shown: ShownVersion): void {
   asConflict(held, () => {
     requireNewer(held, shown);
-    checkProvenVersion(held, shown.proof, parseContract(shown.contract));
+    // A contract that nobody signed is not worth reading.
+    const verified = verifyProof(shown.proof);
+    checkProvenVersion(held, shown.proof, parseContract(shown.contract), verified);
   });
 }
 
