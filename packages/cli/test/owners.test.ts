@@ -118,6 +118,26 @@ test('one of two signatures changes nothing; the second puts it in force', async
   assert.equal((await terminal.json(['sign', id, '--yes', '--key', 'ben.key'])).error.code, 'PROPOSAL_UNKNOWN');
 });
 
+test('a port is published at once or not at all: what others have to sign is refused before anything is sent', async () => {
+  await using shop = await openTwoOfThree();
+  const { terminal, agent } = shop;
+  const gateway = `{ domain: gw.example.com, peers: ["/dns4/gw.example.com/tcp/4410/p2p/${agent.key.peerId}"] }`;
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8').replace(
+    'services: { ',
+    'services: { web: { on: [web-1], port: 80, target: 127.0.0.1:3000, protocol: http }, ',
+  );
+  writeFileSync(terminal.path('moat.yaml'), `${text}publish: { shop: { gateway: ${gateway}, service: web } }\n`);
+  const proposed = await ok(terminal, ['apply', '--yes', '--key', 'ana.key']);
+  await ok(terminal, ['sign', typed(proposed.data['id']), '--yes', '--key', 'ben.key']);
+  agent.waiting.clear();
+  const args = ['publish', '4000', '-n', 'shop', '--gateway', 'gw.example.com', '--bg', '--key', 'ana.key'];
+  const refused = await terminal.json(args);
+  assert.deepEqual([refused.error.code, refused.exitCode], ['QUORUM_MISSING', 4], refused.stderr);
+  assert.match(refused.error.next.join('\n'), /moat apply/);
+  assert.equal(agent.waiting.size, 0);
+  assert.deepEqual(agent.exposed, []);
+});
+
 test('a proposal travels as a file, and shows what it changes without any network', async () => {
   await using shop = await openTwoOfThree();
   const { terminal } = shop;

@@ -62,6 +62,7 @@ export async function publishPort(context: Context, port: number, options: Publi
     ...home,
     file: wanted.file,
     askAt: gateway.askAt,
+    atOnce: true,
     code: { file: options.codeFile, domain: gateway.domain },
   });
   const accepted = submitted === undefined ? undefined : requireAccepted(submitted);
@@ -186,7 +187,7 @@ async function takeBack(interrupted: Context, owner: HomeOwner, wanted: Wanted, 
   try {
     const current = await loadDeployment(context, done.deployment);
     const file = withoutName(fileOf(current), wanted, done.serviceAdded);
-    const submitted = await changeByVerb(context, owner, { current, file });
+    const submitted = await changeByVerb(context, owner, { current, file, atOnce: true });
     const version = submitted === undefined ? current.contract.version : requireAccepted(submitted).version;
     return {
       kind: 'withdrawn',

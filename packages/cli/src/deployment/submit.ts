@@ -206,6 +206,23 @@ async function leaveAtKeepers(
   }
 }
 
+/**
+ * Before a version is made that others would have to sign too.
+ * @throws `QUORUM_MISSING` when `key` is an owner's that does not decide alone
+ */
+export function requireAlone({ contract }: LoadedDeployment, key: OwnerKey): void {
+  const { threshold, keys } = contract.owners;
+  const weight = keys.find((owner) => owner.key === key)?.weight ?? 0;
+  if (weight === 0 || weight >= threshold) return;
+  throw new MoatError('QUORUM_MISSING', `changes of ${contract.name} take more signatures than yours`, {
+    reason: `your signature counts ${weight} of ${threshold}; nothing was signed, and nothing left this machine`,
+    next: [
+      `moat fmt --from-contract -n ${contract.name} > moat.yaml   then write the service and its name into it`,
+      'moat apply   leaves it at the keepers for the other owners to sign',
+    ],
+  });
+}
+
 /** For what only makes sense at once. @throws `QUORUM_MISSING` */
 export function requireAccepted(submitted: Submitted): VersionAccepted {
   if (submitted.state === 'accepted') return submitted.accepted;
