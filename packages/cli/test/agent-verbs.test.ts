@@ -91,6 +91,24 @@ test('status shows members, services and their addresses', async () => {
   });
 });
 
+test('what is so by the setup of the agent is said by node status and in detail only', async () => {
+  await withAgent(async (terminal, agent) => {
+    agent.warnings.push(
+      { code: 'LOOPBACK_SHARED', message: 'every user' },
+      { code: 'KEY_ROTATION_WAITING', message: 'a key' },
+    );
+    const shown = (await terminal.run(['status'])).stdout;
+    assert.match(shown, /KEY_ROTATION_WAITING/);
+    assert.doesNotMatch(shown, /LOOPBACK_SHARED/);
+    for (const args of [
+      ['status', '-d'],
+      ['node', 'status'],
+    ]) {
+      assert.match((await terminal.run(args)).stdout, /LOOPBACK_SHARED/);
+    }
+  });
+});
+
 test('ping --until-direct ends at the first direct answer, or says why there is none', async () => {
   await withAgent(async (terminal) => {
     const near = await terminal.run(['ping', 'near', '--until-direct']);

@@ -49,6 +49,22 @@ test('a table lines up, whatever is coloured or wide', () => {
   assert.equal(lines[1], '  \u001b[32mweb-1\u001b[39m  10.0.0.2');
 });
 
+test('what is too long for a cell stands below its row, no wider than the terminal', () => {
+  const rows = [
+    ['NAME', 'PATH'],
+    ['web-1', 'relayed'],
+    ['db-1', ''],
+  ];
+  const notes = [undefined, 'no direct way to web-1 (refused); the anchor relays'];
+  assert.deepEqual(renderTable(rows, { indent: 2, notes, width: 34 }).split('\n'), [
+    '  NAME   PATH',
+    '  web-1  relayed',
+    '      no direct way to web-1',
+    '      (refused); the anchor relays',
+    '  db-1',
+  ]);
+});
+
 test('a live name whose port is not open to gateways here is no tick', () => {
   const publication = { name: 'shop', service: 'web', state: 'live', error: null };
   const service = { name: 'web', target: '127.0.0.1:3000', exposed: true };

@@ -310,6 +310,7 @@ async function openNode(
     stopping.abort(new MoatError('AGENT_STOPPING', 'the agent is going down', { retryable: true }));
   });
   logger.info({ component: 'node', peer: self, count: deployments.list().length }, 'agent started');
+  for (const { code, message } of status().warnings) logger.info({ component: 'node', code }, message);
   return status;
 }
 

@@ -41,7 +41,7 @@ export function addStatus(program: Command, runner: VerbRunner): void {
         kind: 'status',
         data: { node, deployments: deployments.map((detail) => slim(detail, options.detail === true)) },
         text: [
-          renderNode(context, node),
+          renderNode(context, node, options.detail === true),
           ...deployments.map((detail) => renderDeployment(context, detail, exposed, options.detail === true)),
           ...(deployments.length === 0 ? ['In no network yet.  Next: moat join TOKEN-FILE, or moat init'] : []),
         ].join('\n\n'),
@@ -67,14 +67,19 @@ function slim(detail: DeploymentDetail, whole: boolean): object {
   return rest;
 }
 
-function renderNode({ style }: Context, node: NodeStatus): string {
+/** True of this machine for as long as it is set up so: told when the agent starts, and to who asks for details. */
+const STEADY: readonly string[] = ['LOOPBACK_SHARED'];
+
+function renderNode({ style }: Context, node: NodeStatus, whole: boolean): string {
   const links = (['direct', 'spliced', 'relayed'] as const).flatMap((path) => {
     const count = node.links.filter((link) => link.path === path).length;
     return count > 0 ? [`${count} ${path}`] : [];
   });
   const lines = [
     `${style.bold('This machine')}  ${shorten(node.peerId)}  up ${formatDuration(node.uptimeMs)}  links ${links.join(', ') || 'none'}${node.anchor ? '  anchor' : ''}`,
-    ...node.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
+    ...node.warnings
+      .filter(({ code }) => whole || !STEADY.includes(code))
+      .map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
   ];
   return lines.join('\n');
 }
@@ -96,7 +101,7 @@ function renderDeployment(
       `  ${style.fail} ${message}  ${style.dim(code)}`,
       ...remediesFor(code).map((next) => `      ${style.dim('Next')}  ${next}`),
     ]),
-    renderPlaces(detail, style, whole),
+    renderPlaces(context, detail, whole),
     ...(detail.services.length === 0 ? [] : [renderServices(detail, style, whole)]),
     ...(detail.publications.length === 0 ? [] : [renderPublications(detail, exposed, style)]),
     ...(whole && detail.memberReceipts.length > 0 ? [renderMemberReceipts(detail, style, io.now())] : []),
@@ -115,7 +120,7 @@ function renderFreshness({ freshness }: DeploymentDetail, style: Style): string[
   return [`  ${style.fail} ${age}, and ${limit} is allowed: everything is stopped  ${style.dim('STALE')}`];
 }
 
-function renderPlaces(detail: DeploymentDetail, style: Style, whole: boolean): string {
+function renderPlaces({ style, io }: Context, detail: DeploymentDetail, whole: boolean): string {
   const rows = detail.places.map((place) => {
     const held = place.peer !== null;
     const mark = place.self || place.connected ? style.ok : held ? style.attention : style.dim('·');
@@ -132,11 +137,15 @@ function renderPlaces(detail: DeploymentDetail, style: Style, whole: boolean): s
       place.keeper ? `${place.state}, keeper` : place.state,
       path,
       place.rttMs === null ? '' : formatDuration(place.rttMs),
-      whole && place.pathReason !== null ? place.pathReason : '',
       whole && place.peer !== null ? style.dim(place.peer) : '',
     ];
   });
-  return renderTable([['MEMBER', 'ADDRESS', 'PLACE', 'PATH', 'RTT'].map(style.dim), ...rows], { indent: 2 });
+  const notes = whole ? [undefined, ...detail.places.map(({ pathReason }) => pathReason ?? undefined)] : [];
+  return renderTable([['MEMBER', 'ADDRESS', 'PLACE', 'PATH', 'RTT'].map(style.dim), ...rows], {
+    indent: 2,
+    notes,
+    ...(io.stdout.columns === undefined ? {} : { width: io.stdout.columns }),
+  });
 }
 
 function renderServices(detail: DeploymentDetail, style: Style, whole: boolean): string {

@@ -109,6 +109,7 @@ export class FakeAgent implements AsyncDisposable {
   }
 
   #pings = 0;
+  readonly warnings: { code: string; message: string }[] = [];
 
   #handlers(): Handlers<AgentEndpoints> {
     return {
@@ -131,7 +132,7 @@ export class FakeAgent implements AsyncDisposable {
         rssBytes: 100 * 1024 * 1024,
         links: [],
         deployments: this.#details(),
-        warnings: [],
+        warnings: this.warnings,
       }),
       deployments: () => ({ deployments: this.#details() }),
       deployment: ({ params }) => this.#detail(this.#find(params['deployment'] ?? '')),
