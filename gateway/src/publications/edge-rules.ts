@@ -1,10 +1,10 @@
 /**
- * What a publication's edge rules need, opened: its box with this gateway's key. Bound: one entry for each
- * publication that is served; what is served no more is forgotten.
+ * What a publication's edge rules need, opened: its box with this gateway's key. Opened once for each publication and
+ * forgotten with it; never hashed to be found again, since routes are made anew for all of them at once.
  */
 import type { KeyObject } from 'node:crypto';
 import { isMoatError, type DeploymentId } from '@moat/core';
-import { openSecret, parseBasicUsers, publicationHash, type Publication, type ScryptHash } from '@moat/contract';
+import { openSecret, parseBasicUsers, type Publication, type ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 
 /** Who may come in under a name; `unreadable` = nobody, until its publisher boxes the secret anew. */
@@ -24,7 +24,7 @@ export interface EdgeRulesDeps {
 
 export class EdgeRules {
   readonly #deps: EdgeRulesDeps;
-  readonly #opened = new Map<string, EdgeAuth>();
+  readonly #opened = new WeakMap<Publication, EdgeAuth>();
 
   constructor(deps: EdgeRulesDeps) {
     this.#deps = deps;
@@ -33,11 +33,10 @@ export class EdgeRules {
   /** Undefined where anybody may come in. */
   authOf(publication: Publication): EdgeAuth | undefined {
     if (publication.auth === undefined) return undefined;
-    const hash = publicationHash(publication);
-    const known = this.#opened.get(hash);
+    const known = this.#opened.get(publication);
     if (known !== undefined) return known;
     const auth = this.#open(publication);
-    this.#opened.set(hash, auth);
+    this.#opened.set(publication, auth);
     return auth;
   }
 
@@ -46,12 +45,6 @@ export class EdgeRules {
     if (this.authOf(publication)?.kind !== 'unreadable') return undefined;
     const message = `nobody gets in under ${publication.name}: this gateway cannot read its users; apply again, with the gateway's box key of today (/.well-known/moat) if it changed`;
     return refusal('SECRET_UNREADABLE', message);
-  }
-
-  /** Forgets what was opened for others than these. */
-  retain(publications: Iterable<Publication>): void {
-    const kept = new Set([...publications].filter(({ auth }) => auth !== undefined).map(publicationHash));
-    for (const hash of this.#opened.keys()) if (!kept.has(hash)) this.#opened.delete(hash);
   }
 
   #open(publication: Publication): EdgeAuth {

@@ -116,7 +116,6 @@ export class Ledger {
   /** Routes of everything published under names that `holder` gives to the publishing deployment. */
   routes(holder: (host: string) => DeploymentId | undefined): RouteSpec[] {
     const routes = new Map<string, RouteSpec>();
-    const published: Publication[] = [];
     const nowMs = this.#deps.clock.now();
     for (const record of this.#records.values()) {
       const presented = [...(this.#presented.get(record.deployment) ?? [])];
@@ -127,10 +126,8 @@ export class Ledger {
         const members = presented.filter((peer) => mayServe(publication, peer, record.claims, nowMs));
         const auth = this.#deps.edgeRules.authOf(publication);
         routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
-        published.push(publication);
       }
     }
-    this.#deps.edgeRules.retain(published);
     return [...routes.values()];
   }
 

@@ -55,7 +55,8 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
   const { verified, refusedAs } = verifyWithKnown(bundle, rules);
   // The head decides what is published; a bundle of the same head may show more of it, never take away.
   const kept = stillPublished(verified.head.head, current?.publications ?? []);
-  const publications = uniqueByHash([...kept, ...verified.publications]);
+  // Of two that are the same the kept one stays, to which what was opened of it belongs.
+  const publications = uniqueByHash([...verified.publications, ...kept]);
   const isUnion = publications.length > verified.publications.length;
   if (isUnion && JSON.stringify(publications).length > MAX_KEPT_CHARS) {
     throw refusal('PUBLICATION_UNSUPPORTED', 'this version publishes more than fits one bundle');

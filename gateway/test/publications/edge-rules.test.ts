@@ -32,14 +32,18 @@ function guarded(shop: Shop, text: string, options: { box?: string; boxedAs?: st
 test('a name whose box opens asks for its users', async () => {
   const desk = new Desk();
   const shop = new Shop('one');
-  const answer = await desk.show(shop.web1, shop.bundle(guarded(shop, USERS)));
+  const version = guarded(shop, USERS);
+  const answer = await desk.show(shop.web1, shop.bundle(version));
   assert.ok(answer.ok);
   assert.deepEqual(answer.refused, []);
   const auth = desk.routes.current.find('shop.localhost')?.auth;
   assert.equal(auth?.kind, 'basic');
   assert.deepEqual(auth?.kind === 'basic' ? [...auth.users.keys()] : [], ['ana']);
+  // Another member shows a copy: it is not opened anew.
+  await desk.show(shop.laptop, structuredClone(shop.bundle(version, [shop.claim()])));
+  assert.equal(desk.membersOf('shop.localhost').length, 2);
+  assert.equal(desk.routes.current.find('shop.localhost')?.auth, auth);
   // A member has the contract, and its own keys: they do not open it.
-  const version = guarded(shop, USERS);
   const [line] = version.contract.publish;
   const { privateKey } = generateKeyPairSync('x25519');
   assert.ok(line?.auth);
