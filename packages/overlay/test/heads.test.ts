@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { silentLogger, systemClock } from '@moat/core';
 import { createInvite } from '@moat/contract';
+import { Heads } from '../src/heads.ts';
 import { Deployment, claimFor, introduce, soon, started, until, type Machine } from './world.fixture.ts';
 
 test('a new version reaches everyone with a path to one that knows, at once', async () => {
@@ -57,6 +59,31 @@ test('who missed versions gets the newest when it comes back, although it does n
   assert.deepEqual(dave.view.log, ['proof 1 accepted']);
 });
 
+test('who is removed while a comparison with it opens is told nothing of it', async () => {
+  const shop = new Deployment();
+  const { proof } = shop.version({});
+  const connection = { peer: 'bob', closed: soon(), admitted: true };
+  const written: string[] = [];
+  let isListed = true;
+  let isReset = false;
+  const stream = {
+    write: (bytes: Uint8Array) => Promise.resolve(written.push(Buffer.from(bytes).toString())),
+    read: () => Promise.reject(new Error('nothing to read')),
+    close: () => Promise.resolve(),
+    abort: () => (isReset = true),
+  };
+  const open = (): Promise<object> => {
+    // It takes its time to answer, and a version comes in meanwhile.
+    isListed = false;
+    return Promise.resolve(stream);
+  };
+  const deployments = { sharedWith: () => (isListed ? [shop.id] : []), proof: () => proof, claims: () => [] };
+  const deps = { logger: silentLogger, clock: systemClock, control: { open }, deployments };
+  await new Heads(deps as never).compare(connection as never, shop.id);
+  assert.deepEqual(written, [JSON.stringify({ kind: 'compare', deployment: shop.id })]);
+  assert.ok(isReset);
+});
+
 test('heads and claims are compared on connect, in both directions', async () => {
   await using alice = await started();
   await using bob = await started();
@@ -106,7 +133,8 @@ test('a keeper that is behind takes the newer head from a member that dials it',
 });
 
 test('a machine removed by a version it missed shows an old head and learns nothing', async () => {
-  await using alice = await started({ limits: { probationMs: 300 } });
+  // both may have dialed: a keeper calls its members, they call it
+  await until(() => alice.overlay.connections(carol.peer).length > 0, 'carol is at the keeper');
   await using eve = await started();
   const shop = new Deployment();
   const first = shop.version({ 'alice!': alice.peer, eve: eve.peer });
