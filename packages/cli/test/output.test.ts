@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import type { DeploymentDetail } from '@moat/admin-api';
 import { MoatError } from '@moat/core';
 import type { Io } from '../src/io.ts';
-import { publicationMark, publicationReason, withConsent } from '../src/output/publication.ts';
+import { distinctRows, publicationMark, publicationReason, withConsent } from '../src/output/publication.ts';
 import { createProgress } from '../src/output/progress.ts';
 import { errorBody, renderError } from '../src/output/render-error.ts';
 import { createStyle } from '../src/output/style.ts';
@@ -121,4 +121,9 @@ test('progress is silent for 300 ms and tells the time from 10 s on', async (t) 
   assert.equal(await waiting, 'done');
   t.mock.timers.tick(100_000);
   assert.equal(stderr.read(), null);
+});
+
+test('a gateway with two keys is one line where both say the same', () => {
+  const live = ['✓', 'shop', 'live'];
+  assert.deepEqual(distinctRows([live, [...live], ['!', 'shop', 'unreachable']]), [live, ['!', 'shop', 'unreachable']]);
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DeploymentDetail } from '@moat/admin-api';
+import type { MoatError } from '@moat/core';
 import type { Context } from '../src/context.ts';
 import { waitUntilApplied, type WaitOptions } from '../src/deployment/wait-applied.ts';
 
@@ -36,4 +37,21 @@ test('a name that does not matter is not waited for', async () => {
 test('what is only slow ends with the deadline', async () => {
   const connecting = { ...live, state: 'connecting' };
   await assert.rejects(wait([connecting]), { code: 'NOT_READY_IN_TIME', retryable: true });
+});
+
+test('a full quota says that names taken back still count', async () => {
+  const full = { ...held, deployment: 'd1', error: { code: 'NAME_LIMIT', message: 'the deployment holds 1 name' } };
+  await assert.rejects(wait([full]), (error: MoatError) => {
+    assert.equal(error.code, 'NAME_LIMIT');
+    assert.match(error.next.join('\n'), /30 days.*--name\n.*moat gateway allow d1 --names COUNT/);
+    return true;
+  });
+});
+
+test('a name that is taken back again leaves nothing to take back', async () => {
+  await assert.rejects(wait([held], { temporary: true }), (error: MoatError) => {
+    assert.equal(error.reason, 'nothing stays published');
+    assert.doesNotMatch(error.next.join(), /unpublish/);
+    return true;
+  });
 });

@@ -152,3 +152,25 @@ test('what the operating system refuses is no bug of Moat', async () => {
   assert.equal(errorBody(full).code, 'DISK_FULL');
   assert.match(errorBody(new MoatError('KEY_FILE_UNWRITABLE', 'no', { reason: 'ENOSPC' })).cause ?? '', /disk is full/);
 });
+
+test('a file that is no token, an address for a gateway, a place that offers nothing', async () => {
+  await withShop(async (terminal) => {
+    writeFileSync(terminal.path('large.bin'), 'x'.repeat(100_000));
+    const large = await terminal.json(['join', 'large.bin']);
+    assert.deepEqual([large.error.code, large.exitCode], ['TOKEN_INVALID', 3]);
+    assert.match(large.error.next.join(), /moat invite MEMBER/);
+    for (const address of ['127.0.0.1', '127.0.0.1:8443', '[::1]:8443']) {
+      const refused = await terminal.json(['publish', 'web', '--gateway', address]);
+      assert.deepEqual([refused.error.code, refused.exitCode], ['USAGE', 2]);
+      assert.match(refused.error.message, /is an address; a gateway is named by its domain/);
+    }
+    const elsewhere = await terminal.run(['run', '--service', 'db', '--port', '5432', '--', 'true']);
+    assert.match(elsewhere.stderr, /add web-1 to on: of services\.db in moat\.yaml[^]*SERVICE_UNKNOWN/);
+  });
+});
+
+test('what nothing else explains has a way on', () => {
+  for (const code of ['CODE_INVALID', 'DEPLOYMENT_ENDED', 'FILE_MISSING', 'FILE_UNREADABLE', 'VERSION_UNKNOWN']) {
+    assert.notDeepEqual(errorBody(new MoatError(code, 'refused')).next, [], code);
+  }
+});

@@ -214,8 +214,12 @@ function refused(service: string, instances: number, cause: unknown): MoatError 
     cause,
     retryable: true,
     details: { service, instances },
-    reason: instances === 0 ? 'no member that offers it holds its place' : `the last answer was ${errorCode(cause)}`,
+    reason: instances === 0 ? 'no member that offers it holds its place' : lastAnswer(cause),
   });
+}
+
+function lastAnswer(cause: unknown): string {
+  return isMoatError(cause) ? `${cause.message} (${cause.code})` : `the last answer was ${errorCode(cause)}`;
 }
 
 /** Codes that say how a link failed, which the program behind a listener cannot do anything about. */

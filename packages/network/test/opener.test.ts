@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { systemClock, type Link, type LinkStream, type Links, type StreamEvents } from '@moat/core';
+import { MoatError, systemClock, type Link, type LinkStream, type Links, type StreamEvents } from '@moat/core';
 import type { HeldStream } from '../src/held-stream.ts';
 import { Opener } from '../src/opener.ts';
 import { DEPLOYMENT, PEERS } from './shop.ts';
@@ -52,5 +52,18 @@ suite('opener', () => {
       await opener.open(REQUEST, [{ peer: PEERS.db1, local: false }], NEVER, opened);
     }
     assert.equal(opened.size, 0);
+  });
+
+  test('a machine that cannot be reached is said in words', async () => {
+    const links = {
+      get: () => undefined,
+      connect: () => Promise.reject(new MoatError('PEER_UNREACHABLE', 'db-1 cannot be reached')),
+    } as unknown as Links;
+    const openLocal = (): never => assert.fail('no local instance');
+    const opener = new Opener({ links, clock: systemClock, random: () => 0, openLocal });
+    await assert.rejects(opener.open(REQUEST, [{ peer: PEERS.db1, local: false }], NEVER, new Set()), {
+      code: 'SERVICE_UNREACHABLE',
+      reason: 'db-1 cannot be reached (PEER_UNREACHABLE)',
+    });
   });
 });

@@ -56,12 +56,13 @@ function addInvite(gateway: Command, runner: VerbRunner): void {
         expiresInMs: parseDuration(expires),
       };
       await using file = out === undefined ? undefined : await reserveFile(io, out, 0o600);
+      const { domain } = await client.status();
       const invite = await client.invite(request);
       await file?.fill(`${invite.code}\n`);
       const { code, ...told } = invite;
       const limits = `${invite.uses === 1 ? 'one deployment' : `${invite.uses} deployments`}, until ${invite.expires}`;
       progress.say(style.dim(`for ${limits}; it is shown this once`));
-      progress.say(style.dim(`they type: moat publish SERVICE --gateway DOMAIN --code-file ${out ?? 'FILE'}`));
+      progress.say(style.dim(`they type: moat publish SERVICE --gateway ${domain} --code-file ${out ?? 'FILE'}`));
       return {
         kind: 'gateway-invite',
         data: file === undefined ? invite : { ...told, file: out },

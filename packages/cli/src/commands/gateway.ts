@@ -55,7 +55,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
       const rows = names.map((name) => [
         name.state === 'live' ? style.ok : style.attention,
         name.url,
-        `→ ${name.service}`,
+        `→ ${name.service || '–'}`,
         shorten(name.deployment),
         name.state,
       ]);

@@ -60,7 +60,9 @@ export function addInit(program: Command, runner: VerbRunner): void {
         wanted ?? (await ask(context, 'Name of the network', toLabel(basename(io.cwd), 'home'), 'a NAME')),
       );
       const suggested = toLabel(hostname().split('.')[0] ?? '', 'node-1');
-      const member = label(options.member ?? (await ask(context, 'This machine in it', suggested, '--member NAME')));
+      const member = label(
+        options.member ?? (await ask(context, 'Name of this machine in the network', suggested, '--member NAME')),
+      );
       const anchors = await chooseAnchors(context, options);
       const recovery = await offerRecovery(context, options.recovery);
       const key = await ensureOwnerKey(context, options);

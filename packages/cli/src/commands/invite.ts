@@ -120,7 +120,7 @@ async function inviteAll(
     out === undefined ? { member: name, token } : { member: name, file: tokenFile(out, name) },
   );
   context.progress.say(
-    `${style.ok} ${tokens.length} places are open for ${formatDuration(lifetimeMs)}. Whoever has a token can use it.`,
+    `${style.ok} ${tokens.length === 1 ? '1 place is' : `${tokens.length} places are`} open for ${formatDuration(lifetimeMs)}. Whoever has a token can use it.`,
   );
   return { kind: 'tokens', data: { tokens: told, version, expires }, text: lines.join('\n') };
 }
@@ -137,6 +137,7 @@ function requireVacant({ contract, detail }: LoadedDeployment, member: string, r
       next: [`add it to moat.yaml and run moat apply`],
     });
   }
+  if (detail.state === 'ended') throw new MoatError('DEPLOYMENT_ENDED', `${contract.name} was ended by its owners`);
   if (replace || place.state === 'vacant' || place.state === 'invited') return;
   throw new MoatError('MEMBER_TAKEN', `the place ${member} is ${place.state}`, {
     reason: place.peer === null ? 'two machines claim it' : `${place.peer} holds it`,

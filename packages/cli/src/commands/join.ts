@@ -21,6 +21,8 @@ interface JoinOptions extends OwnerOptions {
 
 const DEFAULT_WAIT = '10m';
 const TOKEN_MARK = 'moat1.';
+/** As the agent takes it, characters. */
+const MAX_TOKEN_LENGTH = 32_768;
 
 export function addJoin(program: Command, runner: VerbRunner): void {
   addVerb<JoinOptions>(
@@ -48,6 +50,9 @@ export function addJoin(program: Command, runner: VerbRunner): void {
       if (file.startsWith(TOKEN_MARK)) throw tokenOnCommandLine();
       const token = (await readFileOrStdin(context.io, file)).trim();
       if (token === '') throw new MoatError('TOKEN_INVALID', `${file === '-' ? 'stdin' : file} is empty`);
+      if (token.length > MAX_TOKEN_LENGTH) {
+        throw new MoatError('TOKEN_INVALID', 'this is no join token', { reason: 'it is longer than any token' });
+      }
       if (options.owner === true) return joinAsOwner(context, token, options);
       const expose = options.expose.map(parseExpose);
       const waitMs =

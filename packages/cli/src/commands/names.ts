@@ -1,7 +1,13 @@
 /** `moat names`: what is public, where, and whether it works. */
 import type { Command } from 'commander';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
-import { publicationMark, publicationReason, publicationState, withConsent } from '../output/publication.ts';
+import {
+  distinctRows,
+  publicationMark,
+  publicationReason,
+  publicationState,
+  withConsent,
+} from '../output/publication.ts';
 import { renderTable } from '../output/table.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
@@ -32,7 +38,7 @@ export function addNames(program: Command, runner: VerbRunner): void {
         publicationReason(name, style),
       ]);
       const nothing = 'Nothing is public.  Next: moat publish SERVICE --name NAME --gateway DOMAIN';
-      return { kind: 'names', data: { names }, text: rows.length === 0 ? nothing : renderTable(rows) };
+      return { kind: 'names', data: { names }, text: rows.length === 0 ? nothing : renderTable(distinctRows(rows)) };
     },
   );
 }

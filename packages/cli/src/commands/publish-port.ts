@@ -139,7 +139,11 @@ async function outcomeOf(
   const isMeant = (one: { readonly name: string; readonly gateway: string }): boolean =>
     one.name === name && one.gateway === gateway.domain;
   const version = accepted?.version ?? home.current?.contract.version ?? 0;
-  await waitUntilApplied(context, home.id, version, { timeoutMs: LIVE_TIMEOUT_MS, concerns: isMeant });
+  await waitUntilApplied(context, home.id, version, {
+    timeoutMs: LIVE_TIMEOUT_MS,
+    concerns: isMeant,
+    temporary: bg !== true,
+  });
   const detail = await agent.deployment(home.id);
   const publication = withConsent(detail, await agent.exposed()).find(isMeant);
   const url = publication?.url ?? null;

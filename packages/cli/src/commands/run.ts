@@ -81,9 +81,14 @@ async function offerService(
   // Null where this machine does not offer it.
   if (service === undefined || service.exposed === null) {
     const what = service === undefined ? `has no service ${wanted}` : `does not offer ${wanted} on this machine`;
-    const line = `${wanted}: { on: [${detail.member ?? 'MEMBER'}], port: 80, target: 127.0.0.1:${port ?? '3000'} }`;
+    const member = detail.member ?? 'MEMBER';
+    const line = `${wanted}: { on: [${member}], port: 80, target: 127.0.0.1:${port ?? '3000'} }`;
+    const edit =
+      service === undefined
+        ? `add to services: in moat.yaml   ${line}`
+        : `add ${member} to on: of services.${wanted} in moat.yaml`;
     throw new MoatError('SERVICE_UNKNOWN', `${detail.name} ${what}`, {
-      next: [`add to services: in moat.yaml   ${line}`, 'moat apply'],
+      next: [edit, 'moat apply'],
     });
   }
   const own = /\d+$/.exec(service.target)?.[0] ?? '';

@@ -3,7 +3,13 @@ import type { DeploymentDetail, Exposed, NodeStatus } from '@moat/admin-api';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
-import { publicationMark, publicationReason, publicationState, withConsent } from '../output/publication.ts';
+import {
+  distinctRows,
+  publicationMark,
+  publicationReason,
+  publicationState,
+  withConsent,
+} from '../output/publication.ts';
 import { remediesFor } from '../output/remedies.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
@@ -182,7 +188,7 @@ function renderPublications(detail: DeploymentDetail, exposed: readonly Exposed[
       publicationReason(publication, style),
     ];
   });
-  return renderTable([['PUBLIC'].map(style.dim), ...rows], { indent: 2 });
+  return renderTable([['PUBLIC'].map(style.dim), ...distinctRows(rows)], { indent: 2 });
 }
 
 /** What each machine did with the newest version it took, as it signed it. */

@@ -1,6 +1,7 @@
 /** At which gateway something is to be published, and where that gateway is asked who it is. */
 import { isHostName, type DeploymentFile } from '@moat/contract';
 import { MoatError } from '@moat/core';
+import { isIP } from 'node:net';
 import type { Context } from '../context.ts';
 import { readSettings, userSettingsFile } from '../input/settings.ts';
 import type { LoadedDeployment } from './select.ts';
@@ -45,6 +46,12 @@ export async function chooseGateway(
 /** `apps.example.com`, or with a port where a gateway is tried out: names stand below the domain, without it. */
 function gatewayMeant(text: string): ChosenGateway {
   const domain = text.replace(/:\d{1,5}$/, '');
+  if (isIP(domain.replace(/^\[|\]$/g, '')) !== 0) {
+    throw new MoatError('USAGE', `--gateway ${text} is an address; a gateway is named by its domain`, {
+      reason: 'public names stand below the domain, and its certificate is for it',
+      next: ['--gateway apps.example.com'],
+    });
+  }
   if (!isHostName(domain)) {
     throw new MoatError('USAGE', `--gateway ${text} is not a domain`, { next: ['--gateway apps.example.com'] });
   }

@@ -37,7 +37,7 @@ export async function selectDeployment(agent: AgentClient, wanted: string | unde
       next: wanted === undefined ? ['moat join TOKEN-FILE', 'moat init'] : [`moat status`],
     });
   }
-  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `${fitting.length} networks fit`, {
+  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `this machine is in ${fitting.length} networks that fit; say which`, {
     next: fitting.map(({ id, name }) => `--network ${fitting.some((o) => o.id !== id && o.name === name) ? id : name}`),
   });
 }

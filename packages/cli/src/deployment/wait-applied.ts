@@ -13,6 +13,8 @@ export interface WaitOptions {
   readonly timeoutMs: number;
   /** Names to wait for. @defaultValue every name this machine serves */
   readonly concerns?: (publication: Publication) => boolean;
+  /** The caller takes a refused name back. @defaultValue false */
+  readonly temporary?: boolean;
 }
 
 /** @throws `NOT_READY_IN_TIME`, or the code with which this machine refused the version or a gateway a name. */
@@ -20,7 +22,7 @@ export async function waitUntilApplied(
   context: Context,
   id: string,
   version: number,
-  { timeoutMs, concerns = () => true }: WaitOptions,
+  { timeoutMs, concerns = () => true, temporary = false }: WaitOptions,
 ): Promise<void> {
   const { io } = context;
   const deadline = io.now() + timeoutMs;
@@ -32,7 +34,8 @@ export async function waitUntilApplied(
       const pending = detail.publications.filter(concerns).find(({ state }) => state !== 'live' && state !== 'waiting');
       if (taken && pending === undefined) return;
       refusedSince = taken && pending?.state === 'refused' ? (refusedSince ?? io.now()) : undefined;
-      if (pending && refusedSince !== undefined && io.now() - refusedSince > REFUSED_FOR_MS) throw refusedBy(pending);
+      if (pending && refusedSince !== undefined && io.now() - refusedSince > REFUSED_FOR_MS)
+        throw refusedBy(pending, temporary);
       if (io.now() > deadline) {
         const open = taken && pending ? `${pending.name} at ${pending.gateway} is ${pending.state}` : 'not taken yet';
         throw new MoatError('NOT_READY_IN_TIME', `${detail.name} version ${version}: ${open}${reasonOf(pending)}`, {
@@ -54,7 +57,7 @@ function isTaken(detail: DeploymentDetail, version: number): boolean {
   return detail.version >= version;
 }
 
-function refusedBy({ deployment, name, service, gateway, error }: Publication): MoatError {
+function refusedBy({ deployment, name, service, gateway, error }: Publication, temporary: boolean): MoatError {
   const other = [`moat publish ${service} --name ${name}-2 --gateway ${gateway}`];
   const remedies: Readonly<Record<string, readonly string[]>> = {
     PUBLISHER_NOT_INVITED: [
@@ -63,10 +66,17 @@ function refusedBy({ deployment, name, service, gateway, error }: Publication): 
     ],
     PUBLISHER_REFUSED: [`ask the operator of ${gateway} to type: moat gateway allow ${deployment}`],
     NAME_HELD: other,
+    NAME_LIMIT: [
+      'a name taken back counts for 30 days more: publish under it again, with --name',
+      `or ask the operator of ${gateway} to type: moat gateway allow ${deployment} --names COUNT`,
+    ],
   };
   return new MoatError(error?.code ?? 'INTERNAL', `${gateway} refuses ${name}${reasonOf({ error })}`, {
-    reason: 'the version is in force; only this name is not public',
-    next: [...(remedies[error?.code ?? ''] ?? []), 'moat names', `moat unpublish ${name} --gateway ${gateway}`],
+    reason: temporary ? 'nothing stays published' : 'the version is in force; only this name is not public',
+    next: [
+      ...(remedies[error?.code ?? ''] ?? []),
+      ...(temporary ? [] : ['moat names', `moat unpublish ${name} --gateway ${gateway}`]),
+    ],
   });
 }
 

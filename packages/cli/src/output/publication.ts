@@ -34,6 +34,11 @@ function remedyElsewhere(detail: DeploymentDetail, target: string | undefined): 
   return `on ${closed.join(', ')}: moat node expose ${target} --to ${detail.name} --public`;
 }
 
+/** A gateway with several keys, while one replaces the other, is one line where both say the same. */
+export function distinctRows(rows: readonly (readonly string[])[]): string[][] {
+  return [...new Map(rows.map((row) => [row.join('\n'), [...row]])).values()];
+}
+
 export function publicationMark({ state, exposedHere, remedy }: ShownPublication, style: Style): string {
   if (state === 'live') return exposedHere === false ? style.attention : style.ok;
   if (state === 'refused') return style.fail;

@@ -5,10 +5,17 @@
 
 const REMEDIES: Readonly<Record<string, readonly string[]>> = {
   CERTIFICATE_INVALID: ['check the paths under tls: in gateway.yaml, and that this user may read them'],
+  CODE_INVALID: [
+    'ask the operator of the gateway for a new one',
+    'moat gateway invite --out code.txt   makes it, on their side',
+  ],
   COMMAND_NOT_FOUND: ['check its name and PATH'],
   CONFIG_INVALID: ['moat node run --help   shows what each setting may be'],
+  DEPLOYMENT_ENDED: ['moat init   begins another network'],
   DISK_FULL: ['free some space, then run the command again; what was acknowledged is kept'],
   EXPOSED_UNKNOWN: ['moat node expose   lists what is exposed'],
+  FILE_MISSING: ['check the path'],
+  FILE_UNREADABLE: ['check the path, and that you may read and write it'],
   FORWARD_INVALID: ['moat forward SERVICE --local 5432', 'moat forward SERVICE --local unix:./service.sock'],
   FORWARD_UNKNOWN: ['moat forward   lists them with their ids'],
   GATEWAY_CONFIG_INVALID: ['correct the lines named, then moat gateway run'],
@@ -31,6 +38,7 @@ const REMEDIES: Readonly<Record<string, readonly string[]>> = {
   ],
   STATE_LOCKED: ['moat node status', 'or give this one another directory with MOAT_HOME'],
   TOKEN_INVALID: ['copy the whole token, or ask an owner for a new one: moat invite MEMBER --out token.txt'],
+  VERSION_UNKNOWN: ['moat status   shows the version in force; the newest 100 can be gone back to'],
 };
 
 /** Commands and hints for `code`; empty for one that has none. */

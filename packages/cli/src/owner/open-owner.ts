@@ -42,7 +42,11 @@ export async function readOwnerKeyFile(path: string): Promise<string> {
     throw new MoatError('KEY_FILE_MISSING', `there is no owner key at ${path}`, {
       cause: error,
       reason: 'a version of a deployment is signed with the key of an owner',
-      next: ['moat key new', 'or name yours with --key FILE'],
+      next: [
+        'name yours with --key FILE',
+        'moat key new       makes a first one',
+        'moat key recover   makes one in the place of a lost one, by the 24 words',
+      ],
     });
   }
 }
