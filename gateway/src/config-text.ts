@@ -172,7 +172,7 @@ export function readConfigText(text: string, path: string): ConfigFile {
     return { offset, text: `${path}:${line || 1}:${col || 1} ${text}` };
   };
   if (document.errors.length > 0) {
-    throw invalid(document.errors.map((error) => at(error.pos[0], error.message.split('\n')[0] ?? '')));
+    throw invalid(document.errors.map((error) => at(error.pos[0], yamlReason(error.message))));
   }
   let value: unknown;
   try {
@@ -196,6 +196,11 @@ export function readConfigText(text: string, path: string): ConfigFile {
   throw invalid(problems);
 }
 
+/** The place stands in front of it already. */
+function yamlReason(message: string): string {
+  return (message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '');
+}
+
 function explain(issue: z.core.$ZodIssue, file: unknown): string {
   const [key] = issue.path;
   const value =
@@ -212,7 +217,10 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
   const deepest = branches.sort((a, b) => b.path.length - a.path.length)[0];
   if (key === 'publishers')
     return deepest?.path.length ? deepest.message : 'invited, open, or { allow: [deployment ids] }';
-  if (key === 'tls') return deepest?.path.length ? deepest.message : 'local, or { files: [{ certificate, key }] }';
+  if (key === 'tls')
+    return deepest?.path.length
+      ? `${deepest.path.join('.')}: ${deepest.message}`
+      : 'local, or { files: [{ certificate, key }] }';
   return deepest?.message ?? issue.message;
 }
 

@@ -134,3 +134,8 @@ test('state lies where the platform keeps it', () => {
   assert.equal(gatewayHome({ STATE_DIRECTORY: '/var/lib/moat' }), '/var/lib/moat/gateway');
   assert.equal(gatewayHome({ XDG_STATE_HOME: '/x', HOME: '/h' }), '/x/moat/gateway');
 });
+
+test('a problem names its place once, and the key it is in', () => {
+  assert.deepEqual(problems(`${BASE}\tx: 1\n`)[0]?.match(/line|column/), null);
+  assert.match(problems(BASE.replace('tls: local', 'tls: { local: true }')).join(), /:4:6 tls: local: /);
+});
