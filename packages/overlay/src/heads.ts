@@ -151,6 +151,8 @@ export class Heads {
       using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
       const stream = await this.#open(connection, { kind: 'compare', deployment }, deadline.signal);
       try {
+        // The peer may have let us wait for a version that removed it.
+        if (!this.#isEntitled(connection, deployment)) return stream.abort(new Error('removed meanwhile'));
         const ours = this.#summary(deployment);
         await writeParts(stream, encodeJson(ours), MAX_SUMMARY_BYTES, deadline.signal);
         await stream.close();
