@@ -133,7 +133,7 @@ test('a keeper that is behind takes the newer head from a member that dials it',
 });
 
 test('a machine removed by a version it missed shows an old head and learns nothing', async () => {
-  await using alice = await started();
+  await using alice = await started({ limits: { probationMs: 300 } });
   await using eve = await started();
   const shop = new Deployment();
   const first = shop.version({ 'alice!': alice.peer, eve: eve.peer });
