@@ -82,7 +82,13 @@ function parseBody(schema: z.ZodType, text: string): unknown {
   } catch (error) {
     throw invalid('the body is not JSON', error);
   }
-  const parsed = schema.safeParse(value);
+  let parsed: z.ZodSafeParseResult<unknown>;
+  try {
+    parsed = schema.safeParse(value);
+  } catch (error) {
+    // a schema's own checks compare what has a `length`, whatever it is: an object for one throws
+    throw invalid('a part of the body is of another kind', error);
+  }
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw invalid(`${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'does not fit'}`);

@@ -9,6 +9,7 @@ import {
   type OwnerKey,
   type Signer,
 } from '@moat/core';
+import type { z } from 'zod';
 import { canonicalBytes } from './canonical.ts';
 import { headHash } from './head.ts';
 import { tokenSchema } from './parse/token.ts';
@@ -59,9 +60,18 @@ export function parseToken(text: string): Token {
     // Without its cause: the parser's message would quote the seed.
     throw invalid('it was cut off or altered');
   }
-  const result = tokenSchema.safeParse(value);
-  if (!result.success) throw invalid('it lacks a part, or was made by a newer Moat');
+  const result = judge(value);
+  if (result?.success !== true) throw invalid('it lacks a part, or was made by a newer Moat');
   return result.data;
+}
+
+/** Undefined where the schema's own checks throw, as for an object whose `length` is an object. */
+function judge(value: unknown): z.ZodSafeParseResult<Token> | undefined {
+  try {
+    return tokenSchema.safeParse(value);
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -49,6 +49,7 @@ test('a damaged token is refused without a word of it', () => {
     json({ ...token, extra: 1 }),
     json({ ...token, seed: 'short' }),
     json({ ...token, deployment: 'shop' }),
+    json({ ...token, seed: { length: { toString: 1, valueOf: 2 } } }),
     json({ ...token, keepers: Array.from({ length: 17 }, () => token.keepers[0]) }),
     `moat1.${toBase64url(Buffer.from(`{"seed":"${token.seed}"`))}`,
     'moat1.'.padEnd(40_000, 'A'),

@@ -3,7 +3,7 @@
  * 4 bytes with the whole length (big endian), then messages of 64 KiB and a last one with the rest.
  */
 import { MoatError, type MessageStream } from '@moat/core';
-import type { ZodType } from 'zod';
+import type { ZodSafeParseResult, ZodType } from 'zod';
 import { MAX_MESSAGE_BYTES } from './message-stream.ts';
 
 const encoder = new TextEncoder();
@@ -21,7 +21,13 @@ export function decodeJson<T>(bytes: Uint8Array, schema: ZodType<T>): T {
   } catch (cause) {
     throw invalid('not JSON', cause);
   }
-  const result = schema.safeParse(value);
+  let result: ZodSafeParseResult<T>;
+  try {
+    result = schema.safeParse(value);
+  } catch (cause) {
+    // a schema's own checks compare what has a `length`, whatever it is: an object for one throws
+    throw invalid('a part of it is of another kind', cause);
+  }
   if (!result.success) throw invalid('not the fields this protocol has', result.error);
   return result.data;
 }

@@ -24,7 +24,17 @@ const MAX_ISSUES = 200;
 
 /** The file as written, or undefined when something was found. */
 export function checkSchema(source: SourceDocument, findings: Findings): RawFile | undefined {
-  const result = fileSchema.safeParse(source.value);
+  let result: ReturnType<typeof fileSchema.safeParse>;
+  try {
+    result = fileSchema.safeParse(source.value);
+  } catch {
+    // The schema's own checks compare what has a `length`, whatever it is: an object for one throws.
+    findings.add([], {
+      code: 'FILE_INVALID',
+      message: 'has a field named length with fields of its own; no field is called length',
+    });
+    return undefined;
+  }
   if (result.success) return result.data;
   for (const issue of result.error.issues.slice(0, MAX_ISSUES)) report(issue, [], source.value, findings);
   return undefined;

@@ -21,6 +21,7 @@ const HOSTILE: Readonly<Record<string, string>> = {
   'many keys': Array.from({ length: SIZE / 12 }, (_, i) => `key${i}: 1`).join('\n'),
   'one key many times': 'x: 1\n'.repeat(SIZE / 5),
   'many documents': '---\n'.repeat(SIZE / 4),
+  'a length with fields': 'version: 1\nname: {length: {toString: 1, valueOf: 2}}',
   quotes: '"'.repeat(SIZE),
   'a long word': `name: ${'a'.repeat(SIZE - 10)}`,
   'a long key': `version: 1\nname: a\nmembers:\n  ? ${'a'.repeat(SIZE - 100)}\n  : {}`,
