@@ -8,7 +8,7 @@ import { findCurrent, nextVersion } from '../deployment/next-version.ts';
 import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
-import { confirmEnding, endingVersion, otherBranch } from '../deployment/fork.ts';
+import { confirmEnding, endingVersion, otherBranch, sidesOf } from '../deployment/fork.ts';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -71,7 +71,9 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   const open = openOnce(() => openOwner(context, options));
   const held = await findCurrent(context, read.file, publicKey, options.network);
   await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open, { evenForked: true });
-  const current = view?.current ?? null;
+  const loaded = view?.current ?? null;
+  const sides = loaded === null ? null : sidesOf(loaded, await otherBranch(context, loaded));
+  const { current, other } = sides ?? { current: null, other: null };
   const pins = await resolvePins(context, read, current?.contract ?? null);
   const {
     predecessor,
@@ -79,7 +81,6 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
     changes,
     warnings: found,
   } = nextVersion(context, read.file, current, publicKey, pins);
-  const other = current === null ? null : await otherBranch(context, current);
   const contract = current === null || other === null ? planned : endingVersion(planned, current, other);
   const warnings = [...read.warnings.map(formatDiagnostic), ...found.map(({ text }) => text)];
   for (const warning of warnings) progress.say(`${style.attention} ${warning}`);

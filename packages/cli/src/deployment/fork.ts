@@ -45,6 +45,19 @@ export async function otherBranch(
   return { proof: theirs, contract: other.contract === null ? null : parseContract(other.contract) };
 }
 
+/**
+ * The history that goes on and the one that ends: this machine's goes on, save where it has no place in the network. An
+ * owner's machine is alone with what it holds; the keepers take only what follows theirs.
+ */
+export function sidesOf(
+  held: LoadedDeployment,
+  other: OtherBranch | null,
+): { readonly current: LoadedDeployment; readonly other: OtherBranch | null } {
+  if (held.detail.member !== null || other === null || other.contract === null) return { current: held, other };
+  const { contract, proof } = held;
+  return { current: { ...held, contract: other.contract, proof: other.proof }, other: { contract, proof } };
+}
+
 /** What `contract` says, as the version that ends the fork. */
 export function endingVersion(contract: Contract, current: LoadedDeployment, other: OtherBranch): Contract {
   return { ...contract, version: mergingVersion(current.proof, other.proof) };
