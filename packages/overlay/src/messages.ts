@@ -6,6 +6,14 @@ import { MoatError, type MessageStream } from '@moat/core';
 import type { ZodSafeParseResult, ZodType } from 'zod';
 import { MAX_MESSAGE_BYTES } from './message-stream.ts';
 
+/** Deeper than any message of any protocol. */
+const MAX_DEPTH = 64;
+/** Up to this many bytes parsing is cheap however they nest. */
+const UNSCANNED_BYTES = 64 * 1024;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
@@ -13,8 +21,12 @@ export function encodeJson(value: unknown): Uint8Array {
   return encoder.encode(JSON.stringify(value));
 }
 
-/** @throws `MESSAGE_INVALID` for anything but the UTF-8 JSON of what `schema` says. */
+/**
+ * @throws `MESSAGE_INVALID` for anything but the UTF-8 JSON of what `schema` says, and, above 64 KiB, for what nests
+ * deeper than 64: to parse megabytes of brackets takes a hundred times as long as to count them.
+ */
 export function decodeJson<T>(bytes: Uint8Array, schema: ZodType<T>): T {
+  if (bytes.length > UNSCANNED_BYTES && nestsTooDeep(bytes)) throw invalid(`it nests deeper than ${MAX_DEPTH}`);
   let value: unknown;
   try {
     value = JSON.parse(decoder.decode(bytes));
@@ -30,6 +42,23 @@ export function decodeJson<T>(bytes: Uint8Array, schema: ZodType<T>): T {
   }
   if (!result.success) throw invalid('not the fields this protocol has', result.error);
   return result.data;
+}
+
+/** One pass over the bytes; what is no JSON is found by the parser after it. */
+function nestsTooDeep(bytes: Uint8Array): boolean {
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === QUOTE) {
+      for (at += 1; at < bytes.length && bytes[at] !== QUOTE; at += 1) if (bytes[at] === BACKSLASH) at += 1;
+    } else if (byte === 0x5b || byte === 0x7b) {
+      depth += 1;
+      if (depth > MAX_DEPTH) return true;
+    } else if (byte === 0x5d || byte === 0x7d) {
+      depth -= 1;
+    }
+  }
+  return false;
 }
 
 /** Runs a parser of another package on a part of a message. @throws `MESSAGE_INVALID` */

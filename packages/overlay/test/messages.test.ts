@@ -17,3 +17,31 @@ test('an object in the place of a text or a list, with a length that is an objec
   }
   assert.deepEqual(decodeJson(bytes('whole'), schema), { field: 'whole' });
 });
+
+test('a long body that nests deeper than any message is refused before it is parsed', (t) => {
+  const parse = t.mock.method(JSON, 'parse');
+  const padding = ' '.repeat(64 * 1024);
+  const nested = (depth: number): Uint8Array => Buffer.from(padding + '['.repeat(depth) + ']'.repeat(depth));
+  for (const bomb of [
+    nested(65),
+    Buffer.from('['.repeat(3 * 1024 * 1024)),
+    Buffer.from(`${'{"a":'.repeat(65)}${padding}`),
+  ]) {
+    assert.throws(() => decodeJson(bomb, z.unknown()), { code: 'MESSAGE_INVALID', message: /nests/ });
+  }
+  assert.equal(parse.mock.callCount(), 0);
+  assert.ok(Array.isArray(decodeJson(nested(64), z.unknown())));
+});
+
+test('brackets in a text do not nest, whatever is escaped in it', () => {
+  const many = '[{'.repeat(40_000);
+  for (const value of [many, `"${many}`, `\\"${many}`, `${many}\\`, `\\\\"${many}\\"`, [[many], { [many]: many }]]) {
+    assert.deepEqual(decodeJson(Buffer.from(JSON.stringify(value)), z.unknown()), value);
+  }
+  // what is opened and closed again side by side is as deep as one of them
+  const wide = Array.from({ length: 30_000 }, () => [[]]);
+  assert.deepEqual(decodeJson(Buffer.from(JSON.stringify(wide)), z.unknown()), wide);
+  // a text ends at its quote: what follows counts
+  const hidden = Buffer.from(`["${many}\\\\",${'['.repeat(64)}`);
+  assert.throws(() => decodeJson(hidden, z.unknown()), { code: 'MESSAGE_INVALID', message: /nests/ });
+});
