@@ -15,6 +15,11 @@ import { Session } from './session.ts';
 import type { LinkKind } from './ticket.ts';
 import { limitsOf } from './transport.overlay.ts';
 
+/**
+ * Links of one peer that can move: each may keep 32 MiB for it and hold 64 MiB of it. One runs; the others were worn, or
+ * crossed it, and end with their streams. Beyond it the oldest ends with `LINK_LIMIT`.
+ */
+const MAX_MOVABLE_PER_PEER = 4;
 /** Milliseconds for the greeting of a channel that a peer dialed. */
 const GREETING_MS = 3000;
 
@@ -46,7 +51,7 @@ interface Movable {
   readonly channel: ResumableChannel;
 }
 
-/** Bound: one entry a link of the roster. */
+/** Bound: one entry a link of the roster, 4 a peer; the oldest gives way. */
 export class Births {
   readonly #deps: BirthsDeps;
   readonly #options: BirthsOptions;
@@ -156,7 +161,13 @@ export class Births {
     }
   }
 
+  #endOldest(peer: PeerId): void {
+    const ofPeer = [...this.#movable.values()].filter(({ session }) => session.peer === peer);
+    if (ofPeer.length >= MAX_MOVABLE_PER_PEER) ofPeer[0]?.session.close('LINK_LIMIT');
+  }
+
   #begin(channel: ByteChannel, id: string, peer: PeerId, transport: Transport, dialer: boolean): Session {
+    this.#endOldest(peer);
     const resumable = new ResumableChannel(
       {
         clock: this.#deps.clock,

@@ -120,9 +120,11 @@ export class ResumableChannel implements ByteChannel {
     this.#channel?.resume();
   }
 
+  /** Nothing is sent again from here on, so nothing is kept while the peer reads the rest. */
   end(): void {
     this.#over = true;
     this.#lost?.cancel();
+    this.#retained.clear();
     if (this.#channel === undefined) this.#close(undefined);
     else this.#channel.end();
   }

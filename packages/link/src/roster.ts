@@ -15,7 +15,7 @@ export const PATHS: Readonly<Record<Transport, LinkPath>> = {
   tls: 'direct',
 };
 
-/** Links of one peer; the oldest is closed with `LINK_LIMIT`. A gateway's workers hold one each. */
+/** Links of one peer; the oldest is closed with `LINK_LIMIT`. A gateway's workers hold one each; see `births.ts` for members. */
 const MAX_LINKS_PER_PEER = 16;
 /** Milliseconds within which two links are taken for one that both ends made at once. */
 const CROSSING_MS = 10_000;

@@ -249,6 +249,22 @@ describe('whose link it is', () => {
     assert.equal(await door.greet(ALICE, { ...begins, id: 'CCCCCCCCCCCCCCCCCCCCCA' }), 'a link');
     door.roster.list().forEach((session) => session.close('TEST_OVER'));
   });
+
+  test('a peer that begins one after the other has its four newest; those of others stay', async () => {
+    const door = openDoor();
+    assert.equal(await door.greet('12D3KooWCarol', { ...begins, id: 'AAAAAAAAAAAAAAAAAAAAAA' }), 'a link');
+    const made = [];
+    for (const letter of 'BCDEFG') {
+      assert.equal(await door.greet(ALICE, { ...begins, id: `${letter}AAAAAAAAAAAAAAAAAAAAA` }), 'a link');
+      made.push(door.roster.best(ALICE));
+    }
+    const codes = made.map((session) => isMoatError(session?.closed.reason) && session.closed.reason.code);
+    assert.deepEqual(codes, ['LINK_LIMIT', 'LINK_LIMIT', false, false, false, false]);
+    assert.equal(door.roster.list().length, 5);
+    assert.equal(await door.greet(ALICE, { ...goesOn, id: 'BAAAAAAAAAAAAAAAAAAAAA' }), 'unknown');
+    assert.equal(await door.greet(ALICE, { ...goesOn, id: 'DAAAAAAAAAAAAAAAAAAAAA' }), 'goes on');
+    door.roster.list().forEach((session) => session.close('TEST_OVER'));
+  });
 });
 
 describe('links of two machines', () => {
