@@ -20,6 +20,7 @@ async function host(listen: readonly string[], connections: Connection[]): Promi
       onConnection: (connection) => void connections.push(connection),
       onNeighbour: () => undefined,
       isInside: () => false,
+      onIdentified: () => undefined,
     },
     { listen, announce: [], mdns: false, limits: DEFAULT_LIMITS },
   );

@@ -168,6 +168,7 @@ async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; read
       onConnection: () => undefined,
       onNeighbour: () => undefined,
       isInside: () => false,
+      onIdentified: () => undefined,
     },
     { listen: [], announce: [], mdns: false, limits: DEFAULT_LIMITS },
   );
