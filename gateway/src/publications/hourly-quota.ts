@@ -1,6 +1,6 @@
 /**
  * So many of something an hour, for each key: an address that shows bundles, makes deployments, takes names or
- * guesses codes. What is unused fills up again evenly.
+ * guesses codes. What costs more counts as more than one. What is unused fills up again evenly.
  * Bound: `maxKeys` keys are remembered; the longest unused is dropped, which gives it a full hour again.
  */
 import type { Clock } from '@moat/core';
@@ -28,17 +28,17 @@ export class HourlyQuota {
     this.#options = options;
   }
 
-  /** Milliseconds until the key may take one; 0 = now. Takes nothing. */
-  waitMs(key: string): number {
-    const tokens = this.#tokens(key);
-    return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) * HOUR_MS) / this.#options.perHour);
+  /** Milliseconds until the key may take `cost`; 0 = now. Takes nothing. @defaultValue cost 1 */
+  waitMs(key: string, cost: number = 1): number {
+    const missing = this.#charged(cost) - this.#tokens(key);
+    return missing <= 0 ? 0 : Math.ceil((missing * HOUR_MS) / this.#options.perHour);
   }
 
-  /** Takes one if there is one. Returns 0, or the milliseconds until there is. */
-  take(key: string): number {
-    const waitMs = this.waitMs(key);
+  /** Takes `cost` if there is as much. Returns 0, or the milliseconds until there is. @defaultValue cost 1 */
+  take(key: string, cost: number = 1): number {
+    const waitMs = this.waitMs(key, cost);
     if (waitMs > 0) return waitMs;
-    const tokens = this.#tokens(key) - 1;
+    const tokens = this.#tokens(key) - this.#charged(cost);
     // Order of the map is order of use.
     this.#left.delete(key);
     this.#left.set(key, { tokens, atMs: this.#deps.clock.now() });
@@ -46,6 +46,11 @@ export class HourlyQuota {
     if (this.#left.size > (this.#options.maxKeys ?? DEFAULT_MAX_KEYS) && oldest !== undefined)
       this.#left.delete(oldest);
     return 0;
+  }
+
+  /** What costs more than an hour holds takes the whole hour: a small quota makes it rare, not impossible. */
+  #charged(cost: number): number {
+    return Math.min(cost, this.#options.perHour);
   }
 
   #tokens(key: string): number {

@@ -1,7 +1,7 @@
 /**
  * Members dial in, prove what they publish, and become upstreams. Everything that changes what is served goes
  * through here: bundle → allowed → judged → names claimed → on disk → ledger → routes.
- * Bounds: per address so many bundles, new deployments, names and wrong codes an hour; per deployment so many names
+ * Bounds: per address so many bundles (one with many signatures counts as several, see {@link costOf}), new deployments, names and wrong codes an hour; per deployment so many names
  * and members; so many names and deployments in all. What is above is refused with its code and drops nothing; a
  * deployment that holds no name is forgotten {@link FORGOTTEN_AFTER_MS} after it was last heard of.
  */
@@ -16,7 +16,7 @@ import {
   type PeerId,
   type Timer,
 } from '@moat/core';
-import { deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
+import { countSignatures, deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
 import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import { refusal } from '../errors.ts';
@@ -59,6 +59,8 @@ export interface IntakeOptions {
 
 /** Wrong codes from one address in an hour. */
 const GUESSES_PER_HOUR = 10;
+/** They take some 8 ms to verify. */
+const SIGNATURES_PER_COST = 64;
 /** A quarter: longer than any lease. */
 const FORGOTTEN_AFTER_MS = 90 * 24 * 3_600_000;
 /** Timers take no longer. */
@@ -158,7 +160,8 @@ export class Intake {
   #accept(peer: PeerId, origin: string, bundle: PublicationBundle): PublishAnswer {
     const { clock, ledger, logger, publishers, registry, store } = this.#deps;
     const { limits } = this.#options;
-    this.#take(this.#bundles, origin, 'shows too many publications');
+    // Before anything is verified: a forged proof costs as much as a true one.
+    this.#take(this.#bundles, origin, 'shows too many publications', costOf(bundle));
     // The cheap check first: one hash against up to a megabyte of signatures.
     const deployment = deploymentIdOf(bundle.proof.genesis);
     publishers.require(deployment);
@@ -270,8 +273,8 @@ export class Intake {
   }
 
   /** @throws `PUBLISH_RATE` */
-  #take(quota: HourlyQuota, origin: string, what: string): void {
-    const waitMs = quota.take(origin);
+  #take(quota: HourlyQuota, origin: string, what: string, cost: number = 1): void {
+    const waitMs = quota.take(origin, cost);
     if (waitMs > 0) throw tooMuch('PUBLISH_RATE', `this address ${what}`, waitMs);
   }
 
@@ -324,6 +327,11 @@ export class Intake {
       return Promise.resolve({ ok: false, code: isMoatError(error) ? code : 'INTERNAL', message });
     }
   }
+}
+
+/** Bundles that one counts as: one, and one more for every 64 signatures of its proof, rounded. */
+function costOf({ proof }: PublicationBundle): number {
+  return 1 + Math.round(countSignatures(proof) / SIGNATURES_PER_COST);
 }
 
 /** True when nothing but the time differs: what is kept of one head only grows. */

@@ -1,6 +1,7 @@
 /** Who may publish, by file, by word and by code, and how much. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { OwnerSignature, PublicationBundle, Succession } from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { Desk, refused } from '../desk.ts';
@@ -142,6 +143,38 @@ test('an address brings so many deployments, names and bundles an hour', async (
   clock.advance(HOUR);
   assert.equal((await desk.show(b.web1, b.bundle(b.first))).ok, true);
   assert.ok(desk.hosts().includes('b2.localhost'));
+});
+
+test('a bundle counts as what it costs to verify, before anything of it is verified', async () => {
+  const clock = createManualClock(NOW);
+  const desk = new Desk({ clock, limits: { bundlesPerHour: 10 } });
+  const shop = new Shop('one');
+  const bundle = shop.bundle(shop.first);
+  const { proof } = bundle;
+  const signed = proof.newest;
+  const [signature] = signed.signatures;
+  assert.ok(signature);
+  const many = (count: number): OwnerSignature[] => Array.from({ length: count }, () => signature);
+  const owners = { threshold: 1, keys: [] };
+  const branch = { shared: 0, successions: [], newest: { ...signed, signatures: many(64) }, previous: signed.head };
+  const costly = (successions: readonly Succession[]): PublicationBundle => ({
+    ...bundle,
+    proof: { ...proof, successions },
+  });
+  // 64 beside the merged branch's 64, and 1: three bundles' worth, and nothing of it is true
+  const forged = costly([{ ...signed, signatures: many(64), owners, merged: branch }]);
+  assert.equal(refused(await desk.show(shop.laptop, forged)), 'HEAD_FORGED');
+  for (let i = 0; i < 7; i++) assert.equal((await desk.show(shop.web1, bundle)).ok, true);
+  assert.equal(refused(await desk.show(shop.web1, bundle)), 'PUBLISH_RATE');
+  // What costs more than there is left is refused as it is; what costs less goes on.
+  clock.advance(HOUR / 5);
+  assert.equal(refused(await desk.show(shop.laptop, forged)), 'PUBLISH_RATE');
+  assert.equal((await desk.show(shop.web1, bundle)).ok, true);
+  // Nobody is shut out for good: the costliest takes a whole hour's bundles at most.
+  clock.advance(HOUR);
+  const full = costly(Array.from({ length: 16 }, () => ({ ...signed, signatures: many(64), owners })));
+  assert.notEqual(refused(await desk.show(shop.laptop, full)), 'PUBLISH_RATE');
+  assert.equal(refused(await desk.show(shop.web1, bundle)), 'PUBLISH_RATE');
 });
 
 test('names, deployments and members have bounds in all; what is above is refused and drops nothing', async () => {

@@ -61,6 +61,7 @@ export { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from './limits.ts';
 export { commonOwners, mergedBranch, mergingHead, mergingVersion } from './merge.ts';
 export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
 export { endedContract, replaceOwner, rollbackContract } from './next.ts';
+export { countSignatures } from './parse/head.ts';
 export {
   parseClaimDetails,
   parseContract,

@@ -79,6 +79,11 @@ export function isWithinLimits(successions: readonly Succession[]): boolean {
   );
 }
 
+/** How many signatures a proof carries, those of merged branches included; what it costs to verify goes with them. */
+export function countSignatures({ successions, newest }: HeadProof): number {
+  return sizeOf(successions).signatures + newest.signatures.length;
+}
+
 interface ProofSize {
   readonly count: number;
   readonly signatures: number;
