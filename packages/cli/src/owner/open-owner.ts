@@ -44,7 +44,7 @@ export async function readOwnerKeyFile(path: string): Promise<string> {
       reason: 'a version of a deployment is signed with the key of an owner',
       next: [
         'name yours with --key FILE',
-        'moat key new       makes a first one',
+        'moat key new',
         'moat key recover   makes one in the place of a lost one, by the 24 words',
       ],
     });
