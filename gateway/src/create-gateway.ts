@@ -6,7 +6,7 @@ import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moa
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
 import { AdminApi, refuseSecond } from './admin/api.ts';
-import { decide, invite } from './admin/decide.ts';
+import { decide, forget, invite } from './admin/decide.ts';
 import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
 import { SecureContexts, type CertificateSource } from './certificates/contexts.ts';
@@ -220,6 +220,7 @@ class WiredGateway implements Gateway {
         routes: () => gatewayRoutes(facts),
         publishers: () => gatewayPublishers(facts),
         decide: (request) => decide(facts, intake, request),
+        forget: (request) => forget(intake, request),
         invite: (request) => invite(facts, request),
         rotateKey: async (finish) => {
           if (!finish) return { peerId: key.peerId, next: await keys.begin() };

@@ -77,6 +77,26 @@ test('with a code the name is live, and the code is nowhere', async () => {
   await owner.ok(['apply', '--yes', '--wait']);
 });
 
+test('what is forgotten is gone at once, its name stays held, and the next bundle brings it back', async () => {
+  const { machine } = world.gateway;
+  const unsure = await machine.run(['gateway', 'forget', deployment]);
+  assert.equal(unsure.json['code'], 'CONFIRMATION_NEEDED', unsure.stderr);
+  assert.equal(await statusOf(), 200);
+  const forgotten = await machine.ok(['gateway', 'forget', deployment, '--yes']);
+  assert.equal(typeof forgotten.json['version'], 'number');
+  assert.equal(forgotten.json['held'], 1);
+  const { names, publishers } = (await machine.ok(['gateway', 'names'])).json;
+  assert.deepEqual(
+    (names as { deployment: string }[]).map((name) => name.deployment),
+    [deployment],
+  );
+  assert.equal((publishers as unknown[]).length, 1, 'it may still publish');
+  await eventually('shop is pinned anew', async () => (await statusOf()) === 200, 40_000);
+  const unknown = await machine.ok(['gateway', 'forget', 'a'.repeat(26), '--yes']);
+  assert.equal(unknown.json['version'], null);
+  assert.equal((await machine.run(['gateway', 'forget', 'shop', '--yes'])).json['code'], 'USAGE');
+});
+
 test('a denial ends names, links and streams at once, survives a crash, and can be taken back', async () => {
   const { machine } = world.gateway;
   const running = await world.gateway.browser.open('shop.localhost', { path: '/tick' });

@@ -10,6 +10,8 @@ import {
   type CreatedInvite,
   type CreateInviteRequest,
   type DecidePublisherRequest,
+  type ForgetDeploymentRequest,
+  type ForgottenDeployment,
   type GatewayName,
   type GatewayPublisher,
   type GatewayPublishers,
@@ -27,6 +29,7 @@ export interface AdminApiDeps {
   routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
   publishers(): GatewayPublishers;
   decide(request: DecidePublisherRequest): GatewayPublisher;
+  forget(request: ForgetDeploymentRequest): ForgottenDeployment;
   invite(request: CreateInviteRequest): CreatedInvite;
   /** Makes the next key, or lets it take over. */
   rotateKey(finish: boolean): Promise<KeyRotation>;
@@ -63,6 +66,7 @@ export class AdminApi implements Service {
         routes: () => deps.routes(),
         publishers: () => deps.publishers(),
         decide: ({ body }) => deps.decide(body),
+        forget: ({ body }) => deps.forget(body),
         invite: ({ body }) => deps.invite(body),
         rotateKey: ({ body }) => deps.rotateKey(body.finish),
         stop: () => {

@@ -57,6 +57,14 @@ export interface IntakeOptions {
   urlOf(host: string): string;
 }
 
+/** What was forgotten of a deployment. */
+export interface Forgotten {
+  /** Version of the head that was pinned; null = none was. */
+  readonly version: number | null;
+  /** Names it holds, as before. */
+  readonly held: number;
+}
+
 /** Wrong codes from one address in an hour. */
 const GUESSES_PER_HOUR = 10;
 /** They take some 8 ms to verify. */
@@ -121,6 +129,28 @@ export class Intake {
     );
     if (!publishers.mayPublish(deployment)) this.#refresh(ledger.dropAll(deployment));
     return record;
+  }
+
+  /**
+   * Forgets what a deployment has shown, at once: its pin, its publications, who serves it. The next bundle pins anew.
+   * What was decided about it stays, and its names stay held for it, for a whole lease from now on.
+   * @throws what the store throws; nothing has changed then
+   */
+  forget(deployment: DeploymentId): Forgotten {
+    const { clock, ledger, logger, registry, store } = this.#deps;
+    const held = registry.list().filter((name) => name.deployment === deployment);
+    const record = ledger.get(deployment);
+    if (record === undefined) return { version: null, held: held.length };
+    // The time of a live name is written now and then only: without its members the lease counts from there.
+    const live = held.filter(({ host }) => this.isLive(host)).map((name) => ({ ...name, lastLiveMs: clock.now() }));
+    store.commit({ forgotten: [deployment], names: live });
+    registry.apply(live);
+    const dropped = ledger.dropAll(deployment);
+    ledger.forget(deployment);
+    const { version } = record.proof.newest.head;
+    logger.info({ component: 'gateway.intake', deployment, version }, 'deployment forgotten');
+    this.#refresh(dropped);
+    return { version, held: held.length };
   }
 
   /** Makes the routes anew from registry and ledger: at start, and whenever something they are made of changed. */

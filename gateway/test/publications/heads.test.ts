@@ -117,6 +117,53 @@ test('what a former quorum signed beside the succession holds at a new gateway u
   }
 });
 
+test('where a former quorum showed its own change of owners first, the operator forgets it and nobody else gets the name', async () => {
+  const store = openSqliteStore(':memory:');
+  const desk = new Desk({ store, publishers: 'invited' });
+  const shop = new Shop('one');
+  desk.intake.decide(shop.deployment, 'allow', 3);
+  const rules = desk.publishers.rules();
+  const current = shop.bundle(succession(shop).sealed, [shop.claim()]);
+  const usurping = shop.bundle(succession(shop, 'rival', ['shop', 'stolen']).sealed);
+  assert.equal((await desk.show(shop.web1, usurping)).ok, true);
+  for (let i = 0; i < 3; i++) assert.equal(refused(await desk.show(shop.laptop, current)), 'HEAD_FORGED');
+
+  desk.clock.advance(HOUR / 2);
+  assert.deepEqual(desk.intake.forget(shop.deployment), { version: 2, held: 2 });
+  assert.deepEqual(desk.hosts(), []);
+  assert.deepEqual(desk.withdrawn.sort(), ['shop.localhost', 'stolen.localhost']);
+  assert.deepEqual(desk.dropped, [{ deployment: shop.deployment, peer: shop.web1.peer }]);
+  assert.equal(desk.ledger.isUpstream(shop.web1.peer), false);
+  assert.deepEqual(store.deployments(), []);
+  assert.deepEqual(desk.publishers.rules(), rules, 'what was decided stays');
+  // Its names stay its own, for a whole lease from now on and over a restart.
+  const thief = new Shop('thief');
+  const after = new Desk({ store, publishers: 'open', clock: desk.clock });
+  for (const each of [desk, after]) {
+    each.publishers.decide(thief.deployment, 'allow', null);
+    assert.equal(refused(await each.show(thief.web1, thief.bundle(thief.first))), 'NAME_HELD');
+    assert.deepEqual(new Set(each.registry.list().map(({ lastLiveMs }) => lastLiveMs)), new Set([NOW + HOUR / 2]));
+  }
+
+  assert.equal((await after.show(shop.laptop, current)).ok, true);
+  assert.deepEqual(after.hosts(), ['shop.localhost']);
+  assert.equal(refused(await after.show(shop.web1, usurping)), 'HEAD_FORGED');
+});
+
+test('to forget what is not known changes nothing, and what is not on disk is not forgotten', async (t) => {
+  const store = openSqliteStore(':memory:');
+  const desk = new Desk({ store });
+  const shop = new Shop('one');
+  assert.deepEqual(desk.intake.forget(shop.deployment), { version: null, held: 0 });
+  await desk.show(shop.web1, shop.bundle(shop.first));
+  t.mock.method(store, 'commit', () => {
+    throw new Error('disk');
+  });
+  assert.throws(() => desk.intake.forget(shop.deployment));
+  assert.deepEqual(desk.membersOf('shop.localhost'), [shop.web1.peer]);
+  assert.deepEqual(desk.dropped, []);
+});
+
 test('the newest head seen is on disk', async () => {
   const store = openSqliteStore(':memory:');
   const desk = new Desk({ store });

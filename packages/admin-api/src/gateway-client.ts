@@ -4,6 +4,8 @@ import type {
   CreatedInvite,
   CreateInviteRequest,
   DecidePublisherRequest,
+  ForgetDeploymentRequest,
+  ForgottenDeployment,
   GatewayNames,
   GatewayPublisher,
   GatewayPublishers,
@@ -20,6 +22,7 @@ export interface GatewayClient {
   routes(options?: CallOptions): Promise<GatewayRoutes>;
   publishers(options?: CallOptions): Promise<GatewayPublishers>;
   decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
+  forget(request: ForgetDeploymentRequest, options?: CallOptions): Promise<ForgottenDeployment>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
   stop(options?: CallOptions): Promise<void>;
@@ -34,6 +37,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     routes: (call) => client.call(gatewayEndpoints.routes, {}, call),
     publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
     decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),
+    forget: (body, call) => client.call(gatewayEndpoints.forget, { body }, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),

@@ -5,6 +5,8 @@ import {
   createdInviteSchema,
   createInviteRequestSchema,
   decidePublisherRequestSchema,
+  forgetDeploymentRequestSchema,
+  forgottenDeploymentSchema,
   gatewayDecidedSchema,
   gatewayNamesSchema,
   gatewayPublishersSchema,
@@ -15,6 +17,8 @@ import {
   type CreatedInvite,
   type CreateInviteRequest,
   type DecidePublisherRequest,
+  type ForgetDeploymentRequest,
+  type ForgottenDeployment,
   type GatewayNames,
   type GatewayPublisher,
   type GatewayPublishers,
@@ -31,6 +35,7 @@ export interface GatewayEndpoints {
   readonly routes: Endpoint<null, GatewayRoutes>;
   readonly publishers: Endpoint<null, GatewayPublishers>;
   readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
+  readonly forget: Endpoint<ForgetDeploymentRequest, ForgottenDeployment>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
   readonly stop: Endpoint<null, Done>;
@@ -48,6 +53,9 @@ export const gatewayEndpoints: GatewayEndpoints = {
   ),
   decide: endpoint('post', '/v1/publishers', 'Allows or denies a deployment, at once', gatewayDecidedSchema, {
     body: decidePublisherRequestSchema,
+  }),
+  forget: endpoint('post', '/v1/forgotten', 'Forgets what a deployment has shown', forgottenDeploymentSchema, {
+    body: forgetDeploymentRequestSchema,
   }),
   invite: endpoint('post', '/v1/invites', 'Makes an invite code', createdInviteSchema, {
     body: createInviteRequestSchema,

@@ -57,6 +57,8 @@ export type {
   CreatedInvite,
   CreateInviteRequest,
   DecidePublisherRequest,
+  ForgetDeploymentRequest,
+  ForgottenDeployment,
   GatewayInvite,
   GatewayName,
   GatewayNames,

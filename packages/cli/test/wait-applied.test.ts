@@ -48,6 +48,15 @@ test('a full quota says that names taken back still count', async () => {
   });
 });
 
+test('who is refused for a head that others showed before is told what to send to the operator', async () => {
+  const forged = { ...held, deployment: 'd1', error: { code: 'HEAD_FORGED', message: 'replaced before it' } };
+  await assert.rejects(wait([forged]), (error: MoatError) => {
+    assert.equal(error.code, 'HEAD_FORGED');
+    assert.match(error.next.join('\n'), /send the operator of localhost .*: moat gateway forget d1\n/);
+    return true;
+  });
+});
+
 test('a name that is taken back again leaves nothing to take back', async () => {
   await assert.rejects(wait([held], { temporary: true }), (error: MoatError) => {
     assert.equal(error.reason, 'nothing stays published');

@@ -202,6 +202,26 @@ export const decidePublisherRequestSchema: z.ZodType<DecidePublisherRequest> = z
   .meta({ id: 'DecidePublisherRequest' });
 export const gatewayDecidedSchema: z.ZodType<GatewayPublisher> = gatewayPublisherSchema;
 
+/** `POST /v1/forgotten`: what the deployment has shown is gone at once; rules and held names stay. */
+export interface ForgetDeploymentRequest {
+  readonly deployment: string;
+}
+export const forgetDeploymentRequestSchema: z.ZodType<ForgetDeploymentRequest> = z
+  .object({ deployment: z.string() })
+  .meta({ id: 'ForgetDeploymentRequest' });
+
+/** What was forgotten. */
+export interface ForgottenDeployment {
+  readonly deployment: string;
+  /** Version of the head that was pinned; null = none was. */
+  readonly version: number | null;
+  /** Names it holds, as before. */
+  readonly held: number;
+}
+export const forgottenDeploymentSchema: z.ZodType<ForgottenDeployment> = z
+  .object({ deployment: z.string(), version: z.number().int().nullable(), held: z.number().int() })
+  .meta({ id: 'ForgottenDeployment' });
+
 /** `POST /v1/invites`. */
 export interface CreateInviteRequest {
   readonly names?: number | undefined;

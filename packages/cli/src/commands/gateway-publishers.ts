@@ -1,4 +1,4 @@
-/** `moat gateway invite`, `allow`, `deny`, `names`: who may publish at one's own gateway, decided while it runs. */
+/** `moat gateway invite`, `allow`, `deny`, `forget`, `names`: who may publish at one's own gateway, decided while it runs. */
 import type { GatewayPublisher } from '@moat/admin-api';
 import { MoatError, isDeploymentId } from '@moat/core';
 import type { Command } from 'commander';
@@ -27,6 +27,7 @@ export function addGatewayPublishers(gateway: Command, runner: VerbRunner): void
   addInvite(gateway, runner);
   addDecision(gateway, runner, 'allow', 'lets a deployment publish here, at once', [NAMES_OPTION]);
   addDecision(gateway, runner, 'deny', 'takes a deployment’s names off the air, at once', []);
+  addForget(gateway, runner);
   addGatewayNames(gateway, runner);
 }
 
@@ -90,12 +91,7 @@ function addDecision(
       options,
     },
     async ({ gateway: client, style }, [deployment = ''], { names }) => {
-      if (!isDeploymentId(deployment)) {
-        throw new MoatError('USAGE', `"${deployment}" is not a deployment id`, {
-          reason: 'an id has 26 characters of a–z and 2–7; a name can be anybody’s',
-          next: ['moat gateway names   lists the ids that hold names here'],
-        });
-      }
+      requireId(deployment);
       const limit = names === undefined ? {} : { names: countOf('--names', names) };
       const decided = await client.decide({ deployment, rule, ...limit });
       const done =
@@ -103,6 +99,47 @@ function addDecision(
       return { kind: `gateway-${rule}`, data: decided, text: `${style.ok} ${deployment} ${done}` };
     },
   );
+}
+
+function addForget(gateway: Command, runner: VerbRunner): void {
+  addVerb<object>(
+    gateway,
+    runner,
+    {
+      usage: 'forget <deployment>',
+      summary: 'forgets what a deployment has shown here; the next bundle counts as its first',
+      examples: [
+        ['moat gateway forget q7f3…', 'its publisher asks for it: HEAD_FORGED though the owners are the right ones'],
+      ],
+      options: [{ flags: '-y, --yes', text: 'no questions' }],
+    },
+    async ({ gateway: client, prompt, style }, [deployment = '']) => {
+      requireId(deployment);
+      const { names } = await client.names();
+      const facts = names.filter((name) => name.deployment === deployment).map(({ url, state }) => `${url}  ${state}`);
+      await prompt.confirm('Forget what it has shown here? Its names go off the air until it is shown again.', facts);
+      const forgotten = await client.forget({ deployment });
+      const { version, held } = forgotten;
+      const stays = `the ${held === 1 ? 'name' : `${held} names`} it holds ${held === 1 ? 'stays' : 'stay'} held for it`;
+      return {
+        kind: 'gateway-forget',
+        data: forgotten,
+        text:
+          version === null
+            ? `${style.attention} nothing was known of ${deployment}`
+            : `${style.ok} version ${version} of ${deployment} is forgotten${held === 0 ? '' : `; ${stays}`}`,
+      };
+    },
+  );
+}
+
+/** @throws `USAGE` */
+function requireId(deployment: string): void {
+  if (isDeploymentId(deployment)) return;
+  throw new MoatError('USAGE', `"${deployment}" is not a deployment id`, {
+    reason: 'an id has 26 characters of a–z and 2–7; a name can be anybody’s',
+    next: ['moat gateway names   lists the ids that hold names here'],
+  });
 }
 
 function addGatewayNames(gateway: Command, runner: VerbRunner): void {

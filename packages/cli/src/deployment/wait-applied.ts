@@ -65,6 +65,9 @@ function refusedBy({ deployment, name, service, gateway, error }: Publication, t
       'or, with a code of theirs, run it again with --code-file FILE',
     ],
     PUBLISHER_REFUSED: [`ask the operator of ${gateway} to type: moat gateway allow ${deployment}`],
+    HEAD_FORGED: [
+      `if the owners were replaced and ${gateway} saw others' version first, send the operator of ${gateway} this line: moat gateway forget ${deployment}`,
+    ],
     NAME_HELD: other,
     NAME_LIMIT: [
       'a name taken back counts for 30 days more: publish under it again, with --name',
