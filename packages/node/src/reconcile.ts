@@ -70,9 +70,18 @@ export class Reconciler {
     });
   }
 
-  /** Starts every deployment that is on disk; resolves when all of them serve. */
+  /**
+   * Starts every deployment that is on disk; resolves when all of them serve. A crash may have come between a version
+   * and the word about it.
+   */
   async start(): Promise<void> {
-    await Promise.all(this.#deps.deployments.list().map(({ id }) => this.#apply(id, false)));
+    const { deployments, receipts } = this.#deps;
+    await Promise.all(
+      deployments.list().map(({ id, head }) => {
+        const isTold = receipts.ownOf(id)?.head === head;
+        return this.#apply(id, !isTold);
+      }),
+    );
   }
 
   /** Follows a change that is on disk; resolves when it is in force. Never throws: the change is accepted already. */

@@ -6,27 +6,21 @@ import { Deployment } from '../src/deployments/deployment.ts';
 import { Reconciler } from '../src/reconcile.ts';
 import { Chain } from './chain.ts';
 
-test('a version that cannot even be reported ends nothing, and the next one is followed', async () => {
-  const key = createNodeKey();
-  const { proof, contract } = new Chain(key).next();
+/** A reconciler of one deployment in which this machine has no place: nothing is to be opened. */
+function bench(receipts: {
+  make(deployment: Deployment, version: number): void;
+  ownOf(): { head: string } | undefined;
+}) {
+  const { proof, contract } = new Chain(createNodeKey()).next();
   const stored = { id: contract.deployment, proof, contract, acceptedAt: 0, claims: [], forks: [] };
-  // This machine has no place in it: nothing is to be opened.
   const deployment = new Deployment({ ...stored, age: { ageMs: 0, at: 0 } }, createNodeKey().peerId, Date.now());
-  let isBroken = true;
-  const told: number[] = [];
   const reconciler = new Reconciler(
     {
       deployments: { get: () => deployment, list: () => [deployment] },
       overlay: { viewChanged: () => undefined, announceHead: () => undefined, announceClaim: () => undefined },
       links: { recheck: () => undefined },
       publisher: { update: () => undefined, forget: () => undefined },
-      receipts: {
-        make: (_: Deployment, version: number) => {
-          if (isBroken) throw new Error('disk I/O error');
-          told.push(version);
-        },
-        ownOf: () => undefined,
-      },
+      receipts,
       exposed: { has: () => false },
       time: systemClock,
       logger: silentLogger,
@@ -35,9 +29,34 @@ test('a version that cannot even be reported ends nothing, and the next one is f
     } as never,
     { loopback: false },
   );
+  return { deployment, reconciler };
+}
+
+test('a version that cannot even be reported ends nothing, and the next one is followed', async () => {
+  let isBroken = true;
+  const told: number[] = [];
+  const { deployment, reconciler } = bench({
+    make: (_, version) => {
+      if (isBroken) throw new Error('disk I/O error');
+      told.push(version);
+    },
+    ownOf: () => undefined,
+  });
   await reconciler.follow({ deployment: deployment.id, kind: 'version' });
   isBroken = false;
   await reconciler.follow({ deployment: deployment.id, kind: 'version' });
   assert.deepEqual(told, [0]);
+  await reconciler.stop();
+});
+
+test('what a crash left unsaid about a version is said at the next start, once', async () => {
+  const told: string[] = [];
+  const { reconciler } = bench({
+    make: ({ head }) => void told.push(head),
+    ownOf: () => told.map((head) => ({ head }))[0],
+  });
+  await reconciler.start();
+  await reconciler.start();
+  assert.equal(told.length, 1);
   await reconciler.stop();
 });

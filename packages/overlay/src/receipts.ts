@@ -31,6 +31,9 @@ const MAX_RECEIPTS = 64;
 const MAX_TOLD = 256;
 /** Receipts that count as one request. */
 const RECEIPTS_PER_REQUEST = 16;
+/** Milliseconds until what a peer did not take is offered again, and how often it is offered. */
+const RETRY_MS = 2000;
+const OFFERS = 3;
 /** Receipts that may wait for one peer; more are dropped, the next connection brings them. */
 const MAX_WAITING = 4096;
 
@@ -138,14 +141,22 @@ export class Receipts {
   async #run(connection: OverlayConnection, waiting: Waiting): Promise<void> {
     waiting.sending = true;
     try {
-      while (waiting.receipts.size > 0) {
+      for (let offers = 0; waiting.receipts.size > 0;) {
         const batch = [...waiting.receipts].slice(0, MAX_RECEIPTS);
         for (const [key] of batch) waiting.receipts.delete(key);
         // Asked again: a version may have removed the peer meanwhile.
         const receipts = batch
           .map(([, signed]) => signed)
           .filter(({ receipt }) => this.#isEntitled(connection, receipt.deployment));
-        if (receipts.length > 0) await this.#sendNow(connection, receipts);
+        try {
+          if (receipts.length > 0) await this.#sendNow(connection, receipts);
+          offers = 0;
+        } catch (error) {
+          offers += 1;
+          if (offers === OFFERS || connection.closed.aborted) throw error;
+          await sleep(this.#deps.clock, RETRY_MS, connection.closed);
+          for (const [key, signed] of batch) if (!waiting.receipts.has(key)) waiting.receipts.set(key, signed);
+        }
       }
     } catch (error) {
       waiting.receipts.clear();

@@ -65,6 +65,34 @@ test('what all did reaches each member in a few messages, and costs no count of 
   assert.equal(told, others);
 });
 
+test('what a peer does not take at first is offered again, the newest of it', async () => {
+  const { peerId: peer } = createNodeKey();
+  const connection = { peer, admitted: true, closed: soon(60_000) };
+  const offered: unknown[] = [];
+  const receipts = new Receipts({
+    logger: silentLogger,
+    clock: {
+      now: () => 0,
+      after: (_: number, work: () => void) => ({ cancel: () => undefined, run: setImmediate(work) }),
+    },
+    self: createNodeKey().peerId,
+    control: {
+      open: () => {
+        if (offered.push('refused') === 1) return Promise.reject(new Error('busy'));
+        const write = (bytes: Uint8Array) =>
+          Promise.resolve(void offered.push(JSON.parse(Buffer.from(bytes).toString())));
+        return Promise.resolve({ write, close: () => Promise.resolve(), abort: () => undefined });
+      },
+    },
+    probation: { all: () => [connection] },
+    deployments: { sharedWith: () => [DEPLOYMENT] },
+  } as never);
+  const receipt = receiptOf(createNodeKey());
+  receipts.announce(receipt as never);
+  await until(() => offered.length === 3, 'it is offered again');
+  assert.deepEqual(offered[2], { receipts: [receipt] });
+});
+
 function receiptOf({ signer }: NodeKey): object {
   const said = { version: 0, head: 'A'.repeat(43), result: 'applied' as const, code: null };
   return createReceipt({ deployment: DEPLOYMENT, ...said, time: '2026-11-21T00:00:00Z' }, signer);
