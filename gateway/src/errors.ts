@@ -8,6 +8,7 @@ export const GATEWAY_ERROR_CODES = [
   'CERTIFICATE_INVALID', // certificate or key cannot be read, do not match, or are over | give a valid pair, or `tls: local`
   'ROTATION_NOT_BEGUN', // no new key was made that could take over | moat gateway rotate-key, and finish once publishers applied
   'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
+  'STATE_LOCKED', // another gateway runs with this state | stop it, or give this one another `state`
   'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`
   // Answers to a member that publishes.
   'PUBLISHER_NOT_INVITED', // the gateway serves those its operator invited | publish with --code-file, or send the operator the `moat gateway allow` line of the message

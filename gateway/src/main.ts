@@ -72,6 +72,7 @@ function exitCodeOf(error: unknown): number {
   const code = errorCode(error);
   if (code === 'GATEWAY_CONFIG_INVALID' || code === 'CERTIFICATE_INVALID' || code.startsWith('KEY_FILE_')) return 3;
   if (code.startsWith('ERR_PARSE_ARGS')) return 2;
+  if (code === 'STATE_LOCKED') return 6;
   return 1;
 }
 

@@ -147,7 +147,7 @@ test('a member publishes, the public comes in, a restart keeps the name', async 
       [[node.key.peerId, 'direct']],
     );
     // A second gateway on the same state is refused before it touches anything public.
-    await assert.rejects(started(config), { code: 'LISTEN_FAILED' });
+    await assert.rejects(started(config), { code: 'STATE_LOCKED' });
   }
   await using again = await started(config);
   assert.equal((await get(again.addresses, 'shop.localhost')).status, 503);

@@ -115,11 +115,11 @@ export class AdminApi implements Service {
 
 /**
  * Refuses to start beside a gateway that runs on the same state; to call before anything is opened.
- * @throws `LISTEN_FAILED`
+ * @throws `STATE_LOCKED`
  */
 export async function refuseSecond(socketPath: string): Promise<void> {
   if (!(await isAnswered(socketPath))) return;
-  throw refusal('LISTEN_FAILED', `another gateway runs on ${socketPath}`, { details: { socketPath } });
+  throw refusal('STATE_LOCKED', `another gateway runs on ${socketPath}`, { details: { socketPath } });
 }
 
 function isAnswered(socketPath: string): Promise<boolean> {

@@ -37,12 +37,14 @@ export interface SqliteStoreOptions {
   readonly maxPages?: number;
 }
 
-/** SQLITE_FULL; the disk or the page limit. */
+/** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
+const SQLITE_BUSY = 5;
+/** The disk or the page limit. */
 const SQLITE_FULL = 13;
 
 /**
  * Opens the database at `path`, making it (0600) if need be; `:memory:` is one that is gone when closed.
- * @throws `STORE_FAILED`, `DISK_FULL`
+ * @throws `STORE_FAILED`, `STATE_LOCKED`, `DISK_FULL`
  */
 export function openSqliteStore(path: string, options: SqliteStoreOptions = {}): GatewayStore {
   return guarded('open', () => {
@@ -51,9 +53,10 @@ export function openSqliteStore(path: string, options: SqliteStoreOptions = {}):
       // SQLite gives its journal the rights of the file, so they are set before it opens it.
       closeSync(openSync(path, 'a', 0o600));
     }
-    const database = new DatabaseSync(path, { timeout: 5_000 });
+    const database = new DatabaseSync(path, { timeout: 500 });
     try {
-      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      // Exclusive: two gateways would give one name to two deployments.
+      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
       if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`);
       migrate(database);
       return new SqliteStore(database);
@@ -228,6 +231,9 @@ function guarded<T>(action: string, run: () => T): T {
     // The low byte is the primary result code.
     if (errcode !== undefined && (errcode & 0xff) === SQLITE_FULL) {
       throw refusal('DISK_FULL', 'the disk of the gateway database is full', { cause: error, retryable: true });
+    }
+    if (errcode !== undefined && (errcode & 0xff) === SQLITE_BUSY) {
+      throw refusal('STATE_LOCKED', 'another gateway runs with this state', { cause: error });
     }
     throw refusal('STORE_FAILED', `cannot ${action} the gateway database`, { cause: error });
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { isMoatError } from '@moat/core';
@@ -37,8 +37,10 @@ test('what was committed is there when it is opened again, for its user only', (
     names: [name('a.localhost', shop.deployment), name('b.localhost', shop.deployment)],
   });
   first.commit({ names: [{ ...name('b.localhost', 'other'), served: false }], releasedHosts: ['a.localhost'] });
-  // No close: a crash is no different.
-  const second = openSqliteStore(path);
+  // What lies on the disk while it is open is what a crash leaves.
+  const left = join(temporary.path, 'left');
+  cpSync(dirname(path), left, { recursive: true });
+  const second = openSqliteStore(join(left, 'gateway.db'));
   assert.deepEqual(second.names(), [{ ...name('b.localhost', 'other'), served: false }]);
   assert.deepEqual(second.deployments(), [recordOf(shop)]);
   for (const file of ['gateway.db', 'gateway.db-wal'])
@@ -46,6 +48,15 @@ test('what was committed is there when it is opened again, for its user only', (
   first.close();
   second.close();
   second.close();
+});
+
+test('two gateways never share a database', () => {
+  using temporary = directory();
+  const path = join(temporary.path, 'gateway.db');
+  const store = openSqliteStore(path);
+  assert.throws(() => openSqliteStore(path), { code: 'STATE_LOCKED' });
+  store.close();
+  openSqliteStore(path).close();
 });
 
 test('a change stands or falls as one', () => {
