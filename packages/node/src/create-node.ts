@@ -28,6 +28,7 @@ import type { NodeConfig } from './config.ts';
 import { Consent } from './consent.ts';
 import { Deployments, type Change } from './deployments/deployments.ts';
 import { Keeper } from './deployments/keeper.ts';
+import { Unkept } from './deployments/unkept.ts';
 import { viewOfDeployments } from './deployments/view-of-deployments.ts';
 import { LocalDoors } from './doors.ts';
 import { EventFeed } from './event-feed.ts';
@@ -128,8 +129,10 @@ async function openNode(
     logger,
     feed,
     onChange: follow,
+    onUnkept: (id) => unkept.refused(id),
     onSameHead: (deployment, peer) => reconciler.confirmed(deployment, peer),
   });
+  const unkept = new Unkept({ clock: time, compare: (id) => overlay.compare(id) });
   const keeper = new Keeper({ self, signer: key.signer, deployments, store, time, logger });
   const owners: OwnersAtWork = createOwners({
     self,
@@ -287,6 +290,7 @@ async function openNode(
   owners.load();
   await overlay.start({ signal });
   stack.defer(() => overlay.stop());
+  stack.defer(() => unkept.stop());
   await links.start({ signal });
   stack.defer(() => links.stop());
   await doors.start();

@@ -35,6 +35,7 @@ class Bench implements AsyncDisposable {
   readonly directory: string;
   readonly key: NodeKey;
   readonly changes: Change[] = [];
+  readonly unkept: string[] = [];
   readonly clock: { -readonly [K in 'now']: Clock[K] } & Clock = { ...systemClock };
   database!: Database;
   deployments!: Deployments;
@@ -65,6 +66,7 @@ class Bench implements AsyncDisposable {
       logger,
       feed: new EventFeed(() => this.time.now()),
       onChange: (change) => this.changes.push(change),
+      onUnkept: (id) => this.unkept.push(id),
     });
     this.deployments.load();
     const { deployments, time } = this;
@@ -585,6 +587,7 @@ test('a full disk refuses new work and keeps what runs', async () => {
     taken += 1;
   }
   assert.ok(taken < 40);
+  assert.deepEqual(bench.unkept, [id]);
   assert.equal(bench.deployments.get(id)?.contract.version, taken);
   bench.database.get('PRAGMA max_page_count=1000000');
   bench.reopen();

@@ -38,6 +38,7 @@ async function open(t: TestContext): Promise<Bench> {
     logger: silentLogger,
     feed: new EventFeed(() => time.now()),
     onChange: (change) => changes.push(change),
+    onUnkept: () => undefined,
   });
   return { deployments, chain, changes, [Symbol.dispose]: () => database.close() };
 }

@@ -335,6 +335,10 @@ class Libp2pOverlay implements Overlay {
     this.#setGoals();
   }
 
+  compare(deployment: DeploymentId): void {
+    this.#heads.compareWithSome(deployment);
+  }
+
   announceHead(deployment: DeploymentId): void {
     this.#heads.announceHead(deployment);
   }

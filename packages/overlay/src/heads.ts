@@ -31,6 +31,7 @@ const MAX_CONTRACT_BYTES = 1024 * 1024;
 /** Bytes of a summary: the hashes of some 20,000 claims. */
 const MAX_SUMMARY_BYTES = 1024 * 1024;
 const EXCHANGE_MS = 20_000;
+const ASKED_AT_ONCE = 4;
 /** Bytes of a contract, and claims of a summary, that count as one request. */
 const BYTES_PER_REQUEST = 64 * 1024;
 const CLAIMS_PER_REQUEST = 1000;
@@ -143,6 +144,19 @@ export class Heads {
       logger.error({ deployment, peer: connection.peer, err: error }, 'news not processed');
     }
     if (changed) onChanged();
+  }
+
+  /** Compares with {@link ASKED_AT_ONCE} peers, keepers first: those who told something once do not tell it again. */
+  compareWithSome(deployment: DeploymentId): void {
+    const keepers = new Set(
+      this.#deps.deployments.members(deployment).flatMap(({ peer, keeper }) => (keeper ? [peer] : [])),
+    );
+    const entitled = this.#entitled(deployment);
+    const [first, others] = [
+      entitled.filter(({ peer }) => keepers.has(peer)),
+      entitled.filter(({ peer }) => !keepers.has(peer)),
+    ];
+    for (const connection of [...first, ...others].slice(0, ASKED_AT_ONCE)) void this.compare(connection, deployment);
   }
 
   /** Compares one shared deployment with the peer and sends what it lacks. Never rejects. */

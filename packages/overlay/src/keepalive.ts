@@ -50,8 +50,8 @@ export class Keepalive {
 
   /** Looks now whether the other side still answers; one look at a time. Never rejects. */
   async check(connection: OverlayConnection): Promise<void> {
-    // on probation the other side answers nothing, and the probation ends soon
-    if (this.#checked.has(connection) || !connection.admitted) return;
+    // on probation the other side answers nothing, and the probation ends soon; an anchor's that keeps a place for us does not
+    if (this.#checked.has(connection) || !stands(connection)) return;
     this.#checked.add(connection);
     this.forget(connection);
     const isBusy = connection.raw.streams.some(({ protocol }) => BULK.test(protocol));

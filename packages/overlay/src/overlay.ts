@@ -106,6 +106,8 @@ export interface Overlay extends Service, ControlPlane {
   greet(connection: PeerConnection): Promise<void>;
   /** To call after every change of the deployment view: closes what lost its reason, says hello again, dials. */
   viewChanged(): void;
+  /** Asks a few peers, keepers first, what they hold of a deployment, so that they tell what is missing here. */
+  compare(deployment: DeploymentId): void;
   /** Tells everyone entitled the newest proof. */
   announceHead(deployment: DeploymentId): void;
   announceClaim(claim: MemberClaim): void;

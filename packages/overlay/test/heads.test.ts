@@ -119,6 +119,24 @@ test('what was lost on the way is found by the next comparison', async () => {
   }
 });
 
+test('what the disk did not take is told again to who asks', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer };
+  introduce(shop.version(members), alice, bob);
+  await bob.overlay.connect(alice.peer, soon());
+  const take = bob.view.acceptProof.bind(bob.view);
+  let isFull = true;
+  bob.view.acceptProof = (...news) => (isFull ? Promise.resolve('refused') : take(...news));
+  alice.view.hold(shop.version(members));
+  alice.overlay.announceHead(shop.id);
+  alice.overlay.viewChanged();
+  isFull = false;
+  bob.overlay.compare(shop.id);
+  await until(() => bob.view.proof(shop.id)?.newest.head.version === 1, 'bob has it');
+});
+
 test('a keeper that is behind takes the newer head from a member that dials it', async () => {
   await using alice = await started();
   await using bob = await started();

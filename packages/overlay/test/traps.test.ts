@@ -162,6 +162,24 @@ test('keepalive: a path that died is found as soon as somebody waits for an answ
   assert.ok(Date.now() - since < 4900, `${Date.now() - since} ms`);
 });
 
+test('keepalive: so is the path to an anchor, which keeps a place for us and admits nobody', async () => {
+  await using anchor = await started({ anchor: true });
+  await using alice = await started({ listen: [], limits: { redialMinMs: 50, redialMaxMs: 400 } });
+  await using proxy = await freezingProxy(portOf(anchor));
+  const address = `/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${anchor.peer}`;
+  alice.view.hold(new Deployment().version({ 'alice!': alice.peer }, [address]));
+  alice.overlay.viewChanged();
+  await until(() => alice.overlay.reservations().length === 1, 'a place');
+  const connection = await alice.overlay.dial([address], soon());
+  proxy.freeze();
+  const since = Date.now();
+  await assert.rejects(alice.overlay.open(connection, '/moat/splice/1', soon()), (error) =>
+    isMoatError(error, 'PEER_UNREACHABLE'),
+  );
+  assert.ok(Date.now() - since < 4900, `${Date.now() - since} ms`);
+  assert.deepEqual(alice.overlay.reservations(), []);
+});
+
 test('relay defaults: more than 15 reservations, and more than 128 KiB through one', async () => {
   await using anchor = await started({ anchor: true });
   const machines: Machine[] = [];

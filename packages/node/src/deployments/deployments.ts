@@ -52,6 +52,8 @@ export interface DeploymentsDeps {
   readonly feed: EventFeed;
   /** Called after each commit, in the same turn. */
   readonly onChange: (change: Change) => void;
+  /** The disk did not take a peer's news: it has to be asked for again. */
+  readonly onUnkept: (deployment: DeploymentId) => void;
   /** A peer showed, on its own connection, that it holds the head that we hold. */
   readonly onSameHead?: (deployment: Deployment, peer: PeerId) => void;
 }
@@ -344,6 +346,11 @@ export class Deployments {
       { component: 'node.claims', peer, deployment: id, code: errorCode(error), err: error },
       'claim refused',
     );
+    this.#askAgain(id, errorCode(error));
+  }
+
+  #askAgain(id: DeploymentId, code: string): void {
+    if (code === 'DISK_FULL' || code === 'DISK_FAILED') this.#deps.onUnkept(id);
   }
 
   #refuse(from: PeerId, proof: HeadProof, error: unknown): void {
@@ -354,6 +361,7 @@ export class Deployments {
     const message = isMoatError(error) ? plainText(error.message) : 'the version could not be taken';
     this.#report(from, proof, code, message, error);
     if (deployment === undefined) return;
+    this.#askAgain(deployment.id, code);
     if (code === 'CONTRACT_TOO_NEW' || code === 'CONTRACT_INVALID' || code === 'ADDRESS_INVALID') {
       deployment.refusal = { code, message: `version ${head.version} is not in force here: ${message}` };
     }
