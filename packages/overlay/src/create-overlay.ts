@@ -130,6 +130,7 @@ class Libp2pOverlay implements Overlay {
         neighbours,
         isInside: this.#isInside,
         dial: (address, signal) => this.#started().dial(address, signal),
+        onSilence: (anchor) => void this.#keepalive.check(anchor),
       },
       this.#limits,
     );

@@ -18,6 +18,8 @@ import { spread } from './spread.ts';
 
 const STAGGER_MS = 200;
 const RELAY_AFTER_MS = 800;
+/** Milliseconds without an answer after which the path to the anchor is looked at. */
+const SILENCE_MS = 1000;
 /** Addresses of one peer that are tried, and anchors. */
 const MAX_DIRECT = 8;
 const MAX_RELAYED = 4;
@@ -37,6 +39,8 @@ export interface DialerDeps {
   /** True for a host inside a private network of ours: never dialed. */
   readonly isInside: (host: string) => boolean;
   readonly dial: (address: string, signal: AbortSignal) => Promise<Connection>;
+  /** A dial through this connection to an anchor got no answer yet: the path to the anchor may be dead. */
+  readonly onSilence: (anchor: OverlayConnection) => void;
 }
 
 /** One direct dial that led nowhere. */
@@ -183,6 +187,7 @@ export class Dialer {
     const tries = attempts.map(async ({ address, delayMs }) => {
       if (delayMs > 0) await turn(clock, delayMs, waiting, won.signal);
       using attempt = new Deadline(clock, this.#dialMs, won.signal);
+      const silence = clock.after(SILENCE_MS, () => this.#doubtAnchor(address));
       try {
         const connection = probation.of(await dial(address, attempt.signal));
         if (won.signal.aborted) {
@@ -196,6 +201,8 @@ export class Dialer {
         if (!stands && !isRelayed(address)) this.#remember(peer, address, error);
         waiting.shift()?.();
         throw error;
+      } finally {
+        silence.cancel();
       }
     });
     try {
@@ -208,6 +215,15 @@ export class Dialer {
     } finally {
       won.abort(new Error('another path was faster'));
       for (const attempt of tries) attempt.catch(() => undefined);
+    }
+  }
+
+  /** libp2p dials through the oldest connection to an anchor, alive or not, and a dial that waits there tells nobody. */
+  #doubtAnchor(address: string): void {
+    if (!isRelayed(address)) return;
+    const anchor = peerIdOfMultiaddr(address.slice(0, address.indexOf('/p2p-circuit')));
+    for (const connection of this.#deps.probation.all()) {
+      if (connection.peer === anchor && !connection.relayed) this.#deps.onSilence(connection);
     }
   }
 

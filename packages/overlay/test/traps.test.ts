@@ -180,6 +180,30 @@ test('keepalive: so is the path to an anchor, which keeps a place for us and adm
   assert.deepEqual(alice.overlay.reservations(), []);
 });
 
+test('keepalive: so is the path to an anchor through which somebody is dialed', async () => {
+  await using anchor = await started({ anchor: true });
+  const limits = { redialMinMs: 50, redialMaxMs: 400 };
+  await using alice = await started({ listen: [], limits });
+  await using bob = await started({ listen: [], limits });
+  await using proxy = await freezingProxy(portOf(anchor));
+  await bob.overlay.dial(anchor.overlay.addresses(), soon());
+  const address = `/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${anchor.peer}`;
+  const version = new Deployment().version({ alice: alice.peer, bob: bob.peer }, [address]);
+  for (const { view, overlay } of [alice, bob]) {
+    view.hold(version);
+    overlay.viewChanged();
+  }
+  await until(() => [alice, bob].every(({ overlay }) => overlay.reservations().length === 1), 'a place each');
+  const connection = await alice.overlay.dial([address], soon());
+  proxy.freeze();
+  const since = Date.now();
+  await assert.rejects(alice.overlay.connect(bob.peer, soon()), (error) => isMoatError(error, 'PEER_UNREACHABLE'));
+  assert.ok(Date.now() - since < 7000, `${Date.now() - since} ms`);
+  assert.ok(connection.closed.aborted);
+  await until(() => alice.overlay.reservations().length === 1, 'a place again');
+  await alice.overlay.connect(bob.peer, soon());
+});
+
 test('relay defaults: more than 15 reservations, and more than 128 KiB through one', async () => {
   await using anchor = await started({ anchor: true });
   const machines: Machine[] = [];
