@@ -45,6 +45,8 @@ interface Shown {
   addresses: readonly string[];
   version: number | undefined;
   answer: PublishAnswer | undefined;
+  /** The gateway said so itself; otherwise the answer only tells that none came. */
+  isHeard: boolean;
   /** Must be shown again, on this connection or the next. */
   due: boolean;
 }
@@ -90,7 +92,8 @@ export class GatewaySession {
 
   /** Shows a deployment's bundle, now if connected, and on each connection from now on. */
   show(deployment: DeploymentId, addresses: readonly string[]): void {
-    const shown = this.#shown.get(deployment) ?? { addresses, version: undefined, answer: undefined, due: true };
+    const fresh = { addresses, version: undefined, answer: undefined, isHeard: false, due: true };
+    const shown = this.#shown.get(deployment) ?? fresh;
     shown.addresses = addresses;
     shown.due = true;
     this.#shown.set(deployment, shown);
@@ -132,13 +135,13 @@ export class GatewaySession {
     if (!isRefused) this.#retryMs = RETRY_MIN_MS;
     for (const shown of this.#shown.values()) {
       shown.due = true;
-      forgetWhatWasServed(shown);
+      forgetWhatEnded(shown);
     }
     connection.closed.addEventListener('abort', () => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
       this.#connectionGoneAt = this.#deps.clock.now();
-      for (const shown of this.#shown.values()) forgetWhatWasServed(shown);
+      for (const shown of this.#shown.values()) forgetWhatEnded(shown);
       this.#deps.onState();
     });
     this.#deps.onState();
@@ -182,28 +185,33 @@ export class GatewaySession {
     const bundle = this.#deps.bundle(deployment);
     if (bundle === undefined) return;
     this.#deps.onShowing(deployment);
-    const answer = await this.#show(connection, bundle);
+    const { answer, isHeard } = await this.#show(connection, bundle);
     if (this.#stopped.signal.aborted || connection.closed.aborted) return;
     const { version } = bundle.proof.newest.head;
     shown.version = version;
     shown.answer = answer;
+    shown.isHeard = isHeard;
     if (!answer.ok || answer.refused.length > 0) shown.due = true;
     this.#deps.onAnswer(deployment, version, answer);
     if (answer.ok && answer.names.length > 0) this.#keepLink();
   }
 
-  async #show(connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {
+  async #show(
+    connection: PeerConnection,
+    bundle: PublicationBundle,
+  ): Promise<{ answer: PublishAnswer; isHeard: boolean }> {
     const late = new MoatError('PUBLISH_TIMEOUT', 'the gateway did not answer in time', { retryable: true });
     const signal = deadline(ANSWER_MS, late, connection.closed, this.#stopped.signal);
     try {
-      return plainAnswer(await this.#deps.overlay.publish(connection, bundle, signal));
+      return { answer: plainAnswer(await this.#deps.overlay.publish(connection, bundle, signal)), isHeard: true };
     } catch (error) {
       const code = isMoatError(error) ? error.code : 'PUBLISH_TIMEOUT';
       this.#deps.logger.debug(
         { component: 'node.publisher', peer: this.peer, code, err: error },
         'bundle not answered',
       );
-      return { ok: false, code, message: isMoatError(error) ? error.message : 'the gateway did not answer in time' };
+      const message = isMoatError(error) ? error.message : 'the gateway did not answer in time';
+      return { answer: { ok: false, code, message }, isHeard: false };
     }
   }
 
@@ -252,7 +260,7 @@ export class GatewaySession {
   }
 }
 
-/** Names end with the connection; what was refused is refused until the gateway says otherwise. */
-function forgetWhatWasServed(shown: Shown): void {
-  if (shown.answer?.ok === true) shown.answer = undefined;
+/** Names end with the connection, and so does its silence; what was refused is refused until the gateway says otherwise. */
+function forgetWhatEnded(shown: Shown): void {
+  if (shown.answer?.ok === true || !shown.isHeard) shown.answer = undefined;
 }
