@@ -1,0 +1,5 @@
+/** All scenarios, in the order in which they run. */
+import { e2eScenarios } from './e2e-scenarios.ts';
+import type { Scenario } from './scenario.ts';
+
+export const scenarios: readonly Scenario[] = [...e2eScenarios];
