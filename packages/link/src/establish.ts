@@ -26,6 +26,8 @@ export interface EstablishDeps {
   readonly mayLink: (peer: PeerId) => boolean;
   /** Our link port, while we listen. */
   readonly port: () => number | undefined;
+  /** Workers that take links now, one ticket each; without it this process takes them itself. */
+  readonly workers?: () => readonly number[];
   readonly onChannel: LinkDialerDeps['onChannel'];
   /** Makes a link of a channel that an anchor joined and the peer dialed. */
   readonly onSpliced: (channel: ByteChannel, peer: PeerId) => Promise<void>;
@@ -52,6 +54,8 @@ export interface OverOptions {
   readonly directOnly?: boolean;
   /** The link that stands has no path any more. @defaultValue false */
   readonly lost?: boolean;
+  /** Workers that shall get one. @defaultValue all */
+  readonly workers?: readonly number[];
 }
 
 /**
@@ -73,7 +77,7 @@ export class Establisher {
 
   /** A link over this connection. @throws `LINK_REFUSED`, `LINK_FAILED`, the control plane's codes, or the signal's reason. */
   async over(connection: PeerConnection, signal: AbortSignal, options: OverOptions = {}): Promise<Link> {
-    if (connection.direction === 'inbound') return this.#push(connection, signal, options.lost ?? false);
+    if (connection.direction === 'inbound') return this.#push(connection, signal, options);
     if (this.#options.kind === 'gateway') {
       throw new MoatError('LINK_FAILED', 'a gateway waits until the member connects', { retryable: true });
     }
@@ -105,6 +109,7 @@ export class Establisher {
     const { peer, direction } = connection;
     const refusal: LinkMessage = { type: 'refused', code: 'LINK_REFUSED' };
     if (this.#options.stopped.aborted || !this.#deps.mayLink(peer)) return refusal;
+    if (this.#deps.workers?.().length === 0) return refusal;
     const isAcceptor = direction === 'inbound';
     if (message.type === 'ask' && isAcceptor) return this.#offer(connection);
     if (message.type === 'splice' && isAcceptor && this.#mayCome(peer, message.anchor)) {
@@ -115,11 +120,13 @@ export class Establisher {
     return mayDial ? { type: 'taken' } : refusal;
   }
 
-  #offer(connection: PeerConnection): Offer {
+  #offer(connection: PeerConnection, only?: readonly number[]): Offer {
+    const { tickets } = this.#deps;
     const port = connection.remote === null ? undefined : this.#deps.port();
+    const workers = only ?? this.#deps.workers?.() ?? [undefined];
     return {
       type: 'offer',
-      tickets: port === undefined ? [] : [this.#deps.tickets.issue(connection)],
+      tickets: port === undefined ? [] : workers.map((worker) => tickets.issue(connection, worker)),
       port: port ?? null,
       kind: this.#options.kind,
       expires: TICKET_LIFE_MS,
@@ -164,14 +171,15 @@ export class Establisher {
     this.#deps.logger.debug({ peer, connection: id, err: error }, message);
   }
 
-  async #push(connection: PeerConnection, signal: AbortSignal, lost: boolean): Promise<Link> {
+  async #push(connection: PeerConnection, signal: AbortSignal, options: OverOptions): Promise<Link> {
     // Listens before it sends: the link may stand before the answer is read.
     using deadline = createDeadline(this.#deps.clock, TICKET_LIFE_MS, signal);
     const withdrawn = new AbortController();
     const link = this.#deps.next(connection.peer, AbortSignal.any([deadline.signal, withdrawn.signal]));
     link.catch(() => undefined);
     try {
-      const offer = { ...this.#offer(connection), ...(lost ? { lost } : {}) };
+      const { lost = false, workers } = options;
+      const offer = { ...this.#offer(connection, workers), ...(lost ? { lost } : {}) };
       const answer = await this.#question(connection, offer, signal);
       if (answer.type === 'refused') throw linkRefused(connection.peer, answer.code);
       if (answer.type !== 'taken') throw new MoatError('LINK_FAILED', 'the peer answered out of order');

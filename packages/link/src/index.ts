@@ -20,6 +20,19 @@
  * @packageDocumentation
  */
 export { LINK_ERROR_CODES, type LinkErrorCode } from './errors.ts';
+export {
+  createLinkDispatcher,
+  type DispatchDeps,
+  type DispatchOptions,
+  type LinkDispatcher,
+  type LinkWorkers,
+  type ToldLink,
+} from './dispatch.ts';
 export { createLinks, type LinkService, type LinksDeps, type LinksOptions } from './pool.ts';
 export type { LinkAnchors } from './splice-dial.ts';
+export { pipeChannel } from './pipe.ts';
+export { SocketChannel } from './socket-channel.ts';
 export type { SpliceLimits } from './splice-limits.ts';
+export type { SpentTicket } from './ticket.ts';
+export { createWorkerLinks, type WorkerLinks, type WorkerLinksDeps } from './worker-links.ts';
+export { WorkerLink } from './worker-table.ts';

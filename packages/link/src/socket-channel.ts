@@ -1,4 +1,4 @@
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 
 import { noteReadBuffer, type ByteChannel } from '@moat/core';
 
@@ -10,11 +10,11 @@ export class SocketChannel implements ByteChannel {
   onDrain: () => void = ignore;
   onEnd: () => void = ignore;
   onClose: (error?: Error) => void = ignore;
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
   #error: Error | undefined;
   #paused = false;
 
-  constructor(socket: TLSSocket) {
+  constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('data', (chunk: Buffer) => {
       noteReadBuffer(chunk.length);

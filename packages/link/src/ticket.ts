@@ -30,6 +30,8 @@ export interface SpentTicket {
   readonly identity: string;
   readonly psk: Buffer;
   readonly peer: PeerId;
+  /** The worker it was made for, which alone gets the key. */
+  readonly worker?: number | undefined;
 }
 
 /** HKDF-SHA256 (RFC 5869) of the secret, bound to who dials whom. */
@@ -57,36 +59,41 @@ interface Entry {
   readonly peer: PeerId;
   readonly connection: PeerConnection;
   readonly expiresAt: number;
+  readonly worker: number | undefined;
 }
 
 export interface TicketBookDeps {
   readonly clock: Clock;
   readonly self: PeerId;
   readonly kind: LinkKind;
+  /** Processes that take links, each by tickets of its own. @defaultValue 1 */
+  readonly workers?: number;
 }
 
-/** Tickets handed out and not used. Bound: 1024, the oldest is dropped; 8 a peer, its oldest is dropped. */
+/** Tickets handed out and not used. Bound for each worker: 1024, the oldest is dropped; 8 a peer, its oldest is dropped. */
 export class TicketBook {
   static readonly LIMIT = 1024;
   static readonly LIMIT_PER_PEER = 8;
   readonly #deps: TicketBookDeps;
   readonly #entries = new Map<string, Entry>();
+  readonly #workers: number;
 
   constructor(deps: TicketBookDeps) {
     this.#deps = deps;
+    this.#workers = deps.workers ?? 1;
   }
 
-  /** A ticket for the peer of `connection`, good for 10 s and only while that connection stands. */
-  issue(connection: PeerConnection): Ticket {
+  /** A ticket for the peer of `connection`, good for 10 s, only while that connection stands, and at `worker` only. */
+  issue(connection: PeerConnection, worker?: number): Ticket {
     this.#sweep();
     const { peer } = connection;
     const ofPeer = [...this.#entries].filter(([, entry]) => entry.peer === peer);
-    const oldest = ofPeer.length >= TicketBook.LIMIT_PER_PEER ? ofPeer[0]?.[0] : undefined;
+    const oldest = ofPeer.length >= TicketBook.LIMIT_PER_PEER * this.#workers ? ofPeer[0]?.[0] : undefined;
     if (oldest !== undefined) this.#entries.delete(oldest);
-    else if (this.#entries.size >= TicketBook.LIMIT) this.#dropOldest();
+    else if (this.#entries.size >= TicketBook.LIMIT * this.#workers) this.#dropOldest();
     const ticket: Ticket = { id: randomBytes(TICKET_ID_BYTES), secret: randomBytes(TICKET_SECRET_BYTES) };
     const expiresAt = this.#deps.clock.now() + TICKET_LIFE_MS;
-    this.#entries.set(toBase64url(ticket.id), { secret: ticket.secret, peer, connection, expiresAt });
+    this.#entries.set(toBase64url(ticket.id), { secret: ticket.secret, peer, connection, expiresAt, worker });
     return ticket;
   }
 
@@ -98,7 +105,13 @@ export class TicketBook {
     const { clock, self, kind } = this.#deps;
     if (entry === undefined || preamble[0] !== KIND_BYTE[kind]) return undefined;
     if (entry.expiresAt <= clock.now() || entry.connection.closed.aborted) return undefined;
-    return { identity, psk: derivePsk(entry.secret, entry.peer, self, kind), peer: entry.peer };
+    const { peer, worker } = entry;
+    return { identity, psk: derivePsk(entry.secret, peer, self, kind), peer, worker };
+  }
+
+  /** Peers that hold a ticket. */
+  peers(): ReadonlySet<PeerId> {
+    return new Set([...this.#entries.values()].map(({ peer }) => peer));
   }
 
   /** Takes back every ticket of `peer`. */
