@@ -42,6 +42,8 @@ export class NameRegistry {
   readonly #deps: NameRegistryDeps;
   readonly #options: NameRegistryOptions;
   readonly #names = new Map<string, NameRecord>();
+  /** Hosts of each deployment, so that a claim costs what its deployment holds. */
+  readonly #hosts = new Map<DeploymentId, Set<string>>();
   readonly #startedMs: number;
 
   /** `records` are what the store knew at start. */
@@ -49,7 +51,7 @@ export class NameRegistry {
     this.#deps = deps;
     this.#options = options;
     this.#startedMs = deps.clock.now();
-    for (const record of records) this.#names.set(record.host, record);
+    this.apply(records);
   }
 
   get(host: string): NameRecord | undefined {
@@ -85,7 +87,7 @@ export class NameRegistry {
   /** How many names the deployment holds, published or not. */
   heldBy(deployment: DeploymentId): number {
     let held = 0;
-    for (const record of this.#names.values()) if (record.deployment === deployment && this.#isHeld(record)) held += 1;
+    for (const host of this.#hosts.get(deployment) ?? []) if (this.get(host) !== undefined) held += 1;
     return held;
   }
 
@@ -98,8 +100,16 @@ export class NameRegistry {
 
   /** Takes over records that are on disk now. */
   apply(records: readonly NameRecord[], releasedHosts: readonly string[] = []): void {
-    for (const host of releasedHosts) this.#names.delete(host);
-    for (const record of records) this.#names.set(record.host, record);
+    for (const host of releasedHosts) this.#remove(host);
+    for (const record of records) {
+      const { host, deployment } = record;
+      if (this.#names.get(host)?.deployment !== deployment) {
+        this.#remove(host);
+        const hosts = this.#hosts.get(deployment) ?? new Set();
+        this.#hosts.set(deployment, hosts.add(host));
+      }
+      this.#names.set(host, record);
+    }
   }
 
   /** Names whose lease is over. */
@@ -157,6 +167,15 @@ export class NameRegistry {
     const free = dayOf(this.leaseEndMs(current));
     const message = `the name is held by deployment ${deployment} since ${since}; it is free on ${free} if none of its members comes until then`;
     return refusal('NAME_HELD', message, { details: { host, deployment, since, free } });
+  }
+
+  #remove(host: string): void {
+    const record = this.#names.get(host);
+    if (record === undefined) return;
+    this.#names.delete(host);
+    const hosts = this.#hosts.get(record.deployment);
+    hosts?.delete(host);
+    if (hosts?.size === 0) this.#hosts.delete(record.deployment);
   }
 
   #isHeld(record: NameRecord): boolean {

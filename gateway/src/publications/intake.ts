@@ -21,7 +21,7 @@ import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import { refusal } from '../errors.ts';
 import type { NameRegistry } from '../names/registry.ts';
-import type { Routes } from '../routes/snapshot.ts';
+import type { DeploymentRoutes, Routes } from '../routes/snapshot.ts';
 import type { DeploymentRecord, GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
 import type { EdgeRules } from './edge-rules.ts';
 import { HourlyQuota } from './hourly-quota.ts';
@@ -65,6 +65,15 @@ export interface Forgotten {
   readonly held: number;
 }
 
+/** What else changed together with routes. */
+interface Refresh {
+  readonly dropped?: readonly Dropped[];
+  readonly held?: readonly string[];
+  readonly released?: readonly string[];
+  /** Waits for the answer to what it shows; the overlay ends its admission after it. */
+  readonly presenter?: PeerId;
+}
+
 /** Wrong codes from one address in an hour. */
 const GUESSES_PER_HOUR = 10;
 /** They take some 8 ms to verify. */
@@ -83,8 +92,8 @@ export class Intake {
   readonly #newDeployments: HourlyQuota;
   readonly #newNames: HourlyQuota;
   readonly #guesses: HourlyQuota;
-  /** Fires when the next membership ends. */
-  #ending: Timer | undefined;
+  /** Each fires when the next membership of an upstream of the deployment ends. */
+  readonly #endings = new Map<DeploymentId, Timer>();
 
   constructor(deps: IntakeDeps, options: IntakeOptions) {
     this.#deps = deps;
@@ -127,7 +136,7 @@ export class Intake {
       { component: 'gateway.intake', deployment },
       rule === 'allow' ? 'publisher allowed' : 'publisher denied',
     );
-    if (!publishers.mayPublish(deployment)) this.#refresh(ledger.dropAll(deployment));
+    if (!publishers.mayPublish(deployment)) this.#refresh([deployment], { dropped: ledger.dropAll(deployment) });
     return record;
   }
 
@@ -149,18 +158,24 @@ export class Intake {
     ledger.forget(deployment);
     const { version } = record.proof.newest.head;
     logger.info({ component: 'gateway.intake', deployment, version }, 'deployment forgotten');
-    this.#refresh(dropped);
+    this.#refresh([deployment], { dropped });
     return { version, held: held.length };
   }
 
-  /** Makes the routes anew from registry and ledger: at start, and whenever something they are made of changed. */
+  /** Makes all routes anew from registry and ledger: at start. What changes later replaces those of a deployment. */
   refreshRoutes(): void {
-    this.#refresh([]);
+    const { ledger, registry } = this.#deps;
+    const held = registry.list().map(({ host }) => host);
+    this.#refresh(
+      ledger.list().map(({ deployment }) => deployment),
+      { held },
+    );
   }
 
   /** Ends timers; nothing is taken any more. */
   stop(): void {
-    this.#ending?.cancel();
+    for (const ending of this.#endings.values()) ending.cancel();
+    this.#endings.clear();
   }
 
   /** A request was answered under `host`: its lease is the long one from now on. */
@@ -175,9 +190,12 @@ export class Intake {
     const { registry } = this.#deps;
     this.#unkept.clear();
     const renewals = registry.renewals(everyMs);
-    const expired = registry.expired().map(({ host }) => host);
-    if (renewals.length > 0 || expired.length > 0) {
-      if (this.#keep(renewals, expired) && expired.length > 0) this.refreshRoutes();
+    const expired = registry.expired();
+    const released = expired.map(({ host }) => host);
+    if (renewals.length > 0 || released.length > 0) {
+      if (this.#keep(renewals, released) && released.length > 0) {
+        this.#refresh(new Set(expired.map(({ deployment }) => deployment)), { released });
+      }
     }
     this.#forgetNameless();
   }
@@ -205,7 +223,7 @@ export class Intake {
     if (judged.refusedAs) {
       store.commit({ deployments: [judged.record] });
       ledger.apply(judged.record);
-      this.#refresh([], peer);
+      this.#refresh([deployment], { presenter: peer });
       throw judged.refusedAs;
     }
     const upstreams = ledger.upstreams(deployment);
@@ -225,8 +243,8 @@ export class Intake {
     store.commit({ deployments: [judged.record], names: names.map(({ record }) => record) });
     registry.apply(names.map(({ record }) => record));
     ledger.apply(judged.record, peer);
-    // Routes cost what all deployments publish; a member that only comes back changes none.
-    if (!isKnown) this.#refresh([], peer);
+    // A member that only comes back changes nothing.
+    if (!isKnown) this.#refresh([deployment], { held: names.map(({ record }) => record.host), presenter: peer });
     const { version } = judged.record.proof.newest.head;
     const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
     logger.info(fields, 'publication accepted');
@@ -239,21 +257,20 @@ export class Intake {
     };
   }
 
-  /** `presenter` waits for the answer to what it shows; the overlay ends its admission after it. */
-  #refresh(alsoDropped: readonly Dropped[], presenter?: PeerId): void {
+  /** Replaces the routes of these deployments, which costs what they publish, whatever all others do. */
+  #refresh(changed: Iterable<DeploymentId>, { dropped = [], held = [], released = [], presenter }: Refresh): void {
     const { registry, ledger, publishers, routes } = this.#deps;
-    const dropped = [...alsoDropped, ...ledger.dropPlaceless()];
-    const specs = ledger.routes((host) => {
-      const holder = registry.get(host)?.deployment;
-      return holder !== undefined && publishers.mayPublish(holder) ? holder : undefined;
-    });
-    const withdrawn = routes.swap(
-      specs,
-      registry.list().map(({ host }) => host),
-    );
-    this.#deps.onWithdrawn(withdrawn);
-    this.#deps.onDropped(dropped.filter(({ peer }) => peer !== presenter));
-    this.#awaitNextEnd();
+    const gone = [...dropped];
+    const deployments: DeploymentRoutes[] = [];
+    for (const deployment of changed) {
+      for (const placeless of ledger.dropPlaceless(deployment)) gone.push(placeless);
+      const mayPublish = publishers.mayPublish(deployment);
+      const holds = (host: string): boolean => mayPublish && registry.get(host)?.deployment === deployment;
+      deployments.push({ deployment, routes: ledger.routes(deployment, holds) });
+      this.#awaitNextEnd(deployment);
+    }
+    this.#deps.onWithdrawn(routes.apply({ deployments, held, released }));
+    if (gone.length > 0) this.#deps.onDropped(gone.filter(({ peer }) => peer !== presenter));
   }
 
   /** @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
@@ -327,12 +344,17 @@ export class Intake {
     for (const deployment of forgotten) ledger.forget(deployment);
   }
 
-  #awaitNextEnd(): void {
+  #awaitNextEnd(deployment: DeploymentId): void {
     const { clock, ledger } = this.#deps;
-    this.#ending?.cancel();
-    const endMs = ledger.nextEndMs();
+    this.#endings.get(deployment)?.cancel();
+    this.#endings.delete(deployment);
+    const endMs = ledger.nextEndMs(deployment);
     if (endMs === undefined) return;
-    this.#ending = clock.after(Math.min(endMs - clock.now(), MAX_TIMER_MS), () => this.refreshRoutes());
+    const inMs = Math.min(endMs - clock.now(), MAX_TIMER_MS);
+    this.#endings.set(
+      deployment,
+      clock.after(inMs, () => this.#refresh([deployment], {})),
+    );
   }
 
   /** Writes names; a full disk is reported and what runs goes on. */

@@ -30,6 +30,8 @@ export class Ledger {
   readonly #records = new Map<DeploymentId, DeploymentRecord>();
   /** Peers that showed a deployment's publications; bounded by the places those list. */
   readonly #presented = new Map<DeploymentId, Set<PeerId>>();
+  /** Deployments that each peer is an upstream of: asked for each link at each change. */
+  readonly #reasons = new Map<PeerId, number>();
 
   constructor(deps: LedgerDeps, options: LedgerOptions, records: readonly DeploymentRecord[]) {
     this.#deps = deps;
@@ -54,32 +56,29 @@ export class Ledger {
     this.#records.set(record.deployment, record);
     if (presenter === undefined) return;
     const presented = this.#presented.get(record.deployment) ?? new Set();
+    if (presented.has(presenter)) return;
     this.#presented.set(record.deployment, presented.add(presenter));
+    this.#reasons.set(presenter, (this.#reasons.get(presenter) ?? 0) + 1);
   }
 
   /** Members that hold no place any more are upstreams no more: dropped by a version, or their membership ended. */
-  dropPlaceless(): Dropped[] {
+  dropPlaceless(deployment: DeploymentId): Dropped[] {
+    const record = this.#records.get(deployment);
     const nowMs = this.#deps.clock.now();
-    return [...this.#presented].flatMap(([deployment, presented]) => {
-      const record = this.#records.get(deployment);
-      const gone = [...presented].filter((peer) => record === undefined || !holdsPlace(record, peer, nowMs));
-      for (const peer of gone) presented.delete(peer);
-      if (presented.size === 0) this.#presented.delete(deployment);
-      return gone.map((peer) => ({ deployment, peer }));
-    });
+    return [...this.upstreams(deployment)]
+      .filter((peer) => record === undefined || !holdsPlace(record, peer, nowMs))
+      .map((peer) => this.#drop(deployment, peer));
   }
 
   /** No member of the deployment is an upstream until it shows its publications again. */
   dropAll(deployment: DeploymentId): Dropped[] {
-    const presented = [...(this.#presented.get(deployment) ?? [])];
-    this.#presented.delete(deployment);
-    return presented.map((peer) => ({ deployment, peer }));
+    return [...this.upstreams(deployment)].map((peer) => this.#drop(deployment, peer));
   }
 
   /** Forgets a deployment whole; whoever shows it again is new here. */
   forget(deployment: DeploymentId): void {
+    this.dropAll(deployment);
     this.#records.delete(deployment);
-    this.#presented.delete(deployment);
   }
 
   /** Members of the deployment that are upstreams. */
@@ -89,17 +88,15 @@ export class Ledger {
 
   /** True when the peer is an upstream of something, which is what it may have a link for. */
   isUpstream(peer: PeerId): boolean {
-    for (const presented of this.#presented.values()) if (presented.has(peer)) return true;
-    return false;
+    return this.#reasons.has(peer);
   }
 
-  /** When the next membership of an upstream ends, in milliseconds since the epoch. */
-  nextEndMs(): number | undefined {
+  /** When the next membership of an upstream of the deployment ends, in milliseconds since the epoch. */
+  nextEndMs(deployment: DeploymentId): number | undefined {
+    if (!this.#presented.has(deployment)) return undefined;
     const nowMs = this.#deps.clock.now();
-    const ends = [...this.#presented.keys()].flatMap((deployment) =>
-      (this.#records.get(deployment)?.publications ?? []).flatMap(({ members }) =>
-        members.flatMap((member) => (member.ends === undefined ? [] : parseTime(member.ends))),
-      ),
+    const ends = (this.#records.get(deployment)?.publications ?? []).flatMap(({ members }) =>
+      members.flatMap((member) => (member.ends === undefined ? [] : parseTime(member.ends))),
     );
     // Without spread: a contract may have thousands of places.
     return ends.reduce<number | undefined>(
@@ -113,26 +110,37 @@ export class Ledger {
     return this.#records.get(deployment)?.publications.find(({ name }) => this.hostOf(name) === host);
   }
 
-  /** Routes of everything published under names that `holder` gives to the publishing deployment. */
-  routes(holder: (host: string) => DeploymentId | undefined): RouteSpec[] {
+  /** Routes of what the deployment publishes under names that it `holds`. */
+  routes(deployment: DeploymentId, holds: (host: string) => boolean): RouteSpec[] {
+    const record = this.#records.get(deployment);
+    if (record === undefined) return [];
     const routes = new Map<string, RouteSpec>();
     const nowMs = this.#deps.clock.now();
-    for (const record of this.#records.values()) {
-      const presented = [...(this.#presented.get(record.deployment) ?? [])];
-      for (const publication of record.publications) {
-        const host = this.hostOf(publication.name);
-        if (host === undefined || routes.has(host) || holder(host) !== record.deployment) continue;
-        const { deployment, service } = publication;
-        const members = presented.filter((peer) => mayServe(publication, peer, record.claims, nowMs));
-        const auth = this.#deps.edgeRules.authOf(publication);
-        routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
-      }
+    const presented = [...this.upstreams(deployment)];
+    for (const publication of record.publications) {
+      const host = this.hostOf(publication.name);
+      if (host === undefined || routes.has(host) || !holds(host)) continue;
+      const { service } = publication;
+      const members = presented.filter((peer) => mayServe(publication, peer, record.claims, nowMs));
+      const auth = this.#deps.edgeRules.authOf(publication);
+      routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
     }
     return [...routes.values()];
   }
 
   hostOf(name: string): string | undefined {
     return hostOfName(name, this.#options.domain);
+  }
+
+  #drop(deployment: DeploymentId, peer: PeerId): Dropped {
+    const presented = this.#presented.get(deployment);
+    if (presented?.delete(peer)) {
+      if (presented.size === 0) this.#presented.delete(deployment);
+      const left = (this.#reasons.get(peer) ?? 1) - 1;
+      if (left > 0) this.#reasons.set(peer, left);
+      else this.#reasons.delete(peer);
+    }
+    return { deployment, peer };
   }
 }
 

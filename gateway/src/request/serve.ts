@@ -19,7 +19,7 @@ export interface RequestServerDeps extends ExchangeDeps {
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;
-  /** A request was answered by a service under this host. */
+  /** Requests were answered by a service under this host; told at most once an hour. */
   onServed(host: string): void;
 }
 
@@ -31,6 +31,8 @@ export interface RequestServerOptions extends ExchangeOptions {
 }
 
 const WATCH_MS = 1_000;
+/** A lease lasts a day at least. */
+const SERVED_EVERY_MS = 3_600_000;
 /** Deployments counted though nothing of them may run. */
 const MAX_IDLE = 10_000;
 
@@ -152,7 +154,7 @@ export class RequestServer {
     const exchange = new Exchange(this.#deps, this.#options, work, {
       onDone: (outcome) => {
         this.#leave(exchange);
-        if (outcome.status !== 499) this.#deps.onServed(route.host);
+        if (outcome.status !== 499) this.#served(route);
         settle(outcome);
       },
       onFailed: (error) => {
@@ -181,6 +183,13 @@ export class RequestServer {
   #leave(exchange: Exchange): void {
     if (!this.#running.delete(exchange)) return;
     this.#countOf(exchange.route.deployment).running -= 1;
+  }
+
+  #served({ host, usage }: Route): void {
+    const now = this.#deps.clock.now();
+    if (now - usage.servedToldMs < SERVED_EVERY_MS) return;
+    usage.servedToldMs = now;
+    this.#deps.onServed(host);
   }
 
   #countOf(deployment: DeploymentId): { running: number } {

@@ -1,7 +1,10 @@
 /**
- * Which host leads to which service. A snapshot never changes: a change makes the next one and swaps it in whole,
- * so a request sees one state from its first byte to its last, and no lookup takes a lock.
- * Lookup: one Map, 118–410 ns from ten to 100,000 names (measured).
+ * Which host leads to which service. A request looks its host up once and keeps the {@link Route} it found to its end; a
+ * route never changes. So what a reader needs is that one turn sees one state, and it does: a change is applied whole
+ * in one turn, and it replaces everything that a deployment publishes, never half of it. A table that is never copied
+ * gives that at a price that does not grow with what others publish: 100,000 names, a bundle of one name 2 µs
+ * instead of 0.3 s (`test/bench`, `growth/names`).
+ * Lookup: one Map, no lock.
  */
 import { Balancer, type BalancerDeps, type DeploymentId, type PeerId } from '@moat/core';
 import type { EdgeAuth } from '../publications/edge-rules.ts';
@@ -15,41 +18,53 @@ export interface Route {
   readonly members: readonly PeerId[];
   /** Who may come in; absent = anybody. */
   readonly auth?: EdgeAuth;
-  /** Chooses among `members`; outlives snapshots, as what it learned stays true. */
+  /** Chooses among `members`; outlives the route, as what it learned stays true. */
   readonly balancer: Balancer<PeerId>;
+  /** Outlives the route while the deployment keeps the name. */
+  readonly usage: RouteUsage;
+}
+
+/** What is remembered of requests under a name, so that most of them cost no second lookup among all names. */
+export interface RouteUsage {
+  /** When its holder was last told that a service answered, in milliseconds since the epoch. */
+  servedToldMs: number;
 }
 
 /** What a route is made of. */
-export type RouteSpec = Omit<Route, 'balancer'>;
+export type RouteSpec = Omit<Route, 'balancer' | 'usage'>;
 
-export class RouteSnapshot {
-  readonly #routes: ReadonlyMap<string, Route>;
-  readonly #held: ReadonlySet<string>;
-
-  constructor(routes: Iterable<Route>, held: Iterable<string>) {
-    this.#routes = new Map([...routes].map((route) => [route.host, route]));
-    this.#held = new Set(held);
-  }
-
+/** The state of this turn: to be asked at once, not to be kept. */
+export interface RouteSnapshot {
   /** `host` is normalised. */
-  find(host: string): Route | undefined {
-    return this.#routes.get(host);
-  }
-
+  find(host: string): Route | undefined;
   /** True when the name is somebody's, published or not: its handshake is answered. */
-  isHeld(host: string): boolean {
-    return this.#held.has(host);
-  }
-
-  list(): Route[] {
-    return [...this.#routes.values()];
-  }
+  isHeld(host: string): boolean;
+  list(): Route[];
 }
 
-/** The current snapshot. */
-export class Routes {
+/** All that one deployment publishes here. */
+export interface DeploymentRoutes {
+  readonly deployment: DeploymentId;
+  readonly routes: readonly RouteSpec[];
+}
+
+/** A change of routes as plain data, which another process can be sent. */
+export interface RouteChange {
+  /** Each replaces what the deployment had. */
+  readonly deployments: readonly DeploymentRoutes[];
+  /** Hosts that are somebody's from now on; those that were before may be among them. */
+  readonly held: readonly string[];
+  /** Hosts that are nobody's any more. */
+  readonly released: readonly string[];
+}
+
+/** The current routes. Bound: the names that the registry gives away. */
+export class Routes implements RouteSnapshot {
   readonly #deps: BalancerDeps;
-  #current = new RouteSnapshot([], []);
+  readonly #routes = new Map<string, Route>();
+  readonly #held = new Set<string>();
+  /** Hosts that each deployment led somewhere when it was last replaced. */
+  readonly #hosts = new Map<DeploymentId, readonly string[]>();
   #version = 0;
 
   constructor(deps: BalancerDeps) {
@@ -57,27 +72,63 @@ export class Routes {
   }
 
   get current(): RouteSnapshot {
-    return this.#current;
+    return this;
   }
 
-  /** Counts up with each swap. */
+  /** Counts up with each change. */
   get version(): number {
     return this.#version;
   }
 
-  /** Replaces the snapshot; returns the hosts that led somewhere and do not any more. */
-  swap(specs: readonly RouteSpec[], held: Iterable<string>): string[] {
-    const before = this.#current;
-    const routes = specs.map((spec) => {
-      const balancer = before.find(spec.host)?.balancer ?? new Balancer<PeerId>(this.#deps);
-      balancer.retain(spec.members);
-      return { ...spec, balancer };
-    });
-    this.#current = new RouteSnapshot(routes, held);
+  find(host: string): Route | undefined {
+    return this.#routes.get(host);
+  }
+
+  isHeld(host: string): boolean {
+    return this.#held.has(host);
+  }
+
+  list(): Route[] {
+    return [...this.#routes.values()];
+  }
+
+  /** Takes a change over; returns the hosts that led somewhere and do not any more. */
+  apply({ deployments, held, released }: RouteChange): string[] {
+    const withdrawn = deployments.flatMap((all) => this.#replace(all));
+    for (const host of released) this.#held.delete(host);
+    for (const host of held) this.#held.add(host);
     this.#version += 1;
-    return before
-      .list()
-      .map((route) => route.host)
-      .filter((host) => this.#current.find(host) === undefined);
+    return withdrawn;
+  }
+
+  /** Makes all routes anew; returns the hosts that led somewhere and do not any more. */
+  swap(specs: readonly RouteSpec[], held: Iterable<string>): string[] {
+    const all = new Map<DeploymentId, RouteSpec[]>([...this.#hosts.keys()].map((deployment) => [deployment, []]));
+    for (const spec of specs) {
+      const routes = all.get(spec.deployment);
+      if (routes) routes.push(spec);
+      else all.set(spec.deployment, [spec]);
+    }
+    const deployments = [...all].map(([deployment, routes]) => ({ deployment, routes }));
+    return this.apply({ deployments, held: [...held], released: [...this.#held] });
+  }
+
+  #replace({ deployment, routes }: DeploymentRoutes): string[] {
+    const before = this.#hosts.get(deployment) ?? [];
+    const hosts = new Set<string>();
+    for (const spec of routes) {
+      hosts.add(spec.host);
+      const known = this.#routes.get(spec.host);
+      const balancer = known?.balancer ?? new Balancer<PeerId>(this.#deps);
+      balancer.retain(spec.members);
+      const usage = known?.deployment === deployment ? known.usage : { servedToldMs: -Infinity };
+      this.#routes.set(spec.host, { ...spec, balancer, usage });
+    }
+    if (hosts.size > 0) this.#hosts.set(deployment, [...hosts]);
+    else this.#hosts.delete(deployment);
+    // A name may have become another deployment's since.
+    const gone = before.filter((host) => !hosts.has(host) && this.#routes.get(host)?.deployment === deployment);
+    for (const host of gone) this.#routes.delete(host);
+    return gone;
   }
 }
