@@ -6,8 +6,7 @@ import type { Socket } from 'node:net';
 
 import type { Clock, Timer } from '@moat/core';
 
-/** Bytes that may wait for a reader before its writer has to; the sockets' own 64 KiB would mean to stop after each read. */
-const HIGH_BYTES = 512 * 1024;
+import { SpliceWay } from './splice-way.ts';
 
 export interface JoinOptions {
   readonly clock: Clock;
@@ -20,17 +19,16 @@ export interface JoinOptions {
   readonly onOver: (bytes: number) => void;
 }
 
-/** Joins two paused sockets, neither destroyed; returns the way to end it. Bound: 512 KiB and one read wait, each way. */
+/**
+ * Joins two paused sockets, neither destroyed, and takes their connections over; returns the way to end it.
+ * Bound: 512 KiB and one read wait, each way.
+ */
 export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => void {
   const { clock } = options;
   let bytes = 0;
   let seen = 0;
   let open = 2;
   const timers = new Set<Timer>();
-  const end = (): void => {
-    cut(a);
-    cut(b);
-  };
   const after = (delayMs: number, run: () => void): void => {
     const timer = clock.after(delayMs, () => {
       timers.delete(timer);
@@ -38,36 +36,23 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
     });
     timers.add(timer);
   };
+  const debit = (length: number): number => {
+    bytes += length;
+    return options.debit(length);
+  };
+  const ways = [new SpliceWay({ debit, after }, a), new SpliceWay({ debit, after }, b)] as const;
+  const [forth, back] = ways;
+  const end = (): void => {
+    for (const { from } of ways) cut(from);
+  };
   const lookForIdle = (): void => {
     if (bytes === seen) return end();
     seen = bytes;
     after(options.idleMs, lookForIdle);
   };
-  const pass = (from: Socket, to: Socket): void => {
-    let waiting = false;
-    let full = false;
-    const goOn = (): void => {
-      if (!waiting && !full && !from.destroyed) from.resume();
-    };
-    const onWritten = (): void => {
-      if (!full || to.writableLength > HIGH_BYTES / 2) return;
-      full = false;
-      goOn();
-    };
-    from.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      to.write(chunk, onWritten);
-      if (to.writableLength > HIGH_BYTES) full = true;
-      const waitMs = options.debit(chunk.length);
-      if (waitMs > 0) {
-        waiting = true;
-        after(waitMs, () => {
-          waiting = false;
-          goOn();
-        });
-      }
-      if (full || waiting) from.pause();
-    });
+  const pass = (way: SpliceWay, to: Socket): void => {
+    const { from } = way;
+    from.on('error', ignore);
     from.once('end', () => to.end());
     from.once('close', () => {
       // One side that breaks ends both; after an orderly end the other direction runs on.
@@ -76,19 +61,15 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
       open -= 1;
       if (open > 0) return;
       for (const timer of timers) timer.cancel();
+      for (const each of ways) each.close();
       options.onOver(bytes);
     });
+    way.start(to);
   };
-  for (const socket of [a, b]) {
-    socket.allowHalfOpen = true;
-    socket.setNoDelay(true);
-  }
-  pass(a, b);
-  pass(b, a);
   after(options.idleMs, lookForIdle);
   after(options.lifeMs, end);
-  a.resume();
-  b.resume();
+  pass(forth, back.from);
+  pass(back, forth.from);
   return end;
 }
 
@@ -100,3 +81,5 @@ function cut(socket: Socket): void {
   if (socket.writableEnded) socket.destroy();
   else socket.resetAndDestroy();
 }
+
+const ignore = (): void => undefined;

@@ -163,7 +163,11 @@ export class Splicer {
       clock,
       idleMs,
       lifeMs,
-      debit: (bytes) => Math.max(...pair.accounts.map((account) => account.bytes.debit(bytes))),
+      debit: (bytes) => {
+        let waitMs = 0;
+        for (const account of pair.accounts) waitMs = Math.max(waitMs, account.bytes.debit(bytes));
+        return waitMs;
+      },
       onOver: (bytes) => {
         this.#running.delete(end);
         for (const account of pair.accounts) account.joined -= 1;
