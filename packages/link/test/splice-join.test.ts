@@ -86,7 +86,7 @@ const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).dig
 
 describe('two sockets that are joined', () => {
   test('pass 24 MiB each way at once to readers who stop and go', async () => {
-    await using leaks = checkLeaks();
+    await using _leaks = checkLeaks();
     await using joined = await join();
     const { left, right, over } = joined;
     const [forth, back] = [randomBytes(24 * 2 ** 20), randomBytes(24 * 2 ** 20)];
@@ -97,7 +97,7 @@ describe('two sockets that are joined', () => {
   });
 
   test('pass on first what one side said before', async () => {
-    await using leaks = checkLeaks();
+    await using _leaks = checkLeaks();
     await using joined = await join(Buffer.from('early, '));
     const { left, right, over } = joined;
     const arrived = once(right, 'data') as Promise<[Buffer]>;
@@ -113,7 +113,7 @@ describe('two sockets that are joined', () => {
   });
 
   test('end both when one is reset, with bytes on the way', async () => {
-    await using leaks = checkLeaks();
+    await using _leaks = checkLeaks();
     await using joined = await join();
     const { left, right, over } = joined;
     right.pause();
