@@ -3,14 +3,27 @@ import { httpLoad } from './h2load.ts';
 import type { Scenario } from './scenario.ts';
 import { targetOf, type Subject } from './subject.ts';
 import { BODY_BYTES } from './subjects/e2e-site.ts';
+import { nginxNebula } from './subjects/nebula.ts';
 import { nginxNoTunnel } from './subjects/no-tunnel.ts';
+import { nginxSsh } from './subjects/ssh.ts';
+import { nginxTinc } from './subjects/tinc.ts';
+import { caddyWireguard, nginxWireguard } from './subjects/wireguard.ts';
+import { nginxYggdrasil } from './subjects/yggdrasil.ts';
 
 /** 512 bodies of 1 MiB at once would end outside of the window of the slower tunnels: none would be counted. */
 const CONNECTIONS = { '1k': [1, 64, 512], '64k': [1, 64, 512], '1m': [1, 8, 64] } as const;
 const QUICK = new Set(['1k/c1', '1k/c64', '1m/c8']);
 const SIZES = ['1k', '64k', '1m'] as const;
 
-const subjects: readonly Subject[] = [nginxNoTunnel];
+const subjects: readonly Subject[] = [
+  nginxNoTunnel,
+  nginxNebula,
+  nginxWireguard,
+  caddyWireguard,
+  nginxTinc,
+  nginxYggdrasil,
+  nginxSsh,
+];
 
 export const e2eScenarios: readonly Scenario[] = SIZES.flatMap((size) =>
   CONNECTIONS[size].map((connections): Scenario => ({

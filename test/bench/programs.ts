@@ -35,12 +35,13 @@ export class Programs implements AsyncDisposable {
     return daemon;
   }
 
+  /** Ends them one after the other, so that a client can say goodbye to its server. */
   async stop(daemons: readonly Daemon[]): Promise<void> {
-    await Promise.all(daemons.map(stop));
+    for (const daemon of daemons) await stop(daemon);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop(this.#running.splice(0).toReversed());
+    await Promise.all(this.#running.splice(0).map(stop));
   }
 }
 
