@@ -16,8 +16,6 @@ import { SocketChannel } from './socket-channel.ts';
 import type { SpentTicket } from './ticket.ts';
 
 const CIPHER = 'TLS_AES_128_GCM_SHA256';
-/** Bytes that may wait in the socket before a link stops writing. */
-const HIGH_WATER_BYTES = 512 * 1024;
 /** The one byte that says: go on with TLS; an anchor says with it that two sockets are joined. */
 export const GO_ON = 1;
 const TLS_OPTIONS = {
@@ -42,7 +40,6 @@ export function acceptTls(socket: Socket, ticket: SpentTicket): Promise<ByteChan
     secureContext: context,
     requestCert: false,
     ...({
-      highWaterMark: HIGH_WATER_BYTES,
       pskCallback: (_socket: TLSSocket, identity: string) => {
         proved = identity === ticket.identity;
         return proved ? ticket.psk : null;
@@ -86,7 +83,6 @@ export async function dialTls(options: DialOptions): Promise<ByteChannel> {
       },
       // Called only when the other side shows a certificate, which no peer of ours does.
       checkServerIdentity: () => handshakeError('TLS_REFUSED', 'the other end showed a certificate'),
-      ...({ highWaterMark: HIGH_WATER_BYTES } as object),
     });
     return await finish(tls, 'secureConnect', () => proved);
   } catch (error) {
