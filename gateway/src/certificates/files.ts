@@ -35,18 +35,25 @@ export async function openFileCertificates(
   pairs: readonly CertificateFiles[],
 ): Promise<CertificateSource> {
   let loaded = await Promise.all(pairs.map((files) => load(files)));
+  let checkedMs = deps.clock.now();
+  let checking: Promise<void> | undefined;
+  // A pair that broke since it was loaded keeps its last good state.
+  const check = async (now: number): Promise<void> => {
+    loaded = await Promise.all(
+      loaded.map(async (entry) =>
+        (await stampOf(entry.files)) === entry.stamp ? entry : load(entry.files).catch(() => entry),
+      ),
+    );
+    checkedMs = now;
+  };
   return {
     async certificateFor(host: string): Promise<CertificatePair | undefined> {
       const now = deps.clock.now();
-      // A pair that broke since it was loaded keeps its last good state.
-      loaded = await Promise.all(
-        loaded.map(async (entry) =>
-          (await stampOf(entry.files)) === entry.stamp ? entry : load(entry.files).catch(() => entry),
-        ),
-      );
+      // Once for all names that ask, not once for each.
+      if (now - checkedMs >= RECHECK_MS) await (checking ??= check(now).finally(() => (checking = undefined)));
       const covering = loaded.filter(({ leaf }) => leaf.checkHost(host, { subject: 'never' }) !== undefined);
       const best = covering.sort((a, b) => b.leaf.validToDate.getTime() - a.leaf.validToDate.getTime())[0];
-      return best && { ...best.pair, renewAtMs: now + RECHECK_MS };
+      return best && { ...best.pair, renewAtMs: checkedMs + RECHECK_MS };
     },
   };
 }

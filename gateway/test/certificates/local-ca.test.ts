@@ -106,6 +106,7 @@ test('certificates from files: the longest valid one that covers the name, read 
   // Half written: the last good pair stays.
   assert.notEqual((await source.certificateFor('a.localhost'))?.key, await readFile(c.key, 'utf8'));
   await writeFile(a.certificate, await readFile(c.certificate));
+  clock.advance(60_000);
   assert.equal((await source.certificateFor('a.localhost'))?.key, await readFile(c.key, 'utf8'));
   await assert.rejects(openFileCertificates({ clock }, [{ certificate: a.certificate, key: b.key }]), {
     code: 'CERTIFICATE_INVALID',
@@ -134,7 +135,7 @@ test('contexts are made once a name, only for known names, and dropped by use', 
         },
       },
     },
-    { capacity: 2 },
+    { capacity: 2, nameCapacity: 2 },
   );
   assert.equal(await contexts.get('evil.localhost'), undefined);
   const [first, second] = await Promise.all([contexts.get('a.localhost'), contexts.get('a.localhost')]);
@@ -155,4 +156,39 @@ test('contexts are made once a name, only for known names, and dropped by use', 
   assert.deepEqual(missing, ['x.localhost']);
   known.delete('b.localhost');
   assert.equal(await contexts.get('b.localhost'), undefined);
+});
+
+test('names under one certificate share a context, and no more are kept than fit', async () => {
+  await using temporary = await directory();
+  const clock = createManualClock(Date.now());
+  const authority = await openLocalAuthority({ clock }, { directory: temporary.path, domain: 'localhost' });
+  const wildcard = await authority.certificateFor('*.localhost');
+  const asked: string[] = [];
+  const contexts = new SecureContexts(
+    {
+      clock,
+      knows: () => true,
+      onMissing: () => undefined,
+      source: {
+        certificateFor: (host) => {
+          asked.push(host);
+          return host.startsWith('own-') ? authority.certificateFor(host) : Promise.resolve(wildcard);
+        },
+      },
+    },
+    { capacity: 2, nameCapacity: 3 },
+  );
+  const shared = await contexts.get('a.localhost');
+  assert.ok(shared);
+  assert.equal(await contexts.get('b.localhost'), shared);
+  const own = await contexts.get('own-1.localhost');
+  assert.notEqual(own, shared);
+  assert.equal(await contexts.get('a.localhost'), shared);
+  await contexts.get('own-2.localhost');
+  assert.deepEqual(asked, ['a.localhost', 'b.localhost', 'own-1.localhost', 'own-2.localhost']);
+  assert.equal(await contexts.get('a.localhost'), shared, 'used later than the one that went');
+  assert.notEqual(await contexts.get('own-1.localhost'), own, 'its context went, what is known of its name did not');
+  assert.equal(asked.length, 4);
+  await contexts.get('b.localhost');
+  assert.equal(asked.length, 5, 'its name went');
 });
