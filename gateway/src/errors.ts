@@ -28,7 +28,9 @@ export const GATEWAY_ERROR_CODES = [
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length
   'HTTP_VERSION_UNSUPPORTED', // neither HTTP/1.1 nor HTTP/1.0 | correct the client
   'AUTH_REQUIRED', // the name asks for a user and a password, and these are not right | send them as HTTP Basic
+  'TARGET_TOO_LARGE', // the request line does not fit into a head | ask for a shorter target, or send it in the body
   'METHOD_REFUSED', // CONNECT and TRACE are never forwarded | use another method
+  'METHOD_UNKNOWN', // a method that is in no registry | use a registered method, in capitals
   'EXPECTATION_FAILED', // an Expect other than `100-continue` | leave the field out
   'HEAD_TOO_LARGE', // request line and fields exceed the limit | send fewer or shorter fields, mostly cookies
   'HEAD_TIMEOUT', // the request's head did not arrive in time | send it at once

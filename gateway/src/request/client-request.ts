@@ -1,9 +1,9 @@
 /**
- * One request as every phase after `parse` sees it, whatever parsed it. The parser owns the connection;
+ * One request as every phase after `parse` sees it, whatever protocol brought it. The parser owns the connection;
  * these are the two directions of it that belong to this request.
  */
 import type { FieldList } from '@moat/core';
-import type { RawHead } from './parse.ts';
+import type { ParsedHead } from './parse.ts';
 
 /** Where a connection comes from. */
 export interface ClientAddress {
@@ -63,7 +63,7 @@ export interface ClientRequest {
   readonly client: ClientAddress;
   /** Name of the TLS handshake, normalised. */
   readonly servername: string;
-  readonly raw: RawHead;
+  readonly head: ParsedHead;
   readonly body: RequestBody;
   readonly answer: ClientAnswer;
   /** Set once, in the turn in which the request is handed over. */

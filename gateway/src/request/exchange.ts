@@ -66,6 +66,11 @@ export interface ExchangeEnd {
   onFailed(error: Error): void;
 }
 
+/** Interim answers of one request; a member could else fill a client that does not read with them. */
+const MAX_INTERIM = 16;
+/** Bytes a second an upload must bring on average while it is waited for: less is no slow line but a held place. */
+const MIN_UPLOAD_RATE = 64;
+
 /** A member's own rules. */
 const LETS_NOBODY_IN: ReadonlySet<GatewayErrorCode> = new Set(['MEMBER_REFUSED', 'NOT_PUBLIC']);
 
@@ -97,6 +102,10 @@ export class Exchange implements ClientEvents, Bagged {
   #serviceMs: number;
   /** True while the client has not taken what was written. */
   #blocked = false;
+  #interim = 0;
+  /** Since when, and from how many bytes on, the upload's rate is counted. */
+  #rateMs = 0;
+  #rateBytes = 0;
 
   constructor(deps: ExchangeDeps, options: ExchangeOptions, work: ExchangeWork, end: ExchangeEnd) {
     this.#end = end;
@@ -128,11 +137,27 @@ export class Exchange implements ClientEvents, Bagged {
       if (nowMs - this.#clientMs > this.#options.stallMs) this.#fail(stalled());
     } else if (this.#answer === undefined) {
       const waitsForClient = !this.#bodyDone && !this.#bodyPaused && this.#head.upgrade === undefined;
-      if (waitsForClient && nowMs - this.#clientMs > this.#options.stallMs) this.#fail(stalled());
+      if (waitsForClient && this.#isStalled(nowMs)) this.#fail(stalled());
       else if (!waitsForClient && nowMs - this.#serviceMs > this.#options.answerMs) {
         this.#fail(refusal('ANSWER_TIMEOUT', 'the service did not answer in time', { retryable: true }));
       }
     }
+  }
+
+  /** Nothing came for `stallMs`, or too little in all of it. */
+  #isStalled(nowMs: number): boolean {
+    const { stallMs } = this.#options;
+    if (nowMs - this.#clientMs > stallMs) return true;
+    if (nowMs - this.#rateMs <= stallMs) return false;
+    const { receivedBytes } = this.#request.body;
+    const isSlow = receivedBytes - this.#rateBytes < (MIN_UPLOAD_RATE * stallMs) / 1_000;
+    this.#countRateFrom(nowMs);
+    return isSlow;
+  }
+
+  #countRateFrom(nowMs: number): void {
+    this.#rateMs = nowMs;
+    this.#rateBytes = this.#request.body.receivedBytes;
   }
 
   onDrain(): void {
@@ -206,6 +231,7 @@ export class Exchange implements ClientEvents, Bagged {
     this.#bodyRead = true;
     if (this.#head.expectsContinue) this.#request.answer.inform(100, []);
     this.#clientMs = this.#deps.clock.now();
+    this.#countRateFrom(this.#clientMs);
     const { body } = this.#request;
     const limit = this.#head.upgrade === undefined ? this.#options.maxBodyBytes : undefined;
     body.read({
@@ -233,6 +259,7 @@ export class Exchange implements ClientEvents, Bagged {
     if (!this.#bodyPaused) return;
     this.#bodyPaused = false;
     this.#clientMs = this.#deps.clock.now();
+    this.#countRateFrom(this.#clientMs);
     this.#request.body.resume();
   }
 
@@ -242,6 +269,8 @@ export class Exchange implements ClientEvents, Bagged {
     if (status >= 100 && status < 200 && status !== 101) {
       // 100 was answered here; of the others the client's protocol may have none.
       if (status !== 102 && status !== 103) return;
+      this.#interim += 1;
+      if (this.#interim > MAX_INTERIM) return this.#invalid('the member sent too many interim answers');
       if (!head.fields.every(isWritable)) return this.#invalid('a field of an interim answer is malformed');
       this.#request.answer.inform(status, endToEndFields(head.fields));
       return;

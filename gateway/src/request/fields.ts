@@ -63,15 +63,6 @@ export function endToEndFields(fields: FieldList): (readonly [string, string])[]
   return fields.filter(([name]) => !HOP_BY_HOP.has(name) && !named?.has(name));
 }
 
-export function trailerFields(rawTrailers: readonly string[]): (readonly [string, string])[] {
-  const trailers: (readonly [string, string])[] = [];
-  for (let i = 0; i < rawTrailers.length; i += 2) {
-    const name = (rawTrailers[i] ?? '').toLowerCase();
-    if (isTrailer(name)) trailers.push([name, rawTrailers[i + 1] ?? '']);
-  }
-  return trailers;
-}
-
 /** True for names that may stand in a trailer section. */
 export function isTrailer(name: string): boolean {
   return (

@@ -26,7 +26,7 @@ export function logRequest(
       requestId: request.id,
       remoteAddress: request.client.address,
       host: request.servername,
-      method: request.raw.method.slice(0, 32),
+      method: request.head.method.slice(0, 32),
       status: outcome.status,
       bytesIn: request.body.receivedBytes,
       bytesOut: request.answer.sentBytes,

@@ -1,21 +1,13 @@
 /**
  * parse: from the fields as they stood on the wire to one unambiguous request, or a refusal. Whatever two
  * servers could read in two ways is refused, not repaired (RFC 9112 §§3, 6, 11).
- * Pure; `node-http.ts` feeds it.
+ * Pure; `http1-parser.ts` feeds it what `http1-head.ts` read.
  */
-import type { FieldList } from '@moat/core';
+import { METHODS } from 'node:http';
+import type { FieldList, MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
-import { parseAuthority } from '../names/host.ts';
-import type { MoatError } from '@moat/core';
-
-/** A request's head as received. */
-export interface RawHead {
-  readonly method: string;
-  readonly target: string;
-  readonly version: string;
-  /** Names and values by turns, as on the wire. */
-  readonly rawFields: readonly string[];
-}
+import { parseAuthority, type Authority } from '../names/host.ts';
+import type { RawHead } from './http1-head.ts';
 
 export interface ParsedHead {
   readonly method: string;
@@ -34,59 +26,52 @@ export interface ParsedHead {
   /** Undefined = chunked, or no body. */
   readonly contentLength: number | undefined;
   readonly expectsContinue: boolean;
+  /** The client sends no other request on this connection. */
+  readonly wantsClose: boolean;
 }
 
 export interface ParseRules {
   /** Scheme of this listener. */
   readonly scheme: 'http' | 'https';
+  /** Name of the TLS handshake, normalised: the one host nearly all requests of a connection are for. */
+  readonly servername?: string;
   /** @defaultValue 128 */
   readonly maxFields?: number;
 }
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-/** Control characters other than tab (RFC 9110 §5.5). */
-const BAD_VALUE = /[\0-\x08\x0a-\x1f\x7f]/;
-/** What no origin-form target contains. */
-const BAD_TARGET = /[^\x21-\x22\x24-\x7e]/;
-const DEFAULT_MAX_FIELDS = 128;
+/** Between the items of a list; `trim` would take more for white space than HTTP does. */
+const LIST = /[\t ]*,[\t ]*/;
+/** Those that Node knows, and so most services; the others would be answered by who knows whom. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 /** Protocols that would let a client speak past the gateway to a server that understands them. */
 const REFUSED_UPGRADES = /^(?:h2c?|http|tls)(?:\/|$)/;
 
 /** @throws `REQUEST_MALFORMED` and the other codes of a request's head */
 export function parseHead(raw: RawHead, rules: ParseRules): ParsedHead {
-  if (raw.version !== '1.1' && raw.version !== '1.0') {
-    throw refusal('HTTP_VERSION_UNSUPPORTED', 'this gateway speaks HTTP/1.1');
-  }
-  if (!TOKEN.test(raw.method)) throw malformed('the method is not a token');
   if (raw.method === 'CONNECT' || raw.method === 'TRACE') {
     throw refusal('METHOD_REFUSED', `${raw.method} is never forwarded`);
   }
-  const { rawFields } = raw;
-  if (rawFields.length > (rules.maxFields ?? DEFAULT_MAX_FIELDS) * 2) {
-    throw refusal('HEAD_TOO_LARGE', 'the request has too many fields');
-  }
+  if (!KNOWN_METHODS.has(raw.method)) throw refusal('METHOD_UNKNOWN', 'no such method is known here');
   const fields: (readonly [string, string])[] = [];
   const seen: Seen = {
     host: undefined,
     length: undefined,
     coding: undefined,
-    connection: '',
+    connection: undefined,
     upgrade: undefined,
     expect: undefined,
   };
-  for (let i = 0; i < rawFields.length; i += 2) {
-    const name = (rawFields[i] ?? '').toLowerCase();
-    const value = rawFields[i + 1] ?? '';
-    if (!TOKEN.test(name)) throw malformed('a field name is not a token');
-    if (BAD_VALUE.test(value)) throw malformed(`the value of ${name} has control characters`);
+  for (const field of raw.fields) {
+    const [name, value] = field;
     // `content_length` and `content.length` become Content-Length in CGI-like services.
     if (name.includes('_') || name.includes('.')) continue;
-    if (note(seen, name, value)) fields.push([name, value]);
+    if (note(seen, name, value)) fields.push(field);
   }
+  const connection = connectionOptions(seen);
   const { bodyless, contentLength } = framing(seen, raw.version);
-  const authority = authorityOf(seen);
+  const authority = authorityOf(seen, rules);
   const target = targetOf(raw, authority.host, authority.port, rules);
-  const upgrade = upgradeOf(seen, raw, bodyless);
+  const upgrade = upgradeOf(seen, connection, raw, bodyless);
   return {
     method: raw.method,
     authority: authority.port === undefined ? authority.host : `${authority.host}:${authority.port}`,
@@ -98,6 +83,8 @@ export function parseHead(raw: RawHead, rules: ParseRules): ParsedHead {
     bodyless,
     contentLength,
     expectsContinue: expects(seen, raw.version),
+    // Whether an older client understands more than one answer is not asked.
+    wantsClose: raw.version === '1.0' || connection.includes('close'),
   };
 }
 
@@ -106,7 +93,7 @@ interface Seen {
   host: string | undefined;
   length: string | undefined;
   coding: string | undefined;
-  connection: string;
+  connection: string | undefined;
   upgrade: string | undefined;
   expect: string | undefined;
 }
@@ -127,7 +114,7 @@ function note(seen: Seen, name: string, value: string): boolean {
       seen.coding = value;
       return false;
     case 'connection':
-      seen.connection += `,${value}`;
+      seen.connection = seen.connection === undefined ? value : `${seen.connection},${value}`;
       return true;
     case 'upgrade':
       seen.upgrade = seen.upgrade === undefined ? value : `${seen.upgrade},${value}`;
@@ -144,7 +131,12 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
   if (seen.coding !== undefined) {
     if (seen.length !== undefined) throw malformed('Content-Length and Transfer-Encoding stand together');
     if (version === '1.0') throw malformed('HTTP/1.0 has no Transfer-Encoding');
-    if (seen.coding.toLowerCase() !== 'chunked') {
+    const codings = seen.coding.toLowerCase().split(LIST);
+    // With `chunked` in the middle nobody knows where the body ends (RFC 9112 §6.3).
+    if (codings.includes('') || codings.slice(0, -1).includes('chunked')) {
+      throw malformed('the transfer codings are not in an order that ends');
+    }
+    if (codings.length > 1 || codings[0] !== 'chunked') {
       throw refusal('TRANSFER_CODING_UNSUPPORTED', 'only one final `chunked` is understood');
     }
     return { bodyless: false, contentLength: undefined };
@@ -155,8 +147,14 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
   return { bodyless: contentLength === 0, contentLength };
 }
 
-function authorityOf(seen: Seen): { host: string; port: number | undefined } {
+function connectionOptions(seen: Seen): readonly string[] {
+  if (seen.connection === undefined) return [];
+  return seen.connection.toLowerCase().split(LIST);
+}
+
+function authorityOf(seen: Seen, rules: ParseRules): Authority {
   if (seen.host === undefined) throw malformed('Host is missing');
+  if (seen.host === rules.servername) return { host: seen.host, port: undefined };
   if (!/^[A-Za-z0-9._~!$&'()*+,;=%:[\]-]+$/.test(seen.host)) throw malformed('Host is not an authority');
   const authority = parseAuthority(seen.host);
   if (!authority) throw refusal('MISDIRECTED', 'no such name is served here');
@@ -169,7 +167,6 @@ function targetOf(raw: RawHead, host: string, port: number | undefined, rules: P
     if (raw.method !== 'OPTIONS') throw malformed('only OPTIONS may ask for *');
     return target;
   }
-  if (BAD_TARGET.test(target)) throw malformed('the target has characters no target has');
   if (target.startsWith('/')) return target;
   const absolute = /^(https?):\/\/([^/?]*)(.*)$/i.exec(target);
   if (!absolute) throw malformed('the target is neither a path nor a URL');
@@ -179,17 +176,15 @@ function targetOf(raw: RawHead, host: string, port: number | undefined, rules: P
   if (scheme.toLowerCase() !== rules.scheme || named?.host !== host || named.port !== port) {
     throw refusal('MISDIRECTED', 'the URL of the request is not on the host it was sent to');
   }
+  // Sent with no path at all, OPTIONS asks about the whole server (RFC 9112 §3.2.4).
+  if (rest === '') return raw.method === 'OPTIONS' ? '*' : '/';
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-function upgradeOf(seen: Seen, raw: RawHead, bodyless: boolean): string | undefined {
+function upgradeOf(seen: Seen, connection: readonly string[], raw: RawHead, bodyless: boolean): string | undefined {
   if (seen.upgrade === undefined) return undefined;
-  const protocol = seen.upgrade.trim().toLowerCase();
-  const asked = seen.connection
-    .toLowerCase()
-    .split(',')
-    .some((option) => option.trim() === 'upgrade');
-  if (!asked || raw.version !== '1.1' || raw.method !== 'GET') return undefined;
+  const protocol = seen.upgrade.toLowerCase();
+  if (!connection.includes('upgrade') || raw.version !== '1.1' || raw.method !== 'GET') return undefined;
   // Offers we do not take are ignored (RFC 9110 §7.8).
   if (!/^[a-z0-9!#$%&'*+\-.^_`|~/]+$/.test(protocol) || REFUSED_UPGRADES.test(protocol)) return undefined;
   if (!bodyless) throw malformed('a request to switch protocols has a body');

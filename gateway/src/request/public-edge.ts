@@ -6,7 +6,7 @@ import type { GatewayLimits, HostPort } from '../config.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import { PublicListener } from './accept.ts';
 import { ClientLimits } from './limits.ts';
-import { NodeHttp } from './node-http.ts';
+import { Http1 } from './http1.ts';
 import { serveRedirect } from './redirect.ts';
 import { RequestServer } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
@@ -41,8 +41,8 @@ export class PublicEdge implements Service {
   readonly #server: RequestServer;
   readonly #https: PublicListener;
   readonly #http: PublicListener | undefined;
-  readonly #secureHttp: NodeHttp;
-  readonly #plainHttp: NodeHttp;
+  readonly #secureHttp: Http1;
+  readonly #plainHttp: Http1;
   readonly #limits: ClientLimits;
   #total = 0;
 
@@ -66,7 +66,7 @@ export class PublicEdge implements Service {
     const { maxHeadBytes, headMs, idleMs } = limits;
     const server = this.#server;
     const answerUnreadable: RequestServer['answerUnreadable'] = (...cause) => server.answerUnreadable(...cause);
-    this.#secureHttp = new NodeHttp(
+    this.#secureHttp = new Http1(
       {
         clock,
         newId: () => deps.newId(),
@@ -79,7 +79,7 @@ export class PublicEdge implements Service {
       { scheme: 'https', maxHeadBytes, headMs, idleMs },
     );
     const httpsPort = (): number => options.publicPort ?? this.httpsPort;
-    this.#plainHttp = new NodeHttp(
+    this.#plainHttp = new Http1(
       {
         clock,
         newId: () => deps.newId(),

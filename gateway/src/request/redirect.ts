@@ -2,7 +2,6 @@
 import { refusal } from '../errors.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import type { ClientRequest } from './client-request.ts';
-import { parseHead } from './parse.ts';
 import { errorAnswer, ownAnswer, type OwnAnswer } from './respond.ts';
 
 export interface RedirectDeps {
@@ -22,13 +21,13 @@ export function serveRedirect(deps: RedirectDeps, options: RedirectOptions, requ
   const own = redirect(deps, options, request);
   answer.closeAfter();
   answer.writeHead(own.status, own.fields);
-  if (request.raw.method !== 'HEAD') answer.write(own.body);
+  if (request.head.method !== 'HEAD') answer.write(own.body);
   answer.end([]);
 }
 
 function redirect(deps: RedirectDeps, options: RedirectOptions, request: ClientRequest): OwnAnswer {
   try {
-    const head = parseHead(request.raw, { scheme: 'http' });
+    const { head } = request;
     if (head.host !== options.domain && !deps.snapshot().isHeld(head.host)) {
       throw refusal('MISDIRECTED', 'no such name is served here');
     }

@@ -1,4 +1,4 @@
-/** The phases behind `tls` for one request, in order: parse → limits → route → edge → exchange → respond → log. */
+/** The phases behind `parse` for one request, in order: limits → route → edge → exchange → respond → log. */
 import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
@@ -8,7 +8,6 @@ import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
 import type { ClientLimits } from './limits.ts';
 import { logRequest, type Outcome } from './log.ts';
-import { parseHead, type ParsedHead } from './parse.ts';
 import { errorAnswer, rawAnswer, type OwnAnswer } from './respond.ts';
 import { findDestination } from './route.ts';
 import { answerSelf, type GatewayIdentity } from './self.ts';
@@ -85,13 +84,12 @@ export class RequestServer {
       },
     });
     try {
-      const head = parseHead(request.raw, { scheme: 'https' });
+      const { head } = request;
       this.#spend(request.client);
       const { domain } = this.#options;
       const enter = (): void => {
         const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
-        if (destination.kind === 'self')
-          return settle(this.#send(request, answerSelf(head, this.#deps.identity()), head));
+        if (destination.kind === 'self') return settle(this.#send(request, answerSelf(head, this.#deps.identity())));
         const { route } = destination;
         const visitor =
           route.auth && this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
@@ -222,18 +220,19 @@ export class RequestServer {
       request.answer.destroy();
       return { status: 499, code: answer.code };
     }
-    const outcome = this.#send(request, answer, undefined);
+    request.answer.closeAfter();
+    const outcome = this.#send(request, answer);
     // What the member said stays out of the page and in the log.
     const streamCode = isMoatError(error) ? error.details['streamCode'] : undefined;
     const code = typeof streamCode === 'string' ? `${errorCode(error)}/${streamCode}` : answer.code;
     return { ...outcome, code, ...(route && { deployment: route.deployment, service: route.service }) };
   }
 
-  #send(request: ClientRequest, answer: OwnAnswer, head: ParsedHead | undefined): Outcome {
-    // Whoever was refused may have sent more than was read.
-    if (!request.body.complete || head === undefined) request.answer.closeAfter();
+  #send(request: ClientRequest, answer: OwnAnswer): Outcome {
+    // What was not read would be taken for the next request.
+    if (!request.body.complete) request.answer.closeAfter();
     request.answer.writeHead(answer.status, answer.fields);
-    if (request.raw.method !== 'HEAD') request.answer.write(answer.body);
+    if (request.head.method !== 'HEAD') request.answer.write(answer.body);
     request.answer.end([]);
     return { status: answer.status };
   }
@@ -251,8 +250,7 @@ export class RequestServer {
   }
 }
 
-/** The first field of that name as the client sent it. */
-function fieldOf({ raw: { rawFields } }: ClientRequest, wanted: string): string | undefined {
-  const at = rawFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === wanted);
-  return at === -1 ? undefined : rawFields[at + 1];
+/** The first field of that name, in lower case. */
+function fieldOf({ head: { fields } }: ClientRequest, wanted: string): string | undefined {
+  return fields.find(([name]) => name === wanted)?.[1];
 }

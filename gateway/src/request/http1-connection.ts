@@ -1,0 +1,273 @@
+/**
+ * One client connection that speaks HTTP/1.1: bytes into the parser, requests out of it one after the other, answers in
+ * that order. Nothing is read ahead of the request in work: what came behind it waits, at most one read of the socket,
+ * and the socket with it.
+ */
+import type { Socket } from 'node:net';
+import type { FieldList } from '@moat/core';
+import { refusal } from '../errors.ts';
+import type { ClientAddress, ClientRequest } from './client-request.ts';
+import { RequestParser, type ParserRules } from './http1-parser.ts';
+import { Http1Request, type RequestCarrier } from './http1-request.ts';
+import type { ParsedHead } from './parse.ts';
+
+export interface ConnectionDeps {
+  now(): number;
+  /** A short random id. */
+  newId(): string;
+  /** Takes over a request. */
+  serve(request: ClientRequest): void;
+  /** The whole answer to bytes that are no request. */
+  answerUnreadable(client: ClientAddress, servername: string, error: Error): Buffer;
+}
+
+export interface ConnectionOptions extends ParserRules {
+  /** Time for a head to arrive, from its first byte; of the first head, from the beginning of the connection. */
+  readonly headMs: number;
+  /** Time between two requests. */
+  readonly idleMs: number;
+}
+
+/** How long a client that said it sends no more may wait without a sign of its answer: most of them have left. */
+const HALF_CLOSED_MS = 3_000;
+/** How long a refused client may go on sending before its connection is reset under the answer. */
+const LINGER_MS = 1_000;
+
+export class Http1Connection implements RequestCarrier {
+  readonly #deps: ConnectionDeps;
+  readonly #options: ConnectionOptions;
+  readonly #socket: Socket;
+  readonly #client: ClientAddress;
+  readonly #servername: string;
+  readonly #parser: RequestParser;
+  /** The request whose body is read or whose answer is written. */
+  #current: Http1Request | undefined;
+  /** Answered, but not yet with the operating system. */
+  #unsent: Http1Request[] = [];
+  /** Writes the operating system has not taken. */
+  #writes = 0;
+  /** What came and cannot be read yet, from `#restAt`. */
+  #rest: Buffer | undefined;
+  #restAt = 0;
+  #advancing = false;
+  #served = false;
+  /** The client sends no more. */
+  #ended = false;
+  /** Answers are over; what still comes is thrown away. */
+  #lingering = false;
+  /** The next answer is the last. */
+  #retiring = false;
+  /** When the present wait began: for a head, for the next request, for the client to see its refusal. */
+  #sinceMs: number;
+
+  constructor(
+    deps: ConnectionDeps,
+    options: ConnectionOptions,
+    from: { readonly socket: Socket; readonly client: ClientAddress; readonly servername: string },
+  ) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#socket = from.socket;
+    this.#client = from.client;
+    this.#servername = from.servername;
+    this.#sinceMs = deps.now();
+    this.#parser = new RequestParser(options, {
+      onHead: (head) => this.#onHead(head),
+      onBody: (chunk) => this.#current?.onBody(chunk) ?? true,
+      onEnd: (trailers) => this.#onRequestEnd(trailers),
+    });
+    const { socket } = from;
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('drain', () => (this.#current === undefined ? this.advance() : this.#current.onDrain()));
+    socket.once('end', () => {
+      this.#ended = true;
+      if (!this.#lingering) this.#sinceMs = this.#deps.now();
+      this.#onClientEnd();
+    });
+    socket.once('close', () => this.#onSocketClose());
+  }
+
+  get isEnding(): boolean {
+    return this.#retiring || this.#ended;
+  }
+
+  /** To call now and then: ends what waits too long. */
+  watch(nowMs: number): void {
+    const waitedMs = nowMs - this.#sinceMs;
+    if (this.#lingering) {
+      if (waitedMs > LINGER_MS) this.#socket.destroy();
+    } else if (this.#current === undefined) {
+      const isBetween = this.#parser.isBetween;
+      if (waitedMs <= (isBetween && this.#served ? this.#options.idleMs : this.#options.headMs)) return;
+      if (isBetween) this.#socket.destroy();
+      else this.#refuse(refusal('HEAD_TIMEOUT', 'the head of the request took too long'));
+    } else if (this.#ended && !this.#current.switched && waitedMs > HALF_CLOSED_MS) {
+      this.#socket.destroy();
+    }
+  }
+
+  /** Ends now where nothing runs, else behind the running answer. */
+  drain(): void {
+    this.#retiring = true;
+    if (this.#current === undefined && !this.#lingering) this.#socket.destroy();
+  }
+
+  /** Ends behind the next answer; until then it may wait as long as ever. */
+  retire(): void {
+    this.#retiring = true;
+  }
+
+  write(bytes: Buffer, release?: () => void): boolean {
+    if (this.#socket.destroyed) return true;
+    this.#writes += 1;
+    if (this.#ended) this.#sinceMs = this.#deps.now();
+    const written = release === undefined ? this.#onWritten : this.#onWrittenAnd(release);
+    return this.#socket.write(bytes, written);
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  endWriting(): void {
+    this.#socket.end();
+  }
+
+  onAnswered(request: Http1Request): void {
+    this.#unsent.push(request);
+    if (this.#writes === 0) this.#settle();
+    if (request.complete && !request.closing) {
+      this.#current = undefined;
+      this.#served = true;
+      this.#sinceMs = this.#deps.now();
+      this.#parser.next();
+      if (this.#rest === undefined && this.isEnding) this.#linger();
+      else this.advance();
+    } else {
+      // Unread body would be taken for the next request.
+      this.#linger();
+    }
+  }
+
+  /** Feeds the parser as far as the request in work allows. */
+  advance(): void {
+    if (this.#advancing) return;
+    this.#advancing = true;
+    try {
+      while (this.#rest !== undefined && this.#mayRead()) this.#read(this.#rest);
+    } catch (error) {
+      this.#rest = undefined;
+      if (this.#current === undefined) this.#refuse(error as Error);
+      else this.#current.onBroken();
+    } finally {
+      this.#advancing = false;
+    }
+    if (this.#rest !== undefined) this.#socket.pause();
+    else if (this.#ended) this.#onClientEnd();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#lingering) return;
+    this.#rest = chunk;
+    this.#restAt = 0;
+    this.advance();
+  }
+
+  #mayRead(): boolean {
+    const current = this.#current;
+    if (this.#lingering) return false;
+    // Who does not take the answers to what it asked may not ask more.
+    if (current === undefined) return !this.#socket.writableNeedDrain;
+    return current.wantsBody && !current.complete;
+  }
+
+  #read(rest: Buffer): void {
+    const current = this.#current;
+    if (current?.switched === true) {
+      this.#rest = undefined;
+      current.onBody(this.#restAt === 0 ? rest : rest.subarray(this.#restAt));
+      return;
+    }
+    if (current === undefined && this.#parser.isBetween && this.#served) this.#sinceMs = this.#deps.now();
+    this.#restAt = this.#parser.execute(rest, this.#restAt);
+    if (this.#restAt === rest.length) this.#rest = undefined;
+  }
+
+  #onHead(head: ParsedHead): void {
+    const request = new Http1Request(this, {
+      id: this.#deps.newId(),
+      startedMs: this.#deps.now(),
+      client: this.#client,
+      servername: this.#servername,
+      head,
+    });
+    this.#current = request;
+    if (head.bodyless && head.upgrade === undefined) request.complete = true;
+    // What follows may be another protocol: only an answer of 101 leaves the connection open.
+    if (head.upgrade !== undefined) request.closing = true;
+    this.#deps.serve(request);
+  }
+
+  #onRequestEnd(trailers: FieldList): void {
+    const current = this.#current;
+    if (current === undefined || current.complete) return;
+    current.onBodyEnd(trailers);
+  }
+
+  /** The client sends no more and all it sent was read. */
+  #onClientEnd(): void {
+    const current = this.#current;
+    if (this.#rest !== undefined) return;
+    if (this.#lingering) this.#socket.destroy();
+    else if (current === undefined) this.#linger();
+    else if (current.complete) return;
+    else if (current.switched) current.onBodyEnd([]);
+    // The answer to a whole request is still wanted; half a body has nothing to wait for.
+    else if (!current.broken) current.onBroken();
+  }
+
+  #onSocketClose(): void {
+    const delivered = !this.#socket.errored && this.#current?.switched === true && this.#current.answered;
+    this.#rest = undefined;
+    for (const request of this.#unsent.splice(0)) request.onClose(false);
+    this.#current?.onClose(delivered);
+  }
+
+  #refuse(error: Error): void {
+    if (!this.#socket.writable) return void this.#socket.destroy();
+    this.#socket.write(this.#deps.answerUnreadable(this.#client, this.#servername, error));
+    this.#linger();
+  }
+
+  /** Closed at once, the client may see a reset before the answer: what it still sends is read and thrown away. */
+  #linger(): void {
+    if (this.#lingering || this.#socket.destroyed) return;
+    this.#lingering = true;
+    this.#rest = undefined;
+    this.#sinceMs = this.#deps.now();
+    this.#socket.end();
+    if (this.#ended) return;
+    this.#socket.resume();
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    this.#writes -= 1;
+    if (this.#writes === 0 && !error) this.#settle();
+  };
+
+  /** After a failed write the socket is done for, but who knows by whom the bytes are still held. */
+  #onWrittenAnd(release: () => void): (error?: Error | null) => void {
+    return (error) => {
+      if (!error) release();
+      this.#onWritten(error);
+    };
+  }
+
+  #settle(): void {
+    if (this.#unsent.length === 0) return;
+    const sent = this.#unsent;
+    this.#unsent = [];
+    for (const request of sent) request.onClose(true);
+  }
+}
