@@ -33,6 +33,7 @@ export async function runBench(scenarios: readonly Scenario[], options: BenchOpt
         if (typeof started === 'string') skipped.push(`${subject.name}: ${started}`);
         else running.set(subject.name, started);
       }
+      await warmUp(group, running, options);
       for (const scenario of group) results.push(await measure(scenario, running, gate, options));
     } finally {
       for (const subject of [...running.values()].toReversed()) await end(subject, options);
@@ -65,6 +66,24 @@ async function startSubject(
     const reason = error instanceof Error ? error.message : String(error);
     say(`${subject.name}: did not start: ${reason}`);
     return `did not start: ${reason.split('\n')[0] ?? ''}`;
+  }
+}
+
+/** A second of load for each that does not count: programs that compile while they run would be slow in the first round. */
+async function warmUp(
+  group: readonly Scenario[],
+  running: ReadonlyMap<string, RunningSubject>,
+  options: BenchOptions,
+): Promise<void> {
+  const scenario = group.find(({ name }) => name.endsWith('/c64')) ?? group[0];
+  for (const [name, subject] of running) {
+    options.signal.throwIfAborted();
+    try {
+      await scenario?.measure(subject, { ...options, seconds: 1 });
+    } catch (error) {
+      // The rounds show whether it stays so.
+      options.say(`${name}: failed while it warmed up: ${String(error)}`);
+    }
   }
 }
 

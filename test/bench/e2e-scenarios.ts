@@ -3,6 +3,7 @@ import { httpLoad } from './h2load.ts';
 import type { Scenario } from './scenario.ts';
 import { targetOf, type Subject } from './subject.ts';
 import { BODY_BYTES } from './subjects/e2e-site.ts';
+import { moat, moatPrivate, moatRelay } from './subjects/moat.ts';
 import { nginxNebula } from './subjects/nebula.ts';
 import { nginxNoTunnel } from './subjects/no-tunnel.ts';
 import { nginxSsh } from './subjects/ssh.ts';
@@ -16,6 +17,7 @@ const QUICK = new Set(['1k/c1', '1k/c64', '1m/c8']);
 const SIZES = ['1k', '64k', '1m'] as const;
 
 const subjects: readonly Subject[] = [
+  moat,
   nginxNoTunnel,
   nginxNebula,
   nginxWireguard,
@@ -23,6 +25,8 @@ const subjects: readonly Subject[] = [
   nginxTinc,
   nginxYggdrasil,
   nginxSsh,
+  moatRelay,
+  moatPrivate,
 ];
 
 export const e2eScenarios: readonly Scenario[] = SIZES.flatMap((size) =>

@@ -20,6 +20,8 @@ export interface EdgeOptions {
   readonly upstream: string;
   /** Processes of the tunnel, at both ends. */
   readonly tunnel: readonly Daemon[];
+  /** Others use the tunnel too, and it ends with the context. @defaultValue false */
+  readonly shared?: boolean;
 }
 
 /** nginx in front of `upstream`, one worker a core. */
@@ -32,7 +34,7 @@ export async function startNginxEdge(context: BenchContext, options: EdgeOptions
     http: edgeServer(`${NEAR_ADDRESS}:${options.port}`, options.upstream, tls),
     ready: { target, scheme: 'https', path: '/1k' },
   });
-  return subjectOf(context, target, [daemon, ...options.tunnel]);
+  return subjectOf(context, target, daemon, options);
 }
 
 /** caddy in front of `upstream`, as many threads as it likes. */
@@ -69,7 +71,7 @@ export async function startCaddyEdge(context: BenchContext, options: EdgeOptions
   });
   const ready = async (): Promise<boolean> => (await probe(target, 'https', '/1k')).status === 200;
   await whenReady(`${options.name} answers`, daemon, ready);
-  return subjectOf(context, target, [daemon, ...options.tunnel]);
+  return subjectOf(context, target, daemon, options);
 }
 
 async function targetAt(context: BenchContext, port: number): Promise<Target> {
@@ -78,10 +80,11 @@ async function targetAt(context: BenchContext, port: number): Promise<Target> {
   return { address: NEAR_ADDRESS, port, hostname, ca, namespace: namespaces.near };
 }
 
-function subjectOf(context: BenchContext, target: Target, daemons: readonly Daemon[]): RunningSubject {
+function subjectOf(context: BenchContext, target: Target, edge: Daemon, options: EdgeOptions): RunningSubject {
+  const { tunnel, shared = false } = options;
   return {
     targets: { https: target },
-    pids: () => daemons.map(({ pid }) => pid),
-    [Symbol.asyncDispose]: () => context.programs.stop(daemons),
+    pids: () => [edge, ...tunnel].map(({ pid }) => pid),
+    [Symbol.asyncDispose]: () => context.programs.stop(shared ? [edge] : [edge, ...tunnel]),
   };
 }

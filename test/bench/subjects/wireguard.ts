@@ -23,6 +23,7 @@ export const nginxWireguard: Subject = {
       port: 8442,
       upstream: `${FAR}:${SERVICE_PORT}`,
       tunnel: (await context.shared(createTunnel)).daemons,
+      shared: true,
     }),
 };
 
@@ -35,6 +36,7 @@ export const caddyWireguard: Subject = {
       port: 8443,
       upstream: `${FAR}:${SERVICE_PORT}`,
       tunnel: (await context.shared(createTunnel)).daemons,
+      shared: true,
     }),
 };
 
