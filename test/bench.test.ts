@@ -101,7 +101,12 @@ test('JSON, table and chart say the same', () => {
     otherCores: 0.5,
     repeated: 1,
   };
-  const report = { rows: rowsOf(round.scenario, values), scenarios: [round], skipped: ['nebula: not installed'] };
+  const report = {
+    rows: rowsOf(round.scenario, values),
+    scenarios: [round],
+    skipped: ['nebula: not installed'],
+    broken: [],
+  };
   const json = JSON.parse(jsonReport(report)) as { kind: string; version: number; rows: unknown[] };
   assert.equal(json.kind, 'bench');
   assert.equal(json.version, 1);

@@ -22,15 +22,22 @@ export interface BenchOptions {
 export async function runBench(scenarios: readonly Scenario[], options: BenchOptions): Promise<Report> {
   const gate = new LoadGate(options);
   const results: RoundsResult[] = [];
-  const skipped: string[] = [];
+  const skipped = new Set<string>();
+  const broken = new Set<string>();
   for (const group of groupsOf(scenarios)) {
     await using context = await BenchContext.create(options.signal);
     const running = new Map<string, RunningSubject>();
     try {
       for (const subject of group[0]?.subjects ?? []) {
         if (options.subjects && !options.subjects.includes(subject.name)) continue;
+        const missing = await subject.missing();
+        if (missing !== undefined) {
+          options.say(`${subject.name}: skipped: ${missing}`);
+          skipped.add(`${subject.name}: ${missing}`);
+          continue;
+        }
         const started = await startSubject(subject, context, options);
-        if (typeof started === 'string') skipped.push(`${subject.name}: ${started}`);
+        if (typeof started === 'string') broken.add(`${subject.name}: ${started}`);
         else running.set(subject.name, started);
       }
       await warmUp(group, running, options);
@@ -42,22 +49,18 @@ export async function runBench(scenarios: readonly Scenario[], options: BenchOpt
   return {
     rows: results.flatMap(({ scenario, values }) => rowsOf(scenario, values)),
     scenarios: results,
-    skipped: [...new Set(skipped)],
+    skipped: [...skipped],
+    broken: [...broken],
   };
 }
 
-/** Why it does not run, or that it does. */
+/** It, or why it did not start. */
 async function startSubject(
   subject: Subject,
   context: BenchContext,
   { signal, say }: BenchOptions,
 ): Promise<RunningSubject | string> {
   signal.throwIfAborted();
-  const missing = await subject.missing();
-  if (missing !== undefined) {
-    say(`${subject.name}: skipped: ${missing}`);
-    return missing;
-  }
   say(`${subject.name}: starting`);
   try {
     return await abortable(subject.start(context), signal);
@@ -65,7 +68,7 @@ async function startSubject(
     signal.throwIfAborted();
     const reason = error instanceof Error ? error.message : String(error);
     say(`${subject.name}: did not start: ${reason}`);
-    return `did not start: ${reason.split('\n')[0] ?? ''}`;
+    return reason.split('\n')[0] ?? '';
   }
 }
 

@@ -67,8 +67,17 @@ function readOptions(): Options | undefined {
 
 async function run(chosen: typeof scenarios, options: Options): Promise<number> {
   const controller = new AbortController();
-  const stop = (): void => controller.abort(new Error('interrupted'));
+  let interrupted = false;
+  const stop = (): void => {
+    interrupted = true;
+    controller.abort(new Error('interrupted'));
+  };
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop);
+  // Whatever goes wrong, namespaces and processes are not left behind.
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`bench: ${error.stack ?? error.message}\n`);
+    controller.abort(error);
+  });
   try {
     const report = await runBench(chosen, {
       rounds: options.quick ? 2 : 5,
@@ -81,10 +90,10 @@ async function run(chosen: typeof scenarios, options: Options): Promise<number> 
     });
     process.stdout.write(options.json ? `${jsonReport(report)}\n` : tableReport(report));
     if (options.out !== undefined) await writeCharts(report, options.out);
-    return report.scenarios.some(({ failed }) => failed.size > 0) ? 1 : 0;
+    return report.broken.length > 0 || report.scenarios.some(({ failed }) => failed.size > 0) ? 1 : 0;
   } catch (error) {
     if (!controller.signal.aborted) throw error;
-    process.stderr.write('bench: interrupted, everything it started has ended\n');
-    return 130;
+    process.stderr.write(`bench: ${String(error)}; everything it started has ended\n`);
+    return interrupted ? 130 : 1;
   }
 }

@@ -67,6 +67,8 @@ export async function runTool(
       (error, stdout, stderr) =>
         error ? reject(new Error(`${file} ${args.join(' ')}: ${stderr || error.message}`)) : resolve(stdout),
     );
+    // It may end without having read anything; its exit code is what counts.
+    child.stdin?.on('error', () => undefined);
     child.stdin?.end(options.input ?? '');
   });
 }

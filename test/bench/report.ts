@@ -8,8 +8,10 @@ import type { RoundsResult, Row } from './rounds.ts';
 export interface Report {
   readonly rows: readonly Row[];
   readonly scenarios: readonly RoundsResult[];
-  /** `subject: why`, of those that did not run. */
+  /** `subject: why`, of those that cannot run here. */
   readonly skipped: readonly string[];
+  /** `subject: why`, of those that should have started and did not. */
+  readonly broken: readonly string[];
 }
 
 /** The JSON of `--json`; `rows` is what other programs read. */
@@ -26,6 +28,7 @@ export function jsonReport(report: Report): string {
       failed: Object.fromEntries(failed),
     })),
     skipped: report.skipped,
+    broken: report.broken,
   });
 }
 
@@ -47,6 +50,7 @@ export function tableReport(report: Report): string {
     for (const [subject, reason] of failed) lines.push(`${scenario}: ${subject} failed: ${firstLine(reason)}`);
   }
   lines.push(...report.skipped.map((line) => `skipped ${line}`));
+  lines.push(...report.broken.map((line) => `did not start ${line}`));
   return `${lines.join('\n')}\n`;
 }
 
