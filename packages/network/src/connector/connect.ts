@@ -17,7 +17,8 @@ export const CONNECT_TIMEOUT_MS = 5_000;
 export interface ConnectOptions {
   /** @defaultValue {@link CONNECT_TIMEOUT_MS} */
   readonly timeoutMs?: number;
-  readonly onRead?: (chunk: Buffer) => void;
+  /** Gets what arrives in the first `length` bytes of `buffer`. */
+  readonly onRead?: (buffer: Buffer, length: number) => void;
 }
 
 /** One for all sockets: each read is handed over before the next one begins. */
@@ -39,7 +40,7 @@ export function connectTarget(deps: ConnectDeps, target: SocketAddress, options:
     allowHalfOpen: true,
     noDelay: true,
     ...(onRead && {
-      onread: { buffer: readBuffer, callback: (bytes) => (onRead(readBuffer.subarray(0, bytes)), true) },
+      onread: { buffer: readBuffer, callback: (length) => (onRead(readBuffer, length), true) },
     }),
   });
   const timer = deps.clock.after(timeoutMs, () => socket.destroy(new Error('connecting took too long')));

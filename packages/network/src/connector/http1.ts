@@ -12,13 +12,16 @@ import {
   type FieldList,
   type LinkStream,
   type Logger,
-  type RequestHead,
+  type ResponseHead,
+  type StreamEvents,
   type Timer,
 } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
-import { ResponseParser } from './http1-parser.ts';
+import { ResponseParser, type ResponseEvents } from './http1-parser.ts';
 import { RequestWriter } from './http1-request.ts';
-import type { ServiceConnection, ServicePool } from './service-pool.ts';
+import { RequestSender } from './request-sender.ts';
+import { sendShared, sharedBuffer } from './send.ts';
+import type { ConnectionUser, ServiceConnection, ServicePool } from './service-pool.ts';
 import { StreamPipe, type Running } from './tcp.ts';
 
 export interface HttpDeps {
@@ -46,12 +49,43 @@ export function serveHttp(
   stream: LinkStream,
   target: SocketAddress,
   onClosed: () => void,
-  options: HttpOptions = {},
+  options: HttpOptions = NO_OPTIONS,
 ): Running {
-  return new Exchange(deps, stream, target, onClosed, options);
+  const exchange = new Exchange(deps, stream, target, onClosed, options);
+  exchange.begin();
+  return exchange;
 }
 
-class Exchange implements Running {
+/** What a request's end in the link reports; every stream has one. */
+class RequestEvents implements StreamEvents {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  onHead(): void {}
+
+  onData(chunk: Uint8Array): void {
+    this.#exchange.onRequestData(chunk);
+  }
+
+  onEnd(trailers: FieldList): void {
+    this.#exchange.onRequestEnd(trailers);
+  }
+
+  onDrain(): void {
+    this.#exchange.onRequestDrain();
+  }
+
+  onClose(code: string | undefined): void {
+    this.#exchange.onStreamClosed(code);
+  }
+}
+
+const NO_OPTIONS: HttpOptions = {};
+
+class Exchange implements Running, ConnectionUser, ResponseEvents {
   readonly #deps: HttpDeps;
   readonly #stream: LinkStream;
   readonly #target: SocketAddress;
@@ -62,13 +96,16 @@ class Exchange implements Running {
   #connection: ServiceConnection | undefined;
   /** Set after 101: everything goes through it. */
   #pipe: StreamPipe | undefined;
+  /** For a peer that goes on sending after the answer. */
   #timer: Timer | undefined;
+  /** Only for a request with a body. */
+  #sender: RequestSender | undefined;
   #requestEnded = false;
   #answered = false;
   #answerEnded = false;
   #closed = false;
   /** Bytes after an upgrade request, until the service agrees. */
-  #early: Buffer[] = [];
+  #early: Buffer[] | undefined;
   #earlyBytes = 0;
   #earlyEnd = false;
 
@@ -78,14 +115,6 @@ class Exchange implements Running {
     this.#target = target;
     this.#onClosed = onClosed;
     this.#options = options;
-    stream.listen({
-      onHead: () => undefined,
-      onData: (chunk) => this.#guard(() => this.#onRequestData(chunk)),
-      onEnd: (trailers) => this.#guard(() => this.#onRequestEnd(trailers)),
-      onDrain: () => (this.#pipe ? this.#pipe.events.onDrain() : this.#connection?.socket.resume()),
-      onClose: (code) => this.#onStreamClosed(code),
-    });
-    this.#guard(() => this.#begin(stream.requestHead));
   }
 
   get closed(): boolean {
@@ -98,95 +127,152 @@ class Exchange implements Running {
     this.#close();
   }
 
-  /** Errors of ours end the exchange with their code, also when an event handler throws them. */
-  #guard(act: () => void): void {
-    if (this.#closed) return;
+  begin(): void {
+    this.#stream.listen(new RequestEvents(this));
     try {
-      act();
+      this.#send({ fresh: false });
     } catch (error) {
-      if (!isMoatError(error)) this.#deps.logger.error({ err: error }, 'an exchange with a service failed');
-      this.abort(errorCode(error));
+      this.#fail(error);
     }
   }
 
-  #begin(head: RequestHead | undefined): void {
-    if (!head) return this.abort('REQUEST_INVALID');
-    this.#writer = new RequestWriter(head);
-    if (!this.#writer.hasBody) this.#requestEnded = this.#writer.upgrade === undefined;
-    this.#send({ fresh: false });
-  }
-
-  #send({ fresh }: { readonly fresh: boolean }): void {
-    const writer = this.#writer as RequestWriter;
-    this.#parser = new ResponseParser(writer, {
-      // A peer that resets while we write must not see the rest of what is being read.
-      onHead: (answer) => {
-        if (this.#closed) return;
-        if (answer.status >= 200) this.#onFinalHead();
-        this.#stream.writeHead(answer);
-      },
-      onBody: (chunk) => {
-        if (!this.#closed && !this.#stream.write(chunk)) this.#connection?.socket.pause();
-      },
-      onEnd: (trailers) => (this.#closed ? undefined : this.#onAnswerEnd(trailers)),
-    });
-    const connection = this.#deps.pool.take(this.#target, { fresh });
-    this.#connection = connection;
-    connection.use({
-      onData: (chunk) => this.#guard(() => this.#onAnswerData(chunk)),
-      onDrain: () => this.#stream.resume(),
-      onEnd: () => this.#guard(() => this.#onServiceEnd()),
-      onClose: () => this.#guard(() => this.#onServiceClosed()),
-    });
-    connection.socket.write(writer.head);
-    if (this.#requestEnded || writer.upgrade !== undefined) this.#awaitAnswer();
-  }
-
-  #onRequestData(chunk: Uint8Array): void {
+  onRequestData(chunk: Uint8Array): void {
+    if (this.#closed) return;
     if (this.#pipe) return this.#pipe.events.onData(chunk);
     const writer = this.#writer as RequestWriter;
-    if (writer.upgrade !== undefined && !this.#answered) return this.#keepEarly(chunk);
     // What follows a complete answer is read and dropped, so that the answer still gets through.
     if (this.#answerEnded || !this.#connection) return;
-    if (writer.upgrade !== undefined) return;
-    const bytes = writer.body(chunk);
-    if (bytes.length > 0 && !this.#connection.socket.write(bytes)) this.#stream.pause();
+    if (writer.upgrade !== undefined) return this.#answered ? undefined : this.#keepEarly(chunk);
+    try {
+      // Refuses a body where none was announced.
+      const pieces = writer.body(chunk);
+      this.#sender?.write(pieces);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
-  #onRequestEnd(trailers: FieldList): void {
+  onRequestEnd(trailers: FieldList): void {
+    if (this.#closed) return;
     if (this.#pipe) return this.#pipe.events.onEnd(trailers);
-    if (this.#writer?.upgrade !== undefined && !this.#answered) {
+    const writer = this.#writer as RequestWriter;
+    if (writer.upgrade !== undefined && !this.#answered) {
       this.#earlyEnd = true;
       return;
     }
     if (this.#requestEnded) return;
     this.#requestEnded = true;
     if (this.#answerEnded) return;
-    const bytes = (this.#writer as RequestWriter).end(trailers);
-    if (bytes.length > 0) this.#connection?.socket.write(bytes);
+    try {
+      const pieces = writer.end(trailers);
+      this.#sender?.write(pieces);
+      this.#sender?.flush();
+    } catch (error) {
+      return this.#fail(error);
+    }
     if (!this.#answered) this.#awaitAnswer();
   }
 
-  #onAnswerData(chunk: Buffer): void {
+  onRequestDrain(): void {
+    if (this.#pipe) this.#pipe.events.onDrain();
+    else this.#connection?.socket.resume();
+  }
+
+  onStreamClosed(code: string | undefined): void {
+    this.#pipe?.events.onClose(code);
+    // A clean end leaves the connection to #leave, which may keep it.
+    if (code === undefined && this.#answerEnded) this.#connection = undefined;
+    this.#close();
+  }
+
+  onServiceData(buffer: Buffer, length: number): void {
+    if (this.#closed) return;
     const parser = this.#parser as ResponseParser;
-    const connection = this.#connection;
-    const used = parser.execute(chunk);
-    // Before anything else: the end of the answer may have closed this exchange, and the surplus still counts.
-    if (used < chunk.length && !parser.upgraded) connection?.destroy();
-    if (!this.#closed && parser.upgraded) this.#switchProtocols(chunk.subarray(used));
-  }
-
-  #onServiceEnd(): void {
-    if (this.#retryFresh()) return;
-    this.#parser?.finish();
-    this.#connection?.destroy();
-  }
-
-  #onServiceClosed(): void {
-    if (this.#answerEnded) return;
     const connection = this.#connection as ServiceConnection;
-    if (this.#retryFresh()) return;
-    this.abort(connection.connected ? 'SERVICE_RESET' : 'SERVICE_UNREACHABLE');
+    try {
+      const used = parser.execute(buffer, length);
+      // The end of the answer may have closed this exchange.
+      if (parser.complete) this.#leave(connection, parser, used < length);
+      else if (!this.#closed && parser.upgraded) this.#switchProtocols(buffer.subarray(used, length));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onServiceDrain(): void {
+    this.#stream.resume();
+  }
+
+  onServiceEnd(): void {
+    if (this.#closed) return;
+    try {
+      if (this.#retryFresh()) return;
+      const connection = this.#connection;
+      this.#parser?.finish();
+      connection?.destroy();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onServiceClose(): void {
+    if (this.#closed || this.#answerEnded) return;
+    const connection = this.#connection as ServiceConnection;
+    try {
+      if (!this.#retryFresh()) this.abort(connection.connected ? 'SERVICE_RESET' : 'SERVICE_UNREACHABLE');
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onServiceTimeout(): void {
+    this.abort('SERVICE_TIMEOUT');
+  }
+
+  onHead(head: ResponseHead): void {
+    // A peer that resets while we write must not see the rest of what is being read.
+    if (this.#closed) return;
+    if (head.status >= 200) this.#onFinalHead();
+    this.#stream.writeHead(head);
+  }
+
+  onBody(chunk: Buffer): void {
+    if (!this.#closed && !this.#stream.write(chunk)) this.#connection?.socket.pause();
+  }
+
+  onEnd(trailers: FieldList): void {
+    if (this.#closed) return;
+    this.#answerEnded = true;
+    // May close the stream, and with it this exchange, before it returns.
+    this.#stream.end(trailers);
+    if (this.#requestEnded) return;
+    this.#stream.resume();
+    this.#timer = this.#deps.clock.after(this.#options.unreadTimeoutMs ?? 10_000, () => this.abort('REQUEST_UNREAD'));
+  }
+
+  /** Errors of ours end the exchange with their code, also when an event handler throws them. */
+  #fail(error: unknown): void {
+    if (!isMoatError(error)) this.#deps.logger.error({ err: error }, 'an exchange with a service failed');
+    this.abort(errorCode(error));
+  }
+
+  #send({ fresh }: { readonly fresh: boolean }): void {
+    const head = this.#stream.requestHead;
+    if (!head) return this.abort('REQUEST_INVALID');
+    const into = sharedBuffer();
+    const writer = new RequestWriter(head, into);
+    this.#writer = writer;
+    this.#requestEnded = !writer.hasBody && writer.upgrade === undefined;
+    this.#parser = new ResponseParser(writer, this);
+    const connection = this.#deps.pool.take(this.#target, { fresh });
+    this.#connection = connection;
+    connection.use(this);
+    if (writer.hasBody) {
+      this.#sender = new RequestSender(connection.socket, this.#stream, into.subarray(0, writer.headBytes));
+      return;
+    }
+    sendShared(connection.socket, writer.headBytes);
+    this.#awaitAnswer();
   }
 
   /** A kept connection may close just when we use it: what is harmless to send twice is sent again, once. */
@@ -200,44 +286,30 @@ class Exchange implements Running {
 
   #onFinalHead(): void {
     this.#answered = true;
-    this.#timer?.cancel();
+    if (this.#connection) this.#connection.expiresAt = Infinity;
+    if (this.#writer?.upgrade === undefined) return;
     // The service declined to upgrade: nothing more of the request counts.
-    this.#early = [];
-    if (this.#earlyEnd || this.#writer?.upgrade !== undefined) this.#requestEnded = true;
-  }
-
-  #onAnswerEnd(trailers: FieldList): void {
-    this.#answerEnded = true;
-    const connection = this.#connection as ServiceConnection;
-    // May close the stream, and with it this exchange, before it returns.
-    this.#stream.end(trailers);
-    // Called from inside `execute`: whether surplus bytes follow is known one microtask later.
-    queueMicrotask(() => this.#leave(connection));
-    if (this.#requestEnded) return;
-    this.#stream.resume();
-    this.#timer = this.#deps.clock.after(this.#options.unreadTimeoutMs ?? 10_000, () => this.abort('REQUEST_UNREAD'));
+    this.#early = undefined;
+    this.#requestEnded = true;
   }
 
   /** Keeps the connection for another request only when both sides are exactly at the end of this one. */
-  #leave(connection: ServiceConnection): void {
-    const upgrading = this.#writer?.upgrade !== undefined;
-    const settled = this.#requestEnded && !upgrading && connection.socket.writableLength === 0;
-    const parser = this.#parser as ResponseParser;
-    if (settled && parser.reusable && !connection.socket.destroyed)
-      this.#deps.pool.give(connection, parser.keepAliveMs);
-    else connection.destroy();
+  #leave(connection: ServiceConnection, parser: ResponseParser, surplus: boolean): void {
     this.#connection = undefined;
+    const settled = this.#requestEnded && this.#writer?.upgrade === undefined && connection.socket.writableLength === 0;
+    if (settled && !surplus && parser.reusable) this.#deps.pool.give(connection, parser.keepAliveMs);
+    else connection.destroy();
   }
 
   #keepEarly(chunk: Uint8Array): void {
     this.#earlyBytes += chunk.length;
     if (this.#earlyBytes > (this.#options.maxEarlyBytes ?? 256 * 1024)) return this.abort('REQUEST_INVALID');
+    this.#early ??= [];
     this.#early.push(Buffer.from(chunk));
     this.#stream.pause();
   }
 
   #switchProtocols(first: Buffer): void {
-    this.#timer?.cancel();
     this.#answered = true;
     const socket = (this.#connection as ServiceConnection).detach((chunk) => pipe.receive(chunk));
     this.#connection = undefined;
@@ -245,21 +317,13 @@ class Exchange implements Running {
     this.#pipe = pipe;
     if (first.length > 0 && !this.#stream.write(first)) socket.pause();
     this.#stream.resume();
-    for (const chunk of this.#early) pipe.events.onData(chunk);
-    this.#early = [];
+    for (const chunk of this.#early ?? []) pipe.events.onData(chunk);
+    this.#early = undefined;
     if (this.#earlyEnd) pipe.events.onEnd([]);
   }
 
   #awaitAnswer(): void {
-    this.#timer?.cancel();
-    this.#timer = this.#deps.clock.after(this.#options.answerTimeoutMs ?? 300_000, () => this.abort('SERVICE_TIMEOUT'));
-  }
-
-  #onStreamClosed(code: string | undefined): void {
-    this.#pipe?.events.onClose(code);
-    // A clean end leaves the connection to #leave, which may keep it.
-    if (code === undefined && this.#answerEnded) this.#connection = undefined;
-    this.#close();
+    this.#connection?.expireIn(this.#options.answerTimeoutMs ?? 300_000);
   }
 
   #close(): void {

@@ -2,7 +2,7 @@
  * Connections to the HTTP services of this machine, kept a little while for the next request.
  */
 import type { Socket } from 'node:net';
-import { MoatError } from '@moat/core';
+import { MoatError, type Timer } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
 import { CONNECT_TIMEOUT_MS, connectTarget, type ConnectDeps } from './connect.ts';
 
@@ -19,53 +19,88 @@ export interface ServicePoolOptions {
 
 /** Who uses a connection now. */
 export interface ConnectionUser {
-  /** `chunk` is borrowed until the call returns. */
-  onData(chunk: Buffer): void;
-  onDrain(): void;
+  /** The service sent the first `length` bytes of `buffer`, which is borrowed until the call returns. */
+  onServiceData(buffer: Buffer, length: number): void;
+  onServiceDrain(): void;
   /** The service sends no more. */
-  onEnd(): void;
+  onServiceEnd(): void;
   /** The connection is gone. */
-  onClose(): void;
+  onServiceClose(): void;
+  /** The time given with {@link ServiceConnection.expireIn} is over. */
+  onServiceTimeout(): void;
+}
+
+/** Counts the pool's looks at its connections: deadlines are set by the thousand and hardly ever reached. */
+interface Ticks {
+  now: number;
+  /** Milliseconds between two. */
+  readonly everyMs: number;
+}
+
+/** What is open to one address. */
+interface Target extends SocketAddress {
+  readonly key: string;
+  connections: number;
+  /** The idle ones, used last at the end. */
+  readonly idle: ServiceConnection[];
 }
 
 /** One connection; whoever took it from the pool is its only user. */
 export class ServiceConnection {
   readonly socket: Socket;
-  readonly target: SocketAddress;
+  readonly target: Target;
   /** True when it carried a request before: then it may be closing just now. */
   reused = false;
   /** True once the target took the connection. */
   connected = false;
+  /** Tick at which it expires. */
+  expiresAt: number = Infinity;
+  readonly #ticks: Ticks;
   #user: ConnectionUser | undefined;
   #detached: ((chunk: Buffer) => void) | undefined;
 
-  constructor(connectSocket: (onRead: (chunk: Buffer) => void) => Socket, target: SocketAddress) {
+  constructor(
+    connectSocket: (onRead: (buffer: Buffer, length: number) => void) => Socket,
+    target: Target,
+    ticks: Ticks,
+  ) {
     this.target = target;
-    const socket = connectSocket((chunk) => this.#onData(chunk));
+    this.#ticks = ticks;
+    const socket = connectSocket((buffer, length) => this.#onData(buffer, length));
     this.socket = socket;
     socket.on('connect', this.#onConnect);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onEnd);
-    socket.on('timeout', () => socket.destroy());
     socket.on('error', () => undefined);
-    socket.on('close', () => this.#user?.onClose());
+    socket.on('close', () => this.#user?.onServiceClose());
   }
 
   get idle(): boolean {
-    return this.#user === undefined;
+    return this.#user === undefined && this.#detached === undefined;
   }
 
   use(user: ConnectionUser): void {
     this.#user = user;
-    this.socket.setTimeout(0);
+    this.expiresAt = Infinity;
   }
 
-  /** Leaves it without a user: closes itself after `idleMs`, or at once when anything arrives. */
+  /** The user hears of it when `ms` milliseconds are over: never earlier, and at most a second later. */
+  expireIn(ms: number): void {
+    this.expiresAt = this.#ticks.now + 1 + Math.ceil(ms / this.#ticks.everyMs);
+  }
+
+  /** Leaves it without a user: it is closed after `idleMs`, or a little earlier, and at once when anything arrives. */
   rest(idleMs: number): void {
     this.#user = undefined;
     this.reused = true;
-    this.socket.setTimeout(idleMs);
-    this.socket.resume();
+    this.expiresAt = this.#ticks.now + Math.max(1, Math.floor(idleMs / this.#ticks.everyMs));
+    if (this.socket.isPaused()) this.socket.resume();
+  }
+
+  expire(): void {
+    this.expiresAt = Infinity;
+    if (this.#user) this.#user.onServiceTimeout();
+    else this.socket.destroy();
   }
 
   /** Gives the bare socket away, e.g. after 101, but for what it reads; the pool only counts it from now on. */
@@ -73,6 +108,7 @@ export class ServiceConnection {
     this.socket.off('drain', this.#onDrain).off('end', this.#onEnd);
     this.#user = undefined;
     this.#detached = onData;
+    this.expiresAt = Infinity;
     return this.socket;
   }
 
@@ -86,29 +122,36 @@ export class ServiceConnection {
   };
 
   /** Bytes on an idle connection belong to no request; they must not become the next answer. */
-  #onData(chunk: Buffer): void {
-    if (this.#user) this.#user.onData(chunk);
-    else if (this.#detached) this.#detached(chunk);
+  #onData(buffer: Buffer, length: number): void {
+    if (this.#user) this.#user.onServiceData(buffer, length);
+    else if (this.#detached) this.#detached(buffer.subarray(0, length));
     else this.socket.destroy();
   }
 
-  readonly #onDrain = (): void => this.#user?.onDrain();
+  readonly #onDrain = (): void => this.#user?.onServiceDrain();
 
   readonly #onEnd = (): void => {
-    if (this.#user) this.#user.onEnd();
+    if (this.#user) this.#user.onServiceEnd();
     else this.socket.destroy();
   };
 }
 
-/** Owner of all its connections, until {@link ServicePool.close}. */
+/** No deadline is off by more than two of these, in milliseconds. */
+const MAX_TICK_MS = 500;
+
+/** Owner of all its connections, until {@link ServicePool.close}. One timer for all of them, and none while there are none. */
 export class ServicePool {
   readonly #deps: ConnectDeps;
   readonly #maxIdlePerTarget: number;
   readonly #maxConnections: number;
   readonly #idleMs: number;
   readonly #connectTimeoutMs: number;
-  readonly #idle = new Map<string, ServiceConnection[]>();
+  readonly #targets = new Map<string, Target>();
+  /** The one asked for last: most machines have one service. */
+  #last: Target | undefined;
   readonly #all = new Set<ServiceConnection>();
+  readonly #ticks: Ticks;
+  #timer: Timer | undefined;
 
   constructor(deps: ConnectDeps, options: ServicePoolOptions = {}) {
     this.#deps = deps;
@@ -116,6 +159,7 @@ export class ServicePool {
     this.#maxConnections = options.maxConnections ?? 2_048;
     this.#idleMs = options.idleMs ?? 4_000;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+    this.#ticks = { now: 0, everyMs: Math.max(1, Math.min(MAX_TICK_MS, this.#idleMs / 8)) };
   }
 
   get size(): number {
@@ -126,9 +170,13 @@ export class ServicePool {
    * The idle connection used last, or a new one that is still connecting. `fresh` asks for a new one.
    * @throws `SERVICE_BUSY`
    */
-  take(target: SocketAddress, options: { readonly fresh: boolean }): ServiceConnection {
-    const kept = options.fresh ? undefined : this.#kept(target);
-    if (kept) return kept;
+  take(address: SocketAddress, options: { readonly fresh: boolean }): ServiceConnection {
+    const target = this.#target(address);
+    while (!options.fresh) {
+      const kept = target.idle.pop();
+      if (!kept) break;
+      if (!kept.socket.destroyed) return kept;
+    }
     if (this.#all.size >= this.#maxConnections) {
       throw new MoatError('SERVICE_BUSY', `${this.#maxConnections} connections to services are open`, {
         retryable: true,
@@ -137,51 +185,61 @@ export class ServicePool {
     const connection = new ServiceConnection(
       (onRead) => connectTarget(this.#deps, target, { timeoutMs: this.#connectTimeoutMs, onRead }),
       target,
+      this.#ticks,
     );
     this.#all.add(connection);
+    target.connections += 1;
+    this.#targets.set(target.key, target);
     connection.socket.once('close', () => this.#forget(connection));
+    this.#timer ??= this.#arm();
     return connection;
   }
 
   /** Takes a connection back for later use; `keepAliveMs` is what the service promised. */
   give(connection: ServiceConnection, keepAliveMs: number | undefined): void {
     // One second earlier than promised: our next request must arrive before the service closes.
-    const idleMs = Math.min(this.#idleMs, keepAliveMs === undefined ? this.#idleMs : keepAliveMs - 1_000);
-    const key = keyOf(connection.target);
-    const resting = this.#idle.get(key) ?? [];
-    if (idleMs <= 0 || connection.socket.destroyed || resting.length >= this.#maxIdlePerTarget) {
+    const idleMs = keepAliveMs === undefined ? this.#idleMs : Math.min(this.#idleMs, keepAliveMs - 1_000);
+    const { idle } = connection.target;
+    if (idleMs <= 0 || connection.socket.destroyed || idle.length >= this.#maxIdlePerTarget) {
       connection.destroy();
       return;
     }
     connection.rest(idleMs);
-    resting.push(connection);
-    this.#idle.set(key, resting);
+    idle.push(connection);
   }
 
   /** Closes every connection, also busy ones. */
   close(): void {
     for (const connection of this.#all) connection.socket.destroy();
-    this.#idle.clear();
+    this.#timer?.cancel();
+    this.#timer = undefined;
   }
 
-  #kept(target: SocketAddress): ServiceConnection | undefined {
-    const resting = this.#idle.get(keyOf(target)) ?? [];
-    for (let connection = resting.pop(); connection; connection = resting.pop()) {
-      if (!connection.socket.destroyed) return connection;
-    }
-    return undefined;
+  #target({ host, port }: SocketAddress): Target {
+    const last = this.#last;
+    if (last !== undefined && last.host === host && last.port === port) return last;
+    const key = `${host} ${port}`;
+    const target = this.#targets.get(key) ?? { host, port, key, connections: 0, idle: [] };
+    this.#last = target;
+    return target;
+  }
+
+  #arm(): Timer {
+    return this.#deps.clock.after(this.#ticks.everyMs, () => {
+      this.#ticks.now += 1;
+      for (const connection of this.#all) {
+        if (connection.expiresAt <= this.#ticks.now) connection.expire();
+      }
+      this.#timer = this.#all.size === 0 ? undefined : this.#arm();
+    });
   }
 
   #forget(connection: ServiceConnection): void {
     this.#all.delete(connection);
-    const key = keyOf(connection.target);
-    const resting = this.#idle.get(key)?.filter((each) => each !== connection);
-    if (resting === undefined) return;
-    if (resting.length === 0) this.#idle.delete(key);
-    else this.#idle.set(key, resting);
+    const { target } = connection;
+    const place = target.idle.indexOf(connection);
+    if (place !== -1) target.idle.splice(place, 1);
+    target.connections -= 1;
+    if (target.connections === 0) this.#targets.delete(target.key);
   }
-}
-
-function keyOf(target: SocketAddress): string {
-  return `${target.host} ${target.port}`;
 }

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { noteReadBuffer, type LinkStream, type StreamEvents } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
+import { sendCopies } from './send.ts';
 import { abortSocket, connectTarget, type ConnectDeps } from './connect.ts';
 
 /** Something running that can be ended from outside. */
@@ -91,8 +92,7 @@ export class StreamPipe implements Running {
   }
 
   #toSocket(chunk: Uint8Array): void {
-    // Borrowed until we return, while a socket may keep what it could not send at once.
-    if (!this.#socket.destroyed && !this.#socket.write(Buffer.from(chunk))) this.#stream.pause();
+    if (!this.#socket.destroyed && !sendCopies(this.#socket, [chunk])) this.#stream.pause();
   }
 
   #onStreamClosed(code: string | undefined): void {
@@ -124,7 +124,7 @@ export class StreamPipe implements Running {
 
 /** Connects an accepted `tcp` stream to `target`. `onClosed` is called once, when both sides are gone. */
 export function serveTcp(deps: ConnectDeps, stream: LinkStream, target: SocketAddress, onClosed: () => void): Running {
-  const socket = connectTarget(deps, target);
+  const socket = connectTarget(deps, target, { onRead: (buffer, length) => pipe.receive(buffer.subarray(0, length)) });
   const pipe = new StreamPipe(stream, socket, 'SERVICE_RESET', onClosed);
   pipe.announce('SERVICE_UNREACHABLE');
   stream.listen(pipe.events);

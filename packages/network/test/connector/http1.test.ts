@@ -207,6 +207,35 @@ suite('connector http/1.1: what the service sees', () => {
     });
   }
 
+  test('never a body that was not announced', async () => {
+    await using server = await rawServer(() => undefined);
+    using connector = new Connector(server);
+    const peer = connector.open();
+    peer.stream.write(Buffer.from('GET /smuggled HTTP/1.1\r\n\r\n'));
+    assert.equal(await peer.close(), 'REQUEST_INVALID');
+  });
+
+  test('a small request in one piece, a large one whole and in order', async () => {
+    let packets: string[] = [];
+    await using server = await rawServer((socket) => {
+      socket.on('data', (bytes: Buffer) => {
+        packets.push(bytes.toString('latin1'));
+        if (packets.join('').endsWith('0\r\n\r\n')) socket.write('HTTP/1.1 204 No Content\r\n\r\n');
+      });
+    });
+    using connector = new Connector(server);
+    await connector.ask({ method: 'POST' }, 'warm');
+    for (const size of [5, 15_000, 17_000, 200_000]) {
+      packets = [];
+      await connector.ask({ method: 'POST', bodyless: false }, 'x'.repeat(size));
+      const head = 'POST / HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n';
+      const sent = `${head}${size.toString(16)}\r\n${'x'.repeat(size)}\r\n0\r\n\r\n`;
+      assert.equal(packets.join(''), sent, `${size} bytes`);
+      if (size === 5) assert.equal(packets.length, 1);
+    }
+    assert.equal(server.connections, 1);
+  });
+
   test('never more or fewer bytes than announced', async () => {
     await using server = await httpServer((request) => void bodyOf(request).catch(() => undefined));
     using connector = new Connector(server);
