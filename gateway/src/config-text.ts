@@ -5,6 +5,7 @@ import { isDeploymentId } from '@moat/core';
 import type { HostPort, Publishers } from './config.ts';
 import { refusal } from './errors.ts';
 import { normaliseHost } from './names/host.ts';
+import { MAX_WORKERS } from './workers/shares.ts';
 
 /** What the file says, before defaults. */
 export interface ConfigFile {
@@ -24,6 +25,7 @@ export interface ConfigFile {
         readonly link?: HostPort | undefined;
       }
     | undefined;
+  readonly workers?: number | 'auto' | undefined;
   readonly anchor?: boolean | undefined;
   readonly announce?: readonly string[] | undefined;
   readonly publicPort?: number | undefined;
@@ -140,6 +142,7 @@ const shape = {
   limits: z.strictObject(limitsShape).optional(),
   tls,
   listen: z.strictObject(listenShape).optional(),
+  workers: z.union([z.literal('auto'), z.number().int().min(1).max(MAX_WORKERS)]).optional(),
   anchor: z.boolean().optional(),
   announce: z.array(z.string().startsWith('/')).optional(),
   publicPort: z.number().int().min(1).max(65_535).optional(),
@@ -221,6 +224,7 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
     return deepest?.path.length
       ? `${deepest.path.join('.')}: ${deepest.message}`
       : 'local, or { files: [{ certificate, key }] }';
+  if (key === 'workers') return `auto, or a number from 1 to ${MAX_WORKERS}`;
   return deepest?.message ?? issue.message;
 }
 

@@ -14,6 +14,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { DeploymentId } from '@moat/core';
 import type { CertificateFiles } from './certificates/files.ts';
 import { readConfigText } from './config-text.ts';
+import type { WorkersOption } from './workers/shares.ts';
 
 /** A gateway's configuration with every default filled in. */
 export interface GatewayConfig {
@@ -24,6 +25,8 @@ export interface GatewayConfig {
   readonly limits: GatewayLimits;
   readonly tls: 'local' | { readonly files: readonly CertificateFiles[] };
   readonly listen: GatewayListen;
+  /** Processes that carry traffic; 1 = the gateway is one process, `auto` = one a core, at most 8. @defaultValue 1 */
+  readonly workers: WorkersOption;
   /** Relay for others that use this gateway as their anchor. @defaultValue true */
   readonly anchor: boolean;
   /** Multiaddrs told to others instead of the ones listened on. */
@@ -147,6 +150,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
       overlay: listen.overlay ?? ['/ip4/0.0.0.0/tcp/4410'],
       link: listen.link ?? { host: '0.0.0.0', port: 4_411 },
     },
+    workers: file.workers ?? 1,
     anchor: file.anchor ?? true,
     announce: file.announce ?? [],
     publicPort: file.publicPort,

@@ -1,15 +1,14 @@
 /** The one place where a gateway's parts meet. */
-import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, Links, Logger, PeerId, Service, StreamAcceptor } from '@moat/core';
-import { createLinks, type LinkService } from '@moat/link';
+import type { Clock, Logger, PeerId, Service } from '@moat/core';
+import type { LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
 import { AdminApi, refuseSecond } from './admin/api.ts';
 import { decide, forget, invite } from './admin/decide.ts';
 import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
-import { SecureContexts, type CertificateSource } from './certificates/contexts.ts';
+import type { CertificateSource } from './certificates/contexts.ts';
 import { openFileCertificates } from './certificates/files.ts';
 import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
 import type { GatewayConfig } from './config.ts';
@@ -19,14 +18,23 @@ import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
-import { PublicEdge } from './request/public-edge.ts';
 import type { GatewayIdentity } from './request/self.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
+import { canShareListeners, countWorkers } from './workers/shares.ts';
+import {
+  createFleetTraffic,
+  createOwnTraffic,
+  type PublicSide,
+  type Traffic,
+  type TrafficDeps,
+} from './workers/traffic.ts';
 
 export interface GatewayDeps {
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Level of the logs that workers write themselves. @defaultValue info */
+  readonly logLevel?: string;
   /** Asked to end the process by the admin API. */
   onStopAsked(): void;
   /** Asked to stop and start again: what was loaded at start has changed. */
@@ -56,8 +64,6 @@ export interface Gateway extends Service {
 /** Overlay connections: members of all deployments and those that use this gateway as an anchor. */
 const MAX_MEMBERS = 8_000;
 const SWEEP_MS = 3_600_000;
-/** Time for a newly admitted member to answer our tickets. */
-const LINK_MS = 15_000;
 const VERSION = '0.1.0';
 
 /** A gateway as configured; nothing is opened before `start`. */
@@ -69,7 +75,7 @@ class WiredGateway implements Gateway {
   readonly #deps: GatewayDeps;
   readonly #config: GatewayConfig;
   #opened: AsyncDisposableStack | undefined;
-  #edge: PublicEdge | undefined;
+  #edge: PublicSide | undefined;
   #addresses: GatewayAddresses | undefined;
 
   constructor(deps: GatewayDeps, config: GatewayConfig) {
@@ -114,12 +120,10 @@ class WiredGateway implements Gateway {
       { clock, store },
       { publishers: config.publishers, namesPerDeployment: limits.namesPerDeployment },
     );
-    const routes = new Routes({ now: () => clock.now(), random: Math.random });
-    const contexts = new SecureContexts({
-      clock,
-      source,
-      knows: (host) => host === domain || routes.current.isHeld(host),
-      onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
+    const routes: Routes = new Routes({
+      now: () => clock.now(),
+      random: Math.random,
+      changed: (change) => traffic.changed(change),
     });
 
     const overlay = createOverlay(
@@ -132,15 +136,17 @@ class WiredGateway implements Gateway {
         limits: { connections: MAX_MEMBERS },
       },
     );
-    const links = createLinks(
-      { logger, clock, control: overlay, accept: refuseStream },
-      {
-        role: 'gateway',
-        mayLink: (peer) => ledger.isUpstream(peer),
-        listen: config.listen.link,
-        splice: config.anchor,
-      },
-    );
+    const traffic: Traffic = this.#createTraffic({
+      clock,
+      logger,
+      overlay,
+      routes,
+      certificates: source,
+      mayLink: (peer) => ledger.isUpstream(peer),
+      identity: () => identityOf(config, keys, overlay, box.publicKey),
+      onServed: (host) => intake.markServed(host),
+    });
+    const { edge, links } = traffic;
     const isConnected = (peer: PeerId): boolean =>
       links.get(peer) !== undefined || overlay.connections(peer).length > 0;
 
@@ -159,7 +165,7 @@ class WiredGateway implements Gateway {
         edgeRules,
         routes,
         isConnected,
-        onWithdrawn: (hosts) => edge.withdraw(hosts),
+        onWithdrawn: (hosts) => traffic.withdraw(hosts),
         onDropped: (dropped) => {
           links.recheck();
           for (const { deployment, peer } of dropped) {
@@ -169,19 +175,6 @@ class WiredGateway implements Gateway {
         },
       },
       { gateway: key.peerId, limits, urlOf },
-    );
-    const edge = new PublicEdge(
-      {
-        clock,
-        logger,
-        links,
-        contexts,
-        newId,
-        snapshot: () => routes.current,
-        identity: () => identityOf(config, keys, overlay, box.publicKey),
-        onServed: (host) => intake.markServed(host),
-      },
-      { domain, limits, https: config.listen.https, http: config.listen.http, publicPort: config.publicPort },
     );
     const facts: GatewayFacts = {
       config,
@@ -197,7 +190,15 @@ class WiredGateway implements Gateway {
       routes,
       intake,
       edge,
+      workers: () => traffic.workers(),
       urlOf,
+    };
+
+    /** What was changed is in force at every worker before whoever changed it is told. */
+    const done = async <T>(result: T | Promise<T>): Promise<T> => {
+      const settled = await result;
+      await traffic.settled();
+      return settled;
     };
 
     // Public first: members that dial in at once are told the ports that are in use.
@@ -205,29 +206,38 @@ class WiredGateway implements Gateway {
     await begin(opening, edge, options.signal);
     opening.defer(() => intake.stop());
     overlay.servePublish(
-      (peer, connection, bundle) => intake.publish(peer, connection, bundle),
+      (peer, connection, bundle) => done(intake.publish(peer, connection, bundle)),
       (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
     );
     await begin(opening, overlay, options.signal);
+    traffic.identityChanged();
     await begin(opening, links, options.signal);
-    opening.defer(linkToMembers(overlay, links, ledger, logger));
+    opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
     const admin = new AdminApi(
       {
         logger,
-        status: () => gatewayStatus(facts),
+        status: async () => {
+          await traffic.settled();
+          return gatewayStatus(facts);
+        },
         names: () => gatewayNames(facts),
         routes: () => gatewayRoutes(facts),
         publishers: () => gatewayPublishers(facts),
-        decide: (request) => decide(facts, intake, request),
-        forget: (request) => forget(intake, request),
+        decide: (request) => done(decide(facts, intake, request)),
+        forget: (request) => done(forget(intake, request)),
         invite: (request) => invite(facts, request),
         rotateKey: async (finish) => {
-          if (!finish) return { peerId: key.peerId, next: await keys.begin() };
+          if (!finish) {
+            const next = await keys.begin();
+            traffic.identityChanged();
+            return { peerId: key.peerId, next };
+          }
           const next = await keys.finish();
           this.#deps.onRestartAsked();
           return { peerId: next, next: null };
         },
+        restartWorkers: () => traffic.restart(),
         stop: () => this.#deps.onStopAsked(),
       },
       { socketPath: config.adminSocket, version: VERSION },
@@ -237,6 +247,18 @@ class WiredGateway implements Gateway {
     this.#edge = edge;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey });
     this.#opened = opening.move();
+  }
+
+  /** One process where one is enough, or where the system cannot share a port among several. */
+  #createTraffic(deps: TrafficDeps): Traffic {
+    const count = countWorkers(this.#config.workers);
+    if (count === 1) return createOwnTraffic(deps, this.#config);
+    if (!canShareListeners()) {
+      const fields = { component: 'gateway.workers', count };
+      deps.logger.warn(fields, 'no workers: they need Linux and Node 24.19 or 26.4');
+      return createOwnTraffic(deps, this.#config);
+    }
+    return createFleetTraffic(deps, this.#config, { count, level: this.#deps.logLevel ?? 'info' });
   }
 
   async drain(ms: number): Promise<void> {
@@ -254,9 +276,6 @@ class WiredGateway implements Gateway {
   }
 }
 
-/** Nobody opens streams towards a gateway: it serves no one's services. */
-const refuseStream: StreamAcceptor = (stream) => stream.reset('SERVICE_UNKNOWN');
-
 async function begin(stack: AsyncDisposableStack, service: Service, signal: AbortSignal): Promise<void> {
   await service.start({ signal });
   stack.defer(() => service.stop());
@@ -264,21 +283,6 @@ async function begin(stack: AsyncDisposableStack, service: Service, signal: Abor
 
 function fileSource(clock: Clock, config: GatewayConfig): Promise<CertificateSource> {
   return openFileCertificates({ clock }, config.tls === 'local' ? [] : config.tls.files);
-}
-
-/** Whenever an upstream's connection is admitted it gets tickets, so that its link stands before the first request. */
-function linkToMembers(overlay: Overlay, links: Links, ledger: Ledger, logger: Logger): () => void {
-  const stopping = new AbortController();
-  const unsubscribe = overlay.onAdmitted(({ peer }) => {
-    if (!ledger.isUpstream(peer) || links.get(peer) !== undefined) return;
-    links.connect(peer, AbortSignal.any([stopping.signal, AbortSignal.timeout(LINK_MS)])).catch((err: unknown) => {
-      logger.debug({ component: 'gateway.links', peer, err }, 'no link to a member yet');
-    });
-  });
-  return () => {
-    unsubscribe();
-    stopping.abort();
-  };
 }
 
 function every(clock: Clock, ms: number, run: () => void): () => void {
@@ -290,17 +294,6 @@ function every(clock: Clock, ms: number, run: () => void): () => void {
   return () => timer.cancel();
 }
 
-/** 72 random bits, 12 characters; drawn from the system for 128 requests at a time. */
-function newId(): string {
-  if (idBytes.length < ID_BYTES) idBytes = randomBytes(128 * ID_BYTES);
-  const id = idBytes.toString('base64url', 0, ID_BYTES);
-  idBytes = idBytes.subarray(ID_BYTES);
-  return id;
-}
-
-const ID_BYTES = 9;
-let idBytes = Buffer.alloc(0);
-
 /** While a key is being replaced, both PeerIds: at the same addresses answers one, then the other. */
 function identityOf({ domain }: GatewayConfig, keys: GatewayKeys, overlay: Overlay, box: string): GatewayIdentity {
   const { next, lists } = keys;
@@ -311,7 +304,7 @@ function identityOf({ domain }: GatewayConfig, keys: GatewayKeys, overlay: Overl
 
 function addressesOf(
   config: GatewayConfig,
-  parts: { overlay: Overlay; links: LinkService; edge: PublicEdge; authority: LocalAuthority | undefined; box: string },
+  parts: { overlay: Overlay; links: LinkService; edge: PublicSide; authority: LocalAuthority | undefined; box: string },
 ): GatewayAddresses {
   return {
     domain: config.domain,

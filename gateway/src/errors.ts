@@ -7,6 +7,9 @@ export const GATEWAY_ERROR_CODES = [
   'LISTEN_FAILED', // a port or socket could not be opened | free it, or choose another in gateway.yaml
   'CERTIFICATE_INVALID', // certificate or key cannot be read, do not match, or are over | give a valid pair, or `tls: local`
   'ROTATION_NOT_BEGUN', // no new key was made that could take over | moat gateway rotate-key, and finish once publishers applied
+  'WORKER_GONE', // a traffic worker of the gateway ended or does not answer | another takes its place by itself; see the log
+  'RESTART_RUNNING', // workers that were replaced still serve their clients | wait a minute, see `moat gateway status`
+  'NO_WORKERS', // the gateway is one process and has no workers to restart | set `workers` in gateway.yaml
   'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
   'STATE_LOCKED', // another gateway runs with this state | stop it, or give this one another `state`
   'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`

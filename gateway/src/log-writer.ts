@@ -14,12 +14,15 @@ const LAST_TRIES = 50;
  */
 export class LogWriter {
   readonly #fd: number;
+  readonly #maxWriteBytes: number | undefined;
   #inFlight = false;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
 
-  constructor(fd: number) {
+  /** @param maxWriteBytes of one system call, which then ends with a line; undefined = any. */
+  constructor(fd: number, maxWriteBytes?: number) {
     this.#fd = fd;
+    this.#maxWriteBytes = maxWriteBytes;
   }
 
   write(text: string): void {
@@ -37,7 +40,7 @@ export class LogWriter {
     this.#waiting = [];
     for (let tries = 0; rest.length > 0 && tries < LAST_TRIES;) {
       try {
-        rest = rest.subarray(writeSync(this.#fd, rest));
+        rest = rest.subarray(writeSync(this.#fd, this.#firstOf(rest)));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
         tries += 1;
@@ -48,9 +51,10 @@ export class LogWriter {
 
   #next(): void {
     if (this.#inFlight || this.#waiting.length === 0) return;
-    const bytes = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting);
-    this.#waiting = [];
-    this.#waitingBytes = 0;
+    const all = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting);
+    const bytes = this.#firstOf(all);
+    this.#waiting = bytes.length === all.length ? [] : [all.subarray(bytes.length)];
+    this.#waitingBytes = all.length - bytes.length;
     this.#inFlight = true;
     write(this.#fd, bytes, (error, written) => {
       this.#inFlight = false;
@@ -63,7 +67,19 @@ export class LogWriter {
       setTimeout(() => this.#next(), RETRY_MS).unref();
     });
   }
+
+  /** Whole lines that go in one write; a line longer than that goes alone. */
+  #firstOf(bytes: Buffer): Buffer {
+    const max = this.#maxWriteBytes;
+    if (max === undefined || bytes.length <= max) return bytes;
+    const fitting = bytes.lastIndexOf(NEWLINE, max - 1);
+    const end = fitting === -1 ? bytes.indexOf(NEWLINE, max) : fitting;
+    return end === -1 ? bytes : bytes.subarray(0, end + 1);
+  }
 }
+
+/** The newline that ends a line. */
+const NEWLINE = 10;
 
 function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

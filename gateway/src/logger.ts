@@ -10,6 +10,8 @@ import { LogWriter } from './log-writer.ts';
 const BATCH_LENGTH = 64 * 1024;
 const WAIT_MS = 100;
 const WARN = 40;
+/** What a pipe takes whole, whoever else writes to it (PIPE_BUF of Linux). */
+const ATOMIC_BYTES = 4096;
 
 /** What lines are handed to, whole batches at a time. */
 export interface LineSink {
@@ -43,9 +45,14 @@ export class LineBatch {
   }
 }
 
+export interface LoggerOptions {
+  /** Other processes write to the same place: lines stay whole. @defaultValue false */
+  readonly shared?: boolean;
+}
+
 /** To be called once a process: it flushes at the exit. What a killed process had not said yet is lost. */
-export function createLogger(level: string): Logger {
-  const writer = new LogWriter(2);
+export function createLogger(level: string, { shared = false }: LoggerOptions = {}): Logger {
+  const writer = new LogWriter(2, shared ? ATOMIC_BYTES : undefined);
   const batch = new LineBatch(writer);
   process.on('exit', () => {
     batch.flush();

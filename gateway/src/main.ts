@@ -7,6 +7,7 @@ import { parseGatewayConfig, type GatewayConfig } from './config.ts';
 import { createGateway, type GatewayAddresses } from './create-gateway.ts';
 import { refusal } from './errors.ts';
 import { createLogger } from './logger.ts';
+import { countWorkers } from './workers/shares.ts';
 
 export interface RunGatewayOptions {
   /** First abort: orderly. The gateway stops taking requests, lets the running ones end, then closes. */
@@ -14,12 +15,19 @@ export interface RunGatewayOptions {
   /** Now, whatever runs. */
   readonly kill?: AbortSignal;
   readonly logger?: Logger;
+  /** Level of the logs that workers write themselves. @defaultValue info */
+  readonly logLevel?: string;
   /** Called once everything listens. */
   readonly onReady?: (addresses: GatewayAddresses) => void;
 }
 
 /** Time for running requests to end after an orderly stop. */
 const DRAIN_MS = 10_000;
+
+/** The log of a gateway's first process; with workers it shares its place with theirs. To be called once a process. */
+export function createGatewayLogger({ workers }: GatewayConfig, level: string): Logger {
+  return createLogger(level, { shared: countWorkers(workers) > 1 });
+}
 
 /** Runs a gateway until it is told to stop; begins again where it asks for that. @throws the codes of its start */
 export async function runGateway(config: GatewayConfig, options: RunGatewayOptions): Promise<void> {
@@ -36,7 +44,13 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
   };
   const signal = AbortSignal.any([options.signal, asked.signal]);
   await using gateway = createGateway(
-    { clock: systemClock, logger, onStopAsked: () => asked.abort(), onRestartAsked },
+    {
+      clock: systemClock,
+      logger,
+      ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+      onStopAsked: () => asked.abort(),
+      onRestartAsked,
+    },
     config,
   );
   await gateway.start({ signal });
@@ -94,11 +108,13 @@ async function main(): Promise<void> {
     const { values } = parseArgs({
       options: { config: { type: 'string', short: 'c', default: 'gateway.yaml' }, 'log-level': { type: 'string' } },
     });
-    const logger = createLogger(values['log-level'] ?? process.env['MOAT_LOG_LEVEL'] ?? 'info');
-    await runGateway(await readConfig(values.config), {
+    const logLevel = values['log-level'] ?? process.env['MOAT_LOG_LEVEL'] ?? 'info';
+    const config = await readConfig(values.config);
+    await runGateway(config, {
       signal: orderly.signal,
       kill: now.signal,
-      logger,
+      logger: createGatewayLogger(config, logLevel),
+      logLevel,
       onReady: (addresses) =>
         process.stdout.write(`${JSON.stringify({ kind: 'gateway-ready', version: 1, data: addresses })}\n`),
     });

@@ -24,15 +24,17 @@ import { refusal } from '../errors.ts';
 
 export interface AdminApiDeps {
   readonly logger: Logger;
-  status(): GatewayStatus;
+  status(): Promise<GatewayStatus>;
   names(): readonly GatewayName[];
   routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
   publishers(): GatewayPublishers;
-  decide(request: DecidePublisherRequest): GatewayPublisher;
-  forget(request: ForgetDeploymentRequest): ForgottenDeployment;
+  decide(request: DecidePublisherRequest): Promise<GatewayPublisher>;
+  forget(request: ForgetDeploymentRequest): Promise<ForgottenDeployment>;
   invite(request: CreateInviteRequest): CreatedInvite;
   /** Makes the next key, or lets it take over. */
   rotateKey(finish: boolean): Promise<KeyRotation>;
+  /** Puts new workers in place; resolves when they accept clients. */
+  restartWorkers(): Promise<void>;
   /** Asks the process to stop; returns at once. */
   stop(): void;
 }
@@ -69,6 +71,10 @@ export class AdminApi implements Service {
         forget: ({ body }) => deps.forget(body),
         invite: ({ body }) => deps.invite(body),
         rotateKey: ({ body }) => deps.rotateKey(body.finish),
+        restartWorkers: async () => {
+          await deps.restartWorkers();
+          return { done: true as const };
+        },
         stop: () => {
           deps.stop();
           return { done: true as const };

@@ -7,6 +7,7 @@ import type {
   GatewayPublishers,
   GatewayRoute,
   GatewayStatus,
+  GatewayWorker,
 } from '@moat/admin-api';
 import type { LocalAuthority } from '../certificates/local-ca.ts';
 import type { GatewayConfig } from '../config.ts';
@@ -14,7 +15,7 @@ import type { NameRegistry } from '../names/registry.ts';
 import type { Intake } from '../publications/intake.ts';
 import type { Ledger } from '../publications/ledger.ts';
 import type { PublisherBook } from '../publications/publisher-book.ts';
-import type { PublicEdge } from '../request/public-edge.ts';
+import type { PublicSide } from '../workers/traffic.ts';
 import type { Routes } from '../routes/snapshot.ts';
 import type { InviteRecord, PublisherRecord } from '../store/store.ts';
 
@@ -32,7 +33,8 @@ export interface GatewayFacts {
   readonly publishers: PublisherBook;
   readonly routes: Routes;
   readonly intake: Pick<Intake, 'isLive'>;
-  readonly edge: PublicEdge;
+  readonly edge: Pick<PublicSide, 'httpsPort' | 'httpPort' | 'counts'>;
+  workers(): readonly GatewayWorker[];
   urlOf(host: string): string;
 }
 
@@ -42,6 +44,7 @@ const ID_CHARS = 8;
 export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
   const { config, edge, links, overlay, startedMs } = facts;
   const { publishers } = config;
+  const workers = facts.workers();
   return {
     peerId: facts.keys.key.peerId,
     pid: process.pid,
@@ -63,7 +66,8 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
     requestsInFlight: edge.counts.running,
     requestsTotal: edge.counts.total,
     rssBytes: process.memoryUsage.rss(),
-    warnings: rotationWarning(facts),
+    workers,
+    warnings: [...rotationWarning(facts), ...pipedWarning(workers)],
   };
 }
 
@@ -71,6 +75,13 @@ function rotationWarning({ keys: { next } }: GatewayFacts): GatewayStatus['warni
   if (next === undefined) return [];
   const message = `the key ${next} will answer after: moat gateway rotate-key --finish`;
   return [{ code: 'ROTATION_OPEN', message }];
+}
+
+function pipedWarning(workers: readonly GatewayWorker[]): GatewayStatus['warnings'] {
+  const piped = workers.reduce((sum, { pipedLinks }) => sum + pipedLinks, 0);
+  if (piped === 0) return [];
+  const which = piped === 1 ? 'one link rides' : `${piped} links ride`;
+  return [{ code: 'LINKS_PIPED', message: `${which} the control process, slowly: members do not reach the link port` }];
 }
 
 export function gatewayNames(facts: GatewayFacts): GatewayName[] {

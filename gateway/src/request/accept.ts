@@ -20,6 +20,8 @@ export interface PublicListenerOptions {
   readonly host: string;
   /** 0 = any. */
   readonly port: number;
+  /** Descriptor of a socket that is bound to them already, shared with other processes of this gateway. */
+  readonly fd?: number;
 }
 
 export class PublicListener implements Service {
@@ -41,7 +43,7 @@ export class PublicListener implements Service {
   /** @throws `LISTEN_FAILED` */
   async start(options: { readonly signal: AbortSignal }): Promise<void> {
     options.signal.throwIfAborted();
-    const { host, port } = this.#options;
+    const { host, port, fd } = this.#options;
     // Half-open, so that a WebSocket's ends close one after the other.
     const server = createServer(
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
@@ -51,7 +53,7 @@ export class PublicListener implements Service {
       server.once('error', (cause) => {
         reject(refusal('LISTEN_FAILED', `cannot listen on ${host} port ${port}`, { cause, details: { host, port } }));
       });
-      server.listen({ host, port, backlog: 1_024 }, resolve);
+      server.listen({ ...(fd === undefined ? { host, port } : { fd }), backlog: 1_024 }, resolve);
     });
     server.on('error', (err) => this.#deps.logger.error({ component: 'gateway.accept', err }, 'listener failed'));
     this.#server = server;

@@ -2,9 +2,9 @@
 import type { Socket } from 'node:net';
 import type { Clock, Links, Logger, Service } from '@moat/core';
 import type { SecureContexts } from '../certificates/contexts.ts';
-import type { GatewayLimits, HostPort } from '../config.ts';
+import type { GatewayLimits } from '../config.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
-import { PublicListener } from './accept.ts';
+import { PublicListener, type PublicListenerOptions } from './accept.ts';
 import { ClientLimits } from './limits.ts';
 import { Http1 } from './http1.ts';
 import { serveRedirect } from './redirect.ts';
@@ -26,8 +26,8 @@ export interface PublicEdgeDeps {
 export interface PublicEdgeOptions {
   readonly domain: string;
   readonly limits: GatewayLimits;
-  readonly https: HostPort;
-  readonly http: HostPort | undefined;
+  readonly https: PublicListenerOptions;
+  readonly http: PublicListenerOptions | undefined;
   /** Port in redirects. @defaultValue the https port */
   readonly publicPort: number | undefined;
 }
@@ -126,6 +126,14 @@ export class PublicEdge implements Service {
   /** Ends what runs under these hosts. */
   withdraw(hosts: readonly string[]): void {
     this.#server.withdraw(hosts);
+  }
+
+  /** Another process takes what is new: accepts no connection, and ends each behind its next answer. */
+  retire(): void {
+    this.#https.close();
+    this.#http?.close();
+    this.#secureHttp.retire();
+    this.#plainHttp.retire();
   }
 
   /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */

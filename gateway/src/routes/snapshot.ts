@@ -58,16 +58,21 @@ export interface RouteChange {
   readonly released: readonly string[];
 }
 
+export interface RoutesDeps extends BalancerDeps {
+  /** Told of each change, before whoever made it knows what it withdrew. */
+  changed?(change: RouteChange): void;
+}
+
 /** The current routes. Bound: the names that the registry gives away. */
 export class Routes implements RouteSnapshot {
-  readonly #deps: BalancerDeps;
+  readonly #deps: RoutesDeps;
   readonly #routes = new Map<string, Route>();
   readonly #held = new Set<string>();
   /** Hosts that each deployment led somewhere when it was last replaced. */
   readonly #hosts = new Map<DeploymentId, readonly string[]>();
   #version = 0;
 
-  constructor(deps: BalancerDeps) {
+  constructor(deps: RoutesDeps) {
     this.#deps = deps;
   }
 
@@ -93,12 +98,26 @@ export class Routes implements RouteSnapshot {
   }
 
   /** Takes a change over; returns the hosts that led somewhere and do not any more. */
-  apply({ deployments, held, released }: RouteChange): string[] {
+  apply(change: RouteChange): string[] {
+    const { deployments, held, released } = change;
+    this.#deps.changed?.(change);
     const withdrawn = deployments.flatMap((all) => this.#replace(all));
     for (const host of released) this.#held.delete(host);
     for (const host of held) this.#held.add(host);
     this.#version += 1;
     return withdrawn;
+  }
+
+  /** Everything as one change, for whoever has nothing yet. */
+  whole(): RouteChange {
+    const all = new Map<DeploymentId, RouteSpec[]>();
+    for (const { balancer: _balancer, usage: _usage, ...spec } of this.#routes.values()) {
+      const routes = all.get(spec.deployment);
+      if (routes) routes.push(spec);
+      else all.set(spec.deployment, [spec]);
+    }
+    const deployments = [...all].map(([deployment, routes]) => ({ deployment, routes }));
+    return { deployments, held: [...this.#held], released: [] };
   }
 
   /** Makes all routes anew; returns the hosts that led somewhere and do not any more. */

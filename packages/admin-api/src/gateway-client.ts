@@ -25,6 +25,8 @@ export interface GatewayClient {
   forget(request: ForgetDeploymentRequest, options?: CallOptions): Promise<ForgottenDeployment>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
+  /** Resolves when every place has a new worker. */
+  restartWorkers(options?: CallOptions): Promise<void>;
   stop(options?: CallOptions): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     forget: (body, call) => client.call(gatewayEndpoints.forget, { body }, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
+    restartWorkers: async (call) => void (await client.call(gatewayEndpoints.restartWorkers, {}, call)),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),
   };
 }

@@ -38,6 +38,7 @@ export interface GatewayEndpoints {
   readonly forget: Endpoint<ForgetDeploymentRequest, ForgottenDeployment>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
+  readonly restartWorkers: Endpoint<null, Done>;
   readonly stop: Endpoint<null, Done>;
 }
 
@@ -63,5 +64,6 @@ export const gatewayEndpoints: GatewayEndpoints = {
   rotateKey: endpoint('post', '/v1/key-rotation', 'Replaces the gateway’s key, in two steps', keyRotationSchema, {
     body: rotateKeyRequestSchema,
   }),
+  restartWorkers: endpoint('post', '/v1/workers/restart', 'Puts new workers in place, one by one', doneSchema),
   stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),
 };

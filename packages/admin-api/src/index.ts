@@ -67,6 +67,7 @@ export type {
   GatewayRoute,
   GatewayRoutes,
   GatewayStatus,
+  GatewayWorker,
   KeyRotation,
   RotateKeyRequest,
 } from './schema/gateway.ts';

@@ -168,12 +168,14 @@ class Dispatcher implements LinkDispatcher {
     this.#unsubscribe = control.onAdmitted(({ peer }) => this.#fill(peer));
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.#stopping.abort(new MoatError('LINK_CLOSED', 'this machine stops'));
     this.#unsubscribe();
     for (const { timer } of this.#filling.values()) timer?.cancel();
     this.#splicer?.stop();
-    await this.#guard?.close();
+    // Not awaited: Node counts the sockets that were passed on until the worker that has them ends.
+    void this.#guard?.close();
+    return Promise.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,6 +2,39 @@
 import { z } from 'zod';
 import { noticeSchema, type Notice } from './answer.ts';
 
+/** A process that carries traffic. */
+export interface GatewayWorker {
+  readonly pid: number;
+  /** `starting`: it does not accept clients yet. `leaving`: another took its place, it serves those it has. */
+  readonly state: 'starting' | 'serving' | 'leaving';
+  readonly links: number;
+  /** Of these, how many ride the control process, as their members do not reach the link port: slow. */
+  readonly pipedLinks: number;
+  /** Of clients. */
+  readonly connections: number;
+  readonly requestsInFlight: number;
+  /** Since it started. */
+  readonly requestsTotal: number;
+  /** How often another took its place since the gateway started. */
+  readonly restarts: number;
+  readonly uptimeMs: number;
+  readonly rssBytes: number;
+}
+const gatewayWorkerSchema: z.ZodType<GatewayWorker> = z
+  .object({
+    pid: z.number().int(),
+    state: z.enum(['starting', 'serving', 'leaving']),
+    links: z.number().int(),
+    pipedLinks: z.number().int(),
+    connections: z.number().int(),
+    requestsInFlight: z.number().int(),
+    requestsTotal: z.number().int(),
+    restarts: z.number().int(),
+    uptimeMs: z.number(),
+    rssBytes: z.number(),
+  })
+  .meta({ id: 'GatewayWorker' });
+
 /** The gateway as a whole. */
 export interface GatewayStatus {
   readonly peerId: string;
@@ -28,7 +61,10 @@ export interface GatewayStatus {
   readonly names: number;
   readonly requestsInFlight: number;
   readonly requestsTotal: number;
+  /** Of the process that answers. */
   readonly rssBytes: number;
+  /** Processes that carry traffic; empty where this one does. */
+  readonly workers: readonly GatewayWorker[];
   readonly warnings: readonly Notice[];
 }
 export const gatewayStatusSchema: z.ZodType<GatewayStatus> = z
@@ -53,6 +89,7 @@ export const gatewayStatusSchema: z.ZodType<GatewayStatus> = z
     requestsInFlight: z.number().int(),
     requestsTotal: z.number().int(),
     rssBytes: z.number(),
+    workers: z.array(gatewayWorkerSchema),
     warnings: z.array(noticeSchema),
   })
   .meta({ id: 'GatewayStatus' });

@@ -1,0 +1,383 @@
+/**
+ * The control process's side of the workers: starts them, tells them everything, replaces the one that dies, and rolls
+ * them over one by one. What is public stays open meanwhile: the sockets are ours, and a worker only accepts from them.
+ */
+import { join } from 'node:path';
+import { errorCode, type Clock, type Logger, type PeerId, type Service, type Timer } from '@moat/core';
+import type { LinkDispatcher, LinkWorkers, SpentTicket } from '@moat/link';
+import type { ByteChannel } from '@moat/core';
+import type { Socket } from 'node:net';
+import type { CertificateSource } from '../certificates/contexts.ts';
+import type { GatewayLimits, HostPort } from '../config.ts';
+import { refusal } from '../errors.ts';
+import type { GatewayIdentity } from '../request/self.ts';
+import type { RouteChange } from '../routes/snapshot.ts';
+import { LocalPipes } from './handover.ts';
+import type { ToWorker, WorkerNews, WorkerQuestion, WorkerStart } from './protocol.ts';
+import { PublicPort } from './public-ports.ts';
+import { shareLimits } from './shares.ts';
+import { WorkerProcess } from './worker-process.ts';
+
+/** Milliseconds between two looks at every worker. */
+const LOOK_MS = 2_000;
+/** A worker that lived shorter is replaced later and later. */
+const YOUNG_MS = 5_000;
+const RESPAWN_MAX_MS = 5_000;
+/** Milliseconds that a new worker's members have for their links before it accepts clients. */
+const LINKS_MS = 1_500;
+/** Milliseconds that a worker which was replaced may go on serving its clients. */
+const RETIRE_MS = 60_000;
+/** Milliseconds for what is told to be done everywhere, before a worker that does not answer is killed. */
+const SETTLE_MS = 3_000;
+/** Beyond what a worker was given to leave. */
+const GRACE_MS = 2_000;
+
+export interface FleetDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly certificates: CertificateSource;
+  readonly links: Pick<
+    LinkDispatcher,
+    'workerReady' | 'workerGone' | 'linked' | 'unlinked' | 'counted' | 'want' | 'peersOf'
+  >;
+  identity(): GatewayIdentity;
+  /** All routes, for a worker that begins. */
+  routes(): RouteChange;
+  onServed(host: string): void;
+}
+
+export interface FleetOptions {
+  readonly count: number;
+  readonly level: string;
+  readonly self: PeerId;
+  readonly domain: string;
+  readonly limits: GatewayLimits;
+  readonly https: HostPort;
+  readonly http: HostPort | undefined;
+  readonly publicPort: number | undefined;
+  /** 0700. */
+  readonly stateDirectory: string;
+}
+
+/** One of the places for a worker: its sockets stay, who accepts from them changes. */
+interface Place {
+  readonly index: number;
+  current: WorkerProcess | undefined;
+  restarts: number;
+  delayMs: number;
+  timer: Timer | undefined;
+}
+
+/** What is known of one worker. */
+export interface WorkerReport {
+  readonly worker: WorkerProcess;
+  /** How often its place was filled anew. */
+  readonly restarts: number;
+}
+
+/** Bound: `count` workers, and while they are rolled over as many again that leave. */
+export class WorkerFleet implements Service, LinkWorkers {
+  readonly #deps: FleetDeps;
+  readonly #options: FleetOptions;
+  readonly #places: readonly Place[];
+  /** All that run, also those that leave. */
+  readonly #running = new Map<number, WorkerProcess>();
+  readonly #pipes: LocalPipes;
+  #https: PublicPort | undefined;
+  #http: PublicPort | undefined;
+  #lastNumber = 0;
+  /** Requests of workers that are gone. */
+  #pastTotal = 0;
+  #told = '';
+  #look: Timer | undefined;
+  #rolling = false;
+  #stopping = false;
+
+  constructor(deps: FleetDeps, options: FleetOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#pipes = new LocalPipes(join(options.stateDirectory, 'pipe.sock'));
+    this.#places = Array.from({ length: options.count }, (_, index) => ({
+      index,
+      current: undefined,
+      restarts: -1,
+      delayMs: 0,
+      timer: undefined,
+    }));
+  }
+
+  get httpsPort(): number {
+    return this.#https?.port ?? this.#options.https.port;
+  }
+
+  get httpPort(): number | undefined {
+    return this.#http?.port;
+  }
+
+  /** Client connections, requests in work, requests since the start; as the workers said last. */
+  get counts(): { readonly connections: number; readonly running: number; readonly total: number } {
+    const all = [...this.#running.values()].map(({ counts }) => counts);
+    return {
+      connections: all.reduce((sum, { connections }) => sum + connections, 0),
+      running: all.reduce((sum, { running }) => sum + running, 0),
+      total: all.reduce((sum, { total }) => sum + total, this.#pastTotal),
+    };
+  }
+
+  /** Those that leave come last. */
+  list(): WorkerReport[] {
+    const order = (worker: WorkerProcess): number => (worker.state === 'leaving' ? 1 : 0);
+    return [...this.#running.values()]
+      .map((worker) => ({ worker, restarts: Math.max(0, this.#places[worker.place]?.restarts ?? 0) }))
+      .toSorted((a, b) => order(a.worker) - order(b.worker) || a.worker.place - b.worker.place);
+  }
+
+  /** Resolves when every worker accepts clients. @throws `LISTEN_FAILED`, `WORKER_GONE` */
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    signal.throwIfAborted();
+    const { https, http, count } = this.#options;
+    await using opening = new AsyncDisposableStack();
+    opening.defer(() => this.stop());
+    this.#https = await PublicPort.bind(https, count);
+    this.#http = http && (await PublicPort.bind(http, count));
+    await this.#pipes.start();
+    await Promise.all(
+      this.#places.map(async (place) => {
+        const worker = this.#spawn(place);
+        place.current = worker;
+        await worker.ready();
+        this.#deps.links.workerReady(worker.number);
+        await worker.listen();
+      }),
+    );
+    this.#lookLater();
+    opening.move();
+  }
+
+  /** Tells every worker, in the order of the calls. */
+  apply(change: RouteChange): void {
+    this.#tell({ type: 'routes', change });
+  }
+
+  /** Tells what the gateway says of itself, where that changed. */
+  tellIdentity(): void {
+    const identity = this.#deps.identity();
+    const text = JSON.stringify(identity);
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#tell({ type: 'identity', identity });
+  }
+
+  /** Resolves when every worker has done what it was told until now; one that does not answer is killed. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((worker) => this.#ask(worker, SETTLE_MS)));
+  }
+
+  /** Puts another worker in each place, one after the other. @throws `RESTART_RUNNING`, `WORKER_GONE` */
+  async restart(): Promise<void> {
+    const isLeaving = [...this.#running.values()].some(({ state }) => state === 'leaving');
+    if (this.#rolling || isLeaving || this.#stopping) {
+      throw refusal('RESTART_RUNNING', 'workers that were replaced still serve their clients', { retryable: true });
+    }
+    this.#rolling = true;
+    try {
+      for (const place of this.#places) await this.#roll(place);
+    } finally {
+      this.#rolling = false;
+    }
+  }
+
+  passSocket(worker: number, socket: Socket, ticket: SpentTicket): void {
+    const running = this.#running.get(worker);
+    if (running === undefined) return void socket.resetAndDestroy();
+    running.passSocket(socket, ticket);
+  }
+
+  passChannel(worker: number, channel: ByteChannel, peer: PeerId, relayed: boolean): void {
+    this.#pipes.pipe(channel, (far) => {
+      const running = this.#running.get(worker);
+      if (running === undefined) far.destroy();
+      else running.passChannel(far, peer, relayed);
+    });
+  }
+
+  revoke(peers: readonly PeerId[]): void {
+    this.#tell({ type: 'revoke', peers });
+  }
+
+  /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */
+  async drain(ms: number): Promise<void> {
+    this.#halt();
+    await Promise.all([...this.#running.values()].map((worker) => this.#end(worker, { type: 'drain', ms })));
+  }
+
+  async stop(): Promise<void> {
+    this.#halt();
+    for (const worker of this.#running.values()) worker.kill();
+    await Promise.all([...this.#running.values()].map(({ gone }) => gone));
+    await this.#pipes.stop();
+    this.#https?.[Symbol.dispose]();
+    this.#http?.[Symbol.dispose]();
+    this.#https = undefined;
+    this.#http = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #halt(): void {
+    this.#stopping = true;
+    this.#look?.cancel();
+    for (const { timer } of this.#places) timer?.cancel();
+  }
+
+  #tell(message: ToWorker): void {
+    for (const worker of this.#running.values()) worker.say(message);
+  }
+
+  #spawn(place: Place): WorkerProcess {
+    this.#lastNumber += 1;
+    const fds = [this.#https, this.#http].flatMap((port) => (port === undefined ? [] : [port.fd(place.index)]));
+    const worker = new WorkerProcess(
+      {
+        onNews: (from, news) => this.#receive(from, news),
+        onQuestion: (_from, question) => this.#answer(question),
+        onExit: (from, how) => this.#onExit(place, from, how),
+      },
+      { number: this.#lastNumber, place: place.index, start: this.#startOf(), fds },
+      this.#deps.clock.now(),
+    );
+    place.restarts += 1;
+    this.#running.set(worker.number, worker);
+    return worker;
+  }
+
+  #startOf(): WorkerStart {
+    const { count, level, self, domain, limits, https, http, publicPort } = this.#options;
+    return {
+      level,
+      self,
+      domain,
+      limits: shareLimits(limits, count),
+      https: { host: https.host, port: this.httpsPort },
+      http: http && { host: http.host, port: this.httpPort ?? http.port },
+      publicPort,
+      identity: this.#deps.identity(),
+      routes: this.#deps.routes(),
+    };
+  }
+
+  #receive({ number }: WorkerProcess, news: WorkerNews): void {
+    const { links } = this.#deps;
+    switch (news.type) {
+      case 'linked':
+        return links.linked(number, news);
+      case 'unlinked':
+        return links.unlinked(number, news.number);
+      case 'served':
+        return this.#deps.onServed(news.host);
+    }
+  }
+
+  async #answer(question: WorkerQuestion): Promise<unknown> {
+    if (question.what === 'certificate') return this.#deps.certificates.certificateFor(question.host);
+    this.#deps.links.want(question.peer);
+    return undefined;
+  }
+
+  #onExit(place: Place, worker: WorkerProcess, how: { code: number | null; signal: string | null }): void {
+    const { clock, logger, links } = this.#deps;
+    this.#running.delete(worker.number);
+    this.#pastTotal += worker.counts.total;
+    const peers = links.peersOf(worker.number);
+    links.workerGone(worker.number);
+    if (place.current !== worker) return;
+    place.current = undefined;
+    if (this.#stopping) return;
+    const isYoung = clock.now() - worker.startedMs < YOUNG_MS;
+    place.delayMs = isYoung ? Math.min(RESPAWN_MAX_MS, place.delayMs * 2 + 100) : 0;
+    logger.error(
+      { component: 'gateway.workers', worker: worker.number, reason: how.signal ?? `exit ${how.code}` },
+      'worker died; another takes its place',
+    );
+    if (place.delayMs === 0) return void this.#replace(place, peers);
+    place.timer = clock.after(place.delayMs, () => void this.#replace(place, peers));
+  }
+
+  /** Who waits in the sockets of the dead one waits for this one. */
+  async #replace(place: Place, peers: ReadonlySet<PeerId>): Promise<void> {
+    const worker = this.#spawn(place);
+    place.current = worker;
+    try {
+      await this.#begin(worker, peers);
+    } catch (err) {
+      // Its exit brings the next one.
+      this.#deps.logger.error({ component: 'gateway.workers', worker: worker.number, err }, 'worker not ready');
+      worker.kill();
+    }
+  }
+
+  /** Links first, clients then: nobody shall get 503 because a worker is new. */
+  async #begin(worker: WorkerProcess, peers: ReadonlySet<PeerId>): Promise<void> {
+    const { clock, links } = this.#deps;
+    await worker.ready();
+    links.workerReady(worker.number);
+    const until = clock.now() + LINKS_MS;
+    for (;;) {
+      const linked = links.peersOf(worker.number);
+      if ([...peers].every((peer) => linked.has(peer)) || clock.now() >= until) break;
+      await new Promise<void>((resolve) => clock.after(10, resolve));
+    }
+    await worker.listen();
+  }
+
+  async #roll(place: Place): Promise<void> {
+    const old = place.current;
+    const worker = this.#spawn(place);
+    try {
+      await this.#begin(worker, old === undefined ? new Set() : this.#deps.links.peersOf(old.number));
+    } catch (error) {
+      worker.kill();
+      throw error;
+    }
+    place.current = worker;
+    place.delayMs = 0;
+    if (old === undefined) return;
+    this.#deps.links.workerGone(old.number);
+    void this.#end(old, { type: 'retire', ms: RETIRE_MS });
+  }
+
+  /** Has it leave; kills it where it does not. */
+  async #end(worker: WorkerProcess, message: ToWorker & { readonly ms: number }): Promise<void> {
+    worker.state = 'leaving';
+    worker.say(message);
+    const timer = this.#deps.clock.after(message.ms + GRACE_MS, () => worker.kill());
+    await worker.gone;
+    timer.cancel();
+  }
+
+  #lookLater(): void {
+    this.#look = this.#deps.clock.after(LOOK_MS, () => {
+      this.tellIdentity();
+      for (const worker of this.#running.values()) void this.#ask(worker);
+      this.#lookLater();
+    });
+  }
+
+  /** A worker whose loop stands still serves nobody, and hears of no withdrawal: it is replaced. */
+  async #ask(worker: WorkerProcess, ms?: number): Promise<void> {
+    if (worker.state === 'starting' || worker.state === 'gone') return;
+    try {
+      await worker.refresh(ms);
+      this.#deps.links.counted(worker.number, worker.counts.streams);
+    } catch (error) {
+      if (!this.#running.has(worker.number) || this.#stopping) return;
+      this.#deps.logger.error(
+        { component: 'gateway.workers', worker: worker.number, code: errorCode(error) },
+        'worker does not answer',
+      );
+      worker.kill();
+    }
+  }
+}

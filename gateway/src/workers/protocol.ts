@@ -1,0 +1,82 @@
+/**
+ * What the control process and a traffic worker say to each other, over the channel that a child process has. Both run
+ * the same code as the same user, so nothing is validated here; what members and clients send never travels this way.
+ */
+import type { PeerId } from '@moat/core';
+import type { SpentTicket, ToldLink } from '@moat/link';
+import type { GatewayLimits } from '../config.ts';
+import type { GatewayIdentity } from '../request/self.ts';
+import type { RouteChange } from '../routes/snapshot.ts';
+
+/** Everything a worker begins with. */
+export interface WorkerStart {
+  readonly level: string;
+  /** The gateway's PeerId. */
+  readonly self: PeerId;
+  readonly domain: string;
+  /** This worker's share, where a bound is one of the whole gateway. */
+  readonly limits: GatewayLimits;
+  readonly https: { readonly host: string; readonly port: number };
+  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly publicPort: number | undefined;
+  readonly identity: GatewayIdentity;
+  readonly routes: RouteChange;
+}
+
+/** From control to a worker. Sockets travel beside the message. */
+export type ToWorker =
+  | { readonly type: 'start'; readonly start: WorkerStart }
+  /** Accept from the public ports. */
+  | { readonly type: 'listen' }
+  | { readonly type: 'routes'; readonly change: RouteChange }
+  | { readonly type: 'identity'; readonly identity: GatewayIdentity }
+  | { readonly type: 'revoke'; readonly peers: readonly PeerId[] }
+  /** With a socket of the link port. It is not touched before `begin`: control still holds it. */
+  | { readonly type: 'socket'; readonly id: number; readonly ticket: SpentTicket }
+  | { readonly type: 'begin'; readonly id: number }
+  /** With one end of a local socket that control pipes into the overlay. */
+  | { readonly type: 'channel'; readonly peer: PeerId; readonly relayed: boolean }
+  /** Another worker took over: serve what is there to its end, at most so long, then leave. */
+  | { readonly type: 'retire'; readonly ms: number }
+  /** The gateway goes down: refuse what is new, let what runs end, at most so long, then leave. */
+  | { readonly type: 'drain'; readonly ms: number };
+
+/** How a worker comes along. */
+export type WorkerLife =
+  /** It takes links and has its routes. */
+  | { readonly type: 'ready' }
+  | { readonly type: 'listening' }
+  /** Of a socket: control may let it go. */
+  | { readonly type: 'taken'; readonly id: number };
+
+/** What a worker's traffic has to say. */
+export type WorkerNews =
+  | ({ readonly type: 'linked' } & ToldLink)
+  | { readonly type: 'unlinked'; readonly number: number }
+  /** A service answered under this host. */
+  | { readonly type: 'served'; readonly host: string };
+
+/** From a worker to control. */
+export type FromWorker = WorkerLife | WorkerNews;
+
+/** What control asks a worker. An answer also says that everything sent before was done. */
+export interface ControlQuestion {
+  readonly what: 'counts';
+}
+
+/** What a worker asks control. */
+export type WorkerQuestion =
+  | { readonly what: 'certificate'; readonly host: string }
+  /** Send the peer tickets for the workers that have no link to it. */
+  | { readonly what: 'link'; readonly peer: PeerId };
+
+/** A worker's own figures. */
+export interface WorkerCounts {
+  readonly connections: number;
+  readonly running: number;
+  /** Requests since it started. */
+  readonly total: number;
+  readonly rssBytes: number;
+  /** Streams by link. */
+  readonly streams: ReadonlyMap<number, number>;
+}

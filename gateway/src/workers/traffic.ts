@@ -1,0 +1,183 @@
+/** What carries the traffic of a gateway: its own process, or workers. The rest of the gateway does not tell them apart. */
+import type { Clock, Links, Logger, PeerId, Service } from '@moat/core';
+import type { GatewayWorker } from '@moat/admin-api';
+import { createLinkDispatcher, createLinks, type LinkDispatcher, type LinkService } from '@moat/link';
+import type { Overlay } from '@moat/overlay';
+import { SecureContexts, type CertificateSource } from '../certificates/contexts.ts';
+import type { GatewayConfig } from '../config.ts';
+import { refusal } from '../errors.ts';
+import { PublicEdge } from '../request/public-edge.ts';
+import { newRequestId } from '../request/request-id.ts';
+import type { GatewayIdentity } from '../request/self.ts';
+import type { RouteChange, Routes } from '../routes/snapshot.ts';
+import { WorkerFleet } from './control.ts';
+
+/** What clients meet. */
+export interface PublicSide extends Service {
+  readonly httpsPort: number;
+  readonly httpPort: number | undefined;
+  readonly counts: { readonly connections: number; readonly running: number; readonly total: number };
+  drain(ms: number): Promise<void>;
+}
+
+export interface Traffic {
+  readonly edge: PublicSide;
+  readonly links: LinkService;
+  /** Sends tickets to every member that comes, from now on; returns the way to stop. */
+  keepLinked(): () => void;
+  /** What the gateway says of itself is another thing now. */
+  identityChanged(): void;
+  /** Has the same routes from this turn on where that is this process; workers are told in order. */
+  changed(change: RouteChange): void;
+  /** Ends what runs under hosts that were withdrawn. */
+  withdraw(hosts: readonly string[]): void;
+  /** Resolves when whatever was changed is in force everywhere. */
+  settled(): Promise<void>;
+  workers(): readonly GatewayWorker[];
+  /** @throws `NO_WORKERS`, `RESTART_RUNNING`, `WORKER_GONE` */
+  restart(): Promise<void>;
+}
+
+export interface TrafficDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly overlay: Overlay;
+  readonly routes: Routes;
+  readonly certificates: CertificateSource;
+  /** True for whom a link is good for something. */
+  readonly mayLink: (peer: PeerId) => boolean;
+  identity(): GatewayIdentity;
+  onServed(host: string): void;
+}
+
+/** This process does everything. */
+export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traffic {
+  const { clock, logger, overlay, routes, certificates, mayLink } = deps;
+  const { domain, limits, listen, anchor, publicPort } = config;
+  const contexts = new SecureContexts({
+    clock,
+    source: certificates,
+    knows: (host) => host === domain || routes.current.isHeld(host),
+    onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
+  });
+  const links = createLinks(
+    // Nobody opens streams towards a gateway: it serves no one's services.
+    { logger, clock, control: overlay, accept: (stream) => stream.reset('SERVICE_UNKNOWN') },
+    { role: 'gateway', mayLink, listen: listen.link, splice: anchor },
+  );
+  const edge = new PublicEdge(
+    {
+      clock,
+      logger,
+      links,
+      contexts,
+      newId: newRequestId,
+      snapshot: () => routes.current,
+      identity: () => deps.identity(),
+      onServed: (host) => deps.onServed(host),
+    },
+    { domain, limits, https: listen.https, http: listen.http, publicPort },
+  );
+  return {
+    edge,
+    links,
+    keepLinked: () => linkToMembers(links, deps),
+    identityChanged: () => undefined,
+    changed: () => undefined,
+    withdraw: (hosts) => edge.withdraw(hosts),
+    settled: () => Promise.resolve(),
+    workers: () => [],
+    restart: () => Promise.reject(refusal('NO_WORKERS', 'this gateway is one process; set `workers` in gateway.yaml')),
+  };
+}
+
+export interface FleetTrafficOptions {
+  readonly count: number;
+  /** Level of the workers' logs. */
+  readonly level: string;
+}
+
+/** Workers carry the traffic; this process decides, and hands links out. */
+export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, options: FleetTrafficOptions): Traffic {
+  const { clock, logger, overlay, routes, certificates, mayLink } = deps;
+  const { domain, limits, listen, anchor, publicPort, stateDirectory } = config;
+  const fleet: WorkerFleet = new WorkerFleet(
+    {
+      clock,
+      logger,
+      certificates,
+      get links(): LinkDispatcher {
+        return links;
+      },
+      identity: () => deps.identity(),
+      routes: () => routes.whole(),
+      onServed: (host) => deps.onServed(host),
+    },
+    {
+      ...options,
+      self: overlay.self,
+      domain,
+      limits,
+      https: listen.https,
+      http: listen.http,
+      publicPort,
+      stateDirectory,
+    },
+  );
+  const links: LinkDispatcher = createLinkDispatcher(
+    { logger, clock, control: overlay, workers: fleet },
+    // Twice, as each is rolled over beside the one that leaves.
+    { mayLink, listen: listen.link, splice: anchor, workers: options.count * 2 },
+  );
+  return {
+    edge: fleet,
+    links,
+    // The dispatcher does it by itself.
+    keepLinked: () => () => undefined,
+    identityChanged: () => fleet.tellIdentity(),
+    changed: (change) => fleet.apply(change),
+    // A worker ends them itself when it hears of the change.
+    withdraw: () => undefined,
+    settled: () => fleet.settled(),
+    workers: () => reportWorkers(fleet, links, clock.now()),
+    restart: () => fleet.restart(),
+  };
+}
+
+function reportWorkers(fleet: WorkerFleet, links: LinkDispatcher, nowMs: number): GatewayWorker[] {
+  const all = links.workerLinks();
+  return fleet.list().map(({ worker, restarts }) => {
+    const own = all.filter((link) => link.worker === worker.number);
+    const { connections, running, total, rssBytes } = worker.counts;
+    return {
+      pid: worker.pid,
+      state: worker.state === 'serving' || worker.state === 'leaving' ? worker.state : 'starting',
+      links: own.length,
+      pipedLinks: own.filter(({ piped }) => piped).length,
+      connections,
+      requestsInFlight: running,
+      requestsTotal: total,
+      restarts,
+      uptimeMs: nowMs - worker.startedMs,
+      rssBytes,
+    };
+  });
+}
+
+/** Time for a newly admitted member to answer our tickets. */
+const LINK_MS = 15_000;
+
+/** Whenever an upstream's connection is admitted it gets tickets, so that its link stands before the first request. */
+function linkToMembers(links: Links, { overlay, logger, mayLink }: TrafficDeps): () => void {
+  const stopping = new AbortController();
+  const unsubscribe = overlay.onAdmitted(({ peer }) => {
+    if (!mayLink(peer) || links.get(peer) !== undefined) return;
+    links.connect(peer, AbortSignal.any([stopping.signal, AbortSignal.timeout(LINK_MS)])).catch((err: unknown) => {
+      logger.debug({ component: 'gateway.links', peer, err }, 'no link to a member yet');
+    });
+  });
+  return () => {
+    unsubscribe();
+    stopping.abort();
+  };
+}

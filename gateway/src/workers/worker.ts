@@ -1,0 +1,211 @@
+/** One traffic worker: the whole way of a request, over links that the control process hands over. */
+import type { SendHandle } from 'node:child_process';
+import { Socket } from 'node:net';
+import type { Clock, Link, Logger } from '@moat/core';
+import { SocketChannel, createWorkerLinks, type SpentTicket, type WorkerLinks } from '@moat/link';
+import { SecureContexts, type CertificatePair } from '../certificates/contexts.ts';
+import { PublicEdge } from '../request/public-edge.ts';
+import { newRequestId } from '../request/request-id.ts';
+import type { GatewayIdentity } from '../request/self.ts';
+import { Routes } from '../routes/snapshot.ts';
+import type { Ipc } from './ipc.ts';
+import type { ControlQuestion, FromWorker, ToWorker, WorkerCounts, WorkerQuestion, WorkerStart } from './protocol.ts';
+
+export interface TrafficWorkerDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly ipc: Pick<Ipc<FromWorker, ToWorker, WorkerQuestion, ControlQuestion>, 'say' | 'ask'>;
+  /** Everything ended: the process may. */
+  onDone(): void;
+}
+
+/** Descriptors under which a worker inherits its sockets. */
+export const HTTPS_FD = 4;
+export const HTTP_FD: number = HTTPS_FD + 1;
+
+const ASK_MS = 10_000;
+/** A socket that was handed over and that control does not let go of. */
+const BEGIN_MS = 3_000;
+const CHECK_MS = 50;
+/** For the last frames of links, and answers that are nearly out. */
+const LAST_MS = 1_000;
+
+/** Bound: see the parts; sockets that wait for `begin` go after 3 s. */
+export class TrafficWorker {
+  readonly #deps: TrafficWorkerDeps;
+  readonly #routes: Routes;
+  readonly #links: WorkerLinks;
+  readonly #edge: PublicEdge;
+  readonly #handed = new Map<number, { readonly socket: Socket; readonly ticket: SpentTicket }>();
+  /** The numbers by which control knows links. */
+  readonly #numbers = new Map<Link, number>();
+  #lastNumber = 0;
+  /** While a channel that control pipes is taken. */
+  #piped = false;
+  #identity: GatewayIdentity;
+  #leaving = false;
+
+  constructor(deps: TrafficWorkerDeps, start: WorkerStart) {
+    this.#deps = deps;
+    const { clock, logger, ipc } = deps;
+    const { domain, limits, https, http, publicPort } = start;
+    this.#identity = start.identity;
+    this.#routes = new Routes({ now: () => clock.now(), random: Math.random });
+    this.#routes.apply(start.routes);
+    this.#links = createWorkerLinks({
+      clock,
+      logger,
+      self: start.self,
+      ask: async (peer) => void (await ipc.ask({ what: 'link', peer }, ASK_MS)),
+    });
+    this.#links.onLink((link) => this.#onLink(link));
+    const contexts = new SecureContexts({
+      clock,
+      source: {
+        certificateFor: async (host) =>
+          (await ipc.ask({ what: 'certificate', host }, ASK_MS)) as CertificatePair | undefined,
+      },
+      knows: (host) => host === domain || this.#routes.current.isHeld(host),
+      onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
+    });
+    this.#edge = new PublicEdge(
+      {
+        clock,
+        logger,
+        links: this.#links,
+        contexts,
+        newId: newRequestId,
+        snapshot: () => this.#routes.current,
+        identity: () => this.#identity,
+        onServed: (host) => ipc.say({ type: 'served', host }),
+      },
+      {
+        domain,
+        limits,
+        https: { ...https, fd: HTTPS_FD },
+        http: http && { ...http, fd: HTTP_FD },
+        publicPort,
+      },
+    );
+  }
+
+  /** One message of control. */
+  take(message: Exclude<ToWorker, { readonly type: 'start' }>, handle: SendHandle | undefined): void {
+    switch (message.type) {
+      case 'listen':
+        return void this.#listen();
+      case 'routes':
+        return this.#edge.withdraw(this.#routes.apply(message.change));
+      case 'identity':
+        this.#identity = message.identity;
+        return;
+      case 'revoke':
+        return this.#links.revoke(message.peers);
+      case 'socket':
+        return this.#hold(message.id, message.ticket, handle);
+      case 'begin':
+        return this.#begin(message.id);
+      case 'channel':
+        return this.#takeChannel(message, handle);
+      case 'retire':
+        return void this.#retire(message.ms);
+      case 'drain':
+        return void this.#drain(message.ms);
+    }
+  }
+
+  /** What control asks. */
+  counts(): WorkerCounts {
+    const streams = new Map<number, number>();
+    for (const link of this.#links.list()) {
+      const number = this.#numbers.get(link);
+      if (number !== undefined) streams.set(number, link.openStreams);
+    }
+    return { ...this.#edge.counts, rssBytes: process.memoryUsage.rss(), streams };
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#leaving) return;
+    try {
+      await this.#edge.start({ signal: AbortSignal.timeout(ASK_MS) });
+      this.#deps.ipc.say({ type: 'listening' });
+    } catch (err) {
+      this.#deps.logger.error({ component: 'gateway.worker', err }, 'worker cannot listen');
+      this.#deps.onDone();
+    }
+  }
+
+  /** Control holds the socket until it hears of this: until then it could still read from it. */
+  #hold(id: number, ticket: SpentTicket, handle: SendHandle | undefined): void {
+    if (!(handle instanceof Socket)) return;
+    handle.on('error', ignore);
+    this.#handed.set(id, { socket: handle, ticket });
+    const timer = this.#deps.clock.after(BEGIN_MS, () => {
+      if (this.#handed.delete(id)) handle.destroy();
+    });
+    handle.once('close', () => timer.cancel());
+    this.#deps.ipc.say({ type: 'taken', id });
+  }
+
+  #begin(id: number): void {
+    const handed = this.#handed.get(id);
+    if (!handed) return;
+    this.#handed.delete(id);
+    this.#links.acceptSocket(handed.socket, handed.ticket);
+  }
+
+  #takeChannel({ peer, relayed }: ToWorker & { readonly type: 'channel' }, handle: SendHandle | undefined): void {
+    if (!(handle instanceof Socket)) return;
+    // A link over a channel stands in the turn in which it is taken.
+    this.#piped = true;
+    this.#links.acceptChannel(new SocketChannel(handle), peer, relayed);
+    this.#piped = false;
+  }
+
+  #onLink(link: Link): void {
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
+    this.#numbers.set(link, number);
+    const { ipc } = this.#deps;
+    ipc.say({ type: 'linked', number, peer: link.peer, path: link.path, piped: this.#piped });
+    link.closed.addEventListener(
+      'abort',
+      () => {
+        this.#numbers.delete(link);
+        ipc.say({ type: 'unlinked', number });
+      },
+      { once: true },
+    );
+  }
+
+  /** Clients are served until their connections end; then whoever is left is drained. */
+  async #retire(ms: number): Promise<void> {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    const { clock } = this.#deps;
+    const until = clock.now() + ms;
+    this.#edge.retire();
+    while (this.#edge.counts.connections > 0 && clock.now() < until) await this.#pause();
+    await this.#leave(LAST_MS);
+  }
+
+  async #drain(ms: number): Promise<void> {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    await this.#leave(ms);
+  }
+
+  async #leave(ms: number): Promise<void> {
+    await this.#edge.drain(ms);
+    this.#links.close();
+    await this.#edge.stop();
+    await this.#links.stop();
+    this.#deps.onDone();
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => this.#deps.clock.after(CHECK_MS, resolve));
+  }
+}
+
+const ignore = (): void => undefined;
