@@ -88,7 +88,7 @@ export class Http1Connection implements RequestCarrier {
   }
 
   get isEnding(): boolean {
-    return this.#retiring || this.#ended;
+    return this.#retiring || (this.#ended && this.#rest === undefined);
   }
 
   /** To call now and then: ends what waits too long. */

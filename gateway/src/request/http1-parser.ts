@@ -28,13 +28,16 @@ type State = 'head' | 'length' | 'chunk-line' | 'chunk-data' | 'chunk-end' | 'tr
 const LF = 0x0a;
 const CR = 0x0d;
 const HEAD_END = Buffer.from('\r\n\r\n', 'latin1');
-/** A chunk's size and its extensions, which are read and dropped. */
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,12})((?:;[\t\x20-\x7e\x80-\xff]*)?)\r\n$/;
+const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
+const QUOTED = String.raw`"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"`;
+/** A chunk's size and its extensions, which are read and dropped (RFC 9112 §7.1.1, without its optional white space). */
+const CHUNK_LINE = new RegExp(`^([0-9A-Fa-f]{1,12})((?:;${TOKEN}(?:=(?:${TOKEN}|${QUOTED}))?)*)\r\n$`);
 const MAX_CHUNK_LINE_BYTES = 1_024;
 /** Of one body: extensions may not cost more than what they extend. */
 const MAX_EXTENSION_BYTES = 16 * 1_024;
 const MAX_FIELDS = 128;
-const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding']);
+/** What decides where messages and connections end. */
+const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'connection']);
 
 export class RequestParser {
   readonly #rules: ParserRules;

@@ -6,6 +6,7 @@ import { STATUS_CODES } from 'node:http';
 import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { endToEndFields, isWritable } from './fields.ts';
+import { headText } from './http1-answer.ts';
 import type { ParsedHead } from './parse.ts';
 
 export interface AnswerRules {
@@ -149,9 +150,8 @@ export function ownAnswer(status: number, code: string, type: string, text: stri
 
 /** The whole answer as bytes, for connections whose request could not be read. */
 export function rawAnswer({ status, fields, body }: OwnAnswer): Buffer {
-  const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   return Buffer.concat([
-    Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}connection: close\r\n\r\n`, 'latin1'),
+    Buffer.from(headText(status, fields, { method: '', version: '1.1', closes: true }).text, 'latin1'),
     body,
   ]);
 }
