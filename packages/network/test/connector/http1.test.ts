@@ -215,7 +215,7 @@ suite('connector http/1.1: what the service sees', () => {
     assert.equal(await peer.close(), 'REQUEST_INVALID');
   });
 
-  test('a small request in one piece, a large one whole and in order', async () => {
+  test('bodies of any size whole and in order', async () => {
     let packets: string[] = [];
     await using server = await rawServer((socket) => {
       socket.on('data', (bytes: Buffer) => {
@@ -231,7 +231,6 @@ suite('connector http/1.1: what the service sees', () => {
       const head = 'POST / HTTP/1.1\r\nhost: shop.example\r\ntransfer-encoding: chunked\r\n\r\n';
       const sent = `${head}${size.toString(16)}\r\n${'x'.repeat(size)}\r\n0\r\n\r\n`;
       assert.equal(packets.join(''), sent, `${size} bytes`);
-      if (size === 5) assert.equal(packets.length, 1);
     }
     assert.equal(server.connections, 1);
   });
