@@ -78,7 +78,7 @@ suite('sending what is borrowed', () => {
     });
     let writes = 0;
     const write = socket.write.bind(socket);
-    socket.write = (bytes: Uint8Array | string) => ((writes += 1), write(bytes as Uint8Array));
+    socket.write = (bytes: Uint8Array | string) => ((writes += 1), write(bytes));
     const sender = new RequestSender(socket, accepted, Buffer.from('HEAD'));
     sender.write(['3\r\n', Buffer.from('abc'), '\r\n']);
     sender.write(['0\r\n\r\n']);
