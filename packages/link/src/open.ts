@@ -2,6 +2,8 @@
  * The payload of an `open` frame: what the stream is for, and on `http` the request's head.
  *
  *   kind u8 (1 tcp, 2 http) | deployment 26 bytes | service u8+n | [request head]
+ *
+ * All before the head is the same for every request of a service, so it is checked and made once, in either direction.
  */
 import { isDeploymentId, isLabel } from '@moat/core';
 import type { OpenRequest, RequestHead } from '@moat/core';
@@ -13,24 +15,51 @@ const KIND_TCP = 1;
 const KIND_HTTP = 2;
 const DEPLOYMENT_AT = 1;
 const SERVICE_AT = 27;
+/** Prefixes kept in each direction, a kilobyte each at most; when there are more, all are forgotten. */
+const MAX_KEPT = 1024;
 
-/** @throws `FRAME_INVALID`, `HEAD_INVALID`, `HEAD_TOO_LARGE` */
+/** By kind, deployment and service. */
+const encoded = { http: new Map<string, Map<string, Buffer>>(), tcp: new Map<string, Map<string, Buffer>>() };
+let encodedCount = 0;
+/** By the prefix as Latin-1. */
+const decoded = new Map<string, OpenRequest>();
+
+/**
+ * Borrowed until the next call of any encoder of heads.
+ * @throws `FRAME_INVALID`, `HEAD_INVALID`, `HEAD_TOO_LARGE`
+ */
 export function encodeOpen(request: OpenRequest, head: RequestHead | undefined): Buffer {
-  if (!isDeploymentId(request.deployment) || !isLabel(request.service)) {
-    throw frameError('FRAME_INVALID', 'not a deployment and a service', {});
-  }
   if ((request.kind === 'http') !== (head !== undefined)) {
     throw frameError('FRAME_INVALID', 'an http stream has a head, a tcp stream has none', {});
   }
-  const encodedHead = head === undefined ? undefined : encodeRequestHead(head);
-  const headAt = SERVICE_AT + 1 + request.service.length;
-  const bytes = Buffer.allocUnsafe(headAt + (encodedHead?.length ?? 0));
-  bytes[0] = request.kind === 'http' ? KIND_HTTP : KIND_TCP;
-  bytes.write(request.deployment, DEPLOYMENT_AT, 'latin1');
-  bytes[SERVICE_AT] = request.service.length;
-  bytes.write(request.service, SERVICE_AT + 1, 'latin1');
-  if (encodedHead !== undefined) bytes.set(encodedHead, headAt);
-  return bytes;
+  const prefix = prefixOf(request);
+  return head === undefined ? prefix : encodeRequestHead(head, prefix);
+}
+
+function prefixOf(request: OpenRequest): Buffer {
+  const { deployment, service, kind } = request;
+  // Two looks with strings that have their hash, rather than one with a string that is made for it.
+  const ofKind = encoded[kind];
+  const kept = ofKind.get(deployment)?.get(service);
+  if (kept !== undefined) return kept;
+  if (!isDeploymentId(deployment) || !isLabel(service)) {
+    throw frameError('FRAME_INVALID', 'not a deployment and a service', {});
+  }
+  const prefix = Buffer.alloc(SERVICE_AT + 1 + service.length);
+  prefix[0] = kind === 'http' ? KIND_HTTP : KIND_TCP;
+  prefix.write(deployment, DEPLOYMENT_AT, 'latin1');
+  prefix[SERVICE_AT] = service.length;
+  prefix.write(service, SERVICE_AT + 1, 'latin1');
+  if (encodedCount === MAX_KEPT) {
+    encoded.http.clear();
+    encoded.tcp.clear();
+    encodedCount = 0;
+  }
+  encodedCount += 1;
+  const ofDeployment = ofKind.get(deployment);
+  if (ofDeployment === undefined) ofKind.set(deployment, new Map([[service, prefix]]));
+  else ofDeployment.set(service, prefix);
+  return prefix;
 }
 
 /** What an `open` frame says. */
@@ -42,21 +71,30 @@ export interface DecodedOpen {
 
 /** @throws `FRAME_INVALID` unless kind, deployment and service are well formed; the payload is borrowed. */
 export function decodeOpen(payload: Buffer): DecodedOpen {
-  const kindByte = payload[0];
-  const serviceLength = payload[SERVICE_AT] ?? 0;
-  const headAt = SERVICE_AT + 1 + serviceLength;
-  const deployment = payload.toString('latin1', DEPLOYMENT_AT, SERVICE_AT);
-  const service = payload.toString('latin1', SERVICE_AT + 1, headAt);
-  const kind = kindByte === KIND_HTTP ? 'http' : 'tcp';
-  if (
-    (kindByte !== KIND_TCP && kindByte !== KIND_HTTP) ||
-    !isDeploymentId(deployment) ||
-    !isLabel(service) ||
-    service.length !== serviceLength ||
-    (kind === 'tcp' && payload.length !== headAt)
-  ) {
-    throw frameError('FRAME_INVALID', 'a malformed open', {});
+  const headAt = SERVICE_AT + 1 + (payload[SERVICE_AT] ?? 0);
+  const prefix = payload.toString('latin1', 0, headAt);
+  let request = decoded.get(prefix);
+  if (request === undefined) {
+    request = decodePrefix(prefix);
+    if (decoded.size === MAX_KEPT) decoded.clear();
+    decoded.set(prefix, request);
   }
-  const request: OpenRequest = { deployment, service, kind };
-  return { request, head: kind === 'http' ? payload.subarray(headAt) : undefined };
+  if (request.kind === 'http') return { request, head: payload.subarray(headAt) };
+  if (payload.length !== headAt) throw malformed();
+  return { request, head: undefined };
+}
+
+function decodePrefix(prefix: string): OpenRequest {
+  const kind = prefix.charCodeAt(0);
+  const deployment = prefix.slice(DEPLOYMENT_AT, SERVICE_AT);
+  const service = prefix.slice(SERVICE_AT + 1);
+  const isWhole = service.length === prefix.charCodeAt(SERVICE_AT);
+  if ((kind !== KIND_TCP && kind !== KIND_HTTP) || !isDeploymentId(deployment) || !isLabel(service) || !isWhole) {
+    throw malformed();
+  }
+  return { deployment, service, kind: kind === KIND_HTTP ? 'http' : 'tcp' };
+}
+
+function malformed(): Error {
+  return frameError('FRAME_INVALID', 'a malformed open', {});
 }

@@ -116,10 +116,10 @@ export class Stream implements LinkStream {
     this.#events = events;
   }
 
-  /** Sends the open frame, behind others that wait. */
+  /** Sends the open frame, behind others that wait; `payload` is borrowed. */
   begin(payload: Buffer, atOnce: boolean): void {
     if (atOnce) this.#owner.writer.frame(FRAME.open, this.id, payload);
-    else this.#enqueue(FRAME.open, payload);
+    else this.#enqueue(FRAME.open, Buffer.from(payload));
   }
 
   /** It never leaves: its fate arrives in the next turn, by an event as any other's. */

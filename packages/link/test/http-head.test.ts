@@ -72,7 +72,7 @@ describe('request heads', () => {
       fields: [['b', 'c']],
       bodyless: true,
     });
-    assert.equal(bytes.toString('hex'), '010347455400016100012f0001000162000163');
+    assert.equal(bytes.toString('hex'), '010300010001000100010001474554612f6263');
   });
 
   test('what could end a line, a field or a name is refused both ways', () => {
