@@ -81,7 +81,8 @@ export class World implements AsyncDisposable {
     return agent;
   }
 
-  async startGateway(publishers: unknown = 'open'): Promise<void> {
+  /** @param settings further keys of gateway.yaml */
+  async startGateway(publishers: unknown = 'open', settings: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const machine = await Machine.create('gateway', { namespace: this.#options.namespaceOf?.('gateway') });
     const address = this.#options.gatewayAddress ?? '127.0.0.1';
     this.machines.set('gateway', machine);
@@ -99,6 +100,7 @@ export class World implements AsyncDisposable {
           link: `${address}:${linkPort}`,
         },
         tls: { local: {} },
+        ...settings,
       }),
     );
     const { daemon, status } = await this.#runGateway(machine);

@@ -9,6 +9,7 @@ import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 import { addRotateKey } from './gateway-rotate-key.ts';
+import { addRestartWorkers, workerLines } from './gateway-workers.ts';
 
 interface InitOptions {
   readonly domain?: string;
@@ -62,6 +63,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
       const lines = [
         `${style.bold(status.domain)}  ${shorten(status.peerId)}  up ${formatDuration(status.uptimeMs)}  publishers ${publishers}`,
         `  links ${status.links}   requests ${status.requestsTotal} (${status.requestsInFlight} now)   names ${status.names}   memory ${Math.round(status.rssBytes / 1024 / 1024)} MiB`,
+        ...workerLines(status.workers, style),
         ...status.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
         ...(rows.length === 0 ? [] : [renderTable(rows, { indent: 2 })]),
       ];
@@ -87,6 +89,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
   );
   addGatewayPublishers(gateway, runner);
   addRotateKey(gateway, runner);
+  addRestartWorkers(gateway, runner);
 }
 
 function addInit(gateway: Command, runner: VerbRunner): void {
