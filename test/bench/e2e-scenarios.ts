@@ -16,7 +16,8 @@ const CONNECTIONS = { '1k': [1, 64, 512], '64k': [1, 64, 512], '1m': [1, 8, 64] 
 const QUICK = new Set(['1k/c1', '1k/c64', '1m/c8']);
 const SIZES = ['1k', '64k', '1m'] as const;
 
-const subjects: readonly Subject[] = [
+/** Scenarios that name this array share one start of them all. */
+export const e2eSubjects: readonly Subject[] = [
   moat,
   nginxNoTunnel,
   nginxNebula,
@@ -32,7 +33,7 @@ const subjects: readonly Subject[] = [
 export const e2eScenarios: readonly Scenario[] = SIZES.flatMap((size) =>
   CONNECTIONS[size].map((connections): Scenario => ({
     name: `e2e/https1/${size}/c${connections}`,
-    subjects,
+    subjects: e2eSubjects,
     quick: QUICK.has(`${size}/c${connections}`),
     measure: (running, options) =>
       httpLoad(

@@ -19,8 +19,11 @@ export type Protocol = 'https' | 'http' | 'tcp';
 export interface RunningSubject extends AsyncDisposable {
   /** Where clients connect, by protocol; only what this subject offers. */
   readonly targets: Readonly<Partial<Record<Protocol, Target>>>;
-  /** Processes whose CPU time and memory count as the path's, their descendants included; never the service. */
-  pids(): readonly number[];
+  /**
+   * Processes whose CPU time and memory count as the path's, their descendants included; never the service.
+   * Those of the way that `protocol` takes. @defaultValue https
+   */
+  pids(protocol?: Protocol): readonly number[];
 }
 
 export interface Subject {

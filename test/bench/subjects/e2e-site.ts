@@ -9,6 +9,8 @@ import { filesServer, startNginxServer, writeBodies } from '../nginx-server.ts';
 export const BODY_BYTES = { '1k': 2 ** 10, '64k': 2 ** 16, '1m': 2 ** 20 } as const;
 /** Port of the service, on every address of the far machine. */
 export const SERVICE_PORT = 8080;
+/** Port of whatever is asked for a stream of bytes, on every address of the far machine. */
+export const STREAM_PORT = 5201;
 
 export interface E2eSite extends AsyncDisposable {
   readonly namespaces: NamespacePair;

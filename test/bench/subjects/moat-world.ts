@@ -6,7 +6,8 @@ import { eventually } from '../../e2e/machine.ts';
 import { World } from '../../e2e/world.ts';
 import type { BenchContext } from '../context.ts';
 import { FAR_ADDRESS, NEAR_ADDRESS } from '../namespaces.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
+import { SERVICE_PORT, STREAM_PORT, createE2eSite } from './e2e-site.ts';
+import type { EdgeOptions } from './edges.ts';
 
 /** Members on the far machine; the others are on the near one. */
 const FAR_MEMBERS: ReadonlySet<string> = new Set(['web', 'open']);
@@ -33,14 +34,14 @@ export async function createMoatWorld(context: BenchContext): Promise<MoatWorld>
   context.signal.addEventListener('abort', onAbort);
   try {
     await world.startGateway();
-    const expose = [`${SERVICE_PORT},public`];
+    const expose = [`${SERVICE_PORT},public`, String(STREAM_PORT)];
     const [overlayPort, linkPort] = OPEN_PORTS;
     const flags = ['--listen', `/ip4/${FAR_ADDRESS}/tcp/${overlayPort}`, '--link-port', String(linkPort)];
-    const service = (member: string): object => ({
+    const service = (member: string, port: number, protocol: string): object => ({
       on: [member],
-      port: SERVICE_PORT,
-      target: `127.0.0.1:${SERVICE_PORT}`,
-      protocol: 'http',
+      port,
+      target: `127.0.0.1:${port}`,
+      protocol,
     });
     await world.grow({
       name: 'bench',
@@ -50,8 +51,13 @@ export async function createMoatWorld(context: BenchContext): Promise<MoatWorld>
         web: { inbound: false, expose },
         open: { flags, expose },
       },
-      services: { web: service('web'), open: service('open') },
-      access: [{ from: ['edge'], to: ['web', 'open'] }],
+      services: {
+        web: service('web', SERVICE_PORT, 'http'),
+        open: service('open', SERVICE_PORT, 'http'),
+        'web-stream': service('web', STREAM_PORT, 'tcp'),
+        'open-stream': service('open', STREAM_PORT, 'tcp'),
+      },
+      access: [{ from: ['edge'], to: ['web', 'open', 'web-stream', 'open-stream'] }],
       publish: { bench: 'web' },
     });
   } catch (error) {
@@ -67,11 +73,17 @@ export async function createMoatWorld(context: BenchContext): Promise<MoatWorld>
   };
 }
 
-/** Waits until the link of `edge` with the member behind `service` is `path`; answers where `edge` has the service. */
-export async function privateUpstream(world: World, service: string, path: 'direct' | 'spliced'): Promise<string> {
+/** Waits until the link of `edge` with `member` is `path`; answers where `edge` has its services. */
+export async function privatePlaces(
+  world: World,
+  member: 'web' | 'open',
+  path: 'direct' | 'spliced',
+): Promise<Pick<EdgeOptions, 'service' | 'stream'>> {
   const found = async (): Promise<boolean> =>
-    (await world.client('edge').ping('bench', { target: service, timeoutMs: 15_000 })).path === path;
-  await eventually(`the link to ${service} is ${path}`, found, PATH_MS);
-  const { host, port } = await world.serviceAddress('edge', service);
-  return `${host}:${port}`;
+    (await world.client('edge').ping('bench', { target: member, timeoutMs: 15_000 })).path === path;
+  await eventually(`the link to ${member} is ${path}`, found, PATH_MS);
+  return {
+    service: await world.serviceAddress('edge', member),
+    stream: await world.serviceAddress('edge', `${member}-stream`),
+  };
 }

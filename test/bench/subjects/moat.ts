@@ -6,7 +6,7 @@ import { missingPrograms } from '../programs.ts';
 import type { Subject, Target } from '../subject.ts';
 import { createE2eSite } from './e2e-site.ts';
 import { startNginxEdge } from './edges.ts';
-import { createMoatWorld, privateUpstream } from './moat-world.ts';
+import { createMoatWorld, privatePlaces } from './moat-world.ts';
 
 /** Milliseconds until a publication answers. */
 const PUBLIC_MS = 30_000;
@@ -14,7 +14,7 @@ const PUBLIC_MS = 30_000;
 const missing = async (): Promise<string | undefined> =>
   namespacesMissing() ?? missingPrograms('nginx', 'openssl', 'h2load');
 
-/** Gateway on the near machine, node on the far one, which dialed it. */
+/** Gateway on the near machine, node on the far one, which dialed it; for streams two members with a direct link. */
 export const moat: Subject = {
   name: 'moat',
   missing,
@@ -27,9 +27,14 @@ export const moat: Subject = {
     const target: Target = { address: NEAR_ADDRESS, port, hostname, ca, namespace: namespaces.near };
     const answers = async (): Promise<boolean> => (await probe(target, 'https', '/1k')).status === 200;
     await eventually('the service is public', answers, PUBLIC_MS);
+    const { host, port: streamPort } = (await privatePlaces(world, 'open', 'direct')).stream;
+    const stream: Target = { address: host, port: streamPort, hostname: 'stream', namespace: namespaces.near };
     return {
-      targets: { https: target },
-      pids: () => [world.gateway.daemon.pid, world.agent('web').pid],
+      targets: { https: target, tcp: stream },
+      pids: (protocol) =>
+        protocol === 'tcp'
+          ? [world.agent('edge').pid, world.agent('open').pid]
+          : [world.gateway.daemon.pid, world.agent('web').pid],
       async [Symbol.asyncDispose]() {
         // Its processes end with the world, which the others use too.
       },
@@ -46,7 +51,7 @@ export const moatRelay: Subject = {
     return startNginxEdge(context, {
       name: 'moat-relay',
       port: 8448,
-      upstream: await privateUpstream(world, 'web', 'spliced'),
+      ...(await privatePlaces(world, 'web', 'spliced')),
       tunnel: [world.agent('edge'), world.gateway.daemon, world.agent('web')],
       shared: true,
     });
@@ -62,7 +67,7 @@ export const moatPrivate: Subject = {
     return startNginxEdge(context, {
       name: 'moat-private',
       port: 8449,
-      upstream: await privateUpstream(world, 'open', 'direct'),
+      ...(await privatePlaces(world, 'open', 'direct')),
       tunnel: [world.agent('edge'), world.agent('open')],
       shared: true,
     });

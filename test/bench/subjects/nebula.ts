@@ -7,8 +7,8 @@ import type { BenchContext } from '../context.ts';
 import { FAR_ADDRESS, NEAR_ADDRESS, tunMissing } from '../namespaces.ts';
 import { missingPrograms, runTool } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
-import { startNginxEdge } from './edges.ts';
+import { createE2eSite } from './e2e-site.ts';
+import { placesAt, startNginxEdge } from './edges.ts';
 
 const NEAR = '10.79.0.1';
 const FAR = '10.79.0.2';
@@ -38,7 +38,7 @@ export const nginxNebula: Subject = {
     return startNginxEdge(context, {
       name: 'nginx+nebula',
       port: 8444,
-      upstream: `${FAR}:${SERVICE_PORT}`,
+      ...placesAt(FAR),
       tunnel: [near, far],
     });
   },

@@ -2,12 +2,10 @@
 import { FAR_ADDRESS, namespacesMissing } from '../namespaces.ts';
 import { missingPrograms } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT } from './e2e-site.ts';
-import { startNginxEdge } from './edges.ts';
+import { placesAt, startNginxEdge } from './edges.ts';
 
 export const nginxNoTunnel: Subject = {
   name: 'nginx',
   missing: async () => namespacesMissing() ?? missingPrograms('nginx', 'openssl', 'h2load'),
-  start: (context) =>
-    startNginxEdge(context, { name: 'nginx', port: 8441, upstream: `${FAR_ADDRESS}:${SERVICE_PORT}`, tunnel: [] }),
+  start: (context) => startNginxEdge(context, { name: 'nginx', port: 8441, ...placesAt(FAR_ADDRESS), tunnel: [] }),
 };

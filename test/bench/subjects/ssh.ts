@@ -5,11 +5,12 @@ import { userInfo } from 'node:os';
 import { FAR_ADDRESS, namespacesMissing } from '../namespaces.ts';
 import { missingPrograms, runTool, whenReady } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
+import { SERVICE_PORT, STREAM_PORT, createE2eSite } from './e2e-site.ts';
 import { startNginxEdge } from './edges.ts';
 
 const PORT = 2222;
 const LOCAL_PORT = 8180;
+const LOCAL_STREAM_PORT = 8181;
 
 export const nginxSsh: Subject = {
   name: 'nginx+ssh',
@@ -37,14 +38,18 @@ StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-p
       `UserKnownHostsFile=${join(dir, 'known_hosts')}`,
       'IdentitiesOnly=yes',
     ];
-    const forward = `127.0.0.1:${LOCAL_PORT}:127.0.0.1:${SERVICE_PORT}`;
-    const to = ['-p', String(PORT), '-i', userKey, '-L', forward, `${userInfo().username}@${FAR_ADDRESS}`];
+    const forwards = [
+      `127.0.0.1:${LOCAL_PORT}:127.0.0.1:${SERVICE_PORT}`,
+      `127.0.0.1:${LOCAL_STREAM_PORT}:127.0.0.1:${STREAM_PORT}`,
+    ].flatMap((forward) => ['-L', forward]);
+    const to = ['-p', String(PORT), '-i', userKey, ...forwards, `${userInfo().username}@${FAR_ADDRESS}`];
     const flags = ['-N', '-F', 'none', ...options.flatMap((option) => ['-o', option])];
     const client = context.programs.start('ssh', [...flags, ...to], { namespace: namespaces.near });
     return startNginxEdge(context, {
       name: 'nginx+ssh',
       port: 8447,
-      upstream: `127.0.0.1:${LOCAL_PORT}`,
+      service: { host: '127.0.0.1', port: LOCAL_PORT },
+      stream: { host: '127.0.0.1', port: LOCAL_STREAM_PORT },
       tunnel: [client, server],
     });
   },

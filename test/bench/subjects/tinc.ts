@@ -6,8 +6,8 @@ import type { BenchContext } from '../context.ts';
 import { FAR_ADDRESS, NEAR_ADDRESS, tunMissing } from '../namespaces.ts';
 import { missingPrograms, runTool } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
-import { startNginxEdge } from './edges.ts';
+import { createE2eSite } from './e2e-site.ts';
+import { placesAt, startNginxEdge } from './edges.ts';
 
 const NEAR = '10.80.0.1';
 const FAR = '10.80.0.2';
@@ -27,7 +27,7 @@ export const nginxTinc: Subject = {
     return startNginxEdge(context, {
       name: 'nginx+tinc',
       port: 8445,
-      upstream: `${FAR}:${SERVICE_PORT}`,
+      ...placesAt(FAR),
       tunnel,
     });
   },

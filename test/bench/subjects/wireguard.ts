@@ -7,8 +7,8 @@ import type { BenchContext } from '../context.ts';
 import { FAR_ADDRESS, NEAR_ADDRESS, tunMissing } from '../namespaces.ts';
 import { missingPrograms, runTool, whenReady } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
-import { startCaddyEdge, startNginxEdge } from './edges.ts';
+import { createE2eSite } from './e2e-site.ts';
+import { placesAt, startCaddyEdge, startNginxEdge } from './edges.ts';
 
 const NEAR = '10.78.0.1';
 const FAR = '10.78.0.2';
@@ -21,7 +21,7 @@ export const nginxWireguard: Subject = {
     startNginxEdge(context, {
       name: 'nginx+wireguard-go',
       port: 8442,
-      upstream: `${FAR}:${SERVICE_PORT}`,
+      ...placesAt(FAR),
       tunnel: (await context.shared(createTunnel)).daemons,
       shared: true,
     }),
@@ -34,7 +34,7 @@ export const caddyWireguard: Subject = {
     startCaddyEdge(context, {
       name: 'caddy+wireguard-go',
       port: 8443,
-      upstream: `${FAR}:${SERVICE_PORT}`,
+      ...placesAt(FAR),
       tunnel: (await context.shared(createTunnel)).daemons,
       shared: true,
     }),

@@ -6,8 +6,8 @@ import type { BenchContext } from '../context.ts';
 import { FAR_ADDRESS, tunMissing } from '../namespaces.ts';
 import { missingPrograms, runTool } from '../programs.ts';
 import type { Subject } from '../subject.ts';
-import { SERVICE_PORT, createE2eSite } from './e2e-site.ts';
-import { startNginxEdge } from './edges.ts';
+import { createE2eSite } from './e2e-site.ts';
+import { placesAt, startNginxEdge } from './edges.ts';
 
 const PORT = 6560;
 
@@ -23,7 +23,7 @@ export const nginxYggdrasil: Subject = {
     return startNginxEdge(context, {
       name: 'nginx+yggdrasil',
       port: 8446,
-      upstream: `[${far.address}]:${SERVICE_PORT}`,
+      ...placesAt(far.address),
       tunnel: [near.daemon, far.daemon],
     });
   },
