@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly rounds: number;
   readonly seconds: number;
   readonly warmUpSeconds: number;
+  /** Of load that each subject gets once, before all measurements. */
+  readonly firstSeconds: number;
   /** Seconds spent on waiting for quiet and on repeating, in all. */
   readonly patienceSeconds: number;
   /** Only these subjects, when given. */
@@ -72,7 +74,7 @@ async function startSubject(
   }
 }
 
-/** A second of load for each that does not count: programs that compile while they run would be slow in the first round. */
+/** Some load for each that does not count: programs that compile while they run take seconds to reach their pace. */
 async function warmUp(
   group: readonly Scenario[],
   running: ReadonlyMap<string, RunningSubject>,
@@ -82,7 +84,7 @@ async function warmUp(
   for (const [name, subject] of running) {
     options.signal.throwIfAborted();
     try {
-      await scenario?.measure(subject, { ...options, seconds: 1 });
+      await scenario?.measure(subject, { ...options, seconds: options.firstSeconds });
     } catch (error) {
       // The rounds show whether it stays so.
       options.say(`${name}: failed while it warmed up: ${String(error)}`);

@@ -83,6 +83,7 @@ async function run(chosen: typeof scenarios, options: Options): Promise<number> 
       rounds: options.quick ? 2 : 5,
       seconds: options.quick ? 2 : 4,
       warmUpSeconds: options.quick ? 0.5 : 1,
+      firstSeconds: options.quick ? 3 : 5,
       patienceSeconds: options.quick ? 20 : 900,
       ...(options.subject.length > 0 ? { subjects: options.subject } : {}),
       signal: controller.signal,
