@@ -2,43 +2,10 @@
  * Which fields pass a hop. Fields named in Connection are removed first and ours are set after, so that
  * `Connection: X-Forwarded-For` cannot take them away again (CVE-2024-45410).
  */
-import type { FieldList } from '@moat/core';
+import { isConnectionSpecific, type FieldList } from '@moat/core';
 
-/** Fields of one connection (RFC 9110 §7.6.1). */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authentication-info',
-  'proxy-authorization',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'expect',
-]);
-
-/** What may not come in a trailer: framing, routing, authentication, our own (RFC 9110 §6.5.1). */
-const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
-  'host',
-  'content-length',
-  'content-encoding',
-  'content-type',
-  'content-range',
-  'trailer',
-  'authorization',
-  'www-authenticate',
-  'cookie',
-  'set-cookie',
-  'cache-control',
-  'max-forwards',
-  'range',
-  'location',
-  'forwarded',
-  'x-real-ip',
-  'x-request-id',
-]);
+/** True for names that may stand in a trailer section. */
+export { isTrailerAllowed as isTrailer } from '@moat/core';
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 /** Control characters other than tab, and what is not Latin-1 (RFC 9110 §5.5). */
@@ -60,16 +27,6 @@ export function endToEndFields(fields: FieldList): (readonly [string, string])[]
   // Never removable by the other side: what a message's meaning hangs on.
   named?.delete('content-length');
   named?.delete('host');
-  return fields.filter(([name]) => !HOP_BY_HOP.has(name) && !named?.has(name));
-}
-
-/** True for names that may stand in a trailer section. */
-export function isTrailer(name: string): boolean {
-  return (
-    !HOP_BY_HOP.has(name) &&
-    !NOT_IN_TRAILERS.has(name) &&
-    !name.startsWith('x-forwarded-') &&
-    !name.includes('_') &&
-    !name.includes('.')
-  );
+  // `expect` is answered by the hop that reads it.
+  return fields.filter(([name]) => !isConnectionSpecific(name) && name !== 'expect' && !named?.has(name));
 }

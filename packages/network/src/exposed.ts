@@ -98,6 +98,19 @@ export class ExposedTable implements ExposedTargets {
  * @throws `TARGET_INVALID`
  */
 export function parseTarget(text: string): SocketAddress {
+  const known = parsed.get(text);
+  if (known !== undefined) return known;
+  const address = readTarget(text);
+  if (parsed.size >= MAX_PARSED) parsed.clear();
+  parsed.set(text, address);
+  return address;
+}
+
+/** Targets read before: each stream asks for its own again. Bound: emptied when full. */
+const parsed = new Map<string, SocketAddress>();
+const MAX_PARSED = 256;
+
+function readTarget(text: string): SocketAddress {
   const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))):)?([0-9]{1,5})$/.exec(text);
   const host = (match?.[1] ?? match?.[2] ?? '127.0.0.1').toLowerCase();
   const port = Number(match?.[3]);
