@@ -239,7 +239,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   }
 
   forget(stream: Stream): void {
-    this.hold(stream, 0);
+    if (this.#heldBytes > 0) this.hold(stream, 0);
     this.#turns.forget(stream);
     if (!this.#streams.delete(stream.id)) return;
     if (!stream.opener) this.#peerStreams -= 1;

@@ -24,7 +24,8 @@ const GATHER_BYTES = 4096;
 const TURN_BYTES = 64 * 1024;
 /** 1xx heads before the final one. */
 const MAX_INTERIM_HEADS = 16;
-const EMPTY = Buffer.alloc(0);
+const EMPTY: Buffer = Buffer.alloc(0);
+const NO_FIELDS: FieldList = [];
 
 /** What a stream needs of its link. */
 export interface StreamOwner {
@@ -134,8 +135,13 @@ export class Stream implements LinkStream {
     if (this.opener || this.#answered || tcp !== (this.request.kind === 'tcp')) {
       throw new MoatError('HEAD_INVALID', 'only the accepting side answers, once, with a head of the stream’s kind');
     }
-    const bytes = tcp ? EMPTY : this.#encode(() => encodeResponseHead(head));
-    if (bytes === undefined) return;
+    let bytes = EMPTY;
+    try {
+      if (!tcp) bytes = encodeResponseHead(head);
+    } catch (error) {
+      // It came from a service, and nobody has to catch anything: only its stream is over.
+      return this.reset(errorCode(error));
+    }
     this.#answered = tcp || isFinal(head.status);
     this.#send(FRAME.head, bytes);
   }
@@ -158,14 +164,18 @@ export class Stream implements LinkStream {
     return false;
   }
 
-  end(trailers: FieldList = []): void {
+  end(trailers: FieldList = NO_FIELDS): void {
     if (this.#closed || this.#ended) return;
     if (!this.opener && !this.#answered) throw headMissing();
     if (trailers.length > 0 && this.request.kind === 'tcp') {
       throw new MoatError('HEAD_INVALID', 'a tcp stream has no trailers');
     }
-    const bytes = this.#encode(() => encodeTrailers(trailers));
-    if (bytes === undefined) return;
+    let bytes = EMPTY;
+    try {
+      if (trailers.length > 0) bytes = encodeTrailers(trailers);
+    } catch (error) {
+      return this.reset(errorCode(error));
+    }
     this.#ended = true;
     this.#send(FRAME.end, bytes);
   }
@@ -204,7 +214,7 @@ export class Stream implements LinkStream {
         item.sent = sent;
         if (sent < item.length) continue;
       } else {
-        this.#owner.writer.frame(item.type, this.id, item.bytes);
+        this.#writeFrame(item.type, item.bytes);
         allowance -= item.length;
       }
       this.#queue.shift();
@@ -222,7 +232,11 @@ export class Stream implements LinkStream {
   drained(): void {
     if (!this.#needsDrain || this.#closed) return;
     this.#needsDrain = false;
-    this.#tell(() => this.#events?.onDrain());
+    try {
+      this.#events?.onDrain();
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /** Credit arrived. @throws `FRAME_INVALID` */
@@ -234,14 +248,19 @@ export class Stream implements LinkStream {
   /** @throws `FRAME_INVALID` for a head that may not come here; a malformed one resets only the stream. */
   receiveHead(payload: Buffer): void {
     if (!this.opener || this.#answered) throw frameError('FRAME_INVALID', 'a head out of place', { id: this.id });
+    let head: AcceptHead;
     try {
-      const head = this.#readHead(payload);
-      this.#answered = 'connected' in head || isFinal(head.status);
-      if (!this.#answered && ++this.#interimHeads > MAX_INTERIM_HEADS) return this.reset('HEAD_INVALID');
-      this.#tell(() => this.#events?.onHead(head));
+      head = this.#readHead(payload);
     } catch (error) {
       if (!isMoatError(error, 'HEAD_INVALID')) throw error;
-      this.reset('HEAD_INVALID');
+      return this.reset('HEAD_INVALID');
+    }
+    this.#answered = 'connected' in head || isFinal(head.status);
+    if (!this.#answered && ++this.#interimHeads > MAX_INTERIM_HEADS) return this.reset('HEAD_INVALID');
+    try {
+      this.#events?.onHead(head);
+    } catch (error) {
+      this.#failed(error);
     }
   }
 
@@ -268,12 +287,17 @@ export class Stream implements LinkStream {
       throw frameError('FRAME_INVALID', 'trailers on a tcp stream', { id: this.id });
     }
     this.#remoteEnded = true;
+    let trailers = NO_FIELDS;
     try {
-      const trailers = decodeTrailers(payload);
-      this.#tell(() => this.#events?.onEnd(trailers));
+      if (payload.length > 0) trailers = decodeTrailers(payload);
     } catch (error) {
       if (!isMoatError(error, 'HEAD_INVALID')) throw error;
       return this.reset('HEAD_INVALID');
+    }
+    try {
+      this.#events?.onEnd(trailers);
+    } catch (error) {
+      this.#failed(error);
     }
     if (this.#endSent) this.close(undefined);
   }
@@ -289,16 +313,6 @@ export class Stream implements LinkStream {
       this.#events?.onClose(code);
     } catch (error) {
       this.#owner.report(error);
-    }
-  }
-
-  /** A head that breaks a rule came from a client or a service: its stream is over, and nobody has to catch anything. */
-  #encode(encode: () => Buffer): Buffer | undefined {
-    try {
-      return encode();
-    } catch (error) {
-      this.reset(errorCode(error));
-      return undefined;
     }
   }
 
@@ -336,8 +350,13 @@ export class Stream implements LinkStream {
   /** Sends a head or an end in its place; `bytes` is borrowed. */
   #send(type: FrameType, bytes: Buffer): void {
     if (this.#queue.length > 0 || !this.#owner.writable) return this.#enqueue(type, Buffer.from(bytes));
-    this.#owner.writer.frame(type, this.id, bytes);
+    this.#writeFrame(type, bytes);
     if (type === FRAME.end) this.#sentEnd();
+  }
+
+  #writeFrame(type: FrameType, bytes: Uint8Array): void {
+    if (type === FRAME.end && bytes.length === 0) this.#owner.writer.end(this.id);
+    else this.#owner.writer.frame(type, this.id, bytes);
   }
 
   #enqueue(type: FrameType, bytes: Buffer): void {
@@ -375,14 +394,6 @@ export class Stream implements LinkStream {
     const payload = Buffer.allocUnsafe(4);
     payload.writeUInt32BE(bytes);
     this.#owner.writer.frame(FRAME.window, this.id, payload);
-  }
-
-  #tell(call: () => void): void {
-    try {
-      call();
-    } catch (error) {
-      this.#failed(error);
-    }
   }
 
   #failed(error: unknown): void {

@@ -40,8 +40,8 @@ export class Turns {
   }
 
   forget(stream: Stream): void {
-    this.#free.delete(stream);
-    this.#data.delete(stream);
+    if (this.#free.size > 0) this.#free.delete(stream);
+    if (this.#data.size > 0) this.#data.delete(stream);
   }
 
   /** Gives turns until nothing moves any more, and tells the streams that may write again. */

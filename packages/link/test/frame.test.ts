@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { isMoatError } from '@moat/core';
 
 import { LINK_ERROR_CODES } from '../src/errors.ts';
-import { FRAME, FrameDecoder, HEADER_BYTES, MAX_DATA_BYTES, isCode, type FrameType } from '../src/frame.ts';
+import { ENDS, FRAME, FrameDecoder, HEADER_BYTES, MAX_DATA_BYTES, isCode, type FrameType } from '../src/frame.ts';
 import { FrameWriter } from '../src/frame-writer.ts';
 import { turns } from './recorder.ts';
 
@@ -59,7 +59,10 @@ const anyFrame: fc.Arbitrary<Frame> = fc.oneof(
 function write(frames: readonly Frame[]): Buffer {
   const out: Buffer[] = [];
   const writer = new FrameWriter((bytes) => void out.push(bytes));
-  for (const frame of frames) writer.frame(frame.type, frame.id, frame.payload);
+  for (const { type, id, payload } of frames) {
+    if (type === FRAME.end && payload.length === 0) writer.end(id);
+    else writer.frame(type, id, payload);
+  }
   writer.flush();
   return Buffer.concat(out);
 }
@@ -112,8 +115,53 @@ describe('frames', () => {
     );
   });
 
+  test('a stream that ends with its last frame needs no other', () => {
+    const sent = [
+      { type: FRAME.open, id: 1, payload: Buffer.alloc(4) },
+      { type: FRAME.end, id: 1, payload: Buffer.alloc(0) },
+      { type: FRAME.head, id: 2, payload: Buffer.alloc(0) },
+      { type: FRAME.end, id: 2, payload: Buffer.alloc(0) },
+      { type: FRAME.head, id: 4, payload: Buffer.alloc(1) },
+      { type: FRAME.data, id: 4, payload: Buffer.from('hi') },
+      { type: FRAME.end, id: 4, payload: Buffer.alloc(0) },
+      // Another frame came between, or the stream's last one has left.
+      { type: FRAME.data, id: 6, payload: Buffer.from('hi') },
+      { type: FRAME.window, id: 6, payload: Buffer.from([0, 0, 0, 1]) },
+      { type: FRAME.end, id: 6, payload: Buffer.alloc(0) },
+      { type: FRAME.end, id: 8, payload: Buffer.alloc(0) },
+    ];
+    const bytes = write(sent);
+    assert.equal(
+      bytes.toString('hex'),
+      '810000040000000100000000' +
+        '8200000000000002' +
+        '020000010000000400' +
+        '83000002000000046869' +
+        '03000002000000066869' +
+        '060000040000000600000001' +
+        '0400000000000006' +
+        '0400000000000008',
+    );
+    for (const size of [1, 3, bytes.length]) {
+      const { frames, decoder } = collector();
+      for (let at = 0; at < bytes.length; at += size) decoder.push(bytes.subarray(at, at + size));
+      assert.deepEqual(joinData(frames), sent);
+    }
+  });
+
+  test('what has left says no more that it was the last', () => {
+    const out: Buffer[] = [];
+    const writer = new FrameWriter((bytes) => void out.push(bytes));
+    writer.frame(FRAME.data, 5, Buffer.from('x'));
+    writer.flush();
+    writer.end(5);
+    writer.flush();
+    assert.equal(Buffer.concat(out).toString('hex'), '0300000100000005780400000000000005');
+  });
+
   test('every type byte that is not listed is refused', () => {
     const listed = new Set<number>(Object.values(FRAME));
+    for (const type of [FRAME.open, FRAME.head, FRAME.data]) listed.add(type | ENDS);
     for (let type = 0; type < 256; type++) {
       if (listed.has(type)) continue;
       const { decoder } = collector();
