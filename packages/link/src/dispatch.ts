@@ -17,8 +17,10 @@ import { Splicer } from './splicer.ts';
 import { TicketBook, type SpentTicket } from './ticket.ts';
 import { WorkerLink, WorkerTable } from './worker-table.ts';
 
-/** Milliseconds that one peer's answer to an offer, and the links that follow, may take. */
+/** Milliseconds that one peer's answer to an offer, and the first link that follows, may take. */
 const FILL_MS = 5000;
+/** Milliseconds for the other links of that offer: they are dialed at once, or not at all where none is direct. */
+const REST_MS = 1000;
 /** Milliseconds before a peer whose worker still has no link is sent another ticket; doubles. */
 const REFILL_MIN_MS = 250;
 const REFILL_MAX_MS = 60_000;
@@ -338,10 +340,9 @@ class Dispatcher implements LinkDispatcher {
     const { signal } = deadline;
     const workers = this.#table.lacking(peer);
     try {
-      const linked = this.#linkedAt(peer, workers, signal);
-      linked.catch(() => undefined);
       await this.#establisher.over(connection, signal, { workers });
-      await linked;
+      using rest = createDeadline(this.#deps.clock, REST_MS, signal);
+      await this.#linkedAt(peer, workers, rest.signal);
     } catch (error) {
       this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'no link to a worker yet');
     }
