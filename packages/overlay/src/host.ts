@@ -18,12 +18,12 @@ import type {
   Transport,
 } from '@libp2p/interface';
 import { mdns } from '@libp2p/mdns';
-import { noise } from '@libp2p/noise';
 import { ping, type Ping } from '@libp2p/ping';
 import { tcp } from '@libp2p/tcp';
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { boundedYamux } from './muxer.ts';
+import { tunedNoise } from './noise.ts';
 import type { OverlayLimits } from './overlay.ts';
 import { PerSecond } from './per-second.ts';
 
@@ -100,7 +100,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
       announceFilter: (addresses) => addresses.filter((address) => !deps.isInside(hostOf(address))),
     },
     transports: [tcp(), circuitRelayTransport({ maxInboundStopStreams: 64, maxOutboundStopStreams: 64 })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [tunedNoise()],
     streamMuxers: [boundedYamux()],
     connectionGater: {
       // libp2p's own limit counts single IPv6 addresses, of which one party has 2^64
