@@ -1,8 +1,7 @@
 /**
  * Saved streams of requests: payloads known from others, and what fuzzing found here. A file is its bytes with line
  * breaks anywhere; `\r \n \t \0 \xNN \\` are escapes, `{host}` is the published name.
- * Its first lines, from `# `, say what it is, which requests are let through (`# reaches METHOD TARGET`), and which one
- * breaks behind its head (`# begins METHOD TARGET`).
+ * Its first lines, from `# `, say what it is, and which requests are let through (`# reaches METHOD TARGET`).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,8 +13,6 @@ export interface Payload {
   readonly bytes: string;
   /** `METHOD TARGET` of the whole requests that are accepted, in order. */
   readonly reaches: readonly string[];
-  /** `METHOD TARGET` of one whose body breaks: a service may have seen its beginning. */
-  readonly begins: string | undefined;
 }
 
 const FOLDER = fileURLToPath(new URL('./corpus/', import.meta.url));
@@ -29,14 +26,12 @@ export function readCorpus(host: string): readonly Payload[] {
       const lines = readFileSync(FOLDER + file, 'latin1').split('\n');
       const first = lines.findIndex((line) => !line.startsWith('# '));
       const notes = lines.slice(0, first).map((line) => line.slice(2));
-      const said = (what: string): string[] =>
-        notes.filter((note) => note.startsWith(what)).map((note) => note.slice(what.length));
+      const said = (note: string): boolean => note.startsWith('reaches ');
       return {
         name: file.replace('.txt', ''),
-        about: notes.filter((note) => !/^(reaches|begins) /.test(note)).join(' '),
+        about: notes.filter((note) => !said(note)).join(' '),
         bytes: unescape(lines.slice(first).join(''), host),
-        reaches: said('reaches '),
-        begins: said('begins ')[0],
+        reaches: notes.filter(said).map((note) => note.slice('reaches '.length)),
       };
     });
 }
