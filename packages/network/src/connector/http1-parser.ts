@@ -241,6 +241,8 @@ export class ResponseParser {
   #onInterimHead(announcesBody: boolean): void {
     const head = this.#head;
     if (announcesBody) throw broken('a 1xx answer announces a body');
+    // Some would take the connection to be over, and what follows for nobody's.
+    if (head.closes) throw broken('a 1xx answer closes the connection');
     const fields = head.take({ withoutLength: true });
     if (head.status === 101) {
       const { upgrade } = this.#asked;

@@ -136,6 +136,15 @@ const REFUSED: Record<string, string> = {
   'a trailer ended by LF': `${CHUNKED}0\r\nA: b\n\r\n`,
   'a folded trailer': `${CHUNKED}0\r\nA: b\r\n c\r\n\r\n`,
   'a trailer without a colon': `${CHUNKED}0\r\nGET / HTTP/1.1\r\n\r\n`,
+  'a head that ends with CR and something': `${OK}A: b\r\n\rX\n`,
+  'a value that ends with CR CR LF CR LF': `${OK}A: b\r\r\n\r\n`,
+  'a common name with one letter beyond ASCII': `${OK}Content-L\xe5ngth: 5\r\n\r\nhello`,
+  'a common name with a control character': `${OK}Content-Length\x0b: 5\r\n\r\nhello`,
+  'a second length beyond the first KiB': `${OK}Content-Length: 5\r\nA: ${'b'.repeat(2_000)}\r\nCONTENT-LENGTH: 6\r\n\r\nhello!`,
+  'chunked beyond the first KiB beside a length': `${OK}Content-Length: 5\r\nA: ${'b'.repeat(2_000)}\r\nTransfer-encoding: chunked\r\n\r\n`,
+  'a 101 with a length': `HTTP/1.1 101 S\r\nContent-Length: 5\r\n\r\n`,
+  'a 1xx that closes': `HTTP/1.1 103 E\r\nConnection: close\r\n\r\n${OK}Content-Length: 0\r\n\r\n`,
+  'a 1xx in chunks': `HTTP/1.1 103 E\r\nTransfer-Encoding: chunked\r\n\r\n`,
   'trailers without end': `${CHUNKED}0\r\n${`A: ${'b'.repeat(100)}\r\n`.repeat(100)}`,
   'a head without end': `${OK}${`A: ${'b'.repeat(1_000)}\r\n`.repeat(40)}`,
   'a line without end': `${OK}A: ${'b'.repeat(40_000)}`,
@@ -313,6 +322,61 @@ suite('response parser: accepted', () => {
       }
     });
   }
+
+  test('long values, names and heads come whole, wherever they are cut', () => {
+    const fields = Array.from({ length: 30 }, (_, i): [string, string] => [
+      `X-${'n'.repeat(i * 8)}`,
+      `${i}`.repeat(i * 7),
+    ]);
+    const head = `${OK}${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}Content-Length: 0\r\n\r\n`;
+    const expected = [...fields.map(([name, value]) => [name.toLowerCase(), value]), ['content-length', '0']];
+    for (const step of [Infinity, 1, 13, 1_024, 1_025]) {
+      assert.deepEqual(
+        read(`HTTP/1.1 103 E\r\nLink: a\r\n\r\n${head}`, { step }).heads[1]?.fields,
+        expected,
+        `steps of ${step}`,
+      );
+    }
+  });
+
+  test('trailers are read from the piece they came in', () => {
+    const parser = new ResponseParser(GET, {
+      onHead: () => undefined,
+      onBody: () => undefined,
+      onEnd: (got) => (trailers = got),
+    });
+    let trailers: FieldList = [];
+    parser.execute(Buffer.from(`${CHUNKED}5\r\nhello\r\n`));
+    const last = Buffer.from('0\r\nX-First: one\r\nx-second: two\r\n\r\n');
+    // A read buffer is used again, and longer than what was read into it.
+    const shared = Buffer.alloc(256, 'HTTP/1.1 200 OK\r\n\r\n');
+    last.copy(shared);
+    assert.equal(parser.execute(shared, last.length), last.length);
+    shared.fill(0);
+    assert.deepEqual(trailers, [
+      ['x-first', 'one'],
+      ['x-second', 'two'],
+    ]);
+  });
+
+  test('what lies behind the end of a piece is not looked at', () => {
+    for (const [text] of Object.values(ACCEPTED)) {
+      for (let cut = 1; cut < text.length; cut++) {
+        const heads: ResponseHead[] = [];
+        const parser = new ResponseParser(GET, {
+          onHead: (head) => heads.push(head),
+          onBody: () => undefined,
+          onEnd: () => undefined,
+        });
+        const rest = Buffer.alloc(512, '\r\n\r\n0\r\n\r\n');
+        rest.write(text.slice(0, cut), 'latin1');
+        parser.execute(rest, cut);
+        rest.write(text.slice(cut), 'latin1');
+        parser.execute(rest, text.length - cut);
+        assert.deepEqual(heads.at(-1), read(text).heads.at(-1), `${JSON.stringify(text)} cut at ${cut}`);
+      }
+    }
+  });
 
   test('1xx come as heads, 100 does not', () => {
     const interim = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
