@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { silentLogger, systemClock, type LinkStream, type RequestHead, type StreamEvents } from '@moat/core';
 import type * as SessionModule from '../../packages/link/src/session.ts';
 import type * as TlsModule from '../../packages/link/src/transport.tls.ts';
-import { median, quantile } from './load.ts';
+import { median, quantile } from './statistics.ts';
 
 const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 2);
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 3);
