@@ -214,6 +214,7 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
   for (const [name, pattern, message] of NOT_YET) {
     if (name === key && pattern.test(JSON.stringify(value))) return message;
   }
+  if (key === 'workers') return `auto, or a number from 1 to ${MAX_WORKERS}`;
   if (issue.code !== 'invalid_union') return issue.message;
   // The branch that got furthest says most; a literal that did not match says least.
   const branches = issue.errors.flat().filter((error) => error.code !== 'invalid_value');
@@ -224,7 +225,6 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
     return deepest?.path.length
       ? `${deepest.path.join('.')}: ${deepest.message}`
       : 'local, or { files: [{ certificate, key }] }';
-  if (key === 'workers') return `auto, or a number from 1 to ${MAX_WORKERS}`;
   return deepest?.message ?? issue.message;
 }
 

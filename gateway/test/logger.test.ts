@@ -57,6 +57,27 @@ test('what is written behind comes whole and in order ', async () => {
   }
 });
 
+test('several processes that write to one pipe leave every line whole', async () => {
+  const source = `
+    const { createLogger } = await import(${JSON.stringify(new URL('../src/logger.ts', import.meta.url).href)});
+    const logger = createLogger('info', { shared: true });
+    for (let i = 0; i < 5000; i++) {
+      logger.info({ i, pad: 'x'.repeat(i % 300) }, 'line');
+      if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }`;
+  // A shell gives both the same pipe.
+  const both = '"$0" "$@" 1>&2 & "$0" "$@" 1>&2; wait';
+  const args = [...process.execArgv, '--input-type=module', '-e', source];
+  const { stderr } = spawnSync('/bin/sh', ['-c', both, process.execPath, ...args], {
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  const lines = stderr.split('\n').filter((line) => line.includes('"line"'));
+  const seen = lines.map((line) => (JSON.parse(line) as { readonly i: number }).i);
+  assert.equal(seen.length, 10_000);
+  assert.equal(new Set(seen).size, 5_000);
+});
+
 /** What a process says that logs and then does `last`. */
 function says(last: string): readonly Record<string, unknown>[] {
   const source = `

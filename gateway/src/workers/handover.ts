@@ -20,7 +20,7 @@ export class LocalPipes {
   async start(): Promise<void> {
     const path = this.#path;
     await rm(path, { force: true });
-    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (far) => {
+    const server = createServer({ pauseOnConnect: true }, (far) => {
       far.on('error', () => far.destroy());
       const waiting = this.#waiting.shift();
       if (waiting === undefined) far.destroy();
@@ -35,7 +35,7 @@ export class LocalPipes {
 
   /** Pipes the channel into a new socket, whose other end `onFar` gets. To be called in the turn that got the channel. */
   pipe(channel: ByteChannel, onFar: (far: Socket) => void): void {
-    const near = connect({ path: this.#path, allowHalfOpen: true });
+    const near = connect({ path: this.#path });
     const waiting = { near, onFar };
     this.#waiting.push(waiting);
     near.on('error', () => {

@@ -2,7 +2,10 @@
 import type { Socket } from 'node:net';
 import type { ByteChannel } from '@moat/core';
 
-/** Bound: what each side's own buffer takes; a side that is full stops the other. */
+/**
+ * A link has no half-closed state, so the end of one direction is the end of both, behind what is on its way. Bound: what
+ * each side's own buffer takes; a side that is full stops the other.
+ */
 export function pipeChannel(channel: ByteChannel, socket: Socket): void {
   channel.onData = (chunk) => {
     // Borrowed until this returns, while a socket may keep what it is given.
@@ -15,7 +18,13 @@ export function pipeChannel(channel: ByteChannel, socket: Socket): void {
     if (!channel.write(chunk)) socket.pause();
   });
   socket.on('drain', () => channel.resume());
-  socket.on('end', () => channel.end());
+  let ended = false;
+  socket.on('end', () => {
+    ended = true;
+    channel.end();
+  });
   socket.on('error', () => channel.destroy());
-  socket.on('close', () => channel.destroy());
+  socket.on('close', () => {
+    if (!ended) channel.destroy();
+  });
 }
