@@ -46,6 +46,7 @@ export const DEFAULT_LIMITS: OverlayLimits = {
   probationMs: 5000,
   dialMs: 8000,
   keepAliveMs: 60_000,
+  placeAliveMs: 15_000,
   compareMs: 600_000,
   redialMinMs: 500,
   redialMaxMs: 20_000,
@@ -142,11 +143,18 @@ class Libp2pOverlay implements Overlay {
     this.#reservations = new Reservations({
       ...base,
       dialer: this.#dialer,
+      onHeld: (connection) => this.#keepalive.watch(connection),
       onLost: () => supervisor.wake(),
     });
     this.#keepalive = new Keepalive(
-      { logger, clock, probation, onAlive: (connection) => this.#caretaker.onAlive(connection) },
-      { everyMs: this.#limits.keepAliveMs },
+      {
+        logger,
+        clock,
+        probation,
+        hasPlace: (connection) => this.#reservations.isFrom(connection),
+        onAlive: (connection) => this.#caretaker.onAlive(connection),
+      },
+      this.#limits,
     );
     const anchor = options.anchor ?? false;
     if (anchor !== false)

@@ -1,6 +1,6 @@
 /**
  * One timer a connection, on the side that dialed it: every minute a few bytes there and back, so that both
- * sides notice a dead path and no middlebox forgets it. libp2p's monitor and Yamux's keepalive are off.
+ * sides notice a dead path and no middlebox forgets it; four times as often to an anchor that keeps a place for us. libp2p's monitor and Yamux's keepalive are off.
  */
 import { randomBytes } from 'node:crypto';
 import { MoatError, type Clock, type Logger, type Timer } from '@moat/core';
@@ -8,6 +8,7 @@ import type { StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import type { OverlayConnection } from './connection.ts';
 import { Deadline, raced } from './deadline.ts';
 import { PING_PROTOCOL } from './host.ts';
+import type { OverlayLimits } from './overlay.ts';
 import { stands, type Probation } from './probation.ts';
 
 /** Milliseconds the answer may take, or one interval where that is shorter. */
@@ -22,26 +23,32 @@ export interface KeepaliveDeps {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly probation: Probation;
-  /** Called after each answer, at most every `everyMs`. */
+  /** True while the other side, an anchor, keeps a place for this machine. */
+  readonly hasPlace: (connection: OverlayConnection) => boolean;
+  /** Called after each answer, at most every `placeAliveMs`. */
   readonly onAlive: (connection: OverlayConnection) => void;
 }
 
+/** How often. */
+export type KeepaliveOptions = Pick<OverlayLimits, 'keepAliveMs' | 'placeAliveMs'>;
+
 export class Keepalive {
   readonly #deps: KeepaliveDeps;
-  readonly #everyMs: number;
+  readonly #options: KeepaliveOptions;
   readonly #timers = new Map<OverlayConnection, Timer>();
   readonly #checked = new Set<OverlayConnection>();
 
-  constructor(deps: KeepaliveDeps, options: { readonly everyMs: number }) {
+  constructor(deps: KeepaliveDeps, options: KeepaliveOptions) {
     this.#deps = deps;
-    this.#everyMs = options.everyMs;
+    this.#options = options;
   }
 
-  /** Starts the timer of a connection this side dialed. */
+  /** Starts the timer of a connection this side dialed, anew where it runs. */
   watch(connection: OverlayConnection): void {
     if (connection.direction !== 'outbound' || connection.closed.aborted) return;
+    this.forget(connection);
     // up to a tenth earlier, so that a thousand connections do not beat together
-    const delayMs = this.#everyMs * (1 - Math.random() / 10);
+    const delayMs = this.#everyMs(connection) * (1 - Math.random() / 10);
     this.#timers.set(
       connection,
       this.#deps.clock.after(delayMs, () => void this.#beat(connection, PING_MS)),
@@ -64,10 +71,15 @@ export class Keepalive {
     this.#timers.delete(connection);
   }
 
+  #everyMs(connection: OverlayConnection): number {
+    const { keepAliveMs, placeAliveMs } = this.#options;
+    return this.#deps.hasPlace(connection) ? Math.min(keepAliveMs, placeAliveMs) : keepAliveMs;
+  }
+
   async #beat(connection: OverlayConnection, timeoutMs: number): Promise<void> {
     if (stands(connection)) {
       try {
-        await ping(connection, this.#deps.clock, Math.min(timeoutMs, this.#everyMs));
+        await ping(connection, this.#deps.clock, Math.min(timeoutMs, this.#everyMs(connection)));
         this.#deps.onAlive(connection);
       } catch (error) {
         if (connection.closed.aborted) return;

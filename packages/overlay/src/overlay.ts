@@ -50,6 +50,8 @@ export interface OverlayLimits {
   readonly dialMs: number;
   /** Milliseconds between two signs of life on a connection. @defaultValue 60000 */
   readonly keepAliveMs: number;
+  /** The same to an anchor that keeps a place for this machine: until a dead one is noticed, nobody gets in. @defaultValue 15000 */
+  readonly placeAliveMs: number;
   /** Milliseconds between two comparisons of heads with one peer. @defaultValue 600000 */
   readonly compareMs: number;
   /** Milliseconds before the second attempt of a redial; doubles up to `redialMaxMs`. @defaultValue 500 */

@@ -18,6 +18,8 @@ export interface ReservationsDeps {
   readonly clock: Clock;
   readonly dialer: Dialer;
   readonly probation: Probation;
+  /** A place is held over this connection from now on. */
+  readonly onHeld: (connection: OverlayConnection) => void;
   readonly onLost: () => void;
 }
 
@@ -77,6 +79,7 @@ export class Reservations {
       this.#asking.delete(peer);
     }
     this.#deps.logger.info({ peer }, 'reservation held');
+    this.#deps.onHeld(connection);
     if (connection.closed.aborted) this.#lose(peer);
   }
 

@@ -180,6 +180,20 @@ test('keepalive: so is the path to an anchor, which keeps a place for us and adm
   assert.deepEqual(alice.overlay.reservations(), []);
 });
 
+test('keepalive: a place at an anchor that died without a word is noticed and taken again, though nobody asks', async () => {
+  await using anchor = await started({ anchor: true });
+  await using alice = await started({ listen: [], limits: { placeAliveMs: 300, redialMinMs: 50, redialMaxMs: 400 } });
+  await using proxy = await freezingProxy(portOf(anchor));
+  const address = `/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${anchor.peer}`;
+  alice.view.hold(new Deployment().version({ 'alice!': alice.peer }, [address]));
+  alice.overlay.viewChanged();
+  await until(() => alice.overlay.reservations().length === 1, 'a place');
+  const connection = await alice.overlay.dial([address], soon());
+  proxy.freeze();
+  await until(() => connection.closed.aborted, 'noticed');
+  await until(() => alice.overlay.reservations().length === 1, 'a place again');
+});
+
 test('keepalive: so is the path to an anchor through which somebody is dialed', async () => {
   await using anchor = await started({ anchor: true });
   const limits = { redialMinMs: 50, redialMaxMs: 400 };
