@@ -1,6 +1,6 @@
 /** One side of the channel between control and a worker: messages in order, sockets beside them, questions with answers. */
 import type { ChildProcess, SendHandle } from 'node:child_process';
-import { MoatError, errorCode, isMoatError } from '@moat/core';
+import { MoatError, errorCode } from '@moat/core';
 import { refusal } from '../errors.ts';
 
 /** Questions that wait for an answer; one more is refused. */
@@ -95,11 +95,6 @@ export class Ipc<Out, In, Asks, Asked> {
 
 function gone(): ReturnType<typeof refusal> {
   return refusal('WORKER_GONE', 'the other process of this gateway is gone or does not answer', { retryable: true });
-}
-
-/** True for a question that nobody could answer. */
-export function isGone(error: unknown): boolean {
-  return isMoatError(error, 'WORKER_GONE');
 }
 
 const ignore = (): void => undefined;

@@ -160,9 +160,7 @@ export class WorkerProcess {
 }
 
 /** Beside this file, as source or as built. */
-const MODULE = fileURLToPath(
-  import.meta.resolve(import.meta.url.endsWith('.ts') ? './worker-main.ts' : './worker-main.js'),
-);
+const MODULE = fileURLToPath(import.meta.resolve(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js'));
 /** Flags of a process that tests, debugs or evaluates. */
 const NOT_INHERITED = /^--(?:test|inspect|watch|eval|print|input-type)|^-[ep]/;
 
