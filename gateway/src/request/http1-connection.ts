@@ -219,8 +219,9 @@ export class Http1Connection implements RequestCarrier {
   #onClientEnd(): void {
     const current = this.#current;
     if (this.#rest !== undefined) return;
-    if (this.#lingering) this.#socket.destroy();
-    else if (current === undefined) this.#linger();
+    // It closes by itself once the last answer is with the operating system; who does not take it is watched.
+    if (this.#lingering) return;
+    if (current === undefined) this.#linger();
     else if (current.complete) return;
     else if (current.switched) current.onBodyEnd([]);
     // The answer to a whole request is still wanted; half a body has nothing to wait for.

@@ -294,6 +294,23 @@ suite('connections', () => {
     assert.deepEqual([one?.status, more.length], [200, 0]);
   });
 
+  for (const [name, second, status] of [
+    ['malformed', `GET / HTTP/1.1\r\n${H}X : y\r\n\r\n`, 400],
+    ['for another host', 'GET / HTTP/1.1\r\nHost: held.localhost\r\n\r\n', 421],
+    ['broken behind its head', `${head('POST / HTTP/1.1', 'Transfer-Encoding: chunked')}x\r\n`, 400],
+  ] as const) {
+    test(`a client that ends its direction gets the refusal of a second request ${name}`, async () => {
+      const socket = await edge.connect();
+      const all = readAll(socket);
+      socket.end(get('/1') + second + get('/smuggled'));
+      assert.deepEqual(
+        readAnswers(await all).map((one) => one.status),
+        [200, status],
+      );
+      assert.equal(targets.includes('/smuggled'), false);
+    });
+  }
+
   test('a client that ends its direction still gets its answers', async () => {
     const socket = await edge.connect();
     const all = readAll(socket);
