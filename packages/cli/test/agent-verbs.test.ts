@@ -120,8 +120,18 @@ test('ping --until-direct ends at the first direct answer, or says why there is 
       far.stderr,
       /no direct path to far[\s\S]*relayed: no direct way to db-1 \(192\.0\.2\.7:4410 refused\)/,
     );
+    assert.equal((await terminal.json(['ping', 'far', '--until-direct', '0s'])).error.code, 'NOT_DIRECT');
     // What no waiting changes is not waited for.
     assert.equal((await terminal.run(['ping', 'near', '--until-direct', 'x'])).exitCode, 2);
+  });
+});
+
+test('dns install changes nothing when the agent answers no names', async () => {
+  await withAgent(async (terminal) => {
+    const { exitCode, error } = await terminal.json(['node', 'dns', 'install']);
+    assert.notEqual(exitCode, 0);
+    assert.equal(error.code, 'DNS_OFF');
+    assert.deepEqual(error.next, ['moat node status', 'moat node run']);
   });
 });
 

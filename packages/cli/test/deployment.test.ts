@@ -178,6 +178,19 @@ test('publish and unpublish make the same contract as the file', async () => {
   assert.equal(host.error.code, 'NOT_SUPPORTED_YET');
 });
 
+test('publish asks which gateway where the network uses two', async () => {
+  await using shop = await openShop({ publish: true });
+  const { terminal } = shop;
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8');
+  const other = `{ domain: other.example.com, peers: [/dns4/other.example.com/tcp/4410/p2p/${PEER}] }`;
+  writeFileSync(terminal.path('moat.yaml'), `${text}  store: { gateway: ${other}, service: web }\n`);
+  const applied = await terminal.run(['apply', '--yes']);
+  assert.equal(applied.exitCode, 0, applied.stderr);
+  const { error } = await terminal.json(['publish', 'web', '--name', 'third']);
+  assert.equal(error.code, 'GATEWAY_AMBIGUOUS');
+  assert.deepEqual(error.next.toSorted(), ['--gateway apps.example.com', '--gateway other.example.com']);
+});
+
 test('a port is published at the gateway of the settings; without any it says the ways on', async () => {
   using terminal = new Terminal();
   await using _agent = await FakeAgent.start(terminal.home);

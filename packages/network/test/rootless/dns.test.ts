@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { silentLogger } from '@moat/core';
+import { isMoatError, silentLogger } from '@moat/core';
 import { checkLeaks } from '@moat/testkit';
 import { decode, encode, type DecodedPacket, type RecordType } from 'dns-packet';
 import fc from 'fast-check';
 import { createDns, dnsPlaces, type DnsServer, type SocketAddress } from '../../src/index.ts';
+import { forwardDns } from '../../src/rootless/dns-forward.ts';
 import { readDnsMessage, truncated } from '../../src/rootless/dns-message.ts';
 
 const SERVICES = [
@@ -173,6 +174,19 @@ suite('dns: the server', () => {
     relay.close();
     const [first] = answer.answers ?? [];
     assert.deepEqual([answer.id, first?.type === 'A' && first.data], [7, '192.0.2.1']);
+  });
+
+  test('who has no server to ask, or one that hangs up, gets its own code', async () => {
+    await using _leaks = checkLeaks();
+    const silent = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    for (const servers of [[], [{ host: '127.0.0.1', port }]]) {
+      await assert.rejects(forwardDns(question('example.com'), servers, true, AbortSignal.timeout(5_000)), (error) =>
+        isMoatError(error, 'UPSTREAM_SILENT'),
+      );
+    }
+    await new Promise((resolve) => silent.close(resolve));
   });
 
   test('a server that is away ends in SERVFAIL', async () => {
