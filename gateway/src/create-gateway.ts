@@ -218,7 +218,7 @@ class WiredGateway implements Gateway {
       {
         logger,
         status: async () => {
-          await traffic.settled();
+          await traffic.refresh();
           return gatewayStatus(facts);
         },
         names: () => gatewayNames(facts),

@@ -27,8 +27,8 @@ const RESPAWN_MAX_MS = 5_000;
 const LINKS_MS = 1_500;
 /** Milliseconds that a worker which was replaced may go on serving its clients. */
 const RETIRE_MS = 60_000;
-/** Milliseconds for what is told to be done everywhere, before a worker that does not answer is killed. */
-const SETTLE_MS = 3_000;
+/** Milliseconds for a look that somebody waits for; who answers later has older figures. */
+const GLANCE_MS = 1_000;
 /** Beyond what a worker was given to leave. */
 const GRACE_MS = 2_000;
 
@@ -170,7 +170,12 @@ export class WorkerFleet implements Service, LinkWorkers {
 
   /** Resolves when every worker has done what it was told until now; one that does not answer is killed. */
   async settled(): Promise<void> {
-    await Promise.all([...this.#running.values()].map((worker) => this.#ask(worker, SETTLE_MS)));
+    await Promise.all([...this.#running.values()].map((worker) => this.#ask(worker)));
+  }
+
+  /** Gets the figures of now, where they come soon. */
+  async refresh(): Promise<void> {
+    await Promise.race([this.settled(), new Promise<void>((resolve) => this.#deps.clock.after(GLANCE_MS, resolve))]);
   }
 
   /** Puts another worker in each place, one after the other. @throws `RESTART_RUNNING`, `WORKER_GONE` */
@@ -189,15 +194,13 @@ export class WorkerFleet implements Service, LinkWorkers {
 
   passSocket(worker: number, socket: Socket, ticket: SpentTicket): void {
     const running = this.#running.get(worker);
-    if (running === undefined) return void socket.resetAndDestroy();
-    running.passSocket(socket, ticket);
+    if (running?.passSocket(socket, ticket) !== true) socket.resetAndDestroy();
   }
 
   passChannel(worker: number, channel: ByteChannel, peer: PeerId, relayed: boolean): void {
     this.#pipes.pipe(channel, (far) => {
       const running = this.#running.get(worker);
-      if (running === undefined) far.destroy();
-      else running.passChannel(far, peer, relayed);
+      if (running?.passChannel(far, peer, relayed) !== true) far.destroy();
     });
   }
 
@@ -366,10 +369,10 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   /** A worker whose loop stands still serves nobody, and hears of no withdrawal: it is replaced. */
-  async #ask(worker: WorkerProcess, ms?: number): Promise<void> {
+  async #ask(worker: WorkerProcess): Promise<void> {
     if (worker.state === 'starting' || worker.state === 'gone') return;
     try {
-      await worker.refresh(ms);
+      await worker.refresh();
       this.#deps.links.counted(worker.number, worker.counts.streams);
     } catch (error) {
       if (!this.#running.has(worker.number) || this.#stopping) return;

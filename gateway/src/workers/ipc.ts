@@ -45,9 +45,9 @@ export class Ipc<Out, In, Asks, Asked> {
     });
   }
 
-  /** `handle` is the other side's from now on. What cannot be sent is lost: the other side is gone. */
-  say(message: Out, handle?: SendHandle): void {
-    this.#send({ say: message }, handle);
+  /** False when the other side is gone; else `handle` is its own from now on. */
+  say(message: Out, handle?: SendHandle): boolean {
+    return this.#send({ say: message }, handle);
   }
 
   /** @throws what the other side threw; `WORKER_GONE` when it is gone, or does not answer within `ms` */
@@ -65,9 +65,10 @@ export class Ipc<Out, In, Asks, Asked> {
     });
   }
 
-  #send(envelope: Envelope, handle?: SendHandle): void {
-    if (!this.#channel.connected) return;
+  #send(envelope: Envelope, handle?: SendHandle): boolean {
+    if (!this.#channel.connected) return false;
     this.#channel.send?.(envelope, handle, {}, ignore);
+    return true;
   }
 
   #receive(envelope: Envelope, handle: SendHandle | undefined): void {
@@ -75,7 +76,7 @@ export class Ipc<Out, In, Asks, Asked> {
     const { id } = envelope;
     if ('ask' in envelope) {
       void this.#handlers.onQuestion(envelope.ask as Asked).then(
-        (answer) => this.#send({ answer, id }),
+        (answer) => void this.#send({ answer, id }),
         (error: unknown) => {
           const message = error instanceof Error ? error.message : 'it failed';
           this.#send({ failed: { code: errorCode(error), message }, id });

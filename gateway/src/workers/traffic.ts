@@ -34,6 +34,8 @@ export interface Traffic {
   /** Resolves when whatever was changed is in force everywhere. */
   settled(): Promise<void>;
   workers(): readonly GatewayWorker[];
+  /** Gets the workers' figures of now, where they come within a second. */
+  refresh(): Promise<void>;
   /** @throws `NO_WORKERS`, `RESTART_RUNNING`, `WORKER_GONE` */
   restart(): Promise<void>;
 }
@@ -87,6 +89,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
     withdraw: (hosts) => edge.withdraw(hosts),
     settled: () => Promise.resolve(),
     workers: () => [],
+    refresh: () => Promise.resolve(),
     restart: () => Promise.reject(refusal('NO_WORKERS', 'this gateway is one process; set `workers` in gateway.yaml')),
   };
 }
@@ -140,6 +143,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     withdraw: () => undefined,
     settled: () => fleet.settled(),
     workers: () => reportWorkers(fleet, links, clock.now()),
+    refresh: () => fleet.refresh(),
     restart: () => fleet.restart(),
   };
 }

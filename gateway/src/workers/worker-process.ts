@@ -109,18 +109,18 @@ export class WorkerProcess {
   }
 
   /** Asks for its counts, which also shows that everything said before was done. @throws `WORKER_GONE` */
-  async refresh(ms: number = ANSWER_MS): Promise<void> {
-    this.counts = (await this.#ipc.ask({ what: 'counts' }, ms)) as WorkerCounts;
+  async refresh(): Promise<void> {
+    this.counts = (await this.#ipc.ask({ what: 'counts' }, ANSWER_MS)) as WorkerCounts;
   }
 
-  /** The worker answers the preamble, once it heard that this process holds the socket no more. */
-  passSocket(socket: Socket, ticket: SpentTicket): void {
+  /** The worker answers the preamble, once it heard that this process holds the socket no more; false = it is gone. */
+  passSocket(socket: Socket, ticket: SpentTicket): boolean {
     this.#lastHandover += 1;
-    this.#ipc.say({ type: 'socket', id: this.#lastHandover, ticket }, socket);
+    return this.#ipc.say({ type: 'socket', id: this.#lastHandover, ticket }, socket);
   }
 
-  passChannel(far: Socket, peer: string, relayed: boolean): void {
-    this.#ipc.say({ type: 'channel', peer, relayed }, far);
+  passChannel(far: Socket, peer: string, relayed: boolean): boolean {
+    return this.#ipc.say({ type: 'channel', peer, relayed }, far);
   }
 
   kill(): void {
