@@ -9,26 +9,32 @@ import type { Socket } from 'node:net';
 /** One for all sockets: each read is handed over before the next one begins. */
 const shared = Buffer.allocUnsafeSlow(64 * 1024);
 
+const sharedBuffer = (): Buffer => shared;
+
 interface Handle {
   useUserBuffer?: (buffer: Buffer) => void;
 }
 
 /**
  * Does what Node does for the option `onread`, from now on: what arrives goes to `onRead`, borrowed until it returns, and
- * never to a `data` event. False, and nothing is changed, where this Node has other names for it (`read-into.test.ts`).
+ * never to a `data` event. Each read goes where `room` says, by default into one buffer that all share. False, and nothing is changed, where this Node has other names for it (`read-into.test.ts`).
  */
-export function readInto(socket: Socket, onRead: (chunk: Buffer) => void): boolean {
+export function readInto(socket: Socket, onRead: (chunk: Buffer) => void, room: () => Buffer = sharedBuffer): boolean {
   const fields = socket as unknown as Record<symbol, unknown>;
   const { _handle: handle } = socket as unknown as { readonly _handle?: Handle | null };
   const symbols = Object.getOwnPropertySymbols(socket);
   const buffer = symbols.find(({ description }) => description === 'kBuffer');
   const callback = symbols.find(({ description }) => description === 'kBufferCb');
-  if (buffer === undefined || callback === undefined || typeof handle?.useUserBuffer !== 'function') return false;
-  fields[buffer] = shared;
-  fields[callback] = (bytes: number): boolean => {
-    onRead(shared.subarray(0, bytes));
+  const generator = symbols.find(({ description }) => description === 'kBufferGen');
+  if (buffer === undefined || callback === undefined || generator === undefined) return false;
+  if (typeof handle?.useUserBuffer !== 'function') return false;
+  const first = room();
+  fields[buffer] = first;
+  fields[callback] = (bytes: number, into: Buffer): boolean => {
+    onRead(into.subarray(0, bytes));
     return true;
   };
-  handle.useUserBuffer(shared);
+  if (room !== sharedBuffer) fields[generator] = room;
+  handle.useUserBuffer(first);
   return true;
 }

@@ -20,7 +20,7 @@ export interface JoinOptions {
 }
 
 /**
- * Joins two paused sockets, neither destroyed, and takes their connections over; returns the way to end it.
+ * Joins two paused sockets, neither destroyed; returns the way to end it.
  * Bound: 512 KiB and one read wait, each way.
  */
 export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => void {
@@ -52,7 +52,6 @@ export function joinSockets(a: Socket, b: Socket, options: JoinOptions): () => v
   };
   const pass = (way: SpliceWay, to: Socket): void => {
     const { from } = way;
-    from.on('error', ignore);
     from.once('end', () => to.end());
     from.once('close', () => {
       // One side that breaks ends both; after an orderly end the other direction runs on.
@@ -81,5 +80,3 @@ function cut(socket: Socket): void {
   if (socket.writableEnded) socket.destroy();
   else socket.resetAndDestroy();
 }
-
-const ignore = (): void => undefined;

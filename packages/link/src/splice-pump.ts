@@ -30,16 +30,15 @@ export class SplicePump {
     return this.#room;
   }
 
-  /** Writes the first `bytes` of {@link room}; false when the writer has to wait for its reader. */
-  pass(bytes: number, to: Socket): boolean {
-    const takesMore = to.write(this.#room.subarray(0, bytes));
-    this.#written += bytes;
+  /** Writes `chunk`, the beginning of {@link room}. */
+  pass(chunk: Buffer, to: Socket): void {
+    to.write(chunk);
+    this.#written += chunk.length;
     const waiting = to.writableLength;
     // What the kernel took at once is written over; only what waits needs its memory.
-    if (waiting > 0) this.#keep(bytes);
+    if (waiting > 0) this.#keep(chunk.length);
     else if (this.#offset > 0) this.#offer(0);
     this.#giveBack(this.#written - waiting);
-    return takesMore;
   }
 
   /** Gives its memory back; both sockets must be closed. */

@@ -1,6 +1,7 @@
 /** One way through a splice: reads one of its sockets into memory that is used again, and waits where it has to. */
-import { Socket, type SocketConstructorOpts } from 'node:net';
+import type { Socket } from 'node:net';
 
+import { readInto } from './read-into.ts';
 import { SplicePump } from './splice-pump.ts';
 
 /** Bytes that may wait for a reader before its writer has to. */
@@ -14,37 +15,44 @@ export interface SpliceWayDeps {
 
 /** Bound: `HIGH_BYTES` and one read wait. */
 export class SpliceWay {
-  /** The connection of the socket given, which is nothing any more. */
   readonly from: Socket;
   readonly #deps: SpliceWayDeps;
   readonly #pump = new SplicePump();
   /** What came before anybody was there; honest sides wait until they are answered. */
   readonly #early: Buffer | null;
-  #to: Socket | undefined;
   #full = false;
   #waiting = false;
 
-  constructor(deps: SpliceWayDeps, socket: Socket) {
+  constructor(deps: SpliceWayDeps, from: Socket) {
     this.#deps = deps;
-    this.#early = socket.read() as Buffer | null;
-    this.from = adoptSocket(
-      socket,
-      () => this.#pump.room,
-      (bytes) => this.#onRead(bytes),
-    );
+    this.from = from;
+    this.#early = from.read() as Buffer | null;
+    from.allowHalfOpen = true;
+    from.setNoDelay(true);
   }
 
-  /** From here on everything that {@link from} reads is written to `to`. */
+  /** Starts: everything that {@link from} reads is written to `to`. */
   start(to: Socket): void {
-    this.#to = to;
+    const { from } = this;
+    const pump = this.#pump;
     to.on('drain', () => {
       this.#full = false;
       this.#goOn();
     });
-    if (this.#early !== null) {
-      to.write(this.#early);
-      this.#count(this.#early.length);
-    }
+    const isPooled = readInto(
+      from,
+      (chunk) => {
+        pump.pass(chunk, to);
+        this.#passed(chunk.length, to);
+      },
+      () => pump.room,
+    );
+    const pass = (chunk: Buffer): void => {
+      to.write(chunk);
+      this.#passed(chunk.length, to);
+    };
+    if (!isPooled) from.on('data', pass);
+    if (this.#early !== null) pass(this.#early);
     this.#goOn();
   }
 
@@ -53,45 +61,20 @@ export class SpliceWay {
     this.#pump.close();
   }
 
-  #onRead(bytes: number): boolean {
-    if (this.#to === undefined) return false;
-    if (!this.#pump.pass(bytes, this.#to)) this.#full = true;
-    this.#count(bytes);
-    if (!this.#full && !this.#waiting) return true;
-    this.from.pause();
-    return false;
-  }
-
-  #count(bytes: number): void {
+  #passed(bytes: number, to: Socket): void {
+    if (to.writableLength > HIGH_BYTES) this.#full = true;
     const waitMs = this.#deps.debit(bytes);
-    if (waitMs === 0) return;
-    this.#waiting = true;
-    this.#deps.after(waitMs, () => {
-      this.#waiting = false;
-      this.#goOn();
-    });
+    if (waitMs > 0) {
+      this.#waiting = true;
+      this.#deps.after(waitMs, () => {
+        this.#waiting = false;
+        this.#goOn();
+      });
+    }
+    if (this.#full || this.#waiting) this.from.pause();
   }
 
   #goOn(): void {
     if (!this.#full && !this.#waiting && !this.from.destroyed) this.from.resume();
   }
-}
-
-/**
- * Takes a paused socket over, so that it reads where `room` says and tells `onRead` of it; the socket given is destroyed
- * without its connection. Node has `onread` for sockets that it dials, and for one that it accepted only this way, by
- * which it moves a socket to another thread itself.
- */
-function adoptSocket(socket: Socket, room: () => Buffer, onRead: (bytes: number) => boolean): Socket {
-  const { _handle: handle } = socket as unknown as { readonly _handle: object };
-  Object.assign(socket, { _handle: null });
-  socket.destroy();
-  const options = {
-    handle,
-    allowHalfOpen: true,
-    pauseOnCreate: true,
-    writableHighWaterMark: HIGH_BYTES,
-    onread: { buffer: room, callback: onRead },
-  };
-  return new Socket(options as SocketConstructorOpts).setNoDelay(true);
 }
