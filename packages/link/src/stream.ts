@@ -12,14 +12,13 @@ import {
 import { FRAME, frameError, isCode, type FrameType } from './frame.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { decodeResponseHead, decodeTrailers, encodeResponseHead, encodeTrailers } from './http-head.ts';
+import { SendQueue } from './send-queue.ts';
 
 /**
  * Bytes that may wait unsent before another `write` is an overrun. More than a window, because whoever pipes one
  * stream into another still gets a window's worth after it paused the first.
  */
 const MAX_WAITING_BYTES = MAX_STREAM_WINDOW_BYTES + 1024 * 1024;
-/** Small writes that wait are gathered in buffers of this size. */
-const GATHER_BYTES = 4096;
 /** Bytes one stream sends before the next one that waits has its turn. */
 const TURN_BYTES = 64 * 1024;
 /** 1xx heads before the final one. */
@@ -47,14 +46,6 @@ export interface StreamOwner {
   report(error: unknown): void;
 }
 
-/** A frame, or data of any length, that waits; of `bytes` the first `length` count. */
-interface Waiting {
-  readonly type: FrameType;
-  readonly bytes: Uint8Array;
-  length: number;
-  sent: number;
-}
-
 /** Bound: 5 MiB wait unsent; a writer that goes on regardless is reset with `STREAM_OVERRUN`. Received data is never queued. */
 export class Stream implements LinkStream {
   readonly id: number;
@@ -66,8 +57,7 @@ export class Stream implements LinkStream {
   readonly #credit: SendCredit = new SendCredit(FIRST_STREAM_WINDOW_BYTES);
   readonly #window: ReceiveWindow = new ReceiveWindow(FIRST_STREAM_WINDOW_BYTES);
   #events: StreamEvents | undefined;
-  #queue: Waiting[] = [];
-  #waitingBytes = 0;
+  readonly #queue = new SendQueue();
   #needsDrain = false;
   /** The acceptor's final head was written, or arrived. */
   #answered = false;
@@ -104,12 +94,12 @@ export class Stream implements LinkStream {
 
   /** True while the peer has not heard of this stream; a stillborn one it never does. */
   get unsent(): boolean {
-    return this.id === 0 || this.#queue[0]?.type === FRAME.open;
+    return this.id === 0 || this.#queue.first?.type === FRAME.open;
   }
 
   /** False while the next thing to send is a frame that needs no credit. */
   get waitsForCredit(): boolean {
-    const type = this.#queue[0]?.type;
+    const type = this.#queue.first?.type;
     return type === undefined || type === FRAME.data;
   }
 
@@ -150,15 +140,16 @@ export class Stream implements LinkStream {
     if (this.#closed || this.#ended) return false;
     if (!this.opener && !this.#answered) throw headMissing();
     let sent = 0;
-    if (this.#queue.length === 0) sent = this.#sendData(chunk, 0, chunk.length);
+    if (this.#queue.isEmpty) sent = this.#sendData(chunk, 0, chunk.length);
     if (sent < chunk.length) {
-      if (this.#waitingBytes > MAX_WAITING_BYTES) {
+      if (this.#queue.bytes > MAX_WAITING_BYTES) {
         this.reset('STREAM_OVERRUN');
         return false;
       }
-      this.#enqueueData(sent === 0 ? chunk : chunk.subarray(sent));
+      this.#queue.data(sent === 0 ? chunk : chunk.subarray(sent));
+      if (this.#credit.available > 0) this.#owner.wait(this);
     }
-    if (this.#queue.length === 0 && this.#canSend()) return true;
+    if (this.#queue.isEmpty && this.#canSend()) return true;
     this.#needsDrain = true;
     if (this.#credit.available > 0) this.#owner.wait(this);
     return false;
@@ -205,7 +196,7 @@ export class Stream implements LinkStream {
   takeTurn(): boolean {
     let allowance = TURN_BYTES;
     while (this.#owner.writable && allowance > 0) {
-      const item = this.#queue[0];
+      const item = this.#queue.first;
       if (item === undefined) break;
       if (item.type === FRAME.data) {
         const sent = this.#sendData(item.bytes, item.sent, Math.min(item.length, item.sent + allowance));
@@ -217,13 +208,12 @@ export class Stream implements LinkStream {
         this.#writeFrame(item.type, item.bytes);
         allowance -= item.length;
       }
-      this.#queue.shift();
-      this.#waitingBytes -= item.length;
+      this.#queue.shift(item);
       if (item.type === FRAME.end) this.#sentEnd();
     }
     if (this.#closed) return false;
-    if (this.#queue.length === 0 && this.#canSend()) return this.#needsDrain;
-    const first = this.#queue[0];
+    if (this.#queue.isEmpty && this.#canSend()) return this.#needsDrain;
+    const first = this.#queue.first;
     const ownCredit = this.#credit.available > 0 || (first !== undefined && first.type !== FRAME.data);
     if (ownCredit && (first !== undefined || this.#needsDrain)) this.#owner.wait(this);
     return false;
@@ -242,7 +232,7 @@ export class Stream implements LinkStream {
   /** Credit arrived. @throws `FRAME_INVALID` */
   receiveCredit(bytes: number): void {
     this.#credit.give(bytes);
-    if (this.#needsDrain || this.#queue.length > 0) this.#owner.wait(this);
+    if (this.#needsDrain || !this.#queue.isEmpty) this.#owner.wait(this);
   }
 
   /** @throws `FRAME_INVALID` for a head that may not come here; a malformed one resets only the stream. */
@@ -307,8 +297,7 @@ export class Stream implements LinkStream {
     if (this.#closed) return;
     this.#closed = true;
     this.#owner.forget(this);
-    this.#queue = [];
-    this.#waitingBytes = 0;
+    this.#queue.clear();
     try {
       this.#events?.onClose(code);
     } catch (error) {
@@ -349,7 +338,7 @@ export class Stream implements LinkStream {
 
   /** Sends a head or an end in its place; `bytes` is borrowed. */
   #send(type: FrameType, bytes: Buffer): void {
-    if (this.#queue.length > 0 || !this.#owner.writable) return this.#enqueue(type, Buffer.from(bytes));
+    if (!this.#queue.isEmpty || !this.#owner.writable) return this.#enqueue(type, Buffer.from(bytes));
     this.#writeFrame(type, bytes);
     if (type === FRAME.end) this.#sentEnd();
   }
@@ -360,24 +349,8 @@ export class Stream implements LinkStream {
   }
 
   #enqueue(type: FrameType, bytes: Buffer): void {
-    this.#queue.push({ type, bytes, length: bytes.length, sent: 0 });
-    this.#waitingBytes += bytes.length;
+    this.#queue.frame(type, bytes);
     this.#owner.wait(this);
-  }
-
-  /** `chunk` is copied. */
-  #enqueueData(chunk: Uint8Array): void {
-    this.#waitingBytes += chunk.length;
-    if (this.#credit.available > 0) this.#owner.wait(this);
-    const last = this.#queue.at(-1);
-    if (last?.type === FRAME.data && last.length + chunk.length <= last.bytes.length) {
-      last.bytes.set(chunk, last.length);
-      last.length += chunk.length;
-      return;
-    }
-    const bytes = new Uint8Array(Math.max(chunk.length, GATHER_BYTES));
-    bytes.set(chunk);
-    this.#queue.push({ type: FRAME.data, bytes, length: chunk.length, sent: 0 });
   }
 
   #sentEnd(): void {
