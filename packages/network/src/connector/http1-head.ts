@@ -216,7 +216,7 @@ export class AnswerHead {
   }
 
   #readConnection(value: string): void {
-    if (value === 'keep-alive') return;
+    if (value === 'keep-alive' || value === 'Keep-Alive') return;
     const options = parseTokenList(value);
     if (!options) throw broken('the Connection field is not valid');
     if (options.includes('content-length') || options.includes('transfer-encoding')) {

@@ -245,7 +245,7 @@ class Exchange implements Running, ConnectionUser, ResponseEvents {
     this.#answerEnded = true;
     // May close the stream, and with it this exchange, before it returns.
     this.#stream.end(trailers);
-    if (this.#requestEnded) return;
+    if (this.#requestEnded || this.#closed) return;
     this.#stream.resume();
     this.#timer = this.#deps.clock.after(this.#options.unreadTimeoutMs ?? 10_000, () => this.abort('REQUEST_UNREAD'));
   }
