@@ -17,7 +17,8 @@ interface Handle {
 
 /**
  * Does what Node does for the option `onread`, from now on: what arrives goes to `onRead`, borrowed until it returns, and
- * never to a `data` event. Each read goes where `room` says, by default into one buffer that all share. False, and nothing is changed, where this Node has other names for it (`read-into.test.ts`).
+ * never to a `data` event. Each read goes where `room` says, by default into one buffer that all share. False, and nothing is
+ * changed, where this Node has other names for it (socket-channel.test.ts).
  */
 export function readInto(socket: Socket, onRead: (chunk: Buffer) => void, room: () => Buffer = sharedBuffer): boolean {
   const fields = socket as unknown as Record<symbol, unknown>;
