@@ -1,4 +1,5 @@
 /** Runs scenarios: starts the subjects of each group, measures in rounds, ends everything. */
+import { availableParallelism } from 'node:os';
 import { BenchContext } from './context.ts';
 import { LoadGate } from './gate.ts';
 import type { Report } from './report.ts';
@@ -16,6 +17,8 @@ export interface BenchOptions {
   readonly patienceSeconds: number;
   /** Only these subjects, when given. */
   readonly subjects?: readonly string[];
+  /** Keeps every core busy with work that gives way to any other, so that none sleeps. */
+  readonly awake: boolean;
   readonly signal: AbortSignal;
   readonly say: (line: string) => void;
 }
@@ -28,6 +31,7 @@ export async function runBench(scenarios: readonly Scenario[], options: BenchOpt
   const broken = new Set<string>();
   for (const group of groupsOf(scenarios)) {
     await using context = await BenchContext.create(options.signal);
+    if (options.awake) keepAwake(context);
     const running = new Map<string, RunningSubject>();
     try {
       for (const subject of group[0]?.subjects ?? []) {
@@ -111,6 +115,13 @@ function measure(
     signal: options.signal,
     say: options.say,
   });
+}
+
+/** One a core; they end with the context. */
+function keepAwake({ programs }: BenchContext): void {
+  for (let core = 0; core < availableParallelism(); core++) {
+    programs.start('chrt', ['--idle', '0', 'sh', '-c', 'while :; do :; done']);
+  }
 }
 
 async function end(subject: RunningSubject, { say }: BenchOptions): Promise<void> {

@@ -32,26 +32,36 @@ export function jsonReport(report: Report): string {
   });
 }
 
-/** Markdown: a table of all rows, and below it what to know about them. */
+/** Markdown: a table a scenario, and below each what to know about it. */
 export function tableReport(report: Report): string {
-  const lines = [
-    machineLine(),
-    '',
-    '| scenario | subject | metric | median | min – max | moat ÷ subject |',
-    '| --- | --- | --- | ---: | ---: | ---: |',
-    ...report.rows.map(
-      (row) =>
-        `| ${row.scenario} | ${row.subject} | ${row.metric} | ${figure(row.median)} | ${figure(row.min)} – ${figure(row.max)} | ${row.moatRatio?.toFixed(2) ?? ''} |`,
-    ),
-    '',
-  ];
-  for (const { scenario, otherCores, repeated, failed } of report.scenarios) {
-    lines.push(`${scenario}: other programs used up to ${otherCores.toFixed(2)} cores, ${repeated} measured again`);
-    for (const [subject, reason] of failed) lines.push(`${scenario}: ${subject} failed: ${firstLine(reason)}`);
+  const lines = [machineLine(), '', 'median (min – max), and moat ÷ subject'];
+  for (const result of report.scenarios) {
+    const rows = report.rows.filter(({ scenario }) => scenario === result.scenario);
+    const metrics = [...new Set(rows.map(({ metric }) => metric))];
+    lines.push('', `## ${result.scenario}`, '', cells(['', ...metrics]), cells(['---', ...metrics.map(() => '---:')]));
+    for (const subject of new Set(rows.map((row) => row.subject))) {
+      const values = metrics.map((metric) =>
+        cell(rows.find((row) => row.subject === subject && row.metric === metric)),
+      );
+      lines.push(cells([subject, ...values]));
+    }
+    const { otherCores, repeated, failed } = result;
+    lines.push('', `other programs used up to ${otherCores.toFixed(2)} cores, ${repeated} measured again`);
+    for (const [subject, reason] of failed) lines.push(`${subject} failed: ${firstLine(reason)}`);
   }
-  lines.push(...report.skipped.map((line) => `skipped ${line}`));
+  lines.push('', ...report.skipped.map((line) => `skipped ${line}`));
   lines.push(...report.broken.map((line) => `did not start ${line}`));
   return `${lines.join('\n')}\n`;
+}
+
+function cells(texts: readonly string[]): string {
+  return `| ${texts.join(' | ')} |`;
+}
+
+function cell(row: Row | undefined): string {
+  if (!row) return '';
+  const ratio = row.moatRatio === undefined ? '' : ` ×${row.moatRatio.toFixed(2)}`;
+  return `${figure(row.median)} (${figure(row.min)} – ${figure(row.max)})${ratio}`;
 }
 
 /** One SVG a scenario, of its first metric, named after it. Answers the files. */
@@ -77,7 +87,7 @@ function machineLine(): string {
 }
 
 /** Digits that mean something. */
-export function figure(value: number): string {
+function figure(value: number): string {
   if (value >= 100) return value.toFixed(0);
   return value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
