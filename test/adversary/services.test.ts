@@ -86,7 +86,7 @@ after(async () => {
 /** Sends the bytes, ends, and gives what came back, as latin1. */
 function send(options: ConnectionOptions, bytes: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connectTls({ ...options, allowHalfOpen: true });
+    const socket = connectTls(options);
     let text = '';
     socket.setEncoding('latin1');
     socket.on('data', (chunk: string) => (text += chunk));

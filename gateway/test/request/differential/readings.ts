@@ -38,8 +38,9 @@ export function readByGateway(pieces: readonly Buffer[]): Reading {
   const parser = new RequestParser(
     { scheme: 'https', servername: HOST, maxHeadBytes: MAX_HEAD_BYTES },
     {
-      onHead: ({ method, target, wantsClose }) => {
-        current = { method, target, body: '', whole: false };
+      onHead: ({ method, target, wantsClose, upgrade }) => {
+        // A request to switch protocols is whole with its head.
+        current = { method, target, body: '', whole: upgrade !== undefined };
         messages.push(current);
         over = wantsClose;
       },
