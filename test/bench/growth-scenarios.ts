@@ -1,0 +1,21 @@
+/** What more of everything costs: clients that stay, names, nodes behind one gateway. */
+import { gatewaySubjects } from './gateway-scenarios.ts';
+import { idleLoad } from './idle-load.ts';
+import type { Scenario } from './scenario.ts';
+import { targetOf } from './subject.ts';
+import { localMoatWithNode } from './subjects/local-moat.ts';
+
+/** Files a process may open bound it: two for each client of an HAProxy. */
+const IDLE_CLIENTS = [1_000, 9_000] as const;
+
+/** Without those that share a process with another: what the first has used the second finds free. */
+const idleSubjects = gatewaySubjects.filter((subject) => subject !== localMoatWithNode);
+
+export const idleScenarios: readonly Scenario[] = IDLE_CLIENTS.map((clients) => ({
+  name: `growth/https1/idle/c${clients}`,
+  subjects: idleSubjects,
+  quick: clients === IDLE_CLIENTS[0],
+  rounds: 1,
+  measure: (running, { signal }) =>
+    idleLoad({ running, target: targetOf(running, 'https'), path: '/1k', clients, signal }),
+}));
