@@ -218,7 +218,7 @@ export class WorkerFleet implements Service, LinkWorkers {
     this.#halt();
     for (const worker of this.#running.values()) worker.kill();
     await Promise.all([...this.#running.values()].map(({ gone }) => gone));
-    await this.#pipes.stop();
+    this.#pipes.stop();
     this.#https?.[Symbol.dispose]();
     this.#http?.[Symbol.dispose]();
     this.#https = undefined;

@@ -42,7 +42,7 @@ async function pipes(): Promise<AsyncDisposable & { readonly local: LocalPipes }
   return {
     local,
     async [Symbol.asyncDispose]() {
-      await local.stop();
+      local.stop();
       await rm(directory, { recursive: true });
     },
   };
