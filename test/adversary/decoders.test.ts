@@ -29,6 +29,8 @@ const relay = await import('../../packages/overlay/src/relay-wire.ts');
 const news = await import('../../packages/overlay/src/news.ts');
 const dns = await import('../../packages/network/src/rootless/dns-message.ts');
 const http = await import('../../packages/network/src/connector/http1-parser.ts');
+const { RequestParser } = await import('../../gateway/src/request/http1-parser.ts');
+const { readCorpus } = await import('../../gateway/test/request/corpus.ts');
 
 const random = seeded(SEED);
 
@@ -224,6 +226,28 @@ function targets(): Target[] {
       sources: ['/rootless/dns-message'],
       seeds: [question, Buffer.concat([question.subarray(0, 12), Buffer.from('c00c00010001', 'hex')])],
       run: (input) => void refusing(() => dns.readDnsMessage(input, () => [])),
+    },
+    {
+      name: 'requests of clients',
+      sources: ['/request/http1-parser', '/request/http1-head', '/request/parse'],
+      seeds: readCorpus('shop.localhost').map(({ bytes }) => Buffer.from(bytes, 'latin1')),
+      run: (input) =>
+        inPieces(input, (push) =>
+          push((say) => {
+            const rules = { scheme: 'https', maxHeadBytes: 16 * 1024 } as const;
+            const parser = new RequestParser(rules, {
+              onHead: (head) => say(JSON.stringify(head)),
+              onBody: () => true,
+              onEnd: (trailers) => say(JSON.stringify(trailers)),
+            });
+            return (chunk) => {
+              for (let at = 0; at < chunk.length && !parser.isSwitched;) {
+                at = parser.execute(chunk, at);
+                if (parser.isComplete) parser.next();
+              }
+            };
+          }),
+        ),
     },
     {
       name: 'answers of services',
