@@ -31,7 +31,7 @@ const TABLES: Readonly<Record<string, readonly WireCase[]>> = {
   switching: SWITCHING,
 };
 /** How long the gateway may leave a connection open that it must close. */
-const CLOSE_MS = 1_500;
+const CLOSE_MS = 5_000;
 /** Longer rows are not sent byte by byte. */
 const MAX_BYTEWISE = 1_500;
 
@@ -39,7 +39,7 @@ const seen: Seen[] = [];
 let edge: EdgeUnderTest;
 
 before(async () => {
-  edge = await EdgeUnderTest.start({ limits: { headMs: 5_000 } });
+  edge = await EdgeUnderTest.start({ limits: { headMs: 30_000 } });
   edge.publish({ m1: recording });
 });
 after(() => edge[Symbol.asyncDispose]());
