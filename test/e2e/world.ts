@@ -43,6 +43,9 @@ interface GatewayProcess {
   readonly browser: Browser;
 }
 
+/** MOAT_E2E_WORKERS=2 gives every gateway workers. */
+const WORKERS = process.env['MOAT_E2E_WORKERS'];
+
 /** Where machines stand, when not all on loopback. */
 export interface WorldOptions {
   readonly namespaceOf?: (machine: string) => string | undefined;
@@ -100,6 +103,7 @@ export class World implements AsyncDisposable {
           link: `${address}:${linkPort}`,
         },
         tls: { local: {} },
+        ...(WORKERS === undefined ? {} : { workers: Number(WORKERS) }),
         ...settings,
       }),
     );
