@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { runBench } from './bench.ts';
-import { jsonReport, tableReport, writeCharts } from './report.ts';
+import { jsonReport, tableReport, writeReport } from './report.ts';
 import { scenarios } from './scenarios.ts';
 
 const USAGE = `usage: npm run bench [-- OPTIONS]
@@ -95,7 +95,7 @@ async function run(chosen: typeof scenarios, options: Options): Promise<number> 
       say: (line) => process.stderr.write(`bench: ${line}\n`),
     });
     process.stdout.write(options.json ? `${jsonReport(report)}\n` : tableReport(report));
-    if (options.out !== undefined) await writeCharts(report, options.out);
+    if (options.out !== undefined) await writeReport(report, options.out);
     return report.broken.length > 0 || report.scenarios.some(({ failed }) => failed.size > 0) ? 1 : 0;
   } catch (error) {
     if (!controller.signal.aborted) throw error;

@@ -64,10 +64,10 @@ function cell(row: Row | undefined): string {
   return `${figure(row.median)} (${figure(row.min)} – ${figure(row.max)})${ratio}`;
 }
 
-/** One SVG a scenario, of its first metric, named after it. Answers the files. */
-export async function writeCharts(report: Report, dir: string): Promise<string[]> {
+/** `bench.json`, and one SVG a scenario, of its first metric, named after it. */
+export async function writeReport(report: Report, dir: string): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const files: string[] = [];
+  await writeFile(join(dir, 'bench.json'), `${jsonReport(report)}\n`);
   for (const { scenario } of report.scenarios) {
     const rows = report.rows.filter((row) => row.scenario === scenario);
     const metric = rows[0]?.metric;
@@ -77,9 +77,7 @@ export async function writeCharts(report: Report, dir: string): Promise<string[]
       .filter((row) => row.metric === metric)
       .map((row) => ({ label: row.subject, value: row.median, min: row.min, max: row.max }));
     await writeFile(file, barChart(`${scenario}, ${metric}`, bars));
-    files.push(file);
   }
-  return files;
 }
 
 function machineLine(): string {
