@@ -50,8 +50,8 @@ export interface ClientAnswer {
 export interface ClientEvents {
   /** `answer.write` may go on. */
   onDrain(): void;
-  /** The rest of the body cannot be read: its framing is broken. */
-  onBroken(): void;
+  /** The rest of the body cannot be read: its framing is broken, or the client left in its middle. */
+  onBroken(error: Error): void;
   /** The answer is with the operating system, or never will be (`delivered` false). Called exactly once, last. */
   onClose(delivered: boolean): void;
 }

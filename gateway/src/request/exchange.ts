@@ -165,8 +165,8 @@ export class Exchange implements ClientEvents, Bagged {
     this.#attempt?.stream.resume();
   }
 
-  onBroken(): void {
-    this.#fail(refusal('REQUEST_MALFORMED', 'the body of the request is malformed'));
+  onBroken(error: Error): void {
+    this.#fail(error);
   }
 
   onClose(delivered: boolean): void {
@@ -299,6 +299,8 @@ export class Exchange implements ClientEvents, Bagged {
       if (answer.contentLength !== undefined && total > answer.contentLength) {
         return this.#invalid('the service sent more than it announced');
       }
+      // The client has what it was promised, whether or not the member says that this is all.
+      if (total === answer.contentLength) this.#answerDone = true;
     }
     if (this.#request.answer.write(chunk) || this.#blocked) return;
     this.#blocked = true;

@@ -24,13 +24,13 @@ export interface ConnectionDeps {
 export interface ConnectionOptions extends ParserRules {
   /** Time for a head to arrive, from its first byte; of the first head, from the beginning of the connection. */
   readonly headMs: number;
-  /** Time between two requests. */
+  /** Time between two requests, and for the client to take any more of answers that are over. */
   readonly idleMs: number;
 }
 
-/** How long a client that said it sends no more may wait without a sign of its answer: most of them have left. */
+/** How long a client that said it sends no more may wait for the next of its answer: most of them have left. */
 const HALF_CLOSED_MS = 3_000;
-/** How long a refused client may go on sending before its connection is reset under the answer. */
+/** How long a client that has its last answer may go on sending before its connection is reset. */
 const LINGER_MS = 1_000;
 
 export class Http1Connection implements RequestCarrier {
@@ -57,7 +57,7 @@ export class Http1Connection implements RequestCarrier {
   #lingering = false;
   /** The next answer is the last. */
   #retiring = false;
-  /** When the present wait began: for a head, for the next request, for the client to see its refusal. */
+  /** When the present wait began: for a head, for the next request, for the client to take more or to leave. */
   #sinceMs: number;
 
   constructor(
@@ -73,7 +73,7 @@ export class Http1Connection implements RequestCarrier {
     this.#sinceMs = deps.now();
     this.#parser = new RequestParser(options, {
       onHead: (head) => this.#onHead(head),
-      onBody: (chunk) => this.#current?.onBody(chunk) ?? true,
+      onBody: (chunk) => this.#current?.onBody(chunk) === true && !this.#lingering,
       onEnd: (trailers) => this.#onRequestEnd(trailers),
     });
     const { socket } = from;
@@ -81,7 +81,7 @@ export class Http1Connection implements RequestCarrier {
     socket.on('drain', () => (this.#current === undefined ? this.advance() : this.#current.onDrain()));
     socket.once('end', () => {
       this.#ended = true;
-      if (!this.#lingering) this.#sinceMs = this.#deps.now();
+      this.#sinceMs = this.#deps.now();
       this.#onClientEnd();
     });
     socket.once('close', () => this.#onSocketClose());
@@ -95,21 +95,22 @@ export class Http1Connection implements RequestCarrier {
   watch(nowMs: number): void {
     const waitedMs = nowMs - this.#sinceMs;
     if (this.#lingering) {
-      if (waitedMs > LINGER_MS) this.#socket.destroy();
+      if (waitedMs > (this.#writes > 0 ? this.#options.idleMs : LINGER_MS)) this.#socket.destroy();
     } else if (this.#current === undefined) {
-      const isBetween = this.#parser.isBetween;
-      if (waitedMs <= (isBetween && this.#served ? this.#options.idleMs : this.#options.headMs)) return;
-      if (isBetween) this.#socket.destroy();
+      const isIdle = this.#isIdle;
+      if (waitedMs <= (isIdle && this.#served ? this.#options.idleMs : this.#options.headMs)) return;
+      if (isIdle) this.#socket.destroy();
       else this.#refuse(refusal('HEAD_TIMEOUT', 'the head of the request took too long'));
-    } else if (this.#ended && !this.#current.switched && waitedMs > HALF_CLOSED_MS) {
-      this.#socket.destroy();
+    } else if (this.#ended && this.#writes === 0) {
+      // With what it does not take, the exchange is as patient as with any client.
+      if (waitedMs > (this.#current.switched ? this.#options.idleMs : HALF_CLOSED_MS)) this.#socket.destroy();
     }
   }
 
   /** Ends now where nothing runs, else behind the running answer. */
   drain(): void {
     this.#retiring = true;
-    if (this.#current === undefined && !this.#lingering) this.#socket.destroy();
+    if (this.#current === undefined) this.#linger();
   }
 
   /** Ends behind the next answer; until then it may wait as long as ever. */
@@ -120,7 +121,6 @@ export class Http1Connection implements RequestCarrier {
   write(bytes: Buffer, release?: () => void): boolean {
     if (this.#socket.destroyed) return true;
     this.#writes += 1;
-    if (this.#ended) this.#sinceMs = this.#deps.now();
     const written = release === undefined ? this.#onWritten : this.#onWrittenAnd(release);
     return this.#socket.write(bytes, written);
   }
@@ -135,7 +135,7 @@ export class Http1Connection implements RequestCarrier {
 
   onAnswered(request: Http1Request): void {
     this.#unsent.push(request);
-    if (this.#writes === 0) this.#settle();
+    if (this.#writes === 0 && !this.#socket.destroyed) this.#settle();
     if (request.complete && !request.closing) {
       this.#current = undefined;
       this.#served = true;
@@ -158,7 +158,7 @@ export class Http1Connection implements RequestCarrier {
     } catch (error) {
       this.#rest = undefined;
       if (this.#current === undefined) this.#refuse(error as Error);
-      else this.#current.onBroken();
+      else this.#current.onBroken(error as Error);
     } finally {
       this.#advancing = false;
     }
@@ -168,15 +168,21 @@ export class Http1Connection implements RequestCarrier {
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#lingering) return;
+    // Behind a body that broke the parser stands in its middle.
+    if (this.#lingering || this.#current?.broken === true) return;
     this.#rest = chunk;
     this.#restAt = 0;
     this.advance();
   }
 
+  /** Nothing of a request has come. */
+  get #isIdle(): boolean {
+    return this.#current === undefined && this.#parser.isBetween;
+  }
+
   #mayRead(): boolean {
     const current = this.#current;
-    if (this.#lingering) return false;
+    if (this.#lingering || this.#socket.destroyed) return false;
     // Who does not take the answers to what it asked may not ask more.
     if (current === undefined) return !this.#socket.writableNeedDrain;
     return current.wantsBody && !current.complete;
@@ -189,7 +195,7 @@ export class Http1Connection implements RequestCarrier {
       current.onBody(this.#restAt === 0 ? rest : rest.subarray(this.#restAt));
       return;
     }
-    if (current === undefined && this.#parser.isBetween && this.#served) this.#sinceMs = this.#deps.now();
+    if (this.#served && this.#isIdle) this.#sinceMs = this.#deps.now();
     this.#restAt = this.#parser.execute(rest, this.#restAt);
     if (this.#restAt === rest.length) this.#rest = undefined;
   }
@@ -218,14 +224,13 @@ export class Http1Connection implements RequestCarrier {
   /** The client sends no more and all it sent was read. */
   #onClientEnd(): void {
     const current = this.#current;
-    if (this.#rest !== undefined) return;
     // It closes by itself once the last answer is with the operating system; who does not take it is watched.
-    if (this.#lingering) return;
+    if (this.#rest !== undefined || this.#lingering) return;
     if (current === undefined) this.#linger();
     else if (current.complete) return;
     else if (current.switched) current.onBodyEnd([]);
     // The answer to a whole request is still wanted; half a body has nothing to wait for.
-    else if (!current.broken) current.onBroken();
+    else if (!current.broken) current.onBroken(refusal('REQUEST_MALFORMED', 'the request ends before its body does'));
   }
 
   #onSocketClose(): void {
@@ -237,7 +242,7 @@ export class Http1Connection implements RequestCarrier {
 
   #refuse(error: Error): void {
     if (!this.#socket.writable) return void this.#socket.destroy();
-    this.#socket.write(this.#deps.answerUnreadable(this.#client, this.#servername, error));
+    this.write(this.#deps.answerUnreadable(this.#client, this.#servername, error));
     this.#linger();
   }
 
@@ -254,7 +259,9 @@ export class Http1Connection implements RequestCarrier {
 
   readonly #onWritten = (error?: Error | null): void => {
     this.#writes -= 1;
-    if (this.#writes === 0 && !error) this.#settle();
+    if (error || this.#socket.destroyed) return;
+    if (this.#ended || this.#lingering || this.#isIdle) this.#sinceMs = this.#deps.now();
+    if (this.#writes === 0) this.#settle();
   };
 
   /** After a failed write the socket is done for, but who knows by whom the bytes are still held. */

@@ -92,7 +92,8 @@ function versionOf(text: string): '1.0' | '1.1' {
   throw malformed('the request line does not end with a version');
 }
 
-function isBlank(code: number): boolean {
+/** True for the white space HTTP knows within a line. */
+export function isBlank(code: number): boolean {
   return code === SP || code === TAB;
 }
 

@@ -83,68 +83,60 @@ export class RequestParser {
    * @throws `REQUEST_MALFORMED` and the other codes of a head
    */
   execute(chunk: Buffer, from: number): number {
+    if (from < chunk.length && this.#state === 'head') return this.#takeHead(chunk, from);
     let at = from;
-    while (at < chunk.length) {
-      switch (this.#state) {
-        case 'head':
-          at = this.#takeHead(chunk, at);
-          if (this.#state !== 'head') return at;
-          break;
-        case 'length':
-        case 'chunk-data': {
-          const end = Math.min(chunk.length, at + this.#left);
-          const goOn = this.#events.onBody(at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
-          this.#left -= end - at;
-          at = end;
-          if (this.#left === 0) this.#onCounted();
-          if (!goOn) return at;
-          break;
-        }
-        case 'chunk-line':
-        case 'chunk-end':
-        case 'trailers':
-          at = this.#takeLine(chunk, at);
-          break;
-        case 'done':
-        case 'switched':
-          return at;
+    // Whoever is told of an end may call `next`: what follows waits all the same.
+    while (at < chunk.length && this.#isInBody) {
+      if (this.#state !== 'length' && this.#state !== 'chunk-data') {
+        at = this.#takeLine(chunk, at);
+        continue;
       }
+      const end = Math.min(chunk.length, at + this.#left);
+      const goOn = this.#events.onBody(at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+      this.#left -= end - at;
+      at = end;
+      if (this.#left === 0) this.#onCounted();
+      if (!goOn) return at;
     }
     return at;
   }
 
+  get #isInBody(): boolean {
+    return this.#state !== 'head' && this.#state !== 'done' && this.#state !== 'switched';
+  }
+
   #takeHead(chunk: Buffer, from: number): number {
+    const { maxHeadBytes } = this.#rules;
     const known = this.#partialBytes;
-    const first = chunk[from] as number;
-    if (known === 0 && first !== CR && !beginsRequest(first)) throw malformed('it does not begin with a method');
-    const aside = this.#endAside(chunk, from);
-    const found = aside > 0 ? from : chunk.indexOf(HEAD_END, from);
+    if (known === 0) {
+      const first = chunk[from] as number;
+      if (first !== CR && !beginsRequest(first)) throw malformed('it does not begin with a method');
+      const end = chunk.indexOf(HEAD_END, from) + HEAD_END.length;
+      // Nearly always: a head in one piece.
+      if (end >= HEAD_END.length && end - from <= maxHeadBytes) {
+        this.#onHead(chunk.toString('latin1', from, end - 2));
+        return end;
+      }
+    }
+    const to = Math.min(chunk.length, from + maxHeadBytes - known);
+    this.#keep(chunk, from, to, maxHeadBytes, headTooLarge);
+    const partial = (this.#partial as Buffer).subarray(0, this.#partialBytes);
+    const found = partial.indexOf(HEAD_END, Math.max(0, known - HEAD_END.length + 1));
     if (found === -1) {
-      this.#keep(chunk, from, chunk.length, this.#rules.maxHeadBytes, () => this.#tooLarge(chunk, from));
-      refuseWrongLines(this.#partial as Buffer, this.#partialBytes);
-      return chunk.length;
+      refuseWrongLines(partial, known);
+      if (partial.length < maxHeadBytes) return to;
+      // Without a line end in all it may have, the request line is to blame.
+      if (partial.includes(LF)) throw headTooLarge();
+      throw refusal('TARGET_TOO_LARGE', 'the target of the request is too large');
     }
-    const end = found + HEAD_END.length - aside;
-    if (known + end - from > this.#rules.maxHeadBytes) throw this.#tooLarge(chunk, from);
-    // Without the empty line at its end, of which two bytes are the last field's.
-    const text = this.#withPartial(chunk, from, end - 2);
+    this.#onHead(this.#takePartial(found + 2));
+    return from + found + HEAD_END.length - known;
+  }
+
+  /** `text` is without the empty line at its end. */
+  #onHead(text: string): void {
     // One empty line before a request line is ignored (RFC 9112 §2.2): old clients send it behind a body.
-    const head = text.startsWith('\r\n') ? text.slice(2) : text;
-    this.#onHead(readHead(head, this.#rules.maxFields ?? MAX_FIELDS));
-    return end;
-  }
-
-  /** How many bytes of the head's end were put aside already, when the rest of it begins `chunk`; else 0. */
-  #endAside(chunk: Buffer, from: number): number {
-    const known = this.#partialBytes;
-    for (let aside = Math.min(3, known); aside > 0; aside--) {
-      const seam = this.#partial?.toString('latin1', known - aside, known) ?? '';
-      if (seam + chunk.toString('latin1', from, from + HEAD_END.length - aside) === '\r\n\r\n') return aside;
-    }
-    return 0;
-  }
-
-  #onHead(raw: ReturnType<typeof readHead>): void {
+    const raw = readHead(text.startsWith('\r\n') ? text.slice(2) : text, this.#rules.maxFields ?? MAX_FIELDS);
     const head = parseHead(raw, this.#rules);
     if (head.upgrade !== undefined) this.#state = 'switched';
     else if (head.bodyless) this.#state = 'done';
@@ -224,33 +216,18 @@ export class RequestParser {
     this.#partialBytes = bytes;
   }
 
-  /** What was put aside and `chunk` up to `to`, as text. */
-  #withPartial(chunk: Buffer, from: number, to: number): string {
-    const known = this.#partialBytes;
-    if (known === 0) return chunk.toString('latin1', from, to);
-    // A head's end may have been put aside already.
-    if (to <= from) return this.#takePartial(known - (from - to));
-    return this.#takePartial(known) + chunk.toString('latin1', from, to);
-  }
-
-  /** Without a line end in all it may have, the request line is to blame. */
-  #tooLarge(chunk: Buffer, from: number): MoatError<GatewayErrorCode> {
-    const known = this.#partialBytes;
-    const feed = this.#partial?.subarray(0, known).indexOf(LF) ?? -1;
-    const inChunk = chunk.subarray(from, from + this.#rules.maxHeadBytes - known).indexOf(LF);
-    if (feed !== -1 || inChunk !== -1) return headTooLarge();
-    return refusal('TARGET_TOO_LARGE', 'the target of the request is too large');
-  }
-
+  /** The first `bytes` of what was put aside; the buffer goes, since an idle connection needs none. */
   #takePartial(bytes: number): string {
+    const partial = this.#partial as Buffer;
+    this.#partial = undefined;
     this.#partialBytes = 0;
-    return (this.#partial as Buffer).toString('latin1', 0, bytes);
+    return partial.toString('latin1', 0, bytes);
   }
 }
 
-/** Said at once: a client that ends lines by LF alone would else wait for its deadline. */
-function refuseWrongLines(bytes: Buffer, length: number): void {
-  for (let at = bytes.indexOf(LF); at !== -1 && at < length; at = bytes.indexOf(LF, at + 1)) {
+/** Said at once: a client that ends lines by LF alone would else wait for its deadline. `from` = where the new begins. */
+function refuseWrongLines(bytes: Buffer, from: number): void {
+  for (let at = bytes.indexOf(LF, from); at !== -1; at = bytes.indexOf(LF, at + 1)) {
     if (at === 0 || bytes[at - 1] !== CR) throw malformed('a line ends without CR');
   }
 }

@@ -163,8 +163,9 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
     this.#finish();
   }
 
+  /** Behind a whole answer the connection may be another request's. */
   destroy(): void {
-    this.#carrier.destroy();
+    if (!this.answered || this.#switched) this.#carrier.destroy();
   }
 
   closeAfter(): void {
@@ -186,10 +187,11 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
   }
 
   /** The body's framing broke, or the client left in its middle: nothing behind it can be read. */
-  onBroken(): void {
+  onBroken(error: Error): void {
     this.closing = true;
     this.broken = true;
-    this.#events?.onBroken();
+    if (this.#events) this.#events.onBroken(error);
+    else this.#carrier.destroy();
   }
 
   onDrain(): void {

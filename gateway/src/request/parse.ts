@@ -7,7 +7,7 @@ import { METHODS } from 'node:http';
 import type { FieldList, MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { parseAuthority, type Authority } from '../names/host.ts';
-import type { RawHead } from './http1-head.ts';
+import { isBlank, type RawHead } from './http1-head.ts';
 
 export interface ParsedHead {
   readonly method: string;
@@ -39,8 +39,6 @@ export interface ParseRules {
   readonly maxFields?: number;
 }
 
-/** Between the items of a list; `trim` would take more for white space than HTTP does. */
-const LIST = /[\t ]*,[\t ]*/;
 /** Those that Node knows, and so most services; the others would be answered by who knows whom. */
 const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 /** Protocols that would let a client speak past the gateway to a server that understands them. */
@@ -131,7 +129,7 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
   if (seen.coding !== undefined) {
     if (seen.length !== undefined) throw malformed('Content-Length and Transfer-Encoding stand together');
     if (version === '1.0') throw malformed('HTTP/1.0 has no Transfer-Encoding');
-    const codings = seen.coding.toLowerCase().split(LIST);
+    const codings = itemsOf(seen.coding);
     // With `chunked` in the middle nobody knows where the body ends (RFC 9112 §6.3).
     if (codings.includes('') || codings.slice(0, -1).includes('chunked')) {
       throw malformed('the transfer codings are not in an order that ends');
@@ -148,8 +146,21 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
 }
 
 function connectionOptions(seen: Seen): readonly string[] {
-  if (seen.connection === undefined) return [];
-  return seen.connection.toLowerCase().split(LIST);
+  return seen.connection === undefined ? [] : itemsOf(seen.connection);
+}
+
+/** Items of a list, in lower case. */
+function itemsOf(list: string): string[] {
+  return list.toLowerCase().split(',').map(withoutBlanks);
+}
+
+/** `trim` would take more for white space than HTTP does, and a regular expression the square of its length. */
+function withoutBlanks(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return start === 0 && end === text.length ? text : text.slice(start, end);
 }
 
 function authorityOf(seen: Seen, rules: ParseRules): Authority {

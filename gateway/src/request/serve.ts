@@ -76,7 +76,7 @@ export class RequestServer {
     };
     request.listen({
       onDrain: () => exchange?.onDrain(),
-      onBroken: () => (exchange ? exchange.onBroken() : request.answer.destroy()),
+      onBroken: (error) => (exchange ? exchange.onBroken(error) : request.answer.destroy()),
       onClose: (whole) => {
         exchange?.onClose(whole);
         delivered = whole;
