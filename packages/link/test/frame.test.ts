@@ -208,7 +208,7 @@ describe('the frame writer', () => {
       writer.frame(FRAME.end, id, Buffer.alloc(0));
       assert.ok(performance.now() - began < 1_000, 'nothing left in a second');
     }
-    assert.ok(performance.now() - began >= 0.1);
+    assert.ok(performance.now() - began >= 0.5);
   });
 
   test('never writes again to what it gave away', async () => {
