@@ -129,7 +129,13 @@ export class Machine implements AsyncDisposable {
 
   static async create(name: string, options: MachineOptions = {}): Promise<Machine> {
     const home = await mkdtemp(join(tmpdir(), `moat-${name}-`));
-    const env = { ...process.env, HOME: home, MOAT_HOME: join(home, 'state'), NO_COLOR: '1', ...options.env };
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      HOME: home,
+      MOAT_HOME: join(home, 'state'),
+      NO_COLOR: '1',
+      ...options.env,
+    };
     delete env['NODE_OPTIONS'];
     delete env['XDG_CONFIG_HOME'];
     delete env['XDG_STATE_HOME'];

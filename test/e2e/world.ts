@@ -159,7 +159,7 @@ export class World implements AsyncDisposable {
     this.#spec = spec;
     const owner = this.machine('owner');
     const status = await owner.ok(['node', 'status']);
-    const members = Object.entries({ owner: { keeper: true }, ...spec.members }).map(([name, member]) => [
+    const members = Object.entries<MemberSpec>({ owner: { keeper: true }, ...spec.members }).map(([name, member]) => [
       name,
       {
         ...(member.tags ? { tags: member.tags } : {}),
