@@ -21,10 +21,10 @@ import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
 import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
-import { endToEndFields, isTrailer, isWritable } from './fields.ts';
+import { isTrailer, isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
-import { checkAnswer, type CheckedAnswer } from './respond.ts';
+import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
 import { failureOf } from './stream-failure.ts';
 
 export interface ExchangeDeps {
@@ -272,7 +272,7 @@ export class Exchange implements ClientEvents, Bagged {
       this.#interim += 1;
       if (this.#interim > MAX_INTERIM) return this.#invalid('the member sent too many interim answers');
       if (!head.fields.every(isWritable)) return this.#invalid('a field of an interim answer is malformed');
-      this.#request.answer.inform(status, endToEndFields(head.fields));
+      this.#request.answer.inform(status, interimFields(head.fields));
       return;
     }
     let answer: CheckedAnswer;

@@ -55,8 +55,10 @@ export class Http1Connection implements RequestCarrier {
   #ended = false;
   /** Answers are over; what still comes is thrown away. */
   #lingering = false;
-  /** The next answer is the last. */
+  /** The next answer to begin is the last. */
   #retiring = false;
+  /** The running answer is the last. */
+  #draining = false;
   /** When the present wait began: for a head, for the next request, for the client to take more or to leave. */
   #sinceMs: number;
 
@@ -109,7 +111,7 @@ export class Http1Connection implements RequestCarrier {
 
   /** Ends now where nothing runs, else behind the running answer. */
   drain(): void {
-    this.#retiring = true;
+    this.#retiring = this.#draining = true;
     if (this.#current === undefined) this.#linger();
   }
 
@@ -141,7 +143,8 @@ export class Http1Connection implements RequestCarrier {
       this.#served = true;
       this.#sinceMs = this.#deps.now();
       this.#parser.next();
-      if (this.#rest === undefined && this.isEnding) this.#linger();
+      // Who was not told that this answer is the last may be sending again already.
+      if (this.#rest === undefined && (this.#ended || this.#draining)) this.#linger();
       else this.advance();
     } else {
       // Unread body would be taken for the next request.

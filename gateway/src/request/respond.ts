@@ -47,6 +47,14 @@ export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: Answe
   return { status, fields, contentLength: hasBody && length !== undefined ? Number(length) : undefined, hasBody };
 }
 
+/** They would frame a body where none is (RFC 9110 §8.6), or set a cookie past {@link narrowed}. */
+const NOT_INTERIM: ReadonlySet<string> = new Set(['content-length', 'trailer', 'set-cookie']);
+
+/** What of an interim answer's fields a client may see. */
+export function interimFields(fields: FieldList): FieldList {
+  return endToEndFields(fields).filter(([name]) => !NOT_INTERIM.has(name));
+}
+
 /** Names under one domain belong to strangers: no cookie of one may reach another. */
 function narrowed(field: readonly [string, string], host: string, domain: string): readonly [string, string] {
   if (!host.endsWith(`.${domain}`)) return field;

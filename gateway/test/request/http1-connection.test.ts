@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LinkStream } from '@moat/core';
 import { RequestParser } from '../../src/request/http1-parser.ts';
-import { EdgeUnderTest, HOST, readAll, type LogLine } from '../edge-under-test.ts';
+import { DOMAIN, EdgeUnderTest, HOST, readAll, type LogLine } from '../edge-under-test.ts';
 import { answering, member, TEXT } from '../member.ts';
 
 const GET = `GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
@@ -197,4 +197,40 @@ test('draining lets an answer that is still on its way arrive', async () => {
   socket.resume();
   await Promise.all([drained, closed]);
   assert.ok(bytes > body.length, `${bytes} of ${body.length}`);
+});
+
+test('a connection that retires behind the head of an answer keeps it until the next', async () => {
+  await using edge = await EdgeUnderTest.start();
+  let finish = (): void => undefined;
+  edge.publish({
+    m1: member((stream) => {
+      const fields = [['content-length', '2']] as const;
+      stream.writeHead({ status: 103, fields: [['link', '</a>'], ['set-cookie', `a=b; Domain=${DOMAIN}`], ...fields] });
+      stream.writeHead({ status: 200, fields });
+      finish = () => {
+        stream.write(Buffer.from('hi'));
+        stream.end();
+      };
+      return undefined;
+    }),
+  });
+  const socket = await edge.connect();
+  const closed = once(socket, 'close');
+  let text = '';
+  const until = async (end: string): Promise<void> => {
+    while (!text.endsWith(end)) await once(socket, 'data');
+  };
+  socket.on('data', (chunk: Uint8Array) => (text += Buffer.from(chunk).toString('latin1')));
+  socket.write(GET);
+  await until('GMT\r\n\r\n');
+  assert.match(text, /^HTTP\/1\.1 103 Early Hints\r\nlink: <\/a>\r\n\r\nHTTP\/1\.1 200 OK\r\n/);
+  edge.edge.retire();
+  finish();
+  await until('hi');
+  text = '';
+  socket.write(GET);
+  await until('Connection: close\r\n\r\n');
+  finish();
+  await closed;
+  assert.match(text, /hi$/);
 });
