@@ -213,7 +213,7 @@ class Dispatcher implements LinkDispatcher {
 
   recheck(): void {
     // A socket that was passed on and is no link yet is looked at when it is one.
-    const peers = new Set([...this.#table.list().map(({ peer }) => peer), ...this.#tickets.peers()]);
+    const peers = new Set([...this.#table.peers(), ...this.#tickets.peers()]);
     this.#revoke([...peers].filter((peer) => !this.#options.mayLink(peer)));
   }
 
@@ -271,7 +271,7 @@ class Dispatcher implements LinkDispatcher {
   /** Nothing for a ticket whose worker is gone. */
   #spend(preamble: Buffer): SpentTicket | undefined {
     const ticket = this.#tickets.spend(preamble);
-    return ticket?.worker !== undefined && this.#table.workers().includes(ticket.worker) ? ticket : undefined;
+    return ticket?.worker !== undefined && this.#table.hasWorker(ticket.worker) ? ticket : undefined;
   }
 
   /** To the worker that has no link to the peer, or else the oldest. */

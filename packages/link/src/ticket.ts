@@ -76,6 +76,8 @@ export class TicketBook {
   static readonly LIMIT_PER_PEER = 8;
   readonly #deps: TicketBookDeps;
   readonly #entries = new Map<string, Entry>();
+  /** Ids by peer, oldest first; those without any are absent. */
+  readonly #ofPeer = new Map<PeerId, Set<string>>();
   readonly #workers: number;
 
   constructor(deps: TicketBookDeps) {
@@ -87,13 +89,16 @@ export class TicketBook {
   issue(connection: PeerConnection, worker?: number): Ticket {
     this.#sweep();
     const { peer } = connection;
-    const ofPeer = [...this.#entries].filter(([, entry]) => entry.peer === peer);
-    const oldest = ofPeer.length >= TicketBook.LIMIT_PER_PEER * this.#workers ? ofPeer[0]?.[0] : undefined;
-    if (oldest !== undefined) this.#entries.delete(oldest);
-    else if (this.#entries.size >= TicketBook.LIMIT * this.#workers) this.#dropOldest();
+    const ids = this.#ofPeer.get(peer);
+    if (ids !== undefined && ids.size >= TicketBook.LIMIT_PER_PEER * this.#workers) this.#dropFirst(ids);
+    else if (this.#entries.size >= TicketBook.LIMIT * this.#workers) this.#dropFirst(this.#entries.keys());
     const ticket: Ticket = { id: randomBytes(TICKET_ID_BYTES), secret: randomBytes(TICKET_SECRET_BYTES) };
     const expiresAt = this.#deps.clock.now() + TICKET_LIFE_MS;
-    this.#entries.set(toBase64url(ticket.id), { secret: ticket.secret, peer, connection, expiresAt, worker });
+    const id = toBase64url(ticket.id);
+    this.#entries.set(id, { secret: ticket.secret, peer, connection, expiresAt, worker });
+    const known = this.#ofPeer.get(peer);
+    if (known === undefined) this.#ofPeer.set(peer, new Set([id]));
+    else known.add(id);
     return ticket;
   }
 
@@ -101,7 +106,7 @@ export class TicketBook {
   spend(preamble: Buffer): SpentTicket | undefined {
     const identity = toBase64url(preamble.subarray(1, PREAMBLE_BYTES));
     const entry = this.#entries.get(identity);
-    this.#entries.delete(identity);
+    this.#remove(identity);
     const { clock, self, kind } = this.#deps;
     if (entry === undefined || preamble[0] !== KIND_BYTE[kind]) return undefined;
     if (entry.expiresAt <= clock.now() || entry.connection.closed.aborted) return undefined;
@@ -111,12 +116,12 @@ export class TicketBook {
 
   /** Peers that hold a ticket. */
   peers(): ReadonlySet<PeerId> {
-    return new Set([...this.#entries.values()].map(({ peer }) => peer));
+    return new Set(this.#ofPeer.keys());
   }
 
   /** Takes back every ticket of `peer`. */
   revoke(peer: PeerId): void {
-    for (const [id, entry] of this.#entries) if (entry.peer === peer) this.#entries.delete(id);
+    for (const id of this.#ofPeer.get(peer) ?? []) this.#remove(id);
   }
 
   #sweep(): void {
@@ -124,11 +129,20 @@ export class TicketBook {
     // Insertion order is order of expiry.
     for (const [id, entry] of this.#entries) {
       if (entry.expiresAt > now) return;
-      this.#entries.delete(id);
+      this.#remove(id);
     }
   }
 
-  #dropOldest(): void {
-    for (const id of this.#entries.keys()) return void this.#entries.delete(id);
+  #dropFirst(ids: Iterable<string>): void {
+    for (const id of ids) return this.#remove(id);
+  }
+
+  #remove(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    const ids = this.#ofPeer.get(entry.peer);
+    ids?.delete(id);
+    if (ids?.size === 0) this.#ofPeer.delete(entry.peer);
   }
 }

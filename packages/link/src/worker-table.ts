@@ -49,15 +49,21 @@ export class WorkerLink implements Link {
   }
 }
 
-/** Bound: what the workers hold, sixteen links a peer each. */
+/** Bound: what the workers hold, a link or two a peer each. */
 export class WorkerTable {
-  /** By worker, then by the number that the worker gave the link; oldest first. */
+  /** By worker, then by the number that the worker gave the link. */
   readonly #links = new Map<number, Map<number, WorkerLink>>();
+  /** The same by peer, oldest first; those without any are absent. */
+  readonly #ofPeer = new Map<PeerId, Set<WorkerLink>>();
   readonly #listeners = new Set<(link: WorkerLink) => void>();
 
   /** Workers that take links. */
   workers(): readonly number[] {
     return [...this.#links.keys()];
+  }
+
+  hasWorker(worker: number): boolean {
+    return this.#links.has(worker);
   }
 
   addWorker(worker: number): void {
@@ -68,12 +74,18 @@ export class WorkerTable {
   removeWorker(worker: number): readonly WorkerLink[] {
     const links = [...(this.#links.get(worker)?.values() ?? [])];
     this.#links.delete(worker);
-    for (const link of links) link.ended();
+    for (const link of links) this.#end(link);
     return links;
   }
 
+  /** Nothing, where the worker takes no more. */
   add(number: number, link: WorkerLink): void {
-    this.#links.get(link.worker)?.set(number, link);
+    const links = this.#links.get(link.worker);
+    if (links === undefined) return;
+    links.set(number, link);
+    const ofPeer = this.#ofPeer.get(link.peer);
+    if (ofPeer === undefined) this.#ofPeer.set(link.peer, new Set([link]));
+    else ofPeer.add(link);
     for (const listener of this.#listeners) listener(link);
   }
 
@@ -81,7 +93,7 @@ export class WorkerTable {
     const links = this.#links.get(worker);
     const link = links?.get(number);
     links?.delete(number);
-    link?.ended();
+    if (link !== undefined) this.#end(link);
     return link;
   }
 
@@ -90,7 +102,12 @@ export class WorkerTable {
   }
 
   of(peer: PeerId): readonly WorkerLink[] {
-    return this.list().filter((link) => link.peer === peer);
+    return [...(this.#ofPeer.get(peer) ?? [])];
+  }
+
+  /** Peers that have a link. */
+  peers(): readonly PeerId[] {
+    return [...this.#ofPeer.keys()];
   }
 
   list(): readonly WorkerLink[] {
@@ -106,6 +123,13 @@ export class WorkerTable {
   lacking(peer: PeerId): readonly number[] {
     const linked = new Set(this.of(peer).map(({ worker }) => worker));
     return this.workers().filter((worker) => !linked.has(worker));
+  }
+
+  #end(link: WorkerLink): void {
+    const ofPeer = this.#ofPeer.get(link.peer);
+    ofPeer?.delete(link);
+    if (ofPeer?.size === 0) this.#ofPeer.delete(link.peer);
+    link.ended();
   }
 
   onLink(listener: (link: WorkerLink) => void): () => void {
