@@ -24,7 +24,7 @@ export interface ConnectionDeps {
 export interface ConnectionOptions extends ParserRules {
   /** Time for a head to arrive, from its first byte; of the first head, from the beginning of the connection. */
   readonly headMs: number;
-  /** Time between two requests, and for the client to take any more of answers that are over. */
+  /** Time between two requests, for the client to take more of answers that are over, and of silence before it. */
   readonly idleMs: number;
 }
 
@@ -103,10 +103,17 @@ export class Http1Connection implements RequestCarrier {
       if (waitedMs <= (isIdle && this.#served ? this.#options.idleMs : this.#options.headMs)) return;
       if (isIdle) this.#socket.destroy();
       else this.#refuse(refusal('HEAD_TIMEOUT', 'the head of the request took too long'));
-    } else if (this.#ended && this.#writes === 0) {
-      // With what it does not take, the exchange is as patient as with any client.
-      if (waitedMs > (this.#current.switched ? this.#options.idleMs : HALF_CLOSED_MS)) this.#socket.destroy();
+    } else if (this.#writes === 0 && waitedMs > this.#silenceMs(this.#current)) {
+      // With what a client does not take, the exchange is as patient as with any.
+      this.#socket.destroy();
     }
+  }
+
+  /** How long a running answer may have nothing to send. */
+  #silenceMs(current: Http1Request): number {
+    if (this.#ended) return current.switched ? this.#options.idleMs : HALF_CLOSED_MS;
+    // Behind what is not read for so long the client may have left unseen.
+    return this.#rest !== undefined && current.complete && current.headSent ? this.#options.idleMs : Infinity;
   }
 
   /** Ends now where nothing runs, else behind the running answer. */
@@ -173,6 +180,7 @@ export class Http1Connection implements RequestCarrier {
   #onData(chunk: Buffer): void {
     // Behind a body that broke the parser stands in its middle.
     if (this.#lingering || this.#current?.broken === true) return;
+    if (this.#current?.complete === true) this.#sinceMs = this.#deps.now();
     this.#rest = chunk;
     this.#restAt = 0;
     this.advance();
@@ -263,7 +271,7 @@ export class Http1Connection implements RequestCarrier {
   readonly #onWritten = (error?: Error | null): void => {
     this.#writes -= 1;
     if (error || this.#socket.destroyed) return;
-    if (this.#ended || this.#lingering || this.#isIdle) this.#sinceMs = this.#deps.now();
+    if (this.#ended || this.#lingering || this.#rest !== undefined || this.#isIdle) this.#sinceMs = this.#deps.now();
     if (this.#writes === 0) this.#settle();
   };
 

@@ -234,3 +234,27 @@ test('a connection that retires behind the head of an answer keeps it until the 
   await closed;
   assert.match(text, /hi$/);
 });
+
+test('a client that asks on behind a silent answer and leaves is not kept for ever', async () => {
+  await using edge = await EdgeUnderTest.start({ limits: { headMs: 200, idleMs: 400 } });
+  edge.publish({
+    m1: member((stream) => {
+      stream.writeHead({ status: 200, fields: TEXT });
+      return undefined;
+    }),
+  });
+  const socket = await edge.connect();
+  for (let i = 0; i < 3; i++) {
+    socket.write(GET);
+    await delay(50);
+  }
+  assert.equal(edge.edge.counts.running, 1);
+  socket.destroy();
+  const waits = await edge.connect();
+  waits.write(GET);
+  while (edge.edge.counts.connections > 1) await delay(50);
+  // Who asks nothing more may wait as long as it likes.
+  await delay(1_000);
+  assert.equal(edge.edge.counts.running, 1);
+  waits.destroy();
+});
