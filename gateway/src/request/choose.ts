@@ -27,8 +27,7 @@ export class MemberChoice {
 
   /** The next member to try; undefined when none that is left has a link. */
   next(): { readonly peer: PeerId; readonly link: Link } | undefined {
-    const linked = this.#untried().filter((peer) => this.#links.get(peer) !== undefined);
-    const peer = this.#route.balancer.pick(linked);
+    const peer = this.#route.balancer.pick(this.#untried(), (member) => this.#links.get(member) !== undefined);
     const link = peer === undefined ? undefined : this.#links.get(peer);
     if (peer === undefined || link === undefined) return undefined;
     if (this.#first === undefined) this.#first = peer;

@@ -35,6 +35,10 @@ const FAILURE_LOAD = 16;
 /** A failure that has faded below this is forgotten: else the smallest remainder would decide every tie. */
 const FORGOTTEN_BELOW = 0.01;
 
+/** From so many keys on, two are drawn before the others are looked at. */
+const MANY_KEYS = 8;
+const everyKey = (): boolean => true;
+
 /**
  * Chooses among instances and learns from what happens to the chosen one. The caller frames each use:
  * `begin` — then `success` or `failure` once the instance has answered or not — and `end` when it is over.
@@ -56,20 +60,24 @@ export class Balancer<K> {
 
   /**
    * The better of two random instances among the healthy keys; among all keys when none is healthy, so
-   * that a service whose every instance failed is still tried. Undefined only when `keys` is empty.
+   * that a service whose every instance failed is still tried. Undefined only when none of `keys` is `usable`.
    */
-  pick(keys: readonly K[]): K | undefined {
-    if (keys.length < 2) return keys[0];
-    const healthy = keys.filter((key) => this.healthy(key));
-    const candidates = healthy.length > 0 ? healthy : keys;
+  pick(keys: readonly K[], usable: (key: K) => boolean = everyKey): K | undefined {
+    if (keys.length >= MANY_KEYS) {
+      // Of many, two are nearly always good: looking at all of them would cost more than the rest of the choice.
+      const first = this.#below(keys.length);
+      const second = this.#other(keys.length, first);
+      const [a, b] = [keys[first] as K, keys[second] as K];
+      if (usable(a) && usable(b) && this.healthy(a) && this.healthy(b)) return this.#better(a, b);
+    }
+    const there = usable === everyKey ? keys : keys.filter((key) => usable(key));
+    if (there.length < 2) return there[0];
+    const healthy = there.filter((key) => this.healthy(key));
+    const candidates = healthy.length > 0 ? healthy : there;
     if (candidates.length < 2) return candidates[0];
-    const first = Math.floor(this.#deps.random() * candidates.length);
-    // Draws from the others: shifting past `first` keeps every pair equally likely.
-    let second = Math.floor(this.#deps.random() * (candidates.length - 1));
-    if (second >= first) second += 1;
-    const a = candidates[first] as K;
-    const b = candidates[second] as K;
-    return this.load(b) < this.load(a) ? b : a;
+    const first = this.#below(candidates.length);
+    const second = this.#other(candidates.length, first);
+    return this.#better(candidates[first] as K, candidates[second] as K);
   }
 
   /** One more use of `key` is in flight, until {@link Balancer.end}. */
@@ -121,6 +129,20 @@ export class Balancer<K> {
   retain(keys: Iterable<K>): void {
     const kept = new Set(keys);
     for (const key of this.#instances.keys()) if (!kept.has(key)) this.#instances.delete(key);
+  }
+
+  #better(a: K, b: K): K {
+    return this.load(b) < this.load(a) ? b : a;
+  }
+
+  #below(count: number): number {
+    return Math.floor(this.#deps.random() * count);
+  }
+
+  /** One of the others: shifting past `first` keeps every pair equally likely. */
+  #other(count: number, first: number): number {
+    const second = this.#below(count - 1);
+    return second >= first ? second + 1 : second;
   }
 
   #penalty(instance: Instance): number {

@@ -26,7 +26,39 @@ function setup(seed = 1): { balancer: Balancer<string>; step: (ms: number) => vo
 
 suite('balancer', () => {
   test('has nothing to pick from nothing', () => {
-    assert.equal(setup().balancer.pick([]), undefined);
+    const { balancer } = setup();
+    assert.equal(balancer.pick([]), undefined);
+    assert.equal(
+      balancer.pick(['a', 'b'], () => false),
+      undefined,
+    );
+  });
+
+  test('picks only what is usable, and looks at two of many', () => {
+    const { balancer } = setup();
+    const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+    let looked = 0;
+    const counts = new Map<string, number>();
+    for (let i = 0; i < 20_000; i++) {
+      const key = balancer.pick(keys, () => (looked += 1) > 0) ?? '';
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    assert.equal(looked, 40_000);
+    assert.ok(
+      [...counts.values()].every((count) => count > 100 && count < 300),
+      'each about as often',
+    );
+    balancer.failure('k7');
+    for (let i = 0; i < 200; i++)
+      assert.equal(
+        balancer.pick(keys, (key) => key === 'k7' || key === 'k8'),
+        'k8',
+      );
+    assert.equal(
+      balancer.pick(keys, (key) => key === 'k7'),
+      'k7',
+      'none is healthy',
+    );
   });
 
   test('picks the only one, even when it failed', () => {
