@@ -69,7 +69,7 @@ class Phases {
   #later(act: () => void): void {
     const turns = this.#tape.below(4);
     if (turns === 0) return act();
-    if (turns === 1) return void queueMicrotask(act);
+    if (turns === 1) return queueMicrotask(act);
     if (turns === 2) return void setImmediate(act);
     setImmediate(() => setImmediate(act));
   }
@@ -91,7 +91,6 @@ async function run([ofStream, ofTurns]: readonly [readonly number[], readonly nu
   const tape = new Tape(ofTurns);
   const phases = new Phases(tape);
   let text = '';
-  let ended = false;
   const socket = new Duplex({
     allowHalfOpen: true,
     read: () => undefined,
@@ -101,7 +100,6 @@ async function run([ofStream, ofTurns]: readonly [readonly number[], readonly nu
       else setImmediate(done);
     },
   });
-  socket.once('close', () => (ended = true));
   const http = new Http1(
     {
       clock: systemClock,
@@ -119,7 +117,8 @@ async function run([ofStream, ofTurns]: readonly [readonly number[], readonly nu
     if (tape.below(2) === 1) await turn();
   }
   socket.push(null);
-  for (let turns = 0; !ended && turns < MAX_TURNS; turns += 1) await turn();
+  for (let turns = 0; !socket.closed && turns < MAX_TURNS; turns += 1) await turn();
+  const ended = socket.closed;
   http.stop();
 
   const what = JSON.stringify(bytes.toString('latin1'));
