@@ -33,7 +33,10 @@ export class SocketChannel implements ByteChannel {
   #held = true;
   /** What Node had read, or read on, while nothing may be handed over. Bound: one read of the socket, 64 KiB. */
   #early: Buffer[] = [];
+  /** The other side ended while nothing may be handed over; then the socket closes by itself. */
   #ended = false;
+  #closed = false;
+  #destroyed = false;
   /** What the socket is sending, and what comes after it. */
   #sending: Waiting | undefined;
   #waiting: Waiting[] = [];
@@ -62,7 +65,11 @@ export class SocketChannel implements ByteChannel {
     socket.on('error', (error) => {
       this.#error = error;
     });
-    socket.on('close', () => this.onClose(this.#error));
+    socket.on('close', () => {
+      // What came before a clean end is handed over before the channel is over.
+      if (this.#ended && !this.#destroyed && this.#error === undefined) this.#closed = true;
+      else this.onClose(this.#error);
+    });
     setImmediate(() => {
       if (!this.#paused) this.#flow();
     });
@@ -109,7 +116,11 @@ export class SocketChannel implements ByteChannel {
   destroy(error?: Error): void {
     this.#waiting = [];
     this.#waitingBytes = 0;
+    this.#destroyed = true;
     this.#socket.destroy(error);
+    if (!this.#closed) return;
+    this.#closed = false;
+    setImmediate(() => this.onClose(error));
   }
 
   #read(chunk: Buffer): void {
@@ -121,15 +132,15 @@ export class SocketChannel implements ByteChannel {
     this.#held = false;
     for (let chunk = this.#early.shift(); chunk !== undefined; chunk = this.#early.shift()) {
       this.onData(chunk);
-      if (this.#paused || this.#socket.destroyed) {
-        this.#held = true;
-        return;
-      }
+      if (this.#paused || this.#destroyed) return;
     }
     this.#socket.resume();
     if (!this.#ended) return;
     this.#ended = false;
     this.onEnd();
+    if (!this.#closed) return;
+    this.#closed = false;
+    this.onClose();
   }
 
   #give(piece: Waiting): void {

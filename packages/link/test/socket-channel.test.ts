@@ -90,6 +90,32 @@ test('a channel that is paused from the start gets everything later, then the en
   assert.equal(text, 'one two three');
 });
 
+test('what came with a clean end is handed over before the channel is over', async () => {
+  await using _leaks = checkLeaks();
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const accepted = once(server, 'connection') as Promise<Socket[]>;
+  const far = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [socket] = await accepted;
+  const channel = new SocketChannel(socket as Socket);
+  channel.pause();
+  // As TLS does with records that arrived together: the end follows the data, whether anybody reads or not.
+  far.write('last words');
+  socket?.resume();
+  await once(socket as Socket, 'resume');
+  far.end();
+  await once(socket as Socket, 'close');
+  const heard: string[] = [];
+  channel.onData = (chunk) => heard.push(Buffer.from(chunk).toString());
+  channel.onEnd = () => heard.push('end');
+  channel.onClose = () => heard.push('close');
+  channel.resume();
+  assert.deepEqual(heard, ['last words', 'end', 'close']);
+  server.close();
+  await once(server, 'close');
+});
+
 test('pieces side by side leave as one, and each is given back', async () => {
   await using _leaks = checkLeaks();
   const server = createServer();
