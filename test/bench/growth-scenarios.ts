@@ -1,9 +1,12 @@
 /** What more of everything costs: clients that stay, names, nodes behind one gateway. */
 import { gatewaySubjects } from './gateway-scenarios.ts';
+import { httpLoad } from './h2load.ts';
 import { idleLoad } from './idle-load.ts';
 import type { Scenario } from './scenario.ts';
 import { targetOf } from './subject.ts';
+import { BODY_BYTES } from './subjects/e2e-site.ts';
 import { localMoatWithNode } from './subjects/local-moat.ts';
+import { nodeCounts } from './subjects/many-nodes.ts';
 
 /** Files a process may open bound it: two for each client of an HAProxy. */
 const IDLE_CLIENTS = [1_000, 9_000] as const;
@@ -11,7 +14,7 @@ const IDLE_CLIENTS = [1_000, 9_000] as const;
 /** Without those that share a process with another: what the first has used the second finds free. */
 const idleSubjects = gatewaySubjects.filter((subject) => subject !== localMoatWithNode);
 
-export const idleScenarios: readonly Scenario[] = IDLE_CLIENTS.map((clients) => ({
+const idleScenarios: readonly Scenario[] = IDLE_CLIENTS.map((clients) => ({
   name: `growth/https1/idle/c${clients}`,
   subjects: idleSubjects,
   quick: clients === IDLE_CLIENTS[0],
@@ -19,3 +22,23 @@ export const idleScenarios: readonly Scenario[] = IDLE_CLIENTS.map((clients) => 
   measure: (running, { signal }) =>
     idleLoad({ running, target: targetOf(running, 'https'), path: '/1k', clients, signal }),
 }));
+
+const nodesScenario: Scenario = {
+  name: 'growth/https1/nodes/c64',
+  subjects: nodeCounts,
+  quick: true,
+  measure: (running, options) =>
+    httpLoad(
+      {
+        target: targetOf(running, 'https'),
+        scheme: 'https',
+        path: '/1k',
+        bodyBytes: BODY_BYTES['1k'],
+        connections: 64,
+        pids: running.pids(),
+      },
+      options,
+    ),
+};
+
+export const growthScenarios: readonly Scenario[] = [nodesScenario, ...idleScenarios];
