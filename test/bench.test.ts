@@ -130,5 +130,8 @@ test('scenarios are named as other programs expect, each once', () => {
   const names = scenarios.map(({ name }) => name);
   assert.equal(new Set(names).size, names.length);
   for (const name of names)
-    assert.match(name, /^(e2e|gateway|l4|growth)\/(https1|http1|h2|ws|tcp)\/(0\.9k|1k|64k|1m|handshake|idle|stream)\/c\d+$/);
+    assert.match(
+      name,
+      /^(e2e|gateway|l4|growth)\/(https1|http1|h2|ws|tcp)\/(0\.9k|1k|64k|1m|handshake|idle|stream)\/c\d+$/,
+    );
 });
