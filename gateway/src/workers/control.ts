@@ -310,6 +310,7 @@ export class WorkerFleet implements Service, LinkWorkers {
 
   /** Who waits in the sockets of the dead one waits for this one. */
   async #replace(place: Place, peers: ReadonlySet<PeerId>): Promise<void> {
+    if (this.#stopping) return;
     const worker = this.#spawn(place);
     place.current = worker;
     try {
@@ -336,18 +337,22 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   async #roll(place: Place): Promise<void> {
-    const old = place.current;
+    if (this.#stopping) throw refusal('GATEWAY_STOPPING', 'this gateway is going down', { retryable: true });
+    const { links } = this.#deps;
     const worker = this.#spawn(place);
     try {
-      await this.#begin(worker, old === undefined ? new Set() : this.#deps.links.peersOf(old.number));
+      await this.#begin(worker, place.current === undefined ? new Set() : links.peersOf(place.current.number));
     } catch (error) {
       worker.kill();
       throw error;
     }
+    // Whoever is there now: the one that was may have died meanwhile, and been replaced.
+    const old = place.current;
+    place.timer?.cancel();
     place.current = worker;
     place.delayMs = 0;
     if (old === undefined) return;
-    this.#deps.links.workerGone(old.number);
+    links.workerGone(old.number);
     void this.#end(old, { type: 'retire', ms: RETIRE_MS });
   }
 

@@ -3,6 +3,8 @@ import type { ChildProcess, SendHandle } from 'node:child_process';
 import { MoatError, errorCode } from '@moat/core';
 import { refusal } from '../errors.ts';
 
+/** Milliseconds after a deadline: this process may have stood still itself, with the answer waiting to be read. */
+const SECOND_LOOK_MS = 2_000;
 /** Questions that wait for an answer; one more is refused. */
 const MAX_QUESTIONS = 10_000;
 
@@ -16,7 +18,7 @@ type Envelope =
 interface Question {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
+  timer: NodeJS.Timeout;
 }
 
 export interface IpcHandlers<In, Asked> {
@@ -57,8 +59,12 @@ export class Ipc<Out, In, Asks, Asked> {
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#questions.delete(id);
-        reject(gone());
+        const question = this.#questions.get(id);
+        if (question === undefined) return;
+        question.timer = setTimeout(() => {
+          this.#questions.delete(id);
+          reject(gone());
+        }, SECOND_LOOK_MS);
       }, ms);
       this.#questions.set(id, { resolve, reject, timer });
       this.#send({ ask: question, id });
