@@ -2,8 +2,9 @@
 import { gatewaySubjects } from './gateway-scenarios.ts';
 import { httpLoad } from './h2load.ts';
 import { idleLoad } from './idle-load.ts';
+import { namesLoad } from './names-load.ts';
 import type { Scenario } from './scenario.ts';
-import { targetOf } from './subject.ts';
+import { targetOf, type Subject } from './subject.ts';
 import { BODY_BYTES } from './subjects/e2e-site.ts';
 import { localMoatWithNode } from './subjects/local-moat.ts';
 import { nodeCounts } from './subjects/many-nodes.ts';
@@ -41,4 +42,19 @@ const nodesScenario: Scenario = {
     ),
 };
 
-export const growthScenarios: readonly Scenario[] = [nodesScenario, ...idleScenarios];
+/** The table itself, in the harness: no other subject has one that could be asked alone. */
+const tableOfNames: Subject = {
+  name: 'moat',
+  missing: async () => undefined,
+  start: async () => ({ targets: {}, pids: () => [], [Symbol.asyncDispose]: async () => undefined }),
+};
+const tables: readonly Subject[] = [tableOfNames];
+
+const namesScenarios: readonly Scenario[] = [10, 1_000, 100_000].map((names) => ({
+  name: `growth/names/n${names}`,
+  subjects: tables,
+  quick: true,
+  measure: async () => namesLoad(names),
+}));
+
+export const growthScenarios: readonly Scenario[] = [nodesScenario, ...namesScenarios, ...idleScenarios];
