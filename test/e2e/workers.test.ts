@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createGatewayClient, type GatewayClient, type GatewayWorker } from '@moat/admin-api';
-import { eventually } from './machine.ts';
+import { eventually, full } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
@@ -204,6 +204,32 @@ suite('two workers', () => {
     await world.gateway.machine.ok(['gateway', 'allow', deployment]);
     await allLinked();
     assert.equal((await browser.fetch(HOST)).status, 200);
+  });
+
+  test('one that stands still is ended before a denial counts as done', { skip: !full && 'takes 12 s' }, async () => {
+    const [victim] = await allLinked();
+    assert.ok(victim);
+    const { routes } = await gateway.routes();
+    const deployment = routes[0]?.deployment ?? assert.fail('no route');
+    process.kill(victim.pid, 'SIGSTOP');
+    await world.gateway.machine.ok(['gateway', 'deny', deployment]);
+    assert.equal(isAlive(victim.pid), false);
+    await world.gateway.machine.ok(['gateway', 'allow', deployment]);
+    await allLinked();
+  });
+
+  test('one that dies while others take over is replaced all the same', async () => {
+    const before = await allLinked();
+    const restarting = gateway.restartWorkers();
+    process.kill(before[1]?.pid ?? 0, 'SIGKILL');
+    await restarting.catch(() => undefined);
+    const after = await allLinked();
+    assert.equal(
+      after.some(({ pid }) => pid === before[1]?.pid),
+      false,
+    );
+    assert.equal((await world.gateway.browser.fetch(HOST)).status, 200);
+    await eventually('no worker is left over', async () => (await gateway.status()).workers.length === 2);
   });
 
   test('the gateway stops with all of them', async () => {
