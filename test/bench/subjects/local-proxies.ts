@@ -27,7 +27,8 @@ export const localNginx: Subject = proxy('nginx', ['nginx'], (context, { tls, ta
   startNginxServer(context, {
     name: 'nginx',
     workers: 1,
-    connections: MAX_CLIENTS,
+    // Those to the service count too.
+    connections: MAX_CLIENTS + 1_000,
     http: `map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
       keepalive_timeout 600s; proxy_read_timeout 1h;
       ${edgeServer(`${LOOPBACK}:${target.port}`, upstream, tls).replace(
