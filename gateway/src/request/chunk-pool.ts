@@ -4,7 +4,7 @@
  * Bound: {@link MAX_FREE} buffers of {@link BUFFER_BYTES} wait for use; more are left to the collector.
  */
 /** A link's largest chunk, and the framing around it. */
-const BUFFER_BYTES = 66 * 1_024;
+export const BUFFER_BYTES: number = 66 * 1_024;
 const MAX_FREE = 64;
 /** Smaller copies come from Node's own slab. */
 const MIN_POOLED_BYTES = 2 * 1_024;
@@ -17,19 +17,23 @@ export interface PooledCopy {
   readonly release: (() => void) | undefined;
 }
 
-/** `before`, `chunk` and `after` in one buffer; the texts are latin1. */
-export function copyOf(chunk: Uint8Array, before: string, after: string): PooledCopy {
-  const length = before.length + chunk.length + after.length;
+/** A buffer of {@link BUFFER_BYTES}; its contents are anybody's. */
+export function borrow(): Buffer {
+  return free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+}
+
+/** Nothing refers to `part` of a borrowed buffer, or to the rest of it, any more. */
+export function giveBack(part: Buffer): void {
+  if (free.length < MAX_FREE) free.push(Buffer.from(part.buffer));
+}
+
+/** `before`, as latin1, and `chunk` in one buffer. */
+export function copyOf(chunk: Uint8Array, before: string): PooledCopy {
+  const length = before.length + chunk.length;
   const isPooled = length >= MIN_POOLED_BYTES && length <= BUFFER_BYTES;
-  const buffer = isPooled ? (free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES)) : Buffer.allocUnsafe(length);
+  const buffer = isPooled ? borrow() : Buffer.allocUnsafe(length);
   if (before !== '') buffer.write(before, 0, 'latin1');
   buffer.set(chunk, before.length);
-  if (after !== '') buffer.write(after, before.length + chunk.length, 'latin1');
   if (!isPooled) return { bytes: buffer, release: undefined };
-  return {
-    bytes: buffer.subarray(0, length),
-    release: () => {
-      if (free.length < MAX_FREE) free.push(buffer);
-    },
-  };
+  return { bytes: buffer.subarray(0, length), release: () => giveBack(buffer) };
 }

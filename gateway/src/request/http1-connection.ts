@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import type { FieldList } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
+import { Output } from './http1-output.ts';
 import { RequestParser, type ParserRules } from './http1-parser.ts';
 import { Http1Request, type RequestCarrier } from './http1-request.ts';
 import type { ParsedHead } from './parse.ts';
@@ -34,6 +35,7 @@ const HALF_CLOSED_MS = 3_000;
 const LINGER_MS = 1_000;
 
 export class Http1Connection implements RequestCarrier {
+  readonly output: Output;
   readonly #deps: ConnectionDeps;
   readonly #options: ConnectionOptions;
   readonly #socket: Socket;
@@ -44,8 +46,6 @@ export class Http1Connection implements RequestCarrier {
   #current: Http1Request | undefined;
   /** Answered, but not yet with the operating system. */
   #unsent: Http1Request[] = [];
-  /** Writes the operating system has not taken. */
-  #writes = 0;
   /** What came and cannot be read yet, from `#restAt`. */
   #rest: Buffer | undefined;
   #restAt = 0;
@@ -73,6 +73,10 @@ export class Http1Connection implements RequestCarrier {
     this.#client = from.client;
     this.#servername = from.servername;
     this.#sinceMs = deps.now();
+    this.output = new Output(from.socket, {
+      onWritten: () => this.#onWritten(),
+      onDrain: () => (this.#current === undefined ? this.advance() : this.#current.onDrain()),
+    });
     this.#parser = new RequestParser(options, {
       onHead: (head) => this.#onHead(head),
       onBody: (chunk) => this.#current?.onBody(chunk) === true && !this.#lingering,
@@ -80,7 +84,6 @@ export class Http1Connection implements RequestCarrier {
     });
     const { socket } = from;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
-    socket.on('drain', () => (this.#current === undefined ? this.advance() : this.#current.onDrain()));
     socket.once('end', () => {
       this.#ended = true;
       this.#sinceMs = this.#deps.now();
@@ -97,13 +100,13 @@ export class Http1Connection implements RequestCarrier {
   watch(nowMs: number): void {
     const waitedMs = nowMs - this.#sinceMs;
     if (this.#lingering) {
-      if (waitedMs > (this.#writes > 0 ? this.#options.idleMs : LINGER_MS)) this.#socket.destroy();
+      if (waitedMs > (!this.output.isEmpty ? this.#options.idleMs : LINGER_MS)) this.#socket.destroy();
     } else if (this.#current === undefined) {
       const isIdle = this.#isIdle;
       if (waitedMs <= (isIdle && this.#served ? this.#options.idleMs : this.#options.headMs)) return;
       if (isIdle) this.#socket.destroy();
       else this.#refuse(refusal('HEAD_TIMEOUT', 'the head of the request took too long'));
-    } else if (this.#writes === 0 && waitedMs > this.#silenceMs(this.#current)) {
+    } else if (this.output.isEmpty && waitedMs > this.#silenceMs(this.#current)) {
       // With what a client does not take, the exchange is as patient as with any.
       this.#socket.destroy();
     }
@@ -127,24 +130,20 @@ export class Http1Connection implements RequestCarrier {
     this.#retiring = true;
   }
 
-  write(bytes: Buffer, release?: () => void): boolean {
-    if (this.#socket.destroyed) return true;
-    this.#writes += 1;
-    const written = release === undefined ? this.#onWritten : this.#onWrittenAnd(release);
-    return this.#socket.write(bytes, written);
-  }
-
   destroy(): void {
+    // What can still leave tells the client that there was more to come.
+    this.output.flush();
     this.#socket.destroy();
   }
 
   endWriting(): void {
+    this.output.flush();
     this.#socket.end();
   }
 
   onAnswered(request: Http1Request): void {
     this.#unsent.push(request);
-    if (this.#writes === 0 && !this.#socket.destroyed) this.#settle();
+    if (this.output.isEmpty && !this.#socket.destroyed) this.#settle();
     if (request.complete && !request.closing) {
       this.#current = undefined;
       this.#served = true;
@@ -195,7 +194,7 @@ export class Http1Connection implements RequestCarrier {
     const current = this.#current;
     if (this.#lingering || this.#socket.destroyed) return false;
     // Who does not take the answers to what it asked may not ask more.
-    if (current === undefined) return !this.#socket.writableNeedDrain;
+    if (current === undefined) return !this.output.isBlocked;
     return current.wantsBody && !current.complete;
   }
 
@@ -253,7 +252,7 @@ export class Http1Connection implements RequestCarrier {
 
   #refuse(error: Error): void {
     if (!this.#socket.writable) return void this.#socket.destroy();
-    this.write(this.#deps.answerUnreadable(this.#client, this.#servername, error));
+    this.output.write('', this.#deps.answerUnreadable(this.#client, this.#servername, error));
     this.#linger();
   }
 
@@ -263,24 +262,15 @@ export class Http1Connection implements RequestCarrier {
     this.#lingering = true;
     this.#rest = undefined;
     this.#sinceMs = this.#deps.now();
+    this.output.flush();
     this.#socket.end();
     if (this.#ended) return;
     this.#socket.resume();
   }
 
-  readonly #onWritten = (error?: Error | null): void => {
-    this.#writes -= 1;
-    if (error || this.#socket.destroyed) return;
+  #onWritten(): void {
     if (this.#ended || this.#lingering || this.#rest !== undefined || this.#isIdle) this.#sinceMs = this.#deps.now();
-    if (this.#writes === 0) this.#settle();
-  };
-
-  /** After a failed write the socket is done for, but who knows by whom the bytes are still held. */
-  #onWrittenAnd(release: () => void): (error?: Error | null) => void {
-    return (error) => {
-      if (!error) release();
-      this.#onWritten(error);
-    };
+    if (this.output.isEmpty) this.#settle();
   }
 
   #settle(): void {

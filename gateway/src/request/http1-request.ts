@@ -1,9 +1,8 @@
 /**
  * One HTTP/1.1 request on its connection: the body as the parser reads it, and the answer as bytes. A small answer
- * leaves as one write: its head waits for the body until the end of the turn.
+ * leaves as one write: its head waits for what follows in the same turn.
  */
 import { noteReadBuffer, type FieldList } from '@moat/core';
-import { copyOf } from './chunk-pool.ts';
 import type {
   ClientAddress,
   ClientAnswer,
@@ -13,14 +12,14 @@ import type {
   RequestBodyEvents,
 } from './client-request.ts';
 import { headText, interimText, fieldLines } from './http1-answer.ts';
+import type { Output } from './http1-output.ts';
 import type { ParsedHead } from './parse.ts';
 
 /** What a request needs of its connection. */
 export interface RequestCarrier {
   /** The connection ends after this answer whatever the request says. */
   readonly isEnding: boolean;
-  /** Writes bytes, in order; `release` is called once they are with the operating system. False = wait for `onDrain`. */
-  write(bytes: Buffer, release?: () => void): boolean;
+  readonly output: Pick<Output, 'write' | 'gather'>;
   /** The request wants its body, or wants it again. */
   advance(): void;
   /** The answer was written to its end. */
@@ -109,7 +108,7 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
 
   inform(status: number, fields: FieldList): void {
     if (this.head.version !== '1.1' || this.headSent) return;
-    this.#carrier.write(Buffer.from(interimText(status, fields), 'latin1'));
+    this.#carrier.output.write(interimText(status, fields));
   }
 
   writeHead(status: number, fields: FieldList): void {
@@ -139,12 +138,15 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
     const isWhole = this.sentBytes === this.#contentLength;
     const head = this.#head;
     this.#head = '';
-    const { bytes, release } = this.#chunked
-      ? copyOf(chunk, `${head}${chunk.length.toString(16)}\r\n`, '\r\n')
-      : copyOf(chunk, head, '');
-    const goOn = this.#carrier.write(bytes, release);
-    if (isWhole) this.#finish();
-    return isWhole || goOn;
+    const { output } = this.#carrier;
+    if (!isWhole) {
+      return this.#chunked
+        ? output.gather(`${head}${chunk.length.toString(16)}\r\n`, chunk, '\r\n')
+        : output.gather(head, chunk, '');
+    }
+    output.write(head, chunk);
+    this.#finish();
+    return true;
   }
 
   end(trailers: FieldList): void {
@@ -155,11 +157,9 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
       return;
     }
     const last = this.#chunked ? `0\r\n${fieldLines(trailers)}\r\n` : '';
-    if (this.#head !== '' || last !== '') {
-      const text = this.#head + last;
-      this.#head = '';
-      this.#carrier.write(Buffer.from(text, 'latin1'));
-    }
+    const text = this.#head + last;
+    this.#head = '';
+    if (text !== '') this.#carrier.output.write(text);
     this.#finish();
   }
 
@@ -209,7 +209,7 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
     if (this.#head === '') return;
     const head = this.#head;
     this.#head = '';
-    this.#carrier.write(Buffer.from(head, 'latin1'));
+    this.#carrier.output.write(head);
   }
 
   #finish(): void {
