@@ -3,27 +3,19 @@
  * link port, and passes the socket on to the worker that the ticket is for, before TLS begins. It is on the path of new
  * links only; of those that must ride the overlay, whose connection ends here, it passes every byte on.
  */
-import { MoatError, errorCode } from '@moat/core';
-import type { ByteChannel, Link, LinkPath, PeerConnection, PeerId, Timer } from '@moat/core';
+import { MoatError } from '@moat/core';
+import type { ByteChannel, Link, LinkPath, PeerConnection, PeerId } from '@moat/core';
 import type { Socket } from 'node:net';
 
-import { createDeadline } from './deadline.ts';
 import { Establisher } from './establish.ts';
 import { DEFAULT_GUARD_LIMITS, PortGuard } from './guard.ts';
+import { LinkFiller } from './link-filler.ts';
 import { LINK_PROTOCOL, LINK_STREAM_PROTOCOL, MAX_TICKETS } from './messages.ts';
 import type { LinkService, LinksDeps, LinksOptions } from './pool.ts';
 import { DEFAULT_SPLICE_LIMITS } from './splice-limits.ts';
 import { Splicer } from './splicer.ts';
 import { TicketBook, type SpentTicket } from './ticket.ts';
 import { WorkerLink, WorkerTable } from './worker-table.ts';
-
-/** Milliseconds that one peer's answer to an offer, and the first link that follows, may take. */
-const FILL_MS = 5000;
-/** Milliseconds for the other links of that offer: they are dialed at once, or not at all where none is direct. */
-const REST_MS = 1000;
-/** Milliseconds before a peer whose worker still has no link is sent another ticket; doubles. */
-const REFILL_MIN_MS = 250;
-const REFILL_MAX_MS = 60_000;
 
 /** The way to the workers. A worker is named by a number that is never used twice. */
 export interface LinkWorkers {
@@ -76,18 +68,7 @@ export function createLinkDispatcher(deps: DispatchDeps, options: DispatchOption
   return new Dispatcher({ ...deps, logger: deps.logger.child({ component: 'link.dispatch' }) }, options);
 }
 
-/** A link younger than this that ended is no reason to hurry. */
-const YOUNG_MS = 10_000;
-
-/** The tickets that a peer is sent. */
-interface Filling {
-  timer: Timer | undefined;
-  delayMs: number;
-  /** While an offer runs: ends the wait for what follows from it. */
-  running: AbortController | undefined;
-}
-
-/** Bound: one offer a connected peer at a time, and one timer for the next. */
+/** Bound: what its parts hold. */
 class Dispatcher implements LinkDispatcher {
   readonly #deps: DispatchDeps;
   readonly #options: DispatchOptions;
@@ -95,7 +76,7 @@ class Dispatcher implements LinkDispatcher {
   readonly #tickets: TicketBook;
   readonly #establisher: Establisher;
   readonly #splicer: Splicer | undefined;
-  readonly #filling = new Map<PeerId, Filling>();
+  readonly #filler: LinkFiller;
   readonly #stopping = new AbortController();
   #guard: PortGuard | undefined;
   #unsubscribe: () => void = () => undefined;
@@ -130,6 +111,13 @@ class Dispatcher implements LinkDispatcher {
       },
       { kind: 'gateway', directMs: 0, stopped: this.#stopping.signal },
     );
+    this.#filler = new LinkFiller({
+      clock,
+      logger,
+      table: this.#table,
+      connectionOf: (peer) => this.#connectionOf(peer),
+      offer: (connection, workers, signal) => this.#establisher.over(connection, signal, { workers }),
+    });
   }
 
   get port(): number | undefined {
@@ -167,13 +155,13 @@ class Dispatcher implements LinkDispatcher {
       audience: 'admitted',
       maxStreams: MAX_TICKETS,
     });
-    this.#unsubscribe = control.onAdmitted(({ peer }) => this.#fill(peer));
+    this.#unsubscribe = control.onAdmitted(({ peer }) => this.#filler.fill(peer));
   }
 
   stop(): Promise<void> {
     this.#stopping.abort(new MoatError('LINK_CLOSED', 'this machine stops'));
     this.#unsubscribe();
-    for (const { timer } of this.#filling.values()) timer?.cancel();
+    this.#filler.stop();
     this.#splicer?.stop();
     // Not awaited: Node counts the sockets that were passed on until the worker that has them ends.
     void this.#guard?.close();
@@ -219,14 +207,15 @@ class Dispatcher implements LinkDispatcher {
 
   workerReady(worker: number): void {
     this.#table.addWorker(worker);
-    this.#interrupt();
-    for (const peer of new Set(this.#deps.control.connections().map((connection) => connection.peer))) this.#fill(peer);
+    this.#filler.interrupt();
+    for (const peer of new Set(this.#deps.control.connections().map((connection) => connection.peer)))
+      this.#filler.fill(peer);
   }
 
   workerGone(worker: number): void {
     const links = this.#table.removeWorker(worker);
-    this.#interrupt();
-    for (const peer of new Set(links.map((link) => link.peer))) this.#fill(peer);
+    this.#filler.interrupt();
+    for (const peer of new Set(links.map((link) => link.peer))) this.#filler.fill(peer);
   }
 
   linked(worker: number, { number, peer, path, piped }: ToldLink): void {
@@ -239,12 +228,7 @@ class Dispatcher implements LinkDispatcher {
 
   unlinked(worker: number, number: number): void {
     const link = this.#table.remove(worker, number);
-    if (link === undefined) return;
-    const filling = this.#filling.get(link.peer);
-    const isYoung = this.#deps.clock.now() - link.since < YOUNG_MS;
-    if (filling !== undefined && isYoung) return this.#fillLater(link.peer, filling);
-    if (filling !== undefined) filling.delayMs = REFILL_MIN_MS;
-    this.#fill(link.peer);
+    if (link !== undefined) this.#filler.ended(link);
   }
 
   counted(worker: number, streams: ReadonlyMap<number, number>): void {
@@ -255,13 +239,10 @@ class Dispatcher implements LinkDispatcher {
   }
 
   want(peer: PeerId): void {
-    if (!this.#options.mayLink(peer) || this.#connectionOf(peer) === undefined) {
+    if (this.#connectionOf(peer) === undefined) {
       throw new MoatError('LINK_FAILED', 'the peer is not connected', { details: { peer }, retryable: true });
     }
-    const filling = this.#filling.get(peer);
-    // Somebody waits: the next offer goes now.
-    if (filling !== undefined) filling.delayMs = REFILL_MIN_MS;
-    this.#fill(peer);
+    this.#filler.hurry(peer);
   }
 
   peersOf(worker: number): ReadonlySet<PeerId> {
@@ -290,67 +271,8 @@ class Dispatcher implements LinkDispatcher {
   }
 
   #connectionOf(peer: PeerId): PeerConnection | undefined {
+    if (!this.#options.mayLink(peer)) return undefined;
     return this.#deps.control.connections(peer).find(({ direction }) => direction === 'inbound');
-  }
-
-  #isLacking(peer: PeerId): boolean {
-    const isPossible = !this.#stopping.signal.aborted && this.#options.mayLink(peer);
-    return isPossible && this.#connectionOf(peer) !== undefined && this.#table.lacking(peer).length > 0;
-  }
-
-  /** Sends the peer tickets until every worker has a link to it, or it is gone. */
-  #fill(peer: PeerId): void {
-    const known = this.#filling.get(peer);
-    if (known?.running !== undefined) return;
-    known?.timer?.cancel();
-    if (!this.#isLacking(peer)) {
-      if (this.#connectionOf(peer) === undefined) this.#filling.delete(peer);
-      return;
-    }
-    const filling: Filling = known ?? { timer: undefined, delayMs: REFILL_MIN_MS, running: undefined };
-    this.#filling.set(peer, filling);
-    const running = new AbortController();
-    filling.running = running;
-    void this.#offer(peer, running.signal).finally(() => {
-      filling.running = undefined;
-      // What interrupted it is news.
-      if (running.signal.aborted) this.#fill(peer);
-      else if (this.#isLacking(peer)) this.#fillLater(peer, filling);
-    });
-  }
-
-  #fillLater(peer: PeerId, filling: Filling): void {
-    if (filling.running !== undefined || this.#stopping.signal.aborted) return;
-    filling.timer?.cancel();
-    filling.timer = this.#deps.clock.after(filling.delayMs, () => this.#fill(peer));
-    filling.delayMs = Math.min(REFILL_MAX_MS, filling.delayMs * 2);
-  }
-
-  /** The workers changed: what is waited for may never come. */
-  #interrupt(): void {
-    for (const { running } of this.#filling.values()) {
-      running?.abort(new MoatError('LINK_FAILED', 'the workers changed', { retryable: true }));
-    }
-  }
-
-  async #offer(peer: PeerId, interrupted: AbortSignal): Promise<void> {
-    const connection = this.#connectionOf(peer);
-    if (connection === undefined) return;
-    using deadline = createDeadline(this.#deps.clock, FILL_MS, AbortSignal.any([this.#stopping.signal, interrupted]));
-    const { signal } = deadline;
-    const workers = this.#table.lacking(peer);
-    try {
-      await this.#establisher.over(connection, signal, { workers });
-      using rest = createDeadline(this.#deps.clock, REST_MS, signal);
-      await this.#linkedAt(peer, workers, rest.signal);
-    } catch (error) {
-      this.#deps.logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'no link to a worker yet');
-    }
-  }
-
-  /** Resolves when each of these workers has a link to the peer, or is gone. */
-  async #linkedAt(peer: PeerId, workers: readonly number[], signal: AbortSignal): Promise<void> {
-    while (this.#table.lacking(peer).some((worker) => workers.includes(worker))) await this.#table.next(peer, signal);
   }
 }
 
