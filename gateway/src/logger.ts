@@ -5,6 +5,7 @@
 import type { Logger } from '@moat/core';
 import { pino, symbols } from 'pino';
 import { LogWriter } from './log-writer.ts';
+import { RequestEntry } from './request/log.ts';
 
 /** Characters that wait. */
 const BATCH_LENGTH = 64 * 1024;
@@ -64,7 +65,18 @@ export function createLogger(level: string, { shared = false }: LoggerOptions = 
     lastLevel: 0,
     write: (line: string): void => batch.write(line, stream.lastLevel >= WARN),
   };
-  return pino({ level, base: null, timestamp: stamp }, stream);
+  const logger = pino({ level, base: null, timestamp: stamp }, stream);
+  if (logger.isLevelEnabled('info')) sayRequestsOurselves(logger, batch);
+  return logger;
+}
+
+/** Children inherit it; they have fields of their own, which only pino knows. */
+function sayRequestsOurselves(logger: Logger, batch: LineBatch): void {
+  const byPino = logger.info;
+  logger.info = function (this: Logger, fields: object, message: string): void {
+    if (this !== logger || !(fields instanceof RequestEntry)) return byPino.call(this, fields, message);
+    batch.write(`{"level":30${stamp()},${fields.toJsonMembers()},"msg":"${message}"}\n`, false);
+  };
 }
 
 let stampedMs = 0;

@@ -6,6 +6,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { ClientRequest } from '../src/request/client-request.ts';
+import { RequestEntry } from '../src/request/log.ts';
 import { LineBatch } from '../src/logger.ts';
 import { LogWriter } from '../src/log-writer.ts';
 
@@ -106,3 +108,23 @@ for (const [how, last] of [
     assert.match(String(lines[0]?.['time']), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   });
 }
+
+test('a request says its own line, with every field that the logger would say', () => {
+  const request = {
+    id: 'abc',
+    client: { address: '2001:db8::1', port: 1 },
+    servername: 'shop.localhost',
+    head: { method: 'M-SEARCH' },
+    body: { receivedBytes: 1 },
+    answer: { sentBytes: 2 },
+  } as unknown as ClientRequest;
+  const rest = { delivered: false, durationMs: 1.6 };
+  for (const outcome of [
+    { status: 200, deployment: 'q7', service: 'web', peer: '12D3', attempts: 2 },
+    { status: 502, code: 'LINK_LOST/a"b\n' },
+    { status: 200 },
+  ]) {
+    const entry = new RequestEntry(request, outcome, rest);
+    assert.deepEqual(JSON.parse(`{${entry.toJsonMembers()}}`), JSON.parse(JSON.stringify(entry)));
+  }
+});

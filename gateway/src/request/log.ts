@@ -13,30 +13,63 @@ export interface Outcome {
   readonly attempts?: number | undefined;
 }
 
-export function logRequest(
-  logger: Logger,
-  request: ClientRequest,
-  outcome: Outcome,
-  rest: { readonly delivered: boolean; readonly durationMs: number },
-): void {
-  const code = outcome.code ?? (rest.delivered ? undefined : 'CLIENT_GONE');
-  logger.info(
-    {
-      component: 'gateway.request',
-      requestId: request.id,
-      remoteAddress: request.client.address,
-      host: request.servername,
-      method: request.head.method.slice(0, 32),
-      status: outcome.status,
-      bytesIn: request.body.receivedBytes,
-      bytesOut: request.answer.sentBytes,
-      durationMs: Math.round(rest.durationMs),
-      ...(outcome.deployment === undefined ? {} : { deployment: outcome.deployment, service: outcome.service }),
-      ...(outcome.peer === undefined ? {} : { peer: outcome.peer }),
-      ...(code === undefined ? {} : { code }),
-      // More than one member was asked.
-      ...(outcome.attempts !== undefined && outcome.attempts > 1 ? { count: outcome.attempts } : {}),
-    },
-    'request',
-  );
+/**
+ * The fields of a request's line. It can write itself as JSON: of all that a gateway does for a small request, a tenth
+ * was pino finding out, field by field, what is known here (test/bench).
+ */
+export class RequestEntry {
+  readonly component = 'gateway.request';
+  readonly requestId: string;
+  readonly remoteAddress: string;
+  readonly host: string;
+  readonly method: string;
+  readonly status: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationMs: number;
+  readonly deployment: string | undefined;
+  readonly service: string | undefined;
+  readonly peer: PeerId | undefined;
+  readonly code: string | undefined;
+  /** Members asked, where it was more than one. */
+  readonly count: number | undefined;
+
+  constructor(
+    request: ClientRequest,
+    outcome: Outcome,
+    rest: { readonly delivered: boolean; readonly durationMs: number },
+  ) {
+    this.requestId = request.id;
+    this.remoteAddress = request.client.address;
+    this.host = request.servername;
+    this.method = request.head.method;
+    this.status = outcome.status;
+    this.bytesIn = request.body.receivedBytes;
+    this.bytesOut = request.answer.sentBytes;
+    this.durationMs = Math.round(rest.durationMs);
+    this.deployment = outcome.deployment;
+    this.service = outcome.service;
+    this.peer = outcome.peer;
+    this.code = outcome.code ?? (rest.delivered ? undefined : 'CLIENT_GONE');
+    this.count = outcome.attempts !== undefined && outcome.attempts > 1 ? outcome.attempts : undefined;
+  }
+
+  /** Members of a JSON object. Names, ids and addresses were checked and need no escapes; a code may be a member's word. */
+  toJsonMembers(): string {
+    const { deployment, peer, code, count } = this;
+    return (
+      `"component":"gateway.request","requestId":"${this.requestId}","remoteAddress":"${this.remoteAddress}",` +
+      `"host":"${this.host}","method":"${this.method}","status":${this.status},"bytesIn":${this.bytesIn},` +
+      `"bytesOut":${this.bytesOut},"durationMs":${this.durationMs}` +
+      (deployment === undefined ? '' : `,"deployment":"${deployment}","service":"${this.service}"`) +
+      (peer === undefined ? '' : `,"peer":"${peer}"`) +
+      (code === undefined ? '' : `,"code":${JSON.stringify(code)}`) +
+      (count === undefined ? '' : `,"count":${count}`)
+    );
+  }
+}
+
+/** Says it once a request. */
+export function logRequest(logger: Logger, ...entry: ConstructorParameters<typeof RequestEntry>): void {
+  logger.info(new RequestEntry(...entry), 'request');
 }
