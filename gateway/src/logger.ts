@@ -72,6 +72,7 @@ export function createLogger(level: string, { shared = false }: LoggerOptions = 
 
 /** Children inherit it; they have fields of their own, which only pino knows. */
 function sayRequestsOurselves(logger: Logger, batch: LineBatch): void {
+  // oxlint-disable-next-line typescript/unbound-method -- it is called with the `this` that is given
   const byPino = logger.info;
   logger.info = function (this: Logger, fields: object, message: string): void {
     if (this !== logger || !(fields instanceof RequestEntry)) return byPino.call(this, fields, message);
