@@ -5,7 +5,7 @@
  */
 /** A link's largest chunk, and the framing around it. */
 export const BUFFER_BYTES: number = 66 * 1_024;
-const MAX_FREE = 64;
+const MAX_FREE = 256;
 /** Smaller copies come from Node's own slab. */
 const MIN_POOLED_BYTES = 2 * 1_024;
 

@@ -91,7 +91,10 @@ export class Output {
 
   #text(text: string): void {
     if (text.length > BUFFER_BYTES) return this.#append('', Buffer.from(text, 'latin1'), '');
-    if (text !== '') this.#bytes += this.#room(text.length).write(text, this.#bytes, 'latin1');
+    if (text === '') return;
+    // First: making room may begin another buffer.
+    const into = this.#room(text.length);
+    this.#bytes += into.write(text, this.#bytes, 'latin1');
   }
 
   /** The buffer, with room for `bytes` behind what is in it. */

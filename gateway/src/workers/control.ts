@@ -96,7 +96,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   constructor(deps: FleetDeps, options: FleetOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#pipes = new LocalPipes(join(options.stateDirectory, 'pipe.sock'));
+    this.#pipes = new LocalPipes(join(options.stateDirectory, 'pipe'));
     this.#places = Array.from({ length: options.count }, (_, index) => ({
       index,
       current: undefined,
@@ -140,7 +140,6 @@ export class WorkerFleet implements Service, LinkWorkers {
     opening.defer(() => this.stop());
     this.#https = await PublicPort.bind(https, count);
     this.#http = http && (await PublicPort.bind(http, count));
-    await this.#pipes.start();
     await Promise.all(
       this.#places.map(async (place) => {
         const worker = this.#spawn(place);
@@ -311,13 +310,23 @@ export class WorkerFleet implements Service, LinkWorkers {
   /** Who waits in the sockets of the dead one waits for this one. */
   async #replace(place: Place, peers: ReadonlySet<PeerId>): Promise<void> {
     if (this.#stopping) return;
-    const worker = this.#spawn(place);
+    const { clock, logger } = this.#deps;
+    let worker: WorkerProcess;
+    try {
+      worker = this.#spawn(place);
+    } catch (err) {
+      // No memory, or Node itself is being replaced: the other workers serve meanwhile.
+      logger.error({ component: 'gateway.workers', err }, 'worker cannot be started');
+      place.delayMs = RESPAWN_MAX_MS;
+      place.timer = clock.after(place.delayMs, () => void this.#replace(place, peers));
+      return;
+    }
     place.current = worker;
     try {
       await this.#begin(worker, peers);
     } catch (err) {
       // Its exit brings the next one.
-      this.#deps.logger.error({ component: 'gateway.workers', worker: worker.number, err }, 'worker not ready');
+      logger.error({ component: 'gateway.workers', worker: worker.number, err }, 'worker not ready');
       worker.kill();
     }
   }

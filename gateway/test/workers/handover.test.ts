@@ -38,7 +38,6 @@ class Kept implements ByteChannel {
 async function pipes(): Promise<AsyncDisposable & { readonly local: LocalPipes }> {
   const directory = await mkdtemp(join(tmpdir(), 'moat-pipe-'));
   const local = new LocalPipes(join(directory, 'pipe.sock'));
-  await local.start();
   return {
     local,
     async [Symbol.asyncDispose]() {
@@ -84,4 +83,16 @@ test('an end that breaks ends the other', async () => {
   other.resume();
   second.onClose();
   await closed;
+});
+
+test('a pipe that cannot be made ends its channel, and no other gets its place', async () => {
+  const nowhere = new LocalPipes('/nonexistent/pipe');
+  const lost = new Kept();
+  nowhere.pipe(lost, () => assert.fail('it has no other end'));
+  await lost.closed.promise;
+  await using place = await pipes();
+  const next = new Kept();
+  const far = await new Promise<Socket>((resolve) => place.local.pipe(next, resolve));
+  far.end('mine');
+  assert.equal(await next.ended, 'mine');
 });

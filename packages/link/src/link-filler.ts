@@ -60,6 +60,7 @@ export class LinkFiller {
       // What interrupted it is news.
       if (running.signal.aborted) this.fill(peer);
       else if (this.#isLacking(peer)) this.#later(peer, filling);
+      else filling.delayMs = AGAIN_MIN_MS;
     });
   }
 

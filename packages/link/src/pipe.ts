@@ -13,7 +13,7 @@ export function pipeChannel(channel: ByteChannel, socket: Socket): void {
   };
   channel.onDrain = () => socket.resume();
   channel.onEnd = () => socket.end();
-  channel.onClose = () => socket.destroy();
+  channel.onClose = (error) => (error === undefined ? socket.destroySoon() : socket.destroy());
   socket.on('data', (chunk: Buffer) => {
     if (!channel.write(chunk)) socket.pause();
   });

@@ -30,13 +30,6 @@ export interface ConnectionUser {
   onServiceTimeout(): void;
 }
 
-/** Counts the pool's looks at its connections: deadlines are set by the thousand and hardly ever reached. */
-interface Ticks {
-  now: number;
-  /** Milliseconds between two. */
-  readonly everyMs: number;
-}
-
 /** What is open to one address. */
 interface Target extends SocketAddress {
   readonly key: string;
@@ -53,19 +46,19 @@ export class ServiceConnection {
   reused = false;
   /** True once the target took the connection. */
   connected = false;
-  /** Tick at which it expires. */
+  /** When it expires, in the clock's milliseconds. */
   expiresAt: number = Infinity;
-  readonly #ticks: Ticks;
+  readonly #now: () => number;
   #user: ConnectionUser | undefined;
   #detached: ((chunk: Buffer) => void) | undefined;
 
   constructor(
     connectSocket: (onRead: (buffer: Buffer, length: number) => void) => Socket,
     target: Target,
-    ticks: Ticks,
+    now: () => number,
   ) {
     this.target = target;
-    this.#ticks = ticks;
+    this.#now = now;
     const socket = connectSocket((buffer, length) => this.#onData(buffer, length));
     this.socket = socket;
     socket.on('connect', this.#onConnect);
@@ -86,14 +79,14 @@ export class ServiceConnection {
 
   /** The user hears of it when `ms` milliseconds are over: never earlier, and at most a second later. */
   expireIn(ms: number): void {
-    this.expiresAt = this.#ticks.now + 1 + Math.ceil(ms / this.#ticks.everyMs);
+    this.expiresAt = this.#now() + ms;
   }
 
-  /** Leaves it without a user: it is closed after `idleMs`, or a little earlier, and at once when anything arrives. */
+  /** Leaves it without a user: it is closed at the first look behind `idleMs`, and at once when anything arrives. */
   rest(idleMs: number): void {
     this.#user = undefined;
     this.reused = true;
-    this.expiresAt = this.#ticks.now + Math.max(1, Math.floor(idleMs / this.#ticks.everyMs));
+    this.expiresAt = this.#now() + idleMs;
     if (this.socket.isPaused()) this.socket.resume();
   }
 
@@ -136,8 +129,8 @@ export class ServiceConnection {
   };
 }
 
-/** No deadline is off by more than two of these, in milliseconds. */
-const MAX_TICK_MS = 500;
+/** Between two looks at the deadlines, in milliseconds: they are set by the thousand and hardly ever reached. */
+const MAX_LOOK_MS = 500;
 
 /** Owner of all its connections, until {@link ServicePool.close}. One timer for all of them, and none while there are none. */
 export class ServicePool {
@@ -150,7 +143,7 @@ export class ServicePool {
   /** The one asked for last: most machines have one service. */
   #last: Target | undefined;
   readonly #all = new Set<ServiceConnection>();
-  readonly #ticks: Ticks;
+  readonly #lookMs: number;
   #timer: Timer | undefined;
 
   constructor(deps: ConnectDeps, options: ServicePoolOptions = {}) {
@@ -159,7 +152,7 @@ export class ServicePool {
     this.#maxConnections = options.maxConnections ?? 2_048;
     this.#idleMs = options.idleMs ?? 4_000;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    this.#ticks = { now: 0, everyMs: Math.max(1, Math.min(MAX_TICK_MS, this.#idleMs / 8)) };
+    this.#lookMs = Math.max(1, Math.min(MAX_LOOK_MS, this.#idleMs / 8));
   }
 
   get size(): number {
@@ -175,7 +168,9 @@ export class ServicePool {
     while (!options.fresh) {
       const kept = target.idle.pop();
       if (!kept) break;
-      if (!kept.socket.destroyed) return kept;
+      // A loop that stood still may not have looked yet.
+      if (!kept.socket.destroyed && kept.expiresAt + this.#lookMs > this.#deps.clock.now()) return kept;
+      kept.destroy();
     }
     if (this.#all.size >= this.#maxConnections) {
       throw new MoatError('SERVICE_BUSY', `${this.#maxConnections} connections to services are open`, {
@@ -185,7 +180,7 @@ export class ServicePool {
     const connection = new ServiceConnection(
       (onRead) => connectTarget(this.#deps, target, { timeoutMs: this.#connectTimeoutMs, onRead }),
       target,
-      this.#ticks,
+      () => this.#deps.clock.now(),
     );
     this.#all.add(connection);
     target.connections += 1;
@@ -204,7 +199,8 @@ export class ServicePool {
       connection.destroy();
       return;
     }
-    connection.rest(idleMs);
+    // The look that finds it expired is a look late at most.
+    connection.rest(idleMs - this.#lookMs);
     idle.push(connection);
   }
 
@@ -225,10 +221,10 @@ export class ServicePool {
   }
 
   #arm(): Timer {
-    return this.#deps.clock.after(this.#ticks.everyMs, () => {
-      this.#ticks.now += 1;
+    return this.#deps.clock.after(this.#lookMs, () => {
+      const now = this.#deps.clock.now();
       for (const connection of this.#all) {
-        if (connection.expiresAt <= this.#ticks.now) connection.expire();
+        if (connection.expiresAt <= now) connection.expire();
       }
       this.#timer = this.#all.size === 0 ? undefined : this.#arm();
     });
