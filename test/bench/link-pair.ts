@@ -8,9 +8,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { silentLogger, systemClock, type LinkStream, type RequestHead, type StreamEvents } from '@moat/core';
+import { silentLogger, systemClock, type LinkStream, type RequestHead } from '@moat/core';
 import type * as SessionModule from '../../packages/link/src/session.ts';
 import type * as TlsModule from '../../packages/link/src/transport.tls.ts';
+import { nothing } from './link-service.ts';
 import { median, quantile } from './statistics.ts';
 
 const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 2);
@@ -64,13 +65,6 @@ const answerFields = [
   ['content-type', 'text/plain'],
   ['cache-control', 'no-store'],
 ] as const;
-const nothing: StreamEvents = {
-  onHead: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 const block = Buffer.alloc(64 * 1024, 'y');
 
 /** The service names the number of bytes it answers with. */

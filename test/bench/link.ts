@@ -2,50 +2,12 @@
  * A link over a TLS-PSK socket on loopback, both ends in one process: `node --conditions=@moat/source test/bench/link.ts`.
  * Prints figures, asserts nothing about time. One process does the work of two machines, so a real end costs about half.
  */
-import { silentLogger, systemClock, type Link, type LinkStream, type RequestHead, type StreamEvents } from '@moat/core';
+import { silentLogger, systemClock, type Link } from '@moat/core';
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryNetwork } from '@moat/testkit';
+import { deployment, head, nothing, serve } from './link-service.ts';
 
 const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 3);
-const deployment = 'q7f3aaaaaaaaaaaaaaaaaaaaaa';
-const body = Buffer.alloc(1024, 'x');
-const head: RequestHead = {
-  method: 'GET',
-  authority: 'shop.example.com',
-  target: '/',
-  bodyless: true,
-  fields: [
-    ['user-agent', 'bench'],
-    ['accept', '*/*'],
-    ['accept-encoding', 'gzip, br'],
-    ['cookie', 'session=0123456789abcdef'],
-    ['x-forwarded-for', '127.0.0.1'],
-  ],
-};
-const nothing: StreamEvents = {
-  onHead: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
-
-/** `http` streams are answered with 1 KiB, `tcp` streams with as many bytes as the reader takes. */
-function serve(stream: LinkStream): void {
-  if (stream.request.kind === 'http') {
-    stream.listen(nothing);
-    stream.writeHead({ status: 200, fields: [['content-type', 'text/plain']] });
-    stream.write(body);
-    return stream.end();
-  }
-  const block = Buffer.alloc(64 * 1024, 'y');
-  const pour = (): void => {
-    while (stream.write(block));
-  };
-  stream.listen({ ...nothing, onDrain: pour });
-  stream.writeHead({ connected: true });
-  pour();
-}
 
 async function requests(link: Link, inFlight: number): Promise<void> {
   let done = 0;

@@ -6,11 +6,12 @@
  */
 import { once } from 'node:events';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
-import { silentLogger, systemClock, type Link, type LinkStream, type RequestHead, type StreamEvents } from '@moat/core';
+import { silentLogger, systemClock, type Link } from '@moat/core';
 import { createNodeKey, type NodeKey } from '@moat/identity';
 import { createLinks, type LinksOptions } from '@moat/link';
 import { eventually } from '../e2e/machine.ts';
 import { LISTEN, startAnchor, startPeer, type Peer } from '../conformance/libp2p-links.ts';
+import { deployment, head, nothing, serve } from './link-service.ts';
 import { median, quantile } from './statistics.ts';
 
 const SECONDS = Number(process.env['BENCH_SECONDS'] ?? 1.5);
@@ -45,31 +46,10 @@ interface Worked {
   readonly anchor: number;
 }
 
-const deployment = 'q7f3aaaaaaaaaaaaaaaaaaaaaa';
-const body = Buffer.alloc(1024, 'x');
-const head: RequestHead = {
-  method: 'GET',
-  authority: 'shop.example.com',
-  target: '/',
-  bodyless: true,
-  fields: [
-    ['user-agent', 'bench'],
-    ['accept', '*/*'],
-    ['cookie', 'session=0123456789abcdef'],
-    ['x-forwarded-for', '127.0.0.1'],
-  ],
-};
 /** Not what is measured here: how much one peer may do. */
 const LINKS: Partial<LinksOptions> = { limits: { opens: { perSecond: 1e9, burst: 1e9 } } };
 const SPLICE = { bytesPerSecondPerPeer: 1e12, bytesPerSecondPerAddress: 1e12 } as const;
 const LOOPBACK = { host: '127.0.0.1', port: 0 } as const;
-const nothing: StreamEvents = {
-  onHead: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 
 async function runAnchor(): Promise<void> {
   const overlay = await startAnchor();
@@ -108,23 +88,6 @@ async function startMachine(
   });
   machine.accept = serve;
   return machine;
-}
-
-/** `http` streams are answered with 1 KiB, `tcp` streams with as many bytes as the reader takes. */
-function serve(stream: LinkStream): void {
-  if (stream.request.kind === 'http') {
-    stream.listen(nothing);
-    stream.writeHead({ status: 200, fields: [['content-type', 'text/plain']] });
-    stream.write(body);
-    return stream.end();
-  }
-  const block = Buffer.alloc(64 * 1024, 'y');
-  const pour = (): void => {
-    while (stream.write(block));
-  };
-  stream.listen({ ...nothing, onDrain: pour });
-  stream.writeHead({ connected: true });
-  pour();
 }
 
 async function linkOver(path: Path, key: NodeKey, far: Far, anchors: readonly string[]): Promise<Link> {

@@ -7,6 +7,7 @@
  */
 import {
   errorCode,
+  isTrailerAllowed,
   type Bagged,
   type AcceptHead,
   type Clock,
@@ -21,7 +22,7 @@ import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
 import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
-import { isTrailer, isWritable } from './fields.ts';
+import { isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
@@ -318,7 +319,7 @@ export class Exchange implements ClientEvents, Bagged {
     if (!trailers.every(isWritable)) return this.#invalid('a trailer of the answer is malformed');
     this.#answerDone = true;
     const passed = answer.contentLength === undefined && answer.hasBody;
-    this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailer(name)) : []);
+    this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailerAllowed(name)) : []);
   }
 
   #onStreamClose(code: string | undefined): void {

@@ -4,9 +4,6 @@
  */
 import { isConnectionSpecific, type FieldList } from '@moat/core';
 
-/** True for names that may stand in a trailer section. */
-export { isTrailerAllowed as isTrailer } from '@moat/core';
-
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 /** Control characters other than tab, and what is not Latin-1 (RFC 9110 §5.5). */
 const NOT_IN_VALUES = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;

@@ -3,9 +3,8 @@
  * looks ahead: `execute` stops behind each head and behind each request, and whoever feeds it decides when to go on.
  * After a throw nothing that follows on the connection can be read.
  */
-import type { FieldList, MoatError } from '@moat/core';
+import { isTrailerAllowed, type FieldList, type MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
-import { isTrailer } from './fields.ts';
 import { beginsRequest, readFields, readHead } from './http1-head.ts';
 import { parseHead, type ParsedHead, type ParseRules } from './parse.ts';
 
@@ -191,7 +190,7 @@ export class RequestParser {
     // A server that takes trailers for fields would find another length there.
     if (trailers.some(([name]) => FRAMING.has(name))) throw malformed('a trailer says where the message ends');
     this.#state = 'done';
-    this.#events.onEnd(trailers.filter(([name]) => isTrailer(name)));
+    this.#events.onEnd(trailers.filter(([name]) => isTrailerAllowed(name)));
   }
 
   #onCounted(): void {

@@ -138,6 +138,7 @@ export class Routes implements RouteSnapshot {
     for (const spec of routes) {
       hosts.add(spec.host);
       const known = this.#routes.get(spec.host);
+      if (known !== undefined && known.deployment !== deployment) this.#forget(known);
       const balancer = known?.balancer ?? new Balancer<PeerId>(this.#deps);
       balancer.retain(spec.members);
       const usage = known?.deployment === deployment ? known.usage : { servedToldMs: -Infinity };
@@ -145,9 +146,15 @@ export class Routes implements RouteSnapshot {
     }
     if (hosts.size > 0) this.#hosts.set(deployment, [...hosts]);
     else this.#hosts.delete(deployment);
-    // A name may have become another deployment's since.
-    const gone = before.filter((host) => !hosts.has(host) && this.#routes.get(host)?.deployment === deployment);
+    const gone = before.filter((host) => !hosts.has(host));
     for (const host of gone) this.#routes.delete(host);
     return gone;
+  }
+
+  /** A name becomes another deployment's. */
+  #forget({ deployment, host }: Route): void {
+    const hosts = this.#hosts.get(deployment)?.filter((each) => each !== host) ?? [];
+    if (hosts.length > 0) this.#hosts.set(deployment, hosts);
+    else this.#hosts.delete(deployment);
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Routes, type RouteSpec } from '../../src/routes/snapshot.ts';
+import { Routes, type RouteChange, type RouteSpec } from '../../src/routes/snapshot.ts';
 
 const spec = (host: string, members: readonly string[] = [], deployment: string = 'd'): RouteSpec => ({
   host,
@@ -56,4 +56,18 @@ test("a name that became another deployment's is not withdrawn with what its fir
   routes.apply({ ...none, deployments: [{ deployment: 'second', routes: [spec('a', ['m1'], 'second')] }] });
   assert.deepEqual(routes.apply({ ...none, deployments: [{ deployment: 'first', routes: [] }] }), []);
   assert.equal(routes.find('a')?.deployment, 'second');
+});
+
+test('a deployment whose last name became another’s is not remembered', () => {
+  const changes: RouteChange[] = [];
+  const routes = new Routes({ now: () => 0, random: () => 0, changed: (change) => changes.push(change) });
+  routes.swap([spec('a', [], 'first'), spec('b', [], 'first')], []);
+  const takes = (host: string) => ({ deployment: 'second', routes: [spec(host, [], 'second')] });
+  routes.apply({ ...none, deployments: [takes('a')] });
+  assert.deepEqual(routes.apply({ ...none, deployments: [takes('b')] }), ['a']);
+  routes.swap([], []);
+  assert.deepEqual(
+    changes.at(-1)?.deployments.map(({ deployment }) => deployment),
+    ['second'],
+  );
 });
