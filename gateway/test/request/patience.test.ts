@@ -17,17 +17,16 @@ async function upload(bytes: number): Promise<string> {
   let arrived = Promise.withResolvers<void>();
   edge.publish({ m1: member(() => ({ onData: () => arrived.resolve() })) });
   const socket = await edge.connect();
-  let isOver = false;
-  const answer = readAll(socket).finally(() => (isOver = true));
+  const answer = readAll(socket);
   socket.write(`POST / HTTP/1.1\r\nHost: ${HOST}\r\nContent-Length: 100000\r\n\r\n`);
-  for (let sentMs = 0; sentMs < 60_000 && !isOver; sentMs += STEP_MS) {
+  for (let sentMs = 0; sentMs < 60_000 && !socket.closed; sentMs += STEP_MS) {
     arrived = Promise.withResolvers<void>();
     socket.write('x'.repeat(bytes));
     await Promise.race([arrived.promise, answer]);
     clock.advance(STEP_MS);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  if (!isOver) socket.destroy();
+  socket.destroy();
   return answer.catch(() => '');
 }
 
