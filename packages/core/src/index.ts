@@ -49,6 +49,7 @@ export {
 export type { Service } from './lifecycle.ts';
 export { silentLogger, type Logger } from './logger.ts';
 export { noteReadBuffer } from './read-buffers.ts';
+export { Recent } from './recent.ts';
 export { releaseStartupMemory } from './startup-memory.ts';
 export { signerFromKey, verifySignature, type Signer } from './signature.ts';
 export type { ByteChannel } from './ports/bytes.ts';
