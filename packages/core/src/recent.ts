@@ -7,8 +7,8 @@
  * 4,096 characters.
  */
 export class Recent<V> {
-  readonly #texts: string[] = new Array<string>(PLACES).fill('');
-  readonly #values: (V | undefined)[] = new Array<V | undefined>(PLACES).fill(undefined);
+  readonly #texts: string[] = Array.from({ length: PLACES }, () => '');
+  readonly #values: (V | undefined)[] = Array.from({ length: PLACES });
 
   /** Undefined when it was not kept, or not for long. */
   get(text: string): V | undefined {
