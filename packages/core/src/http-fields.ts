@@ -2,6 +2,7 @@
  * Which fields of an HTTP message end at a hop, and which may stand in a trailer. Every hop has to agree on both: what
  * one drops and the next believes is how requests are smuggled.
  */
+import type { FieldList, RequestHead } from './ports/link.ts';
 
 /** Fields about one connection, in either direction: RFC 9110 §7.6.1, and what older and newer protocols added to it. */
 export const CONNECTION_SPECIFIC_FIELDS: readonly string[] = [
@@ -59,4 +60,9 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
  */
 export function isTrailerAllowed(name: string): boolean {
   return !NOT_IN_TRAILERS.has(name) && !name.startsWith('x-forwarded-') && !name.includes('_') && !name.includes('.');
+}
+
+/** All fields of a request in order, for readers that remember nothing about the lists. */
+export function allFields({ fields, more }: Pick<RequestHead, 'fields' | 'more'>): FieldList {
+  return more === undefined || more.length === 0 ? fields : [...fields, ...more];
 }

@@ -28,7 +28,7 @@ export {
   type ErrorDetails,
   type MoatErrorOptions,
 } from './errors.ts';
-export { CONNECTION_SPECIFIC_FIELDS, isConnectionSpecific, isTrailerAllowed } from './http-fields.ts';
+export { CONNECTION_SPECIFIC_FIELDS, allFields, isConnectionSpecific, isTrailerAllowed } from './http-fields.ts';
 export {
   encodeBase32,
   formatKey,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isConnectionSpecific, isTrailerAllowed } from '../src/index.ts';
+import { allFields, isConnectionSpecific, isTrailerAllowed } from '../src/index.ts';
 
 test('fields of one connection go no further', () => {
   for (const name of ['connection', 'keep-alive', 'te', 'transfer-encoding', 'upgrade', 'http2-settings']) {
@@ -18,4 +18,14 @@ test('a trailer frames, routes and authenticates nothing', () => {
   for (const name of ['grpc-status', 'x-sum', 'server-timing', 'digest']) {
     assert.equal(isTrailerAllowed(name), true, name);
   }
+});
+
+test('all fields of a request are those that repeat, then those that vary', () => {
+  const fields = [['a', '1']] as const;
+  assert.equal(allFields({ fields }), fields);
+  assert.equal(allFields({ fields, more: [] }), fields);
+  assert.deepEqual(allFields({ fields, more: [['b', '2']] }), [
+    ['a', '1'],
+    ['b', '2'],
+  ]);
 });

@@ -14,7 +14,10 @@ export interface OpenRequest {
   readonly kind: StreamKind;
 }
 
-/** Header or trailer fields in order, names in lower case. */
+/**
+ * Header or trailer fields in order, names in lower case. A list is never changed once it was given away: a link knows a
+ * list it had lately, and hands over the same list for the same bytes, so that what was made of it can be kept beside it.
+ */
 export type FieldList = readonly (readonly [name: string, value: string])[];
 
 export interface RequestHead {
@@ -23,7 +26,10 @@ export interface RequestHead {
   readonly authority: string;
   /** Origin form (`/path?query`), or `*` for OPTIONS. */
   readonly target: string;
+  /** Those that are the same from one request to the next; given as the same list, they cost nearly nothing. */
   readonly fields: FieldList;
+  /** Those that follow `fields` and vary. Every rule of a head holds for both together. */
+  readonly more?: FieldList;
   /** The client asks to switch protocols (value of Upgrade, lower case), e.g. `websocket`. */
   readonly upgrade?: string;
   /** True when no body follows. */
