@@ -14,10 +14,11 @@ const ALLOWED: Record<string, readonly string[]> = {
   contract: ['core'],
   overlay: ['core', 'identity', 'contract'],
   link: ['core'],
+  acme: ['core'],
   network: ['core', 'contract'],
   'admin-api': ['core'],
-  node: ['core', 'identity', 'contract', 'overlay', 'link', 'network', 'admin-api'],
-  gateway: ['core', 'identity', 'contract', 'overlay', 'link', 'admin-api'],
+  node: ['core', 'identity', 'contract', 'overlay', 'link', 'acme', 'network', 'admin-api'],
+  gateway: ['core', 'identity', 'contract', 'overlay', 'link', 'acme', 'admin-api'],
   cli: ['core', 'identity', 'contract', 'admin-api', 'node', 'gateway'],
   testkit: ['core'],
 };
@@ -33,6 +34,7 @@ const REASONS: Record<string, string> = {
   'gateway → network': 'the gateway stands outside every private network: no address, no key, no route of one',
   'gateway → node': 'two processes with two identities; what both need belongs below them',
   'node → gateway': 'an agent must start where no gateway is installed',
+  'acme → identity': 'keys of certificates are sealed by who keeps them, behind the CertificateStore port',
   'link → contract': 'who may open what is decided by the acceptor passed in, in one place',
 };
 
