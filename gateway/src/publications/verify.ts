@@ -13,6 +13,7 @@ import {
   type HeadProof,
   type Publication,
   type PublicationBundle,
+  type PublishRules,
   type VerifiedBundle,
   type WitnessedClaim,
 } from '@moat/contract';
@@ -112,8 +113,11 @@ function isSuperseded(pinned: HeadProof | null, offered: HeadProof): boolean {
   return isKnown && isBeside && offered.newest.head.version > next.head.version;
 }
 
-function isServable({ kind, tls }: Publication): boolean {
-  return kind === 'http' && tls === 'terminate';
+/** Rules this gateway keeps. A name under a rule that nobody keeps is not served at all. */
+const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([]);
+
+function isServable({ kind, tls, rules = {} }: Publication): boolean {
+  return kind === 'http' && tls === 'terminate' && Object.keys(rules).every((rule) => KEPT_RULES.has(rule));
 }
 
 function uniqueByHash(publications: readonly Publication[]): Publication[] {

@@ -45,7 +45,6 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'FILE_TOO_LARGE',
     'FILE_UNREADABLE',
     'FIELD_UNKNOWN',
-    'FIELD_UNSUPPORTED',
     'REFERENCE_UNKNOWN',
     'DUPLICATE',
     'OWNERS_UNREACHABLE',

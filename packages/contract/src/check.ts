@@ -1,8 +1,10 @@
 /** What a schema cannot say: a contract's references, uniqueness and reachability. */
 import { MoatError } from '@moat/core';
 import { checkAddresses } from './addresses.ts';
+import { canonicalize } from './canonical.ts';
 import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
+import { otherServicesOf, ruleProblem } from './publish-rules.ts';
 import { memberResolver, tagOf, witnessesOf } from './selector.ts';
 import type { Contract, Member } from './schema.ts';
 
@@ -99,18 +101,25 @@ function checkPublish(contract: Contract): void {
   const resolve = memberResolver(contract);
   const witnesses = witnessesOf(contract).length;
   let [places, chars] = [0, 0];
-  for (const [i, { service: name, tls, auth, gateway }] of publish.entries()) {
+  for (const [i, { service: name, tls, auth, gateway, rules }] of publish.entries()) {
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
+    const problem = ruleProblem(rules, { service, tls, services: targets });
+    if (problem !== undefined) throw invalid(`publish[${i}].rules.${problem.rule}`, problem.message);
     if (auth !== undefined && (tls === 'passthrough' || service.protocol !== 'http')) {
       throw invalid(`publish[${i}].auth`, 'a gateway can ask who comes in only where it ends TLS and speaks http');
     }
     if (auth !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
     }
-    const members = resolve(service.on);
+    const others = otherServicesOf(rules).flatMap((other) => resolve(targets.get(other)?.on ?? []));
+    const members = [...resolve(service.on), ...others];
     places += members.length + witnesses;
-    chars += LINE_CHARS + (auth?.basic.box.length ?? 0) + witnesses * WITNESS_CHARS;
+    chars +=
+      LINE_CHARS +
+      (auth?.basic.box.length ?? 0) +
+      (rules === undefined ? 0 : canonicalize(rules).length) +
+      witnesses * WITNESS_CHARS;
     chars += members.reduce((sum, member) => sum + placeChars(member), 0);
     if (chars > CONTRACT_LIMITS.publishedChars) {
       throw invalid(`publish[${i}]`, 'all publications together, with their secrets, are too large for a gateway');

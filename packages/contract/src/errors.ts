@@ -38,7 +38,6 @@ export const CONTRACT_ERROR_CODES = [
   'FILE_SYNTAX', // the file is not one YAML document, or is nested or aliased too deep | correct the line shown
   'FILE_INVALID', // a field of the file is missing or has a value it cannot have | correct the line shown
   'FIELD_UNKNOWN', // the file has a field this format does not know | correct its name; the message lists the known ones
-  'FIELD_UNSUPPORTED', // the file asks for something this version of Moat cannot enforce yet | leave the field out, or update Moat
   'REFERENCE_UNKNOWN', // the file names a member, tag or service it does not have | correct the name, or add what it names
   'DUPLICATE', // the file has a name, key, address, port or entry twice | remove one of them
   'OWNERS_UNREACHABLE', // all owners together do not reach the threshold, or there is no owner | lower owners.threshold or add keys

@@ -21,6 +21,14 @@ export const CONTRACT_LIMITS = {
   secretBytes: 16_384,
   /** Of all publications together, secrets included, about: what a gateway is shown fits 1 MiB with its proof. */
   publishedChars: 786_432,
+  /** Paths, and parts of clients, that rules of one line lead elsewhere. */
+  paths: 64,
+  splits: 8,
+  /** Address ranges of one `allow` or `deny`. */
+  ranges: 256,
+  /** Header fields that one rule sets or removes, and characters of one's value. */
+  fieldChanges: 32,
+  fieldChars: 1024,
   /** Lists by which a gateway changes its PeerIds. */
   gatewayLists: 64,
   /** Entries of one `on`, `from` or `to`. */

@@ -1,6 +1,7 @@
 /** What changes between two versions, as lines people read before they sign. */
 import { canonicalize } from './canonical.ts';
 import { formatDuration } from './yaml/duration.ts';
+import { RULE_FIELDS, writeRules } from './yaml/file-rules.ts';
 import type { Contract, Grant, Member, Owners, PublishLine, Service } from './schema.ts';
 
 /** One line of a plan; `text` has no sign in front, `kind` tells which. */
@@ -177,7 +178,8 @@ function serviceFields({ on, port, target, protocol, health }: Service): FieldTe
   ];
 }
 
-function publishFields({ service, tls, gateway, salt, auth }: PublishLine): FieldTexts {
+function publishFields({ service, tls, gateway, salt, auth, rules }: PublishLine): FieldTexts {
+  const written = rules === undefined ? {} : writeRules(rules);
   return [
     ['service', service],
     ['tls', tls],
@@ -186,7 +188,14 @@ function publishFields({ service, tls, gateway, salt, auth }: PublishLine): Fiel
     ['gateway addresses', gateway.peers.join(' ')],
     ['gateway box key', gateway.box],
     ['salt', salt],
+    ...RULE_FIELDS.map((rule) => [rule, textOf(written[rule])] as const),
   ];
+}
+
+/** As the file has it, so that the plan speaks the writer's language. */
+function textOf(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  return typeof value === 'string' ? value : canonicalize(value);
 }
 
 function describeOwner({ name, key, weight }: Owners['keys'][number]): string {
@@ -218,9 +227,13 @@ function describeGrant({
   return `${from.join(' ')} may reach ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
-function describePublish({ name, service, tls, gateway, auth }: PublishLine): string {
+function describePublish({ name, service, tls, gateway, auth, rules }: PublishLine): string {
+  const written = rules === undefined ? {} : writeRules(rules);
+  const said = RULE_FIELDS.flatMap((rule) =>
+    written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
+  );
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
-  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${auth === undefined ? '' : ', asks for a password'}`;
+  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${auth === undefined ? '' : ', asks for a password'}${said.join('')}`;
 }
 
 function ends(expires: string | undefined): string {

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { toBase64url, type Hash, type PeerId } from '@moat/core';
 import { canonicalBytes, canonicalize } from './canonical.ts';
 import { peerIdOfMultiaddr } from './multiaddr.ts';
+import { otherServicesOf } from './publish-rules.ts';
 import { memberResolver, witnessesOf } from './selector.ts';
-import type { Contract, Member, Publication, PublicationMember, PublishLine, Service } from './schema.ts';
+import type { Contract, Member, OtherService, Publication, PublicationMember, PublishLine, Service } from './schema.ts';
 
 /**
  * The publications a contract makes, one per publish line, in the order of the lines; none once the
@@ -38,10 +39,10 @@ function publicationOf(
 ): Publication | undefined {
   const service = services.get(line.service);
   if (service === undefined) return undefined;
-  const members = resolve(service.on).flatMap(({ node, invite, expires }): PublicationMember[] => {
-    const ends = expires === undefined ? {} : { ends: expires };
-    if (node !== undefined) return [{ node, ...ends }];
-    return invite === undefined ? [] : [{ invite: invite.key, expires: invite.expires, ...ends }];
+  const membersOf = ({ on }: Service): PublicationMember[] => sortedByText(resolve(on).flatMap(placeOf));
+  const others = otherServicesOf(line.rules).flatMap((name): OtherService[] => {
+    const other = services.get(name);
+    return other === undefined ? [] : [{ service: name, kind: other.protocol, members: membersOf(other) }];
   });
   return {
     type: 'moat/publication/1',
@@ -52,10 +53,18 @@ function publicationOf(
     service: line.service,
     kind: service.protocol,
     tls: line.tls,
-    members: sortedByText(members),
+    members: membersOf(service),
     ...(line.auth === undefined ? {} : { auth: line.auth }),
+    ...(line.rules === undefined ? {} : { rules: line.rules }),
+    ...(others.length === 0 ? {} : { others }),
     witnesses,
   };
+}
+
+function placeOf({ node, invite, expires }: Member): PublicationMember[] {
+  const ends = expires === undefined ? {} : { ends: expires };
+  if (node !== undefined) return [{ node, ...ends }];
+  return invite === undefined ? [] : [{ invite: invite.key, expires: invite.expires, ...ends }];
 }
 
 /** By canonical text, in code units: an order that does not depend on the contract's. */

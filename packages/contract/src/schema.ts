@@ -4,6 +4,7 @@
  * Times are RFC 3339 in UTC (`2026-11-20T10:00:00Z`), hashes and signatures base64url.
  */
 import type { DeploymentId, Hash, OwnerKey, PeerId } from '@moat/core';
+import type { PublishRules } from './publish-rules.ts';
 
 /** Who decides, without names: what a head's `owners` hash is over. Sorted by key. */
 export interface OwnerSet {
@@ -83,6 +84,7 @@ export interface PublishLine {
   readonly gateway: GatewayPin;
   /** Who may come in, checked by a terminating gateway. */
   readonly auth?: PublishAuth;
+  readonly rules?: PublishRules;
 }
 
 /** A secret only one gateway can open: members see that it is there, and whether it changed. */
@@ -181,8 +183,18 @@ export interface Publication {
   readonly tls: 'terminate' | 'passthrough';
   readonly members: readonly PublicationMember[];
   readonly auth?: PublishAuth;
+  readonly rules?: PublishRules;
+  /** What `rules` leads to besides `service`, by name. */
+  readonly others?: readonly OtherService[];
   /** Pinned keepers, who alone may witness claims. */
   readonly witnesses: readonly PeerId[];
+}
+
+/** Another service of the deployment under the same name. */
+export interface OtherService {
+  readonly service: string;
+  readonly kind: Service['protocol'];
+  readonly members: readonly PublicationMember[];
 }
 
 /** A machine that may serve a publication: pinned, or whoever holds a witnessed claim by this invite. */

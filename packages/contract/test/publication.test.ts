@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toBase64url } from '@moat/core';
+import { isMoatError, toBase64url } from '@moat/core';
 import {
   bundleFor,
   canonicalize,
+  checkContract,
   mayServe,
   parsePublicationBundle,
   publicationHash,
@@ -11,8 +12,10 @@ import {
   stillPublished,
   verifyBundle,
   type BundleRules,
+  type Contract,
   type MemberClaim,
   type PublicationBundle,
+  type PublishRules,
 } from '@moat/contract';
 import {
   NOW,
@@ -41,6 +44,42 @@ const [first] = publicationsOf(contract);
 const [line] = contract.publish;
 assert.ok(first && line);
 const shop = first;
+
+test('rules travel with their publication, and so do the services they lead to', () => {
+  const rules = {
+    paths: [{ prefix: '/api', service: 'api' }],
+    split: [{ service: 'next', percent: 10 }],
+  };
+  const [web] = contract.services;
+  assert.ok(web);
+  const services = [web, { ...web, name: 'api', on: ['db-1'] }, { ...web, name: 'next' }];
+  const [publication] = publicationsOf({ ...contract, services, publish: [{ ...line, rules }] });
+  assert.ok(publication);
+  assert.deepEqual(publication.rules, rules);
+  assert.deepEqual(publication.others, [
+    { service: 'api', kind: 'http', members: [{ node: db1.peer }] },
+    { service: 'next', kind: 'http', members: shop.members },
+  ]);
+  const proof = firstVersion({ services, publish: [{ ...line, rules }] });
+  const shown = bundleFor(proof.proof, proof.contract, [], gateway.peer);
+  assert.deepEqual(parsePublicationBundle(JSON.parse(JSON.stringify(shown))), shown);
+});
+
+test('rules that do not fit their line make no contract', () => {
+  const broken = (rules: PublishRules, more: Partial<Contract['publish'][number]> = {}): void => {
+    const of = { ...contract, publish: [{ ...line, ...more, rules }] };
+    assert.throws(
+      () => checkContract(of),
+      (error) => isMoatError(error, 'CONTRACT_INVALID'),
+    );
+  };
+  broken({ paths: [{ prefix: '/', service: 'nobody' }] });
+  broken({ split: [{ service: 'db', percent: 1 }] });
+  broken({ rate: { each: { count: 1, perMs: 1_000 } } }, { service: 'db' });
+  broken({ compress: true }, { tls: 'passthrough' });
+  const bytes = { ...contract, publish: [{ ...line, service: 'db', rules: { concurrency: 1 } }] };
+  assert.doesNotThrow(() => checkContract(bytes));
+});
 
 test('a publication resolves tags, sorts, and names nobody but servers and witnesses', () => {
   assert.deepEqual(shop, {

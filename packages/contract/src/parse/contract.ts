@@ -22,6 +22,7 @@ import {
 } from './fields.ts';
 import { ownersSchema } from './owners.ts';
 import { publishAuthSchema } from './publish-auth.ts';
+import { publishRulesSchema } from './publish-rules.ts';
 
 const memberSchema: z.ZodType<Member> = z.strictObject({
   name: label,
@@ -62,6 +63,7 @@ const publishSchema: z.ZodType<PublishLine> = z.strictObject({
   tls: z.enum(['terminate', 'passthrough']),
   gateway: gatewaySchema,
   auth: z.exactOptional(publishAuthSchema),
+  rules: z.exactOptional(publishRulesSchema),
 });
 
 export const contractSchema: z.ZodType<Contract> = z.strictObject({

@@ -3,11 +3,17 @@ import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import type { Publication, PublicationBundle } from '../schema.ts';
 import { witnessedClaimSchema } from './claim.ts';
-import { deploymentId, hostName, label, ownerKey, peerId, random16, sortedSetOf, time } from './fields.ts';
+import { deploymentId, hostName, isAscending, label, ownerKey, peerId, random16, sortedSetOf, time } from './fields.ts';
 import { headProofSchema } from './head.ts';
 import { publishAuthSchema } from './publish-auth.ts';
+import { publishRulesSchema } from './publish-rules.ts';
 
 const ends = z.exactOptional(time);
+
+const members = z
+  .array(z.union([z.strictObject({ node: peerId, ends }), z.strictObject({ invite: ownerKey, expires: time, ends })]))
+  .max(CONTRACT_LIMITS.members);
+const kind = z.enum(['tcp', 'http']);
 
 const publicationSchema: z.ZodType<Publication> = z.strictObject({
   type: z.literal('moat/publication/1'),
@@ -16,12 +22,21 @@ const publicationSchema: z.ZodType<Publication> = z.strictObject({
   gateways: sortedSetOf(peerId, CONTRACT_LIMITS.peers),
   name: hostName,
   service: label,
-  kind: z.enum(['tcp', 'http']),
+  kind,
   tls: z.enum(['terminate', 'passthrough']),
-  members: z
-    .array(z.union([z.strictObject({ node: peerId, ends }), z.strictObject({ invite: ownerKey, expires: time, ends })]))
-    .max(CONTRACT_LIMITS.members),
+  members,
   auth: z.exactOptional(publishAuthSchema),
+  rules: z.exactOptional(publishRulesSchema),
+  others: z.exactOptional(
+    z
+      .array(z.strictObject({ service: label, kind, members }))
+      .min(1)
+      .max(CONTRACT_LIMITS.paths + CONTRACT_LIMITS.splits)
+      .refine(
+        (others) => isAscending(others.map(({ service }) => service)),
+        'not sorted, or a service is listed twice',
+      ),
+  ),
   witnesses: sortedSetOf(peerId, CONTRACT_LIMITS.keepers),
 });
 

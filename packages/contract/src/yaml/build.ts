@@ -129,11 +129,11 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
   });
 }
 
-function publishLines({ name, service, tls, gateways, auth }: FilePublish, input: BuildInput): PublishLine[] {
+function publishLines({ name, service, tls, gateways, auth, rules }: FilePublish, input: BuildInput): PublishLine[] {
   return gateways.map((gateway) => {
     const pin = typeof gateway === 'string' ? requirePin(name, gateway, input) : gateway;
     const salt = carriedLine(name, pin.domain, input.current)?.salt ?? toBase64url(input.random(16));
-    const line: PublishLine = { name, salt, service, tls, gateway: pin };
+    const line: PublishLine = { name, salt, service, tls, gateway: pin, ...(rules === undefined ? {} : { rules }) };
     return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input) };
   });
 }

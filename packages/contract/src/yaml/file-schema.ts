@@ -10,6 +10,7 @@ import { isHostName, peerIdOfMultiaddr } from '../multiaddr.ts';
 import { isTarget } from '../target.ts';
 import { DURATION_PATTERN, parseDuration, parseExpiry } from './duration.ts';
 import type { FieldPath } from './diagnostic.ts';
+import { ruleFields, rulesShape, type RawRules } from './file-rules.ts';
 
 /** A file as written, before its short forms are spelled out. */
 export interface RawFile {
@@ -56,7 +57,7 @@ export interface RawGatewayPin {
   readonly peers: readonly string[];
   readonly box?: string;
 }
-export interface RawPublish {
+export interface RawPublish extends RawRules {
   readonly gateway: string | RawGatewayPin | readonly (string | RawGatewayPin)[];
   readonly service: string;
   readonly tls?: 'terminate' | 'passthrough';
@@ -212,6 +213,7 @@ const publish = z.strictObject({
     .exactOptional(z.enum(['terminate', 'passthrough']))
     .describe('Who ends TLS: the gateway, or the service itself.'),
   auth: z.exactOptional(auth).describe('Who may come in; the gateway asks. Default: everybody.'),
+  ...rulesShape,
 });
 
 const file = z.strictObject({
@@ -247,14 +249,6 @@ const file = z.strictObject({
 /** The second pass. */
 export const fileSchema: z.ZodType<RawFile> = file;
 
-/** Fields of the design whose meaning no contract of this version can carry: refused, never ignored. */
-const NOT_YET: ReadonlyMap<string, ReadonlySet<string>> = new Map([['publish', new Set(['rate', 'enforce'])]]);
-
-/** True for a field that a later version of Moat knows and this one does not. */
-export function isNotYetSupported(path: FieldPath, field: string): boolean {
-  return path.length === 2 && (NOT_YET.get(String(path[0]))?.has(field) ?? false);
-}
-
 /** The fields that may stand in the object at `path`; empty where names are free. */
 export function knownFields(path: FieldPath): readonly string[] {
   const [section, , third] = path;
@@ -263,6 +257,7 @@ export function knownFields(path: FieldPath): readonly string[] {
   if (section === 'owners') return path.length === 1 ? Object.keys(owners.shape) : ['key', 'weight'];
   if (section === 'publish' && third === 'gateway') return Object.keys(gatewayPin.shape);
   if (section === 'publish' && third === 'auth') return path.length === 3 ? ['basic'] : ['file', 'boxed'];
+  if (section === 'publish' && third !== undefined) return ruleFields(path.slice(2));
   const entries = { members: member, services: service, access: grant, publish };
   const entry = Object.hasOwn(entries, section) ? entries[section as keyof typeof entries] : undefined;
   return entry === undefined || path.length !== 2 ? [] : Object.keys(entry.shape);

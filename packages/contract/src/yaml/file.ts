@@ -3,6 +3,7 @@
  * It says what should be; `buildContract` adds what is (machines, keys, addresses, invites, salts).
  */
 import type { PeerId } from '@moat/core';
+import type { PublishRules } from '../publish-rules.ts';
 import type { GatewayPin, Owners } from '../schema.ts';
 import type { Expiry } from './duration.ts';
 
@@ -61,6 +62,7 @@ export interface FilePublish {
   /** Each a domain to resolve, or a pin taken as it is. */
   readonly gateways: readonly (string | GatewayPin)[];
   readonly auth?: FileAuth;
+  readonly rules?: PublishRules;
 }
 
 /** Who may come in. */

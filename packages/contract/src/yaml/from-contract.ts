@@ -1,8 +1,10 @@
 /** A contract written out as a deployment file: `moat fmt --from-contract`. */
 import { MoatError } from '@moat/core';
 import { Document, isCollection, isMap, isPair, isScalar, visit } from 'yaml';
+import { canonicalize } from '../canonical.ts';
 import type { Contract, Grant, Member, Owners, PublishLine, Service } from '../schema.ts';
 import { formatDuration } from './duration.ts';
+import { writeRules } from './file-rules.ts';
 import { printDocument } from './format.ts';
 
 const MODELINE = ' yaml-language-server: $schema=./node_modules/@moat/contract/schema/moat.v1.json';
@@ -73,11 +75,17 @@ function grantFields({ from, to, expires }: Grant): object {
 }
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
-  const byName = new Map<string, { service: string; tls: PublishLine['tls']; hasAuth: boolean; domains: string[] }>();
-  for (const { name, service, tls, gateway, auth } of lines) {
+  interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'rules'> {
+    readonly hasAuth: boolean;
+    readonly domains: string[];
+  }
+  const byName = new Map<string, Entry>();
+  for (const { name, service, tls, gateway, auth, rules } of lines) {
     const hasAuth = auth !== undefined;
-    const entry = byName.get(name) ?? { service, tls, hasAuth, domains: [] };
-    if (entry.service !== service || entry.tls !== tls || entry.hasAuth !== hasAuth) {
+    const entry = byName.get(name) ?? { service, tls, hasAuth, domains: [], ...(rules === undefined ? {} : { rules }) };
+    const { domains: _domains, ...said } = entry;
+    const says = { service, tls, hasAuth, ...(rules === undefined ? {} : { rules }) };
+    if (canonicalize(said) !== canonicalize(says)) {
       throw new MoatError('CONTRACT_INVALID', `${name} is published differently at different gateways`, {
         details: { name },
       });
@@ -86,7 +94,7 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
     byName.set(name, entry);
   }
   return new Map(
-    [...byName].map(([name, { service, tls, hasAuth, domains }]) => [
+    [...byName].map(([name, { service, tls, hasAuth, domains, rules }]) => [
       name,
       {
         gateway: domains.length === 1 ? domains[0] : domains,
@@ -94,6 +102,7 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
         ...(tls === 'terminate' ? {} : { tls }),
         // The contract has no secret, only its box.
         ...(hasAuth ? { auth: { basic: { boxed: true } } } : {}),
+        ...(rules === undefined ? {} : writeRules(rules)),
       },
     ]),
   );

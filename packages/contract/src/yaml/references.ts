@@ -2,6 +2,7 @@
 import { isMoatError } from '@moat/core';
 import { checkAddresses, parseNetwork } from '../addresses.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
+import { ruleProblem } from '../publish-rules.ts';
 import { tagOf } from '../selector.ts';
 import type { FieldPath } from './diagnostic.ts';
 import { didYouMean } from './did-you-mean.ts';
@@ -163,6 +164,7 @@ function checkAccess(file: DeploymentFile, findings: Findings): void {
 
 function checkPublish(file: DeploymentFile, findings: Findings): void {
   const protocols = new Map(file.services.map(({ name, protocol }) => [name, protocol]));
+  const services = new Map(file.services.map((service) => [service.name, service]));
   for (const line of file.publish) {
     const path = ['publish', line.name];
     const protocol = protocols.get(line.service);
@@ -172,6 +174,12 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
     if (line.tls === 'passthrough' && protocol === 'http') {
       const message = 'an http service cannot end TLS itself';
       findings.add([...path, 'tls'], { code: 'FILE_INVALID', message, hint: "make the service's protocol tcp" });
+    }
+    const problem = ruleProblem(line.rules, { ...line, services, service: { protocol: protocol ?? 'http' } });
+    if (problem !== undefined) {
+      const code = problem.kind === 'unknown' ? 'REFERENCE_UNKNOWN' : 'FILE_INVALID';
+      const field = problem.rule === 'maxBodyBytes' ? 'maxBody' : problem.rule;
+      findings.add([...path, field], { code, message: problem.message }, 'key');
     }
     checkAuth(line, path, protocol, findings);
     checkGateways(line, path, findings);

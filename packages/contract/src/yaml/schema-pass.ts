@@ -2,7 +2,7 @@
 import { didYouMean } from './did-you-mean.ts';
 import type { FieldPath } from './diagnostic.ts';
 import type { SourceDocument } from './document.ts';
-import { fileSchema, isNotYetSupported, knownFields, type RawFile } from './file-schema.ts';
+import { fileSchema, knownFields, type RawFile } from './file-schema.ts';
 import type { Findings } from './findings.ts';
 
 /** The part of zod's issues that is looked at. */
@@ -72,12 +72,6 @@ function report(issue: Issue, base: FieldPath, root: unknown, findings: Findings
 
 function reportUnknown(path: FieldPath, key: string, findings: Findings): void {
   const field = [...path, key];
-  if (isNotYetSupported(path, key)) {
-    const message = `${key} is not supported yet by this version of Moat`;
-    const hint = 'leave it out: a line that cannot be enforced is never published';
-    findings.add(field, { code: 'FIELD_UNSUPPORTED', message, hint }, 'key');
-    return;
-  }
   const known = knownFields(path);
   const hint = didYouMean(key, known) ?? (known.length > 0 ? `known here: ${known.join(', ')}` : undefined);
   findings.add(

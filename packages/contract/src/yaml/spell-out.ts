@@ -2,6 +2,7 @@
 import type { GatewayPin } from '../schema.ts';
 import { parseDuration, parseExpiry, type Expiry } from './duration.ts';
 import type { DeploymentFile, FileAuth, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
+import { spellRules } from './file-rules.ts';
 import type {
   RawFile,
   RawGatewayPin,
@@ -69,7 +70,9 @@ function spellService(name: string, raw: RawService): FileService {
   return { name, on: list(on), port, target, protocol, ...(health === undefined ? {} : { health }) };
 }
 
-function spellPublish(name: string, { service, tls = 'terminate', gateway, auth }: RawPublish): FilePublish {
+function spellPublish(name: string, raw: RawPublish): FilePublish {
+  const { service, tls = 'terminate', gateway, auth } = raw;
+  const rules = spellRules(raw);
   const gateways = typeof gateway === 'string' || !isList(gateway) ? [gateway] : gateway;
   return {
     name,
@@ -77,6 +80,7 @@ function spellPublish(name: string, { service, tls = 'terminate', gateway, auth 
     tls,
     gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
     ...(auth === undefined ? {} : { auth: { basic: spellBasic(auth.basic) } }),
+    ...(rules === undefined ? {} : { rules }),
   };
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { isMoatError } from '@moat/core';
-import { fileFromContract, formatDeploymentFile, parseDeploymentFile } from '@moat/contract';
+import { fileFromContract, formatDeploymentFile, parseDeploymentFile, type Contract } from '@moat/contract';
 import { contract } from '../deployment.fixture.ts';
 
 const UNTIDY = `# yaml-language-server: $schema=x
@@ -74,6 +74,25 @@ describe('formatting a file', () => {
       assert.equal(formatDeploymentFile(once), once);
       assert.deepEqual(parseDeploymentFile(once, 'f').file, parseDeploymentFile(text, 'f').file);
     }
+  });
+
+  it('writes rules out as they are read', () => {
+    const { file } = parseDeploymentFile(readFileSync(new URL('valid-rules.yaml.txt', golden), 'utf8'), 'f');
+    assert.ok(file);
+    const lines = file.publish;
+    assert.ok(lines.length > 2);
+    const publish = lines.map(({ name, service, tls, rules }): Contract['publish'][number] => {
+      assert.ok(contract.publish[0] && rules);
+      return { ...contract.publish[0], name, service, tls, rules };
+    });
+    const again = parseDeploymentFile(
+      fileFromContract({ ...contract, publish, services: file.services.map((each) => ({ ...each, on: ['web-1'] })) }),
+      'f',
+    ).file;
+    assert.deepEqual(
+      again?.publish.map(({ rules }) => rules),
+      lines.map(({ rules }) => rules),
+    );
   });
 
   it('leaves a last comment where it is', () => {
