@@ -120,6 +120,7 @@ function targets(): Target[] {
     authority: 'shop.example.com',
     target: '/path?query',
     fields: [['accept', '*/*']],
+    more: [['x-request-id', '01jd7m5s0q7r8s9t']],
     upgrade: 'websocket',
     bodyless: true,
   });

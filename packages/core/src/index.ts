@@ -49,7 +49,9 @@ export {
 export type { Service } from './lifecycle.ts';
 export { silentLogger, type Logger } from './logger.ts';
 export { noteReadBuffer } from './read-buffers.ts';
+export { RateLimit, type RateLimitDeps, type RateLimitOptions } from './rate-limit.ts';
 export { Recent } from './recent.ts';
+export { RecentOf } from './recent-of.ts';
 export { releaseStartupMemory } from './startup-memory.ts';
 export { signerFromKey, verifySignature, type Signer } from './signature.ts';
 export type { ByteChannel } from './ports/bytes.ts';

@@ -40,6 +40,17 @@ export function isAllOf(alphabet: Alphabet, bytes: Uint8Array, from: number, to:
   return common !== 0;
 }
 
+/** Writes `text` to `bytes` from `at` on; false when it is empty or holds a character that is not in `alphabet`. */
+export function writeAllOf(alphabet: Alphabet, text: string, bytes: Uint8Array, at: number): boolean {
+  let common = text.length === 0 ? 0 : alphabet;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    common &= ALPHABETS[code] ?? 0;
+    bytes[at + i] = code;
+  }
+  return common !== 0;
+}
+
 /**
  * True for fields that a head never carries: they are about one connection (RFC 9110 §7.6.1) or said by the head itself, and
  * a connector writes its own. A response may name `upgrade` (426), a request says it in its head.

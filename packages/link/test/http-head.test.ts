@@ -52,6 +52,7 @@ const request: fc.Arbitrary<RequestHead> = fc.record(
     fields,
     bodyless: fc.boolean(),
     upgrade: text('abcdefghij', 1, 20),
+    more: fields.filter((list) => list.length > 0),
   },
   { noNullPrototype: true, requiredKeys: ['method', 'authority', 'target', 'fields', 'bodyless'] },
 );
@@ -72,7 +73,16 @@ describe('request heads', () => {
       fields: [['b', 'c']],
       bodyless: true,
     });
-    assert.equal(bytes.toString('hex'), '010300010001000100010001474554612f6263');
+    assert.equal(bytes.toString('hex'), '010300010001474554612f0001000100016263');
+    const varying = encodeRequestHead({
+      method: 'GET',
+      authority: 'a',
+      target: '/',
+      fields: [],
+      more: [['b', 'c']],
+      bodyless: false,
+    });
+    assert.equal(varying.toString('hex'), '0403000100010008474554612f00010001000162630000');
   });
 
   test('what could end a line, a field or a name is refused both ways', () => {
@@ -117,6 +127,11 @@ describe('request heads', () => {
         ],
       },
       { bodyless: true, fields: [['content-length', '5']] },
+      { bodyless: true, more: [['content-length', '5']] },
+      { fields: [['content-length', '1']], more: [['content-length', '1']] },
+      { more: [['connection', 'close']] },
+      { more: [['A', '']] },
+      { more: [['a', 'b\nc']] },
     ];
     for (const part of bad) {
       assert.throws(
@@ -139,6 +154,10 @@ describe('request heads', () => {
     });
     const many = Array.from({ length: 1025 }, (): readonly [string, string] => ['a', '']);
     assert.throws(() => encodeRequestHead({ ...head, fields: many }), { code: 'HEAD_TOO_LARGE' });
+    const both = { fields: many.slice(0, 1000), more: many.slice(0, 25) };
+    assert.throws(() => encodeRequestHead({ ...head, ...both }), { code: 'HEAD_TOO_LARGE' });
+    const [first = [], second = []] = big.map((field) => [field]);
+    assert.throws(() => encodeRequestHead({ ...head, fields: first, more: second }), { code: 'HEAD_TOO_LARGE' });
   });
 
   test('a changed byte is refused or gives a head that holds every rule', () => {
