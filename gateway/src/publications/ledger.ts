@@ -3,7 +3,7 @@
  * publication itself on this run of the gateway: the store remembers what may be served, never who is there.
  */
 import type { Clock, DeploymentId, PeerId } from '@moat/core';
-import { mayServe, parseTime, type Publication } from '@moat/contract';
+import { mayServe, parseTime, servicesServedBy, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
 import type { EdgeRules } from './edge-rules.ts';
 import type { RouteSpec } from '../routes/snapshot.ts';
@@ -121,7 +121,9 @@ export class Ledger {
       const host = this.hostOf(publication.name);
       if (host === undefined || routes.has(host) || !holds(host)) continue;
       const { service } = publication;
-      const members = presented.filter((peer) => mayServe(publication, peer, record.claims, nowMs));
+      const members = presented.filter((peer) =>
+        servicesServedBy(publication, peer, record.claims, nowMs).includes(service),
+      );
       const auth = this.#deps.edgeRules.authOf(publication);
       routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
     }

@@ -85,8 +85,12 @@ export interface PublishAccess {
 
 /** May this gateway open streams to the service? Only what is published at it. */
 export function mayPublish(view: ContractView, gateway: PeerId, service: string): PublishAccess {
-  const publications = view.publishedAt(gateway).filter((publication) => publication.service === service);
+  const publications = view.publishedAt(gateway).filter((publication) => leadsTo(publication, service));
   return { allowed: publications.length > 0, publications };
+}
+
+function leadsTo({ service, others = [] }: Publication, wanted: string): boolean {
+  return service === wanted || others.some((other) => other.service === wanted);
 }
 
 /** The line that lets in whoever has these selectors and ends last; the first of equals. */

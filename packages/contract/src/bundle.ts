@@ -138,6 +138,28 @@ export function mayServe(
   claims: readonly WitnessedClaim[],
   now: number = -Infinity,
 ): boolean {
+  return servicesServedBy(publication, peer, claims, now).length > 0;
+}
+
+/** Services of the publication of which the peer holds a place, as {@link mayServe} says of all of them. */
+export function servicesServedBy(
+  publication: Publication,
+  peer: PeerId,
+  claims: readonly WitnessedClaim[],
+  now: number = -Infinity,
+): string[] {
+  const { service, members, others = [] } = publication;
+  return [{ service, members }, ...others]
+    .filter((one) => holdsPlace({ ...publication, members: one.members }, peer, claims, now))
+    .map((one) => one.service);
+}
+
+function holdsPlace(
+  publication: Pick<Publication, 'deployment' | 'witnesses' | 'members'>,
+  peer: PeerId,
+  claims: readonly WitnessedClaim[],
+  now: number,
+): boolean {
   const { deployment, witnesses } = publication;
   const members = publication.members.filter(({ ends }) => ends === undefined || parseTime(ends) > now);
   if (members.some((member) => 'node' in member && member.node === peer)) return true;

@@ -4,7 +4,7 @@ import { checkAddresses } from './addresses.ts';
 import { canonicalize } from './canonical.ts';
 import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
-import { otherServicesOf, ruleProblem } from './publish-rules.ts';
+import { ruleProblem, servicesOfLine } from './publish-rules.ts';
 import { memberResolver, tagOf, witnessesOf } from './selector.ts';
 import type { Contract, Member } from './schema.ts';
 
@@ -101,7 +101,8 @@ function checkPublish(contract: Contract): void {
   const resolve = memberResolver(contract);
   const witnesses = witnessesOf(contract).length;
   let [places, chars] = [0, 0];
-  for (const [i, { service: name, tls, auth, gateway, rules }] of publish.entries()) {
+  for (const [i, line] of publish.entries()) {
+    const { service: name, tls, auth, gateway, rules } = line;
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
     const problem = ruleProblem(rules, { service, tls, services: targets });
@@ -112,8 +113,7 @@ function checkPublish(contract: Contract): void {
     if (auth !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
     }
-    const others = otherServicesOf(rules).flatMap((other) => resolve(targets.get(other)?.on ?? []));
-    const members = [...resolve(service.on), ...others];
+    const members = servicesOfLine(line).flatMap((each) => resolve(targets.get(each)?.on ?? []));
     places += members.length + witnesses;
     chars +=
       LINE_CHARS +

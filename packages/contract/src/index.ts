@@ -26,7 +26,15 @@ export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ip
 export { whatBothAllow } from './both.ts';
 export { formatBasicUser, parseBasicUsers, type ScryptHash } from './basic-users.ts';
 export { boxSecret, openSecret, secretDigest, type BoxContext } from './boxed-secret.ts';
-export { bundleFor, mayServe, stillPublished, verifyBundle, type BundleRules, type VerifiedBundle } from './bundle.ts';
+export {
+  bundleFor,
+  mayServe,
+  servicesServedBy,
+  stillPublished,
+  verifyBundle,
+  type BundleRules,
+  type VerifiedBundle,
+} from './bundle.ts';
 export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
 export {
   checkNextVersion,
@@ -153,6 +161,7 @@ export type {
 } from './yaml/file.ts';
 export { formatDeploymentFile } from './yaml/format.ts';
 export { fileFromContract } from './yaml/from-contract.ts';
+export { servicesOfLine } from './publish-rules.ts';
 export type { HeaderChanges, PathRule, PublishRules, RequestRate, Split } from './publish-rules.ts';
 export { deploymentFileJsonSchema } from './yaml/json-schema.ts';
 export { resolveOnline, type OnlineOptions, type OnlineResolvers, type OnlineResult } from './yaml/online.ts';

@@ -2,6 +2,7 @@
 import { canonicalize } from './canonical.ts';
 import { ownerSetOf } from './genesis.ts';
 import type { Place } from './places.ts';
+import { servicesOfLine } from './publish-rules.ts';
 import type { Contract } from './schema.ts';
 import { witnessesOf } from './selector.ts';
 import { parseTime } from './time.ts';
@@ -119,7 +120,7 @@ function over(to: Contract, now: number): PlanWarning[] {
 }
 
 function unreachable(to: Contract): PlanWarning[] {
-  const reached = new Set([...to.access.flatMap((grant) => grant.to), ...to.publish.map(({ service }) => service)]);
+  const reached = new Set([...to.access.flatMap((grant) => grant.to), ...to.publish.flatMap(servicesOfLine)]);
   return to.services.flatMap(({ name }): PlanWarning[] => {
     const text = `nobody may reach ${name}: no access line and no publish line names it`;
     return reached.has(name) ? [] : [{ code: 'SERVICE_UNREACHABLE', path: `services.${name}`, text }];

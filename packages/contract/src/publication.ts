@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { toBase64url, type Hash, type PeerId } from '@moat/core';
 import { canonicalBytes, canonicalize } from './canonical.ts';
 import { peerIdOfMultiaddr } from './multiaddr.ts';
-import { otherServicesOf } from './publish-rules.ts';
+import { servicesOfLine } from './publish-rules.ts';
 import { memberResolver, witnessesOf } from './selector.ts';
 import type { Contract, Member, OtherService, Publication, PublicationMember, PublishLine, Service } from './schema.ts';
 
@@ -40,7 +40,8 @@ function publicationOf(
   const service = services.get(line.service);
   if (service === undefined) return undefined;
   const membersOf = ({ on }: Service): PublicationMember[] => sortedByText(resolve(on).flatMap(placeOf));
-  const others = otherServicesOf(line.rules).flatMap((name): OtherService[] => {
+  const [, ...named] = servicesOfLine(line);
+  const others = named.flatMap((name): OtherService[] => {
     const other = services.get(name);
     return other === undefined ? [] : [{ service: name, kind: other.protocol, members: membersOf(other) }];
   });

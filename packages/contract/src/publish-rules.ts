@@ -109,6 +109,11 @@ export function ruleProblem(
   return undefined;
 }
 
+/** Services that a publish line leads to: its own first. */
+export function servicesOfLine({ service, rules }: Pick<PublishLine, 'service' | 'rules'>): string[] {
+  return [service, ...otherServicesOf(rules).filter((other) => other !== service)];
+}
+
 /** Services that rules lead to besides the line's own, each once, sorted. */
 export function otherServicesOf(rules: PublishRules | undefined): string[] {
   const named = [...(rules?.paths ?? []), ...(rules?.split ?? [])].map(({ service }) => service);

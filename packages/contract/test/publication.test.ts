@@ -2,13 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isMoatError, toBase64url } from '@moat/core';
 import {
+  buildView,
   bundleFor,
   canonicalize,
   checkContract,
+  mayPublish,
   mayServe,
   parsePublicationBundle,
   publicationHash,
   publicationsOf,
+  servicesServedBy,
   stillPublished,
   verifyBundle,
   type BundleRules,
@@ -63,6 +66,23 @@ test('rules travel with their publication, and so do the services they lead to',
   const proof = firstVersion({ services, publish: [{ ...line, rules }] });
   const shown = bundleFor(proof.proof, proof.contract, [], gateway.peer);
   assert.deepEqual(parsePublicationBundle(JSON.parse(JSON.stringify(shown))), shown);
+});
+
+test('a member that serves only what a rule leads to is let in for that, and a gateway at that member', () => {
+  const rules = { paths: [{ prefix: '/api', service: 'api' }] };
+  const [web] = contract.services;
+  assert.ok(web);
+  const services = [web, { ...web, name: 'api', on: ['db-1'] }];
+  const of = firstVersion({ services, publish: [{ ...line, rules }] });
+  const [publication] = publicationsOf(of.contract);
+  assert.ok(publication);
+  assert.deepEqual(servicesServedBy(publication, db1.peer, [], NOW), ['api']);
+  assert.deepEqual(servicesServedBy(publication, web1.peer, [], NOW), ['web']);
+  assert.deepEqual(servicesServedBy(publication, stranger.peer, [], NOW), []);
+  assert.ok(mayServe(publication, db1.peer, [], NOW));
+  const view = buildView(of.contract, [], NOW);
+  assert.ok(mayPublish(view, gateway.peer, 'api').allowed);
+  assert.ok(!mayPublish(view, gateway.peer, 'db').allowed);
 });
 
 test('rules that do not fit their line make no contract', () => {

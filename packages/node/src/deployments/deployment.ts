@@ -1,6 +1,7 @@
 /** One deployment as this node holds it in memory; what is here is on disk already. */
 import type { DeploymentId, Hash, PeerId } from '@moat/core';
 import {
+  servicesOfLine,
   buildView,
   claimedMember,
   grantedServices,
@@ -222,7 +223,7 @@ export function gatewaysOf(view: ContractView, self: Place): ReadonlyMap<PeerId,
   if (view.contract.state === 'ended') return gateways;
   const offered = new Set(view.servicesOf(self.name).map(({ name }) => name));
   for (const line of view.contract.publish) {
-    if (!offered.has(line.service)) continue;
+    if (!servicesOfLine(line).some((service) => offered.has(service))) continue;
     for (const address of line.gateway.peers) {
       const peer = address.slice(address.lastIndexOf('/') + 1);
       const known = gateways.get(peer) ?? [];

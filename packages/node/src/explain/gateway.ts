@@ -1,6 +1,6 @@
 /** The same for a gateway: which publish line lets it in, and whether this machine's own side does. */
 import { MoatError } from '@moat/core';
-import { didYouMean, peerIdOfMultiaddr, type Contract } from '@moat/contract';
+import { didYouMean, peerIdOfMultiaddr, servicesOfLine, type Contract } from '@moat/contract';
 import type { Explanation } from '@moat/admin-api';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { ExplainDeps, Finding } from './finding.ts';
@@ -21,7 +21,7 @@ export async function explainGateway(
   signal: AbortSignal,
 ): Promise<Explanation> {
   const { contract, view } = deployment;
-  const lines = view.contract.publish.filter(({ name, service }) => name === to || service === to);
+  const lines = view.contract.publish.filter((line) => line.name === to || servicesOfLine(line).includes(to));
   if (lines.length === 0 && !view.services.has(to)) throw unknown(deployment, to);
   const line = lines.find(({ gateway }) => domain === undefined || gateway.domain === domain);
   const gateway = line?.gateway.domain ?? domain ?? '';

@@ -1,6 +1,6 @@
 /** Keeps up every publication that this machine serves, and tells gateways of those that ended. */
 import type { Clock, DeploymentId, Links, Logger, PeerId } from '@moat/core';
-import { bundleFor, type PublishLine } from '@moat/contract';
+import { bundleFor, servicesOfLine, type PublishLine } from '@moat/contract';
 import type { Notice, PublicationStatus } from '@moat/admin-api';
 import type { ExposedTargets } from '@moat/network';
 import type { Overlay, PublishAnswer } from '@moat/overlay';
@@ -68,7 +68,14 @@ export class Publisher {
     const offered = new Set(place === undefined ? [] : view.servicesOf(place.name).map(({ name }) => name));
     return contract.publish.flatMap((line) => {
       const peers = [...new Set(line.gateway.peers.map(peerOf))];
-      const all = peers.map((peer) => this.#statusOf(deployment, line, peer, offered.has(line.service)));
+      const all = peers.map((peer) =>
+        this.#statusOf(
+          deployment,
+          line,
+          peer,
+          servicesOfLine(line).some((service) => offered.has(service)),
+        ),
+      );
       return all.filter((one) => !isOtherKeyOf(one, all, line));
     });
   }

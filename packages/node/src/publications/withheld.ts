@@ -1,5 +1,6 @@
 /** What a contract publishes from this machine and its operator did not open to the public. */
 import type { ExposedTargets } from '@moat/network';
+import { servicesOfLine } from '@moat/contract';
 import type { Deployment } from '../deployments/deployment.ts';
 
 /** A service that gateways are refused. */
@@ -12,7 +13,7 @@ export interface Withheld {
 export function withheldBy(deployment: Deployment, exposed: Pick<ExposedTargets, 'isExposed'>): readonly Withheld[] {
   const { id, contract, view, place } = deployment;
   if (place === undefined || contract.state === 'ended') return [];
-  const published = new Set(contract.publish.map(({ service }) => service));
+  const published = new Set(contract.publish.flatMap(servicesOfLine));
   return view
     .servicesOf(place.name)
     .filter(({ name, target }) => published.has(name) && !exposed.isExposed(target, id, true))
