@@ -22,6 +22,7 @@ export const GATEWAY_ERROR_CODES = [
   'MEMBER_LIMIT', // as many members serve this deployment as the gateway lets one have | offer the service on fewer members, or ask the operator
   'NAME_HELD', // another deployment holds the name | choose another name, or wait until its lease ends
   'NAME_INVALID', // not one DNS label, or not under this gateway's domain | use a-z, 0-9 and inner hyphens
+  'NAME_SUSPENDED', // the operator of this gateway took the name, or all of its deployment, off the air | read the operator's note in `moat names`; write to the contact on the name's page
   'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
   'SECRET_UNREADABLE', // the gateway cannot open the box with a name's users, or they are no users | apply again, so that it is boxed for this gateway's key
@@ -49,6 +50,8 @@ export const GATEWAY_ERROR_CODES = [
   'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
   'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service
   'ANSWER_TIMEOUT', // the service did not answer in time | retry; look at the service
+  'ADDRESS_REFUSED', // the rules of this name do not let this client address in | ask the publisher; the rule is from: in moat.yaml
+  'NAME_BUSY', // as many requests under this name run as its publisher lets run at once | retry later
   'DEPLOYMENT_BUSY', // as many requests of this deployment run as the gateway lets one have | retry later; ask the operator for more
   'GATEWAY_BUSY', // a bound of the gateway is met | retry later
   'GATEWAY_STOPPING', // the gateway is going down | retry
