@@ -58,6 +58,8 @@ export type { ByteChannel } from './ports/bytes.ts';
 export type { Audience, ControlPlane, HandlerOptions, MessageStream, PeerConnection } from './ports/control-plane.ts';
 export type {
   AcceptHead,
+  Arrival,
+  Endpoint,
   FieldList,
   Link,
   LinkPath,

@@ -1,13 +1,14 @@
 /**
  * The payload of an `open` frame: what the stream is for, and on `http` the request's head.
  *
- *   kind u8 (1 tcp, 2 http) | deployment 26 bytes | service u8+n | [request head]
+ *   kind u8 (1 tcp, 2 http) | deployment 26 bytes | service u8+n | [request head, or arrival of a tcp stream]
  *
  * All before the head is the same for every request of a service, so it is checked and made once, in either direction.
  */
 import { isDeploymentId, isLabel } from '@moat/core';
-import type { OpenRequest, RequestHead } from '@moat/core';
+import type { Arrival, OpenRequest, RequestHead } from '@moat/core';
 
+import { encodeArrival } from './arrival.ts';
 import { frameError } from './frame.ts';
 import { encodeRequestHead } from './http-head.ts';
 
@@ -28,12 +29,14 @@ const decoded = new Map<string, OpenRequest>();
  * Borrowed until the next call of any encoder of heads.
  * @throws `FRAME_INVALID`, `HEAD_INVALID`, `HEAD_TOO_LARGE`
  */
-export function encodeOpen(request: OpenRequest, head: RequestHead | undefined): Buffer {
-  if ((request.kind === 'http') !== (head !== undefined)) {
+export function encodeOpen(request: OpenRequest, head: RequestHead | undefined, arrival?: Arrival): Buffer {
+  const isHttp = request.kind === 'http';
+  if (isHttp !== (head !== undefined) || (isHttp && arrival !== undefined)) {
     throw frameError('FRAME_INVALID', 'an http stream has a head, a tcp stream has none', {});
   }
   const prefix = prefixOf(request);
-  return head === undefined ? prefix : encodeRequestHead(head, prefix);
+  if (head !== undefined) return encodeRequestHead(head, prefix);
+  return arrival === undefined ? prefix : encodeArrival(arrival, prefix);
 }
 
 function prefixOf(request: OpenRequest): Buffer {
@@ -67,6 +70,8 @@ export interface DecodedOpen {
   readonly request: OpenRequest;
   /** The encoded head of an `http` stream; borrowed, and checked only by its own decoder. */
   readonly head: Buffer | undefined;
+  /** The encoded arrival of a `tcp` stream, likewise. */
+  readonly arrival: Buffer | undefined;
 }
 
 /** @throws `FRAME_INVALID` unless kind, deployment and service are well formed; the payload is borrowed. */
@@ -79,9 +84,9 @@ export function decodeOpen(payload: Buffer): DecodedOpen {
     if (decoded.size === MAX_KEPT) decoded.clear();
     decoded.set(prefix, request);
   }
-  if (request.kind === 'http') return { request, head: payload.subarray(headAt) };
-  if (payload.length !== headAt) throw malformed();
-  return { request, head: undefined };
+  if (request.kind === 'http') return { request, head: payload.subarray(headAt), arrival: undefined };
+  const arrival = payload.length > headAt ? payload.subarray(headAt) : undefined;
+  return { request, head: undefined, arrival };
 }
 
 function decodePrefix(prefix: string): OpenRequest {

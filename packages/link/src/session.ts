@@ -4,6 +4,7 @@
  */
 import { MoatError, errorCode, isMoatError } from '@moat/core';
 import type {
+  Arrival,
   ByteChannel,
   Clock,
   Link,
@@ -16,6 +17,7 @@ import type {
   StreamAcceptor,
 } from '@moat/core';
 
+import { decodeArrival } from './arrival.ts';
 import type { ResumableChannel } from './channel.resumable.ts';
 import { ReceiveWindow, SendCredit } from './credit.ts';
 import { FRAME, FrameDecoder, frameError, readCode, type FrameSink, type FrameType } from './frame.ts';
@@ -197,9 +199,9 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#marks?.ask();
   }
 
-  open(request: OpenRequest, head?: RequestHead): LinkStream {
+  open(request: OpenRequest, head?: RequestHead, arrival?: Arrival): LinkStream {
     if (!this.usable) throw new MoatError('LINK_CLOSED', 'the link takes no new streams', { retryable: true });
-    const payload = this.#encodeOpen(request, head);
+    const payload = this.#encodeOpen(request, head, arrival);
     if (typeof payload === 'string') {
       const stillborn = new Stream(this, 0, true, request, undefined);
       stillborn.endUnsent(payload);
@@ -318,14 +320,16 @@ export class Session implements Link, StreamOwner, FrameSink {
     this.#lastPeerId = id;
     if (!this.#openRate.allow()) return this.#refuse(id, 'OPEN_RATE');
     if (this.#peerStreams >= this.#limits.streams) return this.#refuse(id, 'STREAM_LIMIT');
-    const { request, head } = decodeOpen(payload);
+    const { request, head, arrival: arrivalBytes } = decodeOpen(payload);
     let requestHead: RequestHead | undefined;
+    let arrival: Arrival | undefined;
     try {
       requestHead = head && decodeRequestHead(head);
+      arrival = arrivalBytes && decodeArrival(arrivalBytes);
     } catch {
       return this.#refuse(id, 'HEAD_INVALID');
     }
-    const stream = new Stream(this, id, false, request, requestHead);
+    const stream = new Stream(this, id, false, request, requestHead, arrival);
     this.#streams.add(stream);
     this.#peerStreams += 1;
     try {
@@ -338,9 +342,9 @@ export class Session implements Link, StreamOwner, FrameSink {
   }
 
   /** The payload, or the code of a head that a client got wrong. */
-  #encodeOpen(request: OpenRequest, head: RequestHead | undefined): Buffer | string {
+  #encodeOpen(request: OpenRequest, head: RequestHead | undefined, arrival: Arrival | undefined): Buffer | string {
     try {
-      return encodeOpen(request, head);
+      return encodeOpen(request, head, arrival);
     } catch (error) {
       if (isMoatError(error, 'HEAD_INVALID') || isMoatError(error, 'HEAD_TOO_LARGE')) return error.code;
       throw error;

@@ -1,6 +1,15 @@
 /** One stream of a link: order, credit and half-close of its two directions. */
 import { MoatError, errorCode, isMoatError } from '@moat/core';
-import type { AcceptHead, FieldList, LinkStream, OpenRequest, PeerId, RequestHead, StreamEvents } from '@moat/core';
+import type {
+  AcceptHead,
+  Arrival,
+  FieldList,
+  LinkStream,
+  OpenRequest,
+  PeerId,
+  RequestHead,
+  StreamEvents,
+} from '@moat/core';
 
 import {
   FIRST_STREAM_WINDOW_BYTES,
@@ -51,6 +60,7 @@ export class Stream implements LinkStream {
   readonly id: number;
   readonly request: OpenRequest;
   readonly requestHead: RequestHead | undefined;
+  readonly arrival: Arrival | undefined;
   /** True when this side opened it. */
   readonly opener: boolean;
   readonly #owner: StreamOwner;
@@ -72,12 +82,20 @@ export class Stream implements LinkStream {
   #remoteEnded = false;
   #closed = false;
 
-  constructor(owner: StreamOwner, id: number, opener: boolean, request: OpenRequest, head: RequestHead | undefined) {
+  constructor(
+    owner: StreamOwner,
+    id: number,
+    opener: boolean,
+    request: OpenRequest,
+    head: RequestHead | undefined,
+    arrival?: Arrival,
+  ) {
     this.#owner = owner;
     this.id = id;
     this.opener = opener;
     this.request = request;
     this.requestHead = head;
+    this.arrival = arrival;
   }
 
   get peer(): PeerId {

@@ -45,6 +45,25 @@ export interface ResponseHead {
 /** The first thing an acceptor sends: on `tcp` that the service is connected, on `http` the response. */
 export type AcceptHead = ResponseHead | { readonly connected: true };
 
+/** A host of an IP address, without a zone, and a port. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * What a gateway says of the connection whose bytes a `tcp` stream carries. From a member to a gateway it has the name
+ * alone: whoever validates a certificate order for that name is to be sent here while the stream stands.
+ */
+export interface Arrival {
+  /** Who connected. */
+  readonly client?: Endpoint;
+  /** Where it connected to. */
+  readonly server?: Endpoint;
+  /** Name of the TLS handshake that the bytes begin with, lower case. */
+  readonly servername?: string;
+}
+
 /** What a stream reports. Set once, in the same turn in which the stream is handed over. */
 export interface StreamEvents {
   /** An opener gets the acceptor's heads here. */
@@ -64,6 +83,8 @@ export interface LinkStream {
   readonly peer: PeerId;
   /** The request's head; only on `http`, on the accepting side. */
   readonly requestHead: RequestHead | undefined;
+  /** What the opener of a `tcp` stream said of its connection; only on the accepting side. */
+  readonly arrival?: Arrival | undefined;
   listen(events: StreamEvents): void;
   /** The acceptor's answer. */
   writeHead(head: AcceptHead): void;
@@ -88,7 +109,7 @@ export interface Link {
   /** Round trip of the last ping in milliseconds. */
   readonly rttMs: number | undefined;
   /** Opens a stream; its fate arrives by events. @throws `LINK_CLOSED` */
-  open(request: OpenRequest, head?: RequestHead): LinkStream;
+  open(request: OpenRequest, head?: RequestHead, arrival?: Arrival): LinkStream;
   ping(signal: AbortSignal): Promise<number>;
   /** No new streams; ends when the running ones have, or now with `code`. */
   close(code?: string): void;
