@@ -1,10 +1,10 @@
 /**
  * One client connection that speaks HTTP/1.1: bytes into the parser, requests out of it one after the other, answers in
- * that order. Nothing is read ahead of the request in work: what came behind it waits, at most one read of the socket,
- * and the socket with it.
+ * that order. Nothing is read ahead of the request in work: what came behind it waits, at most five reads of the socket,
+ * and then the socket with it.
  */
 import type { Socket } from 'node:net';
-import type { FieldList } from '@moat/core';
+import { noteReadBuffer, readInto, type FieldList } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { Output } from './http1-output.ts';
@@ -31,6 +31,8 @@ export interface ConnectionOptions extends ParserRules {
 
 /** How long a client that said it sends no more may wait for the next of its answer: most of them have left. */
 const HALF_CLOSED_MS = 3_000;
+/** Reads of the socket that wait behind the first that does; a read is 16 KiB, without TLS 64. */
+const MAX_BEHIND = 4;
 /** How long a client that has its last answer may go on sending before its connection is reset. */
 const LINGER_MS = 1_000;
 
@@ -46,9 +48,10 @@ export class Http1Connection implements RequestCarrier {
   #current: Http1Request | undefined;
   /** Answered, but not yet with the operating system. */
   #unsent: Http1Request[] = [];
-  /** What came and cannot be read yet, from `#restAt`. */
+  /** What came and cannot be read yet, from `#restAt`; then what came after it. */
   #rest: Buffer | undefined;
   #restAt = 0;
+  #behind: Buffer[] = [];
   #advancing = false;
   #served = false;
   /** The client sends no more. */
@@ -83,7 +86,14 @@ export class Http1Connection implements RequestCarrier {
       onEnd: (trailers) => this.#onRequestEnd(trailers),
     });
     const { socket } = from;
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    // What Node has read already it hands over itself.
+    if (socket.readableLength > 0 || !readInto(socket, (chunk) => this.#onData(chunk))) {
+      socket.on('data', (chunk: Buffer) => {
+        noteReadBuffer(chunk.length);
+        this.#onData(chunk);
+      });
+    }
+    socket.resume();
     socket.once('end', () => {
       this.#ended = true;
       this.#sinceMs = this.#deps.now();
@@ -165,24 +175,34 @@ export class Http1Connection implements RequestCarrier {
     try {
       while (this.#rest !== undefined && this.#mayRead()) this.#read(this.#rest);
     } catch (error) {
-      this.#rest = undefined;
+      this.#forgetRest();
       if (this.#current === undefined) this.#refuse(error as Error);
       else this.#current.onBroken(error as Error);
     } finally {
       this.#advancing = false;
     }
-    if (this.#rest !== undefined) this.#socket.pause();
-    else if (this.#ended) this.#onClientEnd();
+    if (this.#rest !== undefined) return;
+    if (this.#ended) this.#onClientEnd();
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
+  /** `chunk` is borrowed until this returns. */
   #onData(chunk: Buffer): void {
     // Behind a body that broke the parser stands in its middle.
     if (this.#lingering || this.#current?.broken === true) return;
     if (this.#current?.complete === true) this.#sinceMs = this.#deps.now();
+    if (this.#rest !== undefined) {
+      this.#behind.push(copied(chunk, 0));
+      // Not before: of a socket that is not read nobody learns that its client has left.
+      if (this.#behind.length >= MAX_BEHIND) this.#socket.pause();
+      return;
+    }
     this.#rest = chunk;
     this.#restAt = 0;
     this.advance();
+    if (this.#rest !== chunk) return;
+    this.#rest = copied(chunk, this.#restAt);
+    this.#restAt = 0;
   }
 
   /** Nothing of a request has come. */
@@ -201,13 +221,24 @@ export class Http1Connection implements RequestCarrier {
   #read(rest: Buffer): void {
     const current = this.#current;
     if (current?.switched === true) {
-      this.#rest = undefined;
-      current.onBody(this.#restAt === 0 ? rest : rest.subarray(this.#restAt));
+      const from = this.#restAt;
+      this.#nextRest();
+      current.onBody(from === 0 ? rest : rest.subarray(from));
       return;
     }
     if (this.#served && this.#isIdle) this.#sinceMs = this.#deps.now();
     this.#restAt = this.#parser.execute(rest, this.#restAt);
-    if (this.#restAt === rest.length) this.#rest = undefined;
+    if (this.#restAt === rest.length) this.#nextRest();
+  }
+
+  #nextRest(): void {
+    this.#rest = this.#behind.length === 0 ? undefined : this.#behind.shift();
+    this.#restAt = 0;
+  }
+
+  #forgetRest(): void {
+    this.#rest = undefined;
+    this.#behind = [];
   }
 
   #onHead(head: ParsedHead): void {
@@ -245,7 +276,7 @@ export class Http1Connection implements RequestCarrier {
 
   #onSocketClose(): void {
     const delivered = !this.#socket.errored && this.#current?.switched === true && this.#current.answered;
-    this.#rest = undefined;
+    this.#forgetRest();
     for (const request of this.#unsent.splice(0)) request.onClose(false);
     this.#current?.onClose(delivered);
   }
@@ -260,7 +291,7 @@ export class Http1Connection implements RequestCarrier {
   #linger(): void {
     if (this.#lingering || this.#socket.destroyed) return;
     this.#lingering = true;
-    this.#rest = undefined;
+    this.#forgetRest();
     this.#sinceMs = this.#deps.now();
     this.output.flush();
     this.#socket.end();
@@ -279,4 +310,11 @@ export class Http1Connection implements RequestCarrier {
     this.#unsent = [];
     for (const request of sent) request.onClose(true);
   }
+}
+
+/** `chunk` from `from` on, in memory of its own: what waits must not hold more than itself. */
+function copied(chunk: Buffer, from: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(chunk.length - from);
+  chunk.copy(copy, 0, from);
+  return copy;
 }

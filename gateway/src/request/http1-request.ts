@@ -176,7 +176,6 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
   onBody(chunk: Buffer): boolean {
     this.receivedBytes += chunk.length;
     this.#body?.onData(chunk);
-    noteReadBuffer(chunk.length);
     return !this.#paused;
   }
 

@@ -49,6 +49,7 @@ export {
 export type { Service } from './lifecycle.ts';
 export { silentLogger, type Logger } from './logger.ts';
 export { noteReadBuffer } from './read-buffers.ts';
+export { readInto } from './read-into.ts';
 export { RateLimit, type RateLimitDeps, type RateLimitOptions } from './rate-limit.ts';
 export { Recent } from './recent.ts';
 export { RecentOf } from './recent-of.ts';

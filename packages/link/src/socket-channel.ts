@@ -1,8 +1,6 @@
 import type { Socket } from 'node:net';
 
-import { noteReadBuffer, type ByteChannel } from '@moat/core';
-
-import { readInto } from './read-into.ts';
+import { noteReadBuffer, readInto, type ByteChannel } from '@moat/core';
 
 /** Bytes that wait for the socket before `write` says stop, and at which it may go on. */
 const HIGH_WATER_BYTES = 512 * 1024;

@@ -1,7 +1,8 @@
 /** One way through a splice: reads one of its sockets into memory that is used again, and waits where it has to. */
 import type { Socket } from 'node:net';
 
-import { readInto } from './read-into.ts';
+import { readInto } from '@moat/core';
+
 import { SplicePump } from './splice-pump.ts';
 
 /** Bytes that may wait for a reader before its writer has to. */
