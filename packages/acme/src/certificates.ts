@@ -1,21 +1,8 @@
 /** All certificates of a process: which are wanted, what is held, what is wrong. */
 import type { Clock, Logger, Service } from '@moat/core';
+import type { AuthorityOptions } from './authority.ts';
 import type { ChallengeKind, ChallengeSolver } from './challenge.ts';
 import type { CertificateStore } from './store.ts';
-
-/** An authority to order from. */
-export interface AuthorityOptions {
-  /** URL of its directory; https. */
-  readonly directory: string;
-  /** PEM of the authorities its own https is verified by. @defaultValue the public ones */
-  readonly trust?: string;
-  /** Contact of the account. */
-  readonly email?: string;
-  /** External Account Binding, RFC 8555 §7.3.4; `hmacKey` in base64url. */
-  readonly eab?: { readonly kid: string; readonly hmacKey: string };
-  /** One of those its directory lists. */
-  readonly profile?: string;
-}
 
 export interface AcmeCertificatesDeps {
   readonly clock: Clock;

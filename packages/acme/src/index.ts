@@ -18,7 +18,6 @@ export {
   type AcmeCertificates,
   type AcmeCertificatesDeps,
   type AcmeCertificatesOptions,
-  type AuthorityOptions,
   type CertificateReport,
   type HeldCertificate,
 } from './certificates.ts';
@@ -33,7 +32,10 @@ export {
   type ChallengeKind,
   type ChallengeSolver,
 } from './challenge.ts';
+export type { AuthorityOptions } from './authority.ts';
+export { createAcmeCertificates } from './managed.ts';
 export { ACME_ERROR_CODES, type AcmeErrorCode } from './errors.ts';
+export { MemoryCertificateStore } from './store.memory.ts';
 export {
   certificateId,
   type AccountRecord,

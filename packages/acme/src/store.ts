@@ -15,7 +15,7 @@ export interface AccountRecord {
   readonly url: string | undefined;
 }
 
-/** An order that is not at its end: it is taken up again after a restart. */
+/** An order that is not at its end, one an id and authority: it is taken up again after a restart. */
 export interface OrderRecord {
   readonly id: string;
   readonly names: readonly string[];
@@ -47,11 +47,11 @@ export interface CertificateRecord {
   readonly explanation: string | undefined;
 }
 
-/** What went wrong with a certificate last; gone once it is obtained. */
+/** What went wrong with a certificate at an authority last; gone once it is obtained. */
 export interface FailureRecord {
   readonly id: string;
   readonly directory: string;
-  /** Since it last succeeded. */
+  /** Failures since it was last obtained. */
   readonly count: number;
   readonly atMs: number;
   /** No sooner is it tried again. */
@@ -65,8 +65,7 @@ export interface FailureRecord {
 export interface SpentRecord {
   readonly directory: string;
   readonly kind: 'order' | 'certificate';
-  /** The registered domain of a certificate; empty for an order. */
-  readonly domain: string;
+  readonly id: string;
   readonly atMs: number;
 }
 
@@ -77,12 +76,12 @@ export interface CertificateChange {
   readonly certificate?: CertificateRecord;
   readonly failure?: FailureRecord;
   readonly spent?: readonly SpentRecord[];
-  /** Ids of orders that ended. */
-  readonly endedOrders?: readonly string[];
-  /** Ids of certificates nobody wants any more. */
+  /** An order that ended. */
+  readonly endedOrder?: Pick<OrderRecord, 'id' | 'directory'>;
+  /** Ids of which everything but what was spent goes. */
   readonly forgotten?: readonly string[];
-  /** Ids of certificates without failure. */
-  readonly healed?: readonly string[];
+  /** Id of a certificate whose failures, at all authorities, go. */
+  readonly healed?: string;
   /** What was spent before is counted no more. */
   readonly spentBeforeMs?: number;
 }
