@@ -1,0 +1,82 @@
+/** The gateway's own name servers as one part: what the zone says, who is well, the sockets. */
+import type { Clock, Logger, Service } from '@moat/core';
+import { caaRecords, type CaaIssuer } from './caa.ts';
+import { DnsChallenges } from './challenges.ts';
+import type { DnsServerConfig } from './dns-config.ts';
+import { PeerHealth, type PeerHealthDeps } from './health.ts';
+import { DnsServer } from './server.ts';
+import type { ZoneView } from './zone.ts';
+
+export interface GatewayDnsDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly probe?: PeerHealthDeps['probe'];
+  /** A host outside the domain that is held here. */
+  isForeignHost(host: string): boolean;
+  /** Who ends TLS for `host`; undefined where nothing is published. */
+  tlsOf(host: string): 'terminate' | 'passthrough' | undefined;
+  /** Authorities that the gateway orders certificates from; none = nothing is said about them. */
+  issuers(): readonly CaaIssuer[];
+}
+
+export class GatewayDns implements Service {
+  /** For `dns-01`. */
+  readonly challenges: DnsChallenges = new DnsChallenges();
+  readonly #health: PeerHealth;
+  readonly #server: DnsServer;
+
+  constructor(deps: GatewayDnsDeps, domain: string, config: DnsServerConfig) {
+    const { clock, logger, probe } = deps;
+    const { challenges } = this;
+    const health = new PeerHealth(
+      { clock, logger, ...(probe === undefined ? {} : { probe }) },
+      { domain, own: config.addresses, peers: config.peers },
+    );
+    // Later starts count from later seconds, so it never goes back (RFC 1982).
+    const firstSerial = Math.floor(clock.now() / 1_000);
+    const zone: ZoneView = {
+      domain,
+      ns: config.ns,
+      serial: () => (firstSerial + health.changes + challenges.changes) >>> 0,
+      addresses: () => health.addresses(),
+      allAddresses: () => health.all(),
+      texts: config.txt,
+      challenges: (host) => challenges.valuesOf(host),
+      challenged: () => challenges.hosts(),
+      isForeignHost: (host) => deps.isForeignHost(host),
+      caa: (host) =>
+        // Names that are published here say nothing of their own: what the domain says counts for them.
+        host === domain || deps.tlsOf(host) === 'passthrough'
+          ? caaRecords(deps.issuers(), {
+              tls: host === domain ? 'terminate' : 'passthrough',
+              wildcard: host === domain,
+            })
+          : [],
+    };
+    this.#health = health;
+    this.#server = new DnsServer({ clock, logger, zone }, config.listen);
+  }
+
+  /** Ports in use, in the order of the configuration. */
+  get ports(): readonly number[] {
+    return this.#server.ports;
+  }
+
+  /** @throws `LISTEN_FAILED` */
+  async start(options: { readonly signal: AbortSignal }): Promise<void> {
+    await using opening = new AsyncDisposableStack();
+    await this.#health.start(options);
+    opening.use(this.#health);
+    await this.#server.start(options);
+    opening.move();
+  }
+
+  async stop(): Promise<void> {
+    await this.#server.stop();
+    await this.#health.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
