@@ -36,6 +36,37 @@ export function isFieldValue(text: string): boolean {
   return true;
 }
 
+const HOST_BYTE: Readonly<Uint8Array> = tableOf(`${LETTERS}${LETTERS.toUpperCase()}0123456789._~-`);
+const ADDRESS_BYTE: Readonly<Uint8Array> = tableOf('abcdefABCDEF0123456789:.');
+const COLON = 0x3a;
+const OPENING = 0x5b;
+const CLOSING = 0x5d;
+const MAX_PORT_DIGITS = 5;
+
+/** A name or an IPv4 address, or `[IPv6]`, and perhaps a port. */
+export function isAuthority(text: string): boolean {
+  const bracketed = text.charCodeAt(0) === OPENING;
+  const table = bracketed ? ADDRESS_BYTE : HOST_BYTE;
+  const from = bracketed ? 1 : 0;
+  let at = from;
+  while (table[text.charCodeAt(at)] === 1) at += 1;
+  if (at === from || (bracketed && text.charCodeAt(at++) !== CLOSING)) return false;
+  if (at === text.length) return true;
+  const digits = text.length - at - 1;
+  if (text.charCodeAt(at) !== COLON || digits < 1 || digits > MAX_PORT_DIGITS) return false;
+  for (let i = at + 1; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit < 0 || digit > 9) return false;
+  }
+  return true;
+}
+
+function tableOf(chars: string): Readonly<Uint8Array> {
+  const table = new Uint8Array(256);
+  for (const char of chars) table[char.charCodeAt(0)] = 1;
+  return table;
+}
+
 /** Up to 15 digits: below 2^53 and never rounded. */
 const MAX_LENGTH_DIGITS = 15;
 

@@ -4,7 +4,7 @@
  *
  * A line is judged only when its end is there, in whatever pieces it came.
  */
-import { MoatError } from '@moat/core';
+import { MoatError, type FieldList } from '@moat/core';
 import { FIELD_BYTE, LOWER_TCHAR, parseContentLength, parseTokenList } from './fields.ts';
 import { knownName, type FieldRole } from './field-names.ts';
 
@@ -25,6 +25,19 @@ const TEXT_BYTES = 1_024;
 
 type Fields = (readonly [name: string, value: string])[];
 
+/** What the fields of a complete head say. */
+export interface Judged {
+  /** Those that go on. */
+  readonly fields: FieldList;
+  /** Length that the head announces. */
+  readonly length: number | undefined;
+  readonly chunked: boolean;
+  /** Connection says `close`. */
+  readonly closes: boolean;
+  /** How long the service said it keeps an idle connection, in milliseconds. */
+  readonly keepAliveMs: number | undefined;
+}
+
 /** Returned by readers of lines whose end has not come. */
 export const INCOMPLETE = -1;
 
@@ -38,7 +51,6 @@ export class AnswerHead {
   #connection: string | undefined;
   #lengths = 0;
   #lengthText = '';
-  #length: number | undefined;
   #encodings = 0;
   #encoding = '';
   #upgrades = 0;
@@ -46,7 +58,6 @@ export class AnswerHead {
   #keepAlive: string | undefined;
   /** What Connection names, in lower case, unless it is only `keep-alive`. */
   #options: readonly string[] = [];
-  #closes = false;
   /** The bytes from `#textFrom` to `#textEnd` of the piece that is being read, as a string once one of them is wanted. */
   #text = '';
   #textFrom = 0;
@@ -56,30 +67,18 @@ export class AnswerHead {
     this.#maxFields = maxFields;
   }
 
-  /** Length that the head announces. */
-  get length(): number | undefined {
-    return this.#length;
-  }
-
-  get chunked(): boolean {
-    return this.#encodings > 0;
-  }
-
-  /** Connection says `close`. */
-  get closes(): boolean {
-    return this.#closes;
-  }
-
-  /** How long the service said it keeps an idle connection, in milliseconds. */
-  get keepAliveMs(): number | undefined {
-    return this.#keepAlive === undefined ? undefined : keepAliveMs(this.#keepAlive);
-  }
-
   /** To call before lines of another piece are read; `at` is where they begin. */
   usePiece(at: number, end: number): void {
     this.#text = '';
     this.#textFrom = at;
     this.#textEnd = Math.min(end, at + TEXT_BYTES);
+  }
+
+  /** The bytes from `at` on, where somebody has them as a string already. */
+  useText(text: string, at: number): void {
+    this.#text = text;
+    this.#textFrom = at;
+    this.#textEnd = at + text.length;
   }
 
   /**
@@ -145,31 +144,38 @@ export class AnswerHead {
     this.#count = 0;
     this.#connection = undefined;
     this.#lengths = 0;
-    this.#length = undefined;
     this.#encodings = 0;
     this.#upgrades = 0;
     this.#keepAlive = undefined;
     this.#options = [];
-    this.#closes = false;
   }
 
   /**
    * Judges what the fields say together; to call when the head is complete.
    * @throws `SERVICE_PROTOCOL`
    */
-  finish(): AnswerHead {
+  finish(): Judged {
     if (this.#connection !== undefined) this.#readConnection(this.#connection);
+    const chunked = this.#encodings > 0;
+    let length: number | undefined;
     if (this.#lengths > 0) {
-      this.#length = parseContentLength(this.#lengthText);
-      if (this.#lengths > 1 || this.#length === undefined) throw broken('Content-Length is not one number');
+      length = parseContentLength(this.#lengthText);
+      if (this.#lengths > 1 || length === undefined) throw broken('Content-Length is not one number');
     }
-    if (this.#encodings === 0) return this;
-    // RFC 9112 §6.1: exactly one `chunked`, only in HTTP/1.1, never beside Content-Length.
-    if (this.#encodings > 1 || this.#encoding.toLowerCase() !== 'chunked')
-      throw broken('Transfer-Encoding is not chunked');
-    if (this.#length !== undefined) throw broken('both Content-Length and Transfer-Encoding');
-    if (this.minor !== 1) throw broken('Transfer-Encoding in HTTP/1.0');
-    return this;
+    if (chunked) {
+      // RFC 9112 §6.1: exactly one `chunked`, only in HTTP/1.1, never beside Content-Length.
+      if (this.#encodings > 1 || this.#encoding.toLowerCase() !== 'chunked')
+        throw broken('Transfer-Encoding is not chunked');
+      if (length !== undefined) throw broken('both Content-Length and Transfer-Encoding');
+      if (this.minor !== 1) throw broken('Transfer-Encoding in HTTP/1.0');
+    }
+    return {
+      fields: this.take({ withoutLength: this.status < 200 || this.status === 204 }),
+      length,
+      chunked,
+      closes: this.#options.includes('close'),
+      keepAliveMs: this.#keepAlive === undefined ? undefined : keepAliveMs(this.#keepAlive),
+    };
   }
 
   /** True when the answer agrees to switch to `protocol`, and to no other. */
@@ -222,7 +228,6 @@ export class AnswerHead {
     if (options.includes('content-length') || options.includes('transfer-encoding')) {
       throw broken('Connection names a framing field');
     }
-    this.#closes = options.includes('close');
     this.#options = options;
   }
 

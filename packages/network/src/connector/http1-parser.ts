@@ -3,9 +3,9 @@
  * is refused instead of repaired: a lenient reading is what request smuggling and response splitting feed on.
  * A small state machine over lines and byte counts; it never looks ahead and never keeps body bytes.
  */
-import { MoatError, isTrailerAllowed, type FieldList, type ResponseHead } from '@moat/core';
+import { MoatError, Recent, isTrailerAllowed, type FieldList, type ResponseHead } from '@moat/core';
 import { FIELD_BYTE } from './fields.ts';
-import { AnswerHead, INCOMPLETE, STATUS_PREFIX, broken, unreadable } from './http1-head.ts';
+import { AnswerHead, INCOMPLETE, STATUS_PREFIX, broken, unreadable, type Judged } from './http1-head.ts';
 
 export interface ResponseEvents {
   /** Several times with 1xx, then once with the final status. 100 is not reported: we never ask for it. */
@@ -43,6 +43,11 @@ const SEMICOLON = 0x3b;
 /** Of a chunk's size, which is at most 2^52. */
 const MAX_SIZE_DIGITS = 13;
 const MAX_CHUNK_LINE_BYTES = 1_024;
+/** Longer ones are not looked up. */
+const MAX_KNOWN_BYTES = 4_096;
+
+/** What field sections said lately, by their text: a service says the same each time. Nothing but the text decides it. */
+const lately = new Recent<Judged>();
 
 /** One answer, one parser. After a throw the connection is of no more use. */
 export class ResponseParser {
@@ -53,6 +58,8 @@ export class ResponseParser {
   #state: State = 'status';
   /** The beginning of a line whose end has not come, as latin1. */
   #line = '';
+  /** The field section that is being read, if it is to be remembered; else empty. */
+  #sectionText = '';
   /** Bytes of whole lines since the head, trailers or chunk line began. */
   #lineBytes = 0;
   #interim = 0;
@@ -115,7 +122,7 @@ export class ResponseParser {
           this.#events.onBody(view(chunk, at, upTo));
           at = upTo;
           if (this.#left > 0) break;
-          if (this.#state === 'length') this.#onDone([]);
+          if (this.#state === 'length') this.#onDone(NO_TRAILERS);
           else this.#state = 'chunk-cr';
           break;
         }
@@ -150,7 +157,7 @@ export class ResponseParser {
       throw new MoatError('SERVICE_RESET', 'the service ended its answer in the middle', { retryable: true });
     }
     this.#state = 'done';
-    this.#events.onEnd([]);
+    this.#events.onEnd(NO_TRAILERS);
   }
 
   #expect(state: LineState): void {
@@ -179,13 +186,34 @@ export class ResponseParser {
       }
       const blank = bytes[at] === CR;
       at = next;
-      if (state === 'status') this.#state = 'fields';
-      else if (state === 'chunk-size') this.#onChunkLine();
+      if (state === 'status') {
+        this.#state = 'fields';
+        at = this.#recall(bytes, at, end);
+      } else if (state === 'chunk-size') this.#onChunkLine();
       else if (!blank) continue;
       else if (state === 'fields') this.#onHeadEnd();
       else this.#onDone(head.take({ withoutLength: true }).filter(([name]) => isTrailerAllowed(name)));
     }
     return at;
+  }
+
+  /** Takes a field section that is known and all there. Returns where it stopped. */
+  #recall(bytes: Buffer, from: number, end: number): number {
+    const head = this.#head;
+    this.#sectionText = '';
+    // Others mean more than their fields say, or are judged by other bounds.
+    if (head.status < 200 || head.status === 204 || head.minor !== 1 || this.#limits !== NO_LIMITS) return from;
+    const to = blankLineEnd(bytes, from, Math.min(end, from + MAX_KNOWN_BYTES));
+    if (to === -1) return from;
+    const text = bytes.toString('latin1', from, to);
+    const known = lately.get(text);
+    if (known !== undefined) {
+      this.#onFields(known);
+      return to;
+    }
+    head.useText(text, from);
+    this.#sectionText = text;
+    return from;
   }
 
   #keepLine(bytes: Buffer, from: number, end: number): void {
@@ -219,15 +247,19 @@ export class ResponseParser {
   }
 
   #onHeadEnd(): void {
-    const head = this.#head;
-    const { status, chunked } = head.finish();
-    const { length } = head;
-    if (status < 200) return this.#onInterimHead(chunked || (length ?? 0) > 0);
+    const judged = this.#head.finish();
+    if (this.#sectionText !== '') lately.keep(this.#sectionText, judged);
+    if (this.#head.status < 200) this.#onInterimHead(judged);
+    else this.#onFields(judged);
+  }
+
+  #onFields({ fields, length, chunked, closes, keepAliveMs }: Judged): void {
+    const { status, minor } = this.#head;
     if (status === 204 && (chunked || (length ?? 0) > 0)) throw broken('a 204 answer announces a body');
-    this.#persistent = head.minor === 1 && !head.closes;
-    this.#keepAliveMs = head.keepAliveMs;
-    this.#events.onHead({ status, fields: head.take({ withoutLength: status === 204 }) });
-    if (status === 204 || status === 304 || length === 0 || this.#asked.method === 'HEAD') this.#onDone([]);
+    this.#persistent = minor === 1 && !closes;
+    this.#keepAliveMs = keepAliveMs;
+    this.#events.onHead({ status, fields });
+    if (status === 204 || status === 304 || length === 0 || this.#asked.method === 'HEAD') this.#onDone(NO_TRAILERS);
     else if (chunked) this.#expect('chunk-size');
     else if (length === undefined) {
       this.#persistent = false;
@@ -238,12 +270,11 @@ export class ResponseParser {
     }
   }
 
-  #onInterimHead(announcesBody: boolean): void {
+  #onInterimHead({ fields, length, chunked, closes }: Judged): void {
     const head = this.#head;
-    if (announcesBody) throw broken('a 1xx answer announces a body');
+    if (chunked || (length ?? 0) > 0) throw broken('a 1xx answer announces a body');
     // Some would take the connection to be over, and what follows for nobody's.
-    if (head.closes) throw broken('a 1xx answer closes the connection');
-    const fields = head.take({ withoutLength: true });
+    if (closes) throw broken('a 1xx answer closes the connection');
     if (head.status === 101) {
       const { upgrade } = this.#asked;
       if (upgrade === undefined || !head.agreesTo(upgrade)) throw broken('101 for an upgrade that was not asked for');
@@ -291,6 +322,21 @@ export class ResponseParser {
 }
 
 const NO_LIMITS: ParserLimits = {};
+const NO_TRAILERS: FieldList = [];
+
+/** Where the field section that begins at `from` ends, blank line and all; −1 when its end is not before `end`. */
+function blankLineEnd(bytes: Buffer, from: number, end: number): number {
+  if (from + 1 < end && bytes[from] === CR && bytes[from + 1] === LF) return from + 2;
+  let at = from + 3;
+  while (at < end) {
+    const byte = bytes[at];
+    if (byte === LF) {
+      if (bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR) return at + 1;
+      at += 2;
+    } else at += byte === CR ? 1 : 4;
+  }
+  return -1;
+}
 
 function view(chunk: Buffer, from: number, to: number): Buffer {
   return from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);

@@ -2,17 +2,19 @@
  * Writes one request to a service as HTTP/1.1. The head arrives structured and is serialised afresh: no
  * byte of the client's own HTTP reaches the service, so there is one reading of where the request ends.
  */
-import { MoatError, isTrailerAllowed, type FieldList, type RequestHead } from '@moat/core';
-import { FIELD_BYTE, LOWER_TCHAR, isFieldValue, isToken, parseContentLength, requestRole } from './fields.ts';
+import { allFields, isTrailerAllowed, type FieldList, type RequestHead } from '@moat/core';
+import { FIELD_BYTE, isAuthority, isFieldValue, isToken } from './fields.ts';
+import { invalid, writeKnownLines, writeLines } from './field-lines.ts';
 import type { Piece } from './send.ts';
 
 /** `path?query` in visible bytes, also those some clients do not encode; a fragment never travels. */
 const TARGET_BYTE: Readonly<Uint8Array> = FIELD_BYTE.map((allowed, byte) =>
   byte === 0x09 || byte === 0x20 || byte === 0x23 ? 0 : allowed,
 );
-const AUTHORITY = /^(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/i;
-const BEYOND_LATIN1 = /[^\0-\xff]/;
 const SLASH = 0x2f;
+const SP = 0x20;
+/** Of the first two lines, what stands around method, target and authority. */
+const FIRST_LINES_BYTES = 32;
 const MAX_METHOD_BYTES = 32;
 
 /** How the body is framed. */
@@ -35,8 +37,8 @@ export class RequestWriter {
   constructor(head: RequestHead, into: Buffer) {
     const { method, target } = head;
     if (!isToken(method) || method.length > MAX_METHOD_BYTES || method === 'CONNECT') throw invalid('method');
-    if (!isPath(target) && !(target === '*' && method === 'OPTIONS')) throw invalid('target');
-    if (!AUTHORITY.test(head.authority)) throw invalid('authority');
+    if (target.charCodeAt(0) !== SLASH && !(target === '*' && method === 'OPTIONS')) throw invalid('target');
+    if (!isAuthority(head.authority)) throw invalid('authority');
     this.method = method;
     this.upgrade = upgradeOf(head);
     this.headBytes = this.#writeHead(head, into);
@@ -72,35 +74,28 @@ export class RequestWriter {
   }
 
   #writeHead(head: RequestHead, into: Buffer): number {
-    const first = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n`;
-    const fields: FieldList[number][] = [];
-    let text = first;
-    let cookies = '';
-    let length: number | undefined;
-    for (const field of head.fields) {
-      const [name, value] = field;
-      const role = requestRole(name);
-      if (role === 'plain') {
-        fields.push(field);
-        text += `${name}: ${value}\r\n`;
-        continue;
-      }
-      if (!isFieldValue(value)) throw invalid('field');
-      // HTTP/2 clients send cookies one by one; HTTP/1.1 knows one field (RFC 9113 §8.2.3).
-      if (role === 'cookie') cookies = cookies === '' ? value : `${cookies}; ${value}`;
-      else if (role === 'transfer-encoding') throw invalid('transfer-encoding');
-      else if (role === 'content-length') {
-        if (length !== undefined) throw invalid('content-length');
-        length = parseContentLength(value);
-        if (length === undefined) throw invalid('content-length');
-      }
+    const { method, target, authority, fields, more } = head;
+    if (method.length + target.length + authority.length + FIRST_LINES_BYTES > into.length) throw invalid('target');
+    let at = writeAscii(method, into, 0);
+    into[at++] = SP;
+    at = writeTarget(target, into, at);
+    at = writeAscii(' HTTP/1.1\r\nhost: ', into, at);
+    at = writeAscii(authority, into, at);
+    at = writeAscii('\r\n', into, at);
+    const linesAt = at;
+    let { byteLength, cookies, length } = writeKnownLines(fields, into, linesAt);
+    if (more !== undefined && more.length > 0) {
+      const further = writeLines(more, into, linesAt + byteLength);
+      if (length !== undefined && further.length !== undefined) throw invalid('content-length');
+      length ??= further.length;
+      byteLength += further.byteLength;
+      // One field for the cookies of both.
+      if (cookies !== '' && further.cookies !== '') ({ byteLength } = writeLines(allFields(head), into, linesAt));
     }
-    if (cookies !== '') text += `cookie: ${cookies}\r\n`;
-    text += this.#frame(head, length);
-    if (text.length > into.length || BEYOND_LATIN1.test(text)) throw invalid('field');
-    into.write(text, 0, 'latin1');
-    checkFields(into, first.length, fields);
-    return text.length;
+    at += byteLength;
+    const frame = this.#frame(head, length);
+    if (at + frame.length > into.length) throw invalid('field');
+    return writeAscii(frame, into, at);
   }
 
   /** Decides how the body is framed; returns the last lines of the head, which say so. */
@@ -121,29 +116,19 @@ export class RequestWriter {
   }
 }
 
-/** Checks the fields where they now stand, one look at each byte, and makes names lower case: none of them can hold a second line. */
-function checkFields(bytes: Buffer, from: number, fields: FieldList): void {
-  let at = from;
-  for (const [name, value] of fields) {
-    if (name === '') throw invalid('field');
-    for (const end = at + name.length; at < end; at++) {
-      const byte = LOWER_TCHAR[bytes[at] as number] as number;
-      if (byte === 0) throw invalid('field');
-      bytes[at] = byte;
-    }
-    at += 2;
-    for (const end = at + value.length; at < end; at++) {
-      if (FIELD_BYTE[bytes[at] as number] !== 1) throw invalid('field');
-    }
-    at += 2;
-  }
+/** Of a few characters, which takes less time than a call into C++ (measured: 15 and 100 ns). Returns where it ends. */
+function writeAscii(text: string, into: Buffer, at: number): number {
+  for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
+  return at + text.length;
 }
 
-function isPath(target: string): boolean {
+function writeTarget(target: string, into: Buffer, at: number): number {
   for (let i = 0; i < target.length; i++) {
-    if (TARGET_BYTE[target.charCodeAt(i)] !== 1) return false;
+    const byte = target.charCodeAt(i);
+    if (TARGET_BYTE[byte] !== 1) throw invalid('target');
+    into[at + i] = byte;
   }
-  return target.charCodeAt(0) === SLASH;
+  return at + target.length;
 }
 
 /** `h2c` would hide every later request of the connection from whoever checks requests. */
@@ -155,10 +140,4 @@ function upgradeOf(head: RequestHead): string | undefined {
     throw invalid('upgrade');
   }
   return upgrade;
-}
-
-function invalid(part: string): MoatError<'REQUEST_INVALID'> {
-  return new MoatError('REQUEST_INVALID', `the request's ${part} cannot be written without ambiguity`, {
-    details: { part },
-  });
 }

@@ -15,7 +15,7 @@ interface Read {
 const GET: AskedRequest = { method: 'GET' };
 
 /** Reads `text` (latin1) in pieces of `step` bytes; `finish` also ends the connection. */
-function read(text: string, { asked = GET, step = Infinity, finish = false, limits = {} }: ReadOptions = {}): Read {
+function read(text: string, { asked = GET, step = Infinity, finish = false, limits }: ReadOptions = {}): Read {
   const heads: ResponseHead[] = [];
   const result = { heads, body: '', trailers: undefined as FieldList | undefined, used: 0 };
   const parser = new ResponseParser(
