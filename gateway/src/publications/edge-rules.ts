@@ -49,7 +49,7 @@ export class EdgeRules {
 
   #open(publication: Publication): EdgeAuth {
     const { auth, deployment, name, salt } = publication;
-    if (auth === undefined) return { kind: 'unreadable' };
+    if (auth?.basic === undefined) return { kind: 'unreadable' };
     try {
       const secret = openSecret(auth.basic, this.#deps.boxKey, { deployment, name, salt });
       return { kind: 'basic', deployment, realm: name, users: parseBasicUsers(Buffer.from(secret).toString('utf8')) };

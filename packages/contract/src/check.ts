@@ -110,14 +110,14 @@ function checkPublish(contract: Contract): void {
     if (auth !== undefined && (tls === 'passthrough' || service.protocol !== 'http')) {
       throw invalid(`publish[${i}].auth`, 'a gateway can ask who comes in only where it ends TLS and speaks http');
     }
-    if (auth !== undefined && gateway.box === undefined) {
+    if ((auth?.basic ?? auth?.oidc) !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
     }
     const members = servicesOfLine(line).flatMap((each) => resolve(targets.get(each)?.on ?? []));
     places += members.length + witnesses;
     chars +=
       LINE_CHARS +
-      (auth?.basic.box.length ?? 0) +
+      (auth === undefined ? 0 : canonicalize(auth).length) +
       (rules === undefined ? 0 : canonicalize(rules).length) +
       witnesses * WITNESS_CHARS;
     chars += members.reduce((sum, member) => sum + placeChars(member), 0);

@@ -98,6 +98,7 @@ export { hasQuorum, requireQuorum, type QuorumResult } from './quorum.ts';
 export { createReceipt, verifyReceipt } from './receipt.ts';
 export type {
   BoxedSecret,
+  ClientCertificates,
   Claim,
   ClaimDetails,
   Contract,
@@ -114,6 +115,7 @@ export type {
   OwnerProof,
   OwnerSet,
   OwnerSignature,
+  OidcAuth,
   Owners,
   Proposal,
   Publication,
@@ -148,17 +150,10 @@ export {
   type Position,
   type ValidationPass,
 } from './yaml/diagnostic.ts';
+export type { FileAuth, FileSecret } from './yaml/file-auth.ts';
 export { didYouMean } from './yaml/did-you-mean.ts';
 export { formatDuration, parseDuration, parseExpiry, type Expiry } from './yaml/duration.ts';
-export type {
-  DeploymentFile,
-  FileAuth,
-  FileGrant,
-  FileMember,
-  FileNetwork,
-  FilePublish,
-  FileService,
-} from './yaml/file.ts';
+export type { DeploymentFile, FileGrant, FileMember, FileNetwork, FilePublish, FileService } from './yaml/file.ts';
 export { formatDeploymentFile } from './yaml/format.ts';
 export { fileFromContract } from './yaml/from-contract.ts';
 export { servicesOfLine } from './publish-rules.ts';

@@ -17,6 +17,8 @@ export const CONTRACT_LIMITS = {
   publications: 256,
   /** Members that serve and keepers that witness, over all publications: every node hashes them. */
   publishedPlaces: 8192,
+  /** Keys, addresses of mail or their domains in one list of who comes in. */
+  people: 256,
   /** Bytes of one secret that edge rules need. */
   secretBytes: 16_384,
   /** Of all publications together, secrets included, about: what a gateway is shown fits 1 MiB with its proof. */

@@ -2,7 +2,7 @@
 import { MoatError, type OwnerKey } from '@moat/core';
 import { canonicalize } from './canonical.ts';
 import { tagOf } from './selector.ts';
-import type { Contract, Owners, PublishLine } from './schema.ts';
+import type { BoxedSecret, Contract, Owners, PublishAuth, PublishLine } from './schema.ts';
 
 /**
  * The next version with services, access and publications of an older one; members, invites, owners, anchors
@@ -70,9 +70,20 @@ function pinnedNow(current: Contract, line: PublishLine): Pick<PublishLine, 'gat
   const there = current.publish.filter(({ gateway }) => gateway.domain === line.gateway.domain);
   const same = there.find(({ name }) => name === line.name);
   const gateway = (same ?? there[0])?.gateway ?? line.gateway;
-  const isSame = same?.auth !== undefined && same.auth.basic.digest === line.auth?.basic.digest;
-  const auth = isSame ? same.auth : line.auth;
+  const auth = line.auth && withBoxes(line.auth, same?.auth);
   return { gateway, ...(auth === undefined ? {} : { auth }) };
+}
+
+/** The same secrets in the boxes they have now. */
+function withBoxes(auth: PublishAuth, now: PublishAuth | undefined): PublishAuth {
+  const newest = (box: BoxedSecret, other: BoxedSecret | undefined): BoxedSecret =>
+    other?.digest === box.digest ? other : box;
+  const { basic, oidc } = auth;
+  return {
+    ...auth,
+    ...(basic === undefined ? {} : { basic: newest(basic, now?.basic) }),
+    ...(oidc === undefined ? {} : { oidc: { ...oidc, secret: newest(oidc.secret, now?.oidc?.secret) } }),
+  };
 }
 
 function requireActive({ state, name, deployment }: Contract): void {

@@ -1,8 +1,9 @@
 /** What changes between two versions, as lines people read before they sign. */
+import { createHash } from 'node:crypto';
 import { canonicalize } from './canonical.ts';
 import { formatDuration } from './yaml/duration.ts';
 import { RULE_FIELDS, writeRules } from './yaml/file-rules.ts';
-import type { Contract, Grant, Member, Owners, PublishLine, Service } from './schema.ts';
+import type { Contract, Grant, Member, OidcAuth, Owners, PublishAuth, PublishLine, Service } from './schema.ts';
 
 /** One line of a plan; `text` has no sign in front, `kind` tells which. */
 export interface Change {
@@ -183,13 +184,38 @@ function publishFields({ service, tls, gateway, salt, auth, rules }: PublishLine
   return [
     ['service', service],
     ['tls', tls],
-    ['users', auth === undefined ? 'everybody' : `list ${auth.basic.digest.slice(0, 8)}`],
-    ['boxed for its key', auth?.basic.box.slice(0, 8)],
+    ['users', auth === undefined ? 'everybody' : auth.basic && `list ${auth.basic.digest.slice(0, 8)}`],
+    ['boxed for its key', auth?.basic?.box.slice(0, 8)],
+    ['sign-in', auth?.oidc && describeOidc(auth.oidc)],
+    ['sign-in boxed', auth?.oidc?.secret.box.slice(0, 8)],
+    ['client certificates', auth?.mtls && `signed by ${digestOf(auth.mtls.ca)}`],
+    ['keys', auth?.keys?.join(' ')],
     ['gateway addresses', gateway.peers.join(' ')],
     ['gateway box key', gateway.box],
     ['salt', salt],
     ...RULE_FIELDS.map((rule) => [rule, textOf(written[rule])] as const),
   ];
+}
+
+function describeOidc({ issuer, clientId, secret, emails = [], emailDomains = [] }: OidcAuth): string {
+  const who = [...emails, ...emailDomains.map((domain) => `@${domain}`)];
+  return `at ${issuer} as ${clientId} (secret ${secret.digest.slice(0, 8)})${who.length === 0 ? '' : ` for ${who.join(' ')}`}`;
+}
+
+function describeAuth(auth: PublishAuth | undefined): string {
+  if (auth === undefined) return '';
+  const ways = [
+    ...(auth.basic === undefined ? [] : ['a password']),
+    ...(auth.oidc === undefined ? [] : [`a sign-in at ${auth.oidc.issuer}`]),
+    ...(auth.mtls === undefined ? [] : ['a client certificate']),
+    ...(auth.keys === undefined ? [] : [`one of ${auth.keys.length} keys`]),
+  ];
+  return `, asks for ${ways.join(' or ')}`;
+}
+
+/** Short, for a text that is too long for a line. */
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
 /** As the file has it, so that the plan speaks the writer's language. */
@@ -233,7 +259,7 @@ function describePublish({ name, service, tls, gateway, auth, rules }: PublishLi
     written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
   );
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
-  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${auth === undefined ? '' : ', asks for a password'}${said.join('')}`;
+  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;
 }
 
 function ends(expires: string | undefined): string {

@@ -95,9 +95,32 @@ export interface BoxedSecret {
   readonly digest: Hash;
 }
 
+/** Ways in; whoever takes one of them is let in. At least one. */
 export interface PublishAuth {
   /** Lines of `user:hash`. */
-  readonly basic: BoxedSecret;
+  readonly basic?: BoxedSecret;
+  readonly oidc?: OidcAuth;
+  readonly mtls?: ClientCertificates;
+  /** Keys of people and machines, who sign in with nothing else; sorted. */
+  readonly keys?: readonly OwnerKey[];
+}
+
+/** Sign-in at an OpenID Connect provider. */
+export interface OidcAuth {
+  /** As its configuration names it, without the `/.well-known/…`. */
+  readonly issuer: string;
+  readonly clientId: string;
+  /** The client's secret. */
+  readonly secret: BoxedSecret;
+  /** Verified addresses, and what follows their @; without either everybody that the provider knows. Sorted. */
+  readonly emails?: readonly string[];
+  readonly emailDomains?: readonly string[];
+}
+
+/** Certificates that clients show in the handshake. */
+export interface ClientCertificates {
+  /** PEM of the authorities that sign them. */
+  readonly ca: string;
 }
 
 export interface Contract {

@@ -1,10 +1,11 @@
 /** A deployment file and what is known become the next version of the contract. */
-import { MoatError, toBase64url, type DeploymentId, type OwnerKey } from '@moat/core';
+import { MoatError, formatKey, publicKeyFromPeerId, toBase64url, type DeploymentId, type OwnerKey } from '@moat/core';
 import { canonicalBytes, canonicalize } from '../canonical.ts';
 import { checkContract } from '../check.ts';
 import { ownerSetOf } from '../genesis.ts';
 import { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from '../limits.ts';
 import type { Contract, GatewayPin, Grant, Invite, MemberClaim, Owners, PublishLine, Service } from '../schema.ts';
+import { tagOf } from '../selector.ts';
 import { buildMembers, type MachinePin } from './build-members.ts';
 import { CarriedGrants, carriedAnchors, carriedLine, defaultNetwork, fixExpiry, pinOf } from './carry-over.ts';
 import type { DeploymentFile, FilePublish } from './file.ts';
@@ -61,6 +62,7 @@ export function buildContract(input: BuildInput): Contract {
   }
   const owners = ownersOf(file, current, input.ownerKeys);
   const ipv4 = file.network.ipv4 ?? current?.network.ipv4 ?? defaultNetwork(file.name, ownerSetOf(owners));
+  const members = buildMembers({ ...input, members: file.members, pins, invites }, ipv4);
   const next: Contract = {
     type: 'moat/contract/1',
     deployment,
@@ -69,10 +71,10 @@ export function buildContract(input: BuildInput): Contract {
     owners,
     anchors: anchorsOf(input),
     network: { ...file.network, ipv4 },
-    members: buildMembers({ ...input, members: file.members, pins, invites }, ipv4),
+    members,
     services: file.services.map((service): Service => ({ ...service })),
     access: accessOf(input),
-    publish: file.publish.flatMap((line) => publishLines(line, input)),
+    publish: file.publish.flatMap((line) => publishLines(line, input, { owners, members })),
     state: 'active',
   };
   requireKeeper(next);
@@ -129,13 +131,31 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
   });
 }
 
-function publishLines({ name, service, tls, gateways, auth, rules }: FilePublish, input: BuildInput): PublishLine[] {
+function publishLines(
+  { name, service, tls, gateways, auth, rules }: FilePublish,
+  input: BuildInput,
+  people: Pick<Contract, 'owners' | 'members'>,
+): PublishLine[] {
   return gateways.map((gateway) => {
     const pin = typeof gateway === 'string' ? requirePin(name, gateway, input) : gateway;
     const salt = carriedLine(name, pin.domain, input.current)?.salt ?? toBase64url(input.random(16));
     const line: PublishLine = { name, salt, service, tls, gateway: pin, ...(rules === undefined ? {} : { rules }) };
-    return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input) };
+    return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input, keysOf(auth.keys ?? [], people)) };
   });
+}
+
+/** What names of keys stand for in this version; machines that have not joined yet have none. Sorted. */
+function keysOf(names: readonly string[], { owners, members }: Pick<Contract, 'owners' | 'members'>): OwnerKey[] {
+  const keys = names.flatMap((name): readonly OwnerKey[] => {
+    if (name.startsWith('ed25519:')) return [name];
+    if (name === 'owners') return owners.keys.map(({ key }) => key);
+    const tag = tagOf(name);
+    const named = members.filter((member) =>
+      tag === undefined ? name === 'members' || member.name === name : member.tags.includes(tag),
+    );
+    return named.flatMap(({ node }) => (node === undefined ? [] : formatKey('ed25519', publicKeyFromPeerId(node))));
+  });
+  return [...new Set(keys)].sort();
 }
 
 function requirePin(name: string, domain: string, { file, gateways, current }: BuildInput): GatewayPin {

@@ -18,7 +18,7 @@ export function gatewaysToResolve(file: DeploymentFile, current: Contract | null
     gateways.flatMap((gateway) => {
       if (typeof gateway !== 'string') return [];
       const pin = pinOf(name, gateway, file, current);
-      return pin === undefined || (auth !== undefined && pin.box === undefined) ? gateway : [];
+      return pin === undefined || ((auth?.basic ?? auth?.oidc) !== undefined && pin.box === undefined) ? gateway : [];
     }),
   );
   return [...new Set(domains)];

@@ -10,6 +10,7 @@ import { isHostName, peerIdOfMultiaddr } from '../multiaddr.ts';
 import { isTarget } from '../target.ts';
 import { DURATION_PATTERN, parseDuration, parseExpiry } from './duration.ts';
 import type { FieldPath } from './diagnostic.ts';
+import { authFields, authSchema, type RawAuth } from './file-auth.ts';
 import { ruleFields, rulesShape, type RawRules } from './file-rules.ts';
 
 /** A file as written, before its short forms are spelled out. */
@@ -61,7 +62,7 @@ export interface RawPublish extends RawRules {
   readonly gateway: string | RawGatewayPin | readonly (string | RawGatewayPin)[];
   readonly service: string;
   readonly tls?: 'terminate' | 'passthrough';
-  readonly auth?: { readonly basic: { readonly file?: string; readonly boxed?: true } };
+  readonly auth?: RawAuth;
 }
 
 type Text = z.ZodType<string>;
@@ -191,17 +192,6 @@ const gatewayPin = z.strictObject({
 const GATEWAY_RULE = 'expected a domain, as apps.example.com, or { domain, peers, box }, or a list of these';
 const oneGateway = z.union([host, gatewayPin], { error: GATEWAY_RULE });
 
-const basicAuth = z
-  .strictObject({
-    file: z
-      .exactOptional(z.string().min(1, 'name a file').max(1024))
-      .describe('A file of users, one user:hash a line (moat password USER), from the directory of this file.'),
-    boxed: z.exactOptional(z.literal(true)).describe('Keep the users that the running version has.'),
-  })
-  .refine(({ file: path, boxed }) => (path === undefined) !== (boxed === undefined), 'write file: or boxed: true');
-
-const auth = z.strictObject({ basic: basicAuth.describe('HTTP Basic: a name and a password.') });
-
 const publish = z.strictObject({
   gateway: z
     .union([host, gatewayPin, z.array(oneGateway).min(1, 'name at least one gateway').max(CONTRACT_LIMITS.peers)], {
@@ -212,7 +202,7 @@ const publish = z.strictObject({
   tls: z
     .exactOptional(z.enum(['terminate', 'passthrough']))
     .describe('Who ends TLS: the gateway, or the service itself.'),
-  auth: z.exactOptional(auth).describe('Who may come in; the gateway asks. Default: everybody.'),
+  auth: z.exactOptional(authSchema).describe('Who may come in; the gateway asks. Default: everybody.'),
   ...rulesShape,
 });
 
@@ -256,7 +246,7 @@ export function knownFields(path: FieldPath): readonly string[] {
   if (section === 'network') return Object.keys(network.shape);
   if (section === 'owners') return path.length === 1 ? Object.keys(owners.shape) : ['key', 'weight'];
   if (section === 'publish' && third === 'gateway') return Object.keys(gatewayPin.shape);
-  if (section === 'publish' && third === 'auth') return path.length === 3 ? ['basic'] : ['file', 'boxed'];
+  if (section === 'publish' && third === 'auth') return authFields(path.slice(3));
   if (section === 'publish' && third !== undefined) return ruleFields(path.slice(2));
   const entries = { members: member, services: service, access: grant, publish };
   const entry = Object.hasOwn(entries, section) ? entries[section as keyof typeof entries] : undefined;

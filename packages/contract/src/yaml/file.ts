@@ -6,6 +6,7 @@ import type { PeerId } from '@moat/core';
 import type { PublishRules } from '../publish-rules.ts';
 import type { GatewayPin, Owners } from '../schema.ts';
 import type { Expiry } from './duration.ts';
+import type { FileAuth } from './file-auth.ts';
 
 export interface DeploymentFile {
   readonly name: string;
@@ -63,10 +64,4 @@ export interface FilePublish {
   readonly gateways: readonly (string | GatewayPin)[];
   readonly auth?: FileAuth;
   readonly rules?: PublishRules;
-}
-
-/** Who may come in. */
-export interface FileAuth {
-  /** A file of users, its path as written, or the users that the current version has boxed already. */
-  readonly basic: { readonly file: string } | { readonly boxed: true };
 }

@@ -4,6 +4,7 @@ import { Document, isCollection, isMap, isPair, isScalar, visit } from 'yaml';
 import { canonicalize } from '../canonical.ts';
 import type { Contract, Grant, Member, Owners, PublishLine, Service } from '../schema.ts';
 import { formatDuration } from './duration.ts';
+import { writeAuth, type RawAuth } from './file-auth.ts';
 import { writeRules } from './file-rules.ts';
 import { printDocument } from './format.ts';
 
@@ -76,15 +77,21 @@ function grantFields({ from, to, expires }: Grant): object {
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
   interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'rules'> {
-    readonly hasAuth: boolean;
+    readonly auth: RawAuth | null;
     readonly domains: string[];
   }
   const byName = new Map<string, Entry>();
   for (const { name, service, tls, gateway, auth, rules } of lines) {
-    const hasAuth = auth !== undefined;
-    const entry = byName.get(name) ?? { service, tls, hasAuth, domains: [], ...(rules === undefined ? {} : { rules }) };
+    const written = auth === undefined ? null : writeAuth(auth);
+    const entry = byName.get(name) ?? {
+      service,
+      tls,
+      auth: written,
+      domains: [],
+      ...(rules === undefined ? {} : { rules }),
+    };
     const { domains: _domains, ...said } = entry;
-    const says = { service, tls, hasAuth, ...(rules === undefined ? {} : { rules }) };
+    const says = { service, tls, auth: written, ...(rules === undefined ? {} : { rules }) };
     if (canonicalize(said) !== canonicalize(says)) {
       throw new MoatError('CONTRACT_INVALID', `${name} is published differently at different gateways`, {
         details: { name },
@@ -94,14 +101,13 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
     byName.set(name, entry);
   }
   return new Map(
-    [...byName].map(([name, { service, tls, hasAuth, domains, rules }]) => [
+    [...byName].map(([name, { service, tls, auth, domains, rules }]) => [
       name,
       {
         gateway: domains.length === 1 ? domains[0] : domains,
         service,
         ...(tls === 'terminate' ? {} : { tls }),
-        // The contract has no secret, only its box.
-        ...(hasAuth ? { auth: { basic: { boxed: true } } } : {}),
+        ...(auth === null ? {} : { auth }),
         ...(rules === undefined ? {} : writeRules(rules)),
       },
     ]),

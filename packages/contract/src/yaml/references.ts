@@ -165,6 +165,7 @@ function checkAccess(file: DeploymentFile, findings: Findings): void {
 function checkPublish(file: DeploymentFile, findings: Findings): void {
   const protocols = new Map(file.services.map(({ name, protocol }) => [name, protocol]));
   const services = new Map(file.services.map((service) => [service.name, service]));
+  const members = knownMembers(file);
   for (const line of file.publish) {
     const path = ['publish', line.name];
     const protocol = protocols.get(line.service);
@@ -182,6 +183,8 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
       findings.add([...path, field], { code, message: problem.message }, 'key');
     }
     checkAuth(line, path, protocol, findings);
+    const named = (line.auth?.keys ?? []).filter((key) => !/^(?:ed25519:.*|owners|members)$/.test(key));
+    checkSelectors(named, () => [...path, 'auth', 'keys'], members, findings);
     checkGateways(line, path, findings);
   }
 }
@@ -197,8 +200,9 @@ function checkAuth(
     findings.add([...path, 'auth'], { code: 'FILE_INVALID', message, hint }, 'key');
   if (tls === 'passthrough') wrong('the gateway cannot ask who comes in: it does not see inside TLS', 'leave tls out');
   else if (protocol === 'tcp') wrong('only an http service can have it', 'add protocol: http to the service');
+  const isBoxed = (auth.basic ?? auth.oidc) !== undefined;
   for (const [i, gateway] of gateways.entries()) {
-    if (typeof gateway === 'string' || gateway.box !== undefined) continue;
+    if (!isBoxed || typeof gateway === 'string' || gateway.box !== undefined) continue;
     const message = 'this pin has no box key: its users cannot be sent to it unread';
     findings.add([...path, 'gateway', i], { code: 'GATEWAY_BOX_MISSING', message, hint: 'add box: x25519:…' });
   }

@@ -2,14 +2,16 @@
  * Secrets a file names by path: read and checked before a version is built, boxed while it is. Reading is the
  * caller's. An unchanged secret keeps the box it has, so that applying twice changes nothing.
  */
-import { MoatError, errorCode, isMoatError, type DeploymentId } from '@moat/core';
+import { MoatError, errorCode, isMoatError, type DeploymentId, type OwnerKey } from '@moat/core';
 import { parseBasicUsers } from '../basic-users.ts';
 import { boxSecret, secretDigest } from '../boxed-secret.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
-import type { Contract, PublishAuth, PublishLine } from '../schema.ts';
+import { isCertificates } from '../parse/publish-auth.ts';
+import type { BoxedSecret, Contract, PublishAuth, PublishLine } from '../schema.ts';
 import { carriedLine } from './carry-over.ts';
-import type { Diagnostic } from './diagnostic.ts';
-import type { DeploymentFile, FileAuth } from './file.ts';
+import type { Diagnostic, FieldPath } from './diagnostic.ts';
+import type { FileAuth, FileSecret } from './file-auth.ts';
+import type { DeploymentFile } from './file.ts';
 import { Findings, type Finding } from './findings.ts';
 import type { ParsedDeploymentFile } from './parse.ts';
 
@@ -20,7 +22,7 @@ export interface SecretsResult {
 }
 
 /**
- * Reads each file of users once and checks that a gateway could. Never rejects: what failed is a diagnostic, which
+ * Reads each file once and checks that a gateway could use it. Never rejects: what failed is a diagnostic, which
  * holds nothing of the text.
  * @param read the text at a path, which is relative to the deployment file's directory; may reject.
  */
@@ -30,36 +32,63 @@ export async function resolveSecrets(
   fileName: string,
 ): Promise<SecretsResult> {
   const findings = new Findings(fileName, { locate, locateKey: locate }, 'references');
-  const found = new Map<string, string | Finding>();
+  const texts = new Map<string, string>();
+  const look = async (path: string, at: FieldPath, check: (text: string) => Finding | undefined): Promise<void> => {
+    const text = texts.get(path) ?? (await readText(read, path));
+    if (typeof text !== 'string') return findings.add(at, text);
+    const finding = check(text);
+    if (finding === undefined) texts.set(path, text);
+    else findings.add(at, finding);
+  };
   for (const { name, auth } of file.publish) {
-    if (auth === undefined || !('file' in auth.basic)) continue;
-    const { file: path } = auth.basic;
-    const users = found.get(path) ?? (await readUsers(read, path));
-    found.set(path, users);
-    if (typeof users !== 'string') findings.add(['publish', name, 'auth', 'basic', 'file'], users);
+    const at = ['publish', name, 'auth'];
+    const { basic, oidc, mtls } = auth ?? {};
+    if (basic !== undefined && 'file' in basic) await look(basic.file, [...at, 'basic', 'file'], usersProblem);
+    if (oidc !== undefined && 'file' in oidc.secret) {
+      await look(oidc.secret.file, [...at, 'oidc', 'secret', 'file'], secretProblem);
+    }
+    if (mtls !== undefined && !isText(mtls.ca)) await look(mtls.ca, [...at, 'mtls', 'ca'], certificatesProblem);
   }
-  const secrets = [...found].flatMap(([path, users]) => (typeof users === 'string' ? [[path, users] as const] : []));
-  return { secrets: new Map(secrets), diagnostics: findings.list() };
+  return { secrets: texts, diagnostics: findings.list() };
 }
 
-async function readUsers(read: (path: string) => Promise<string>, path: string): Promise<string | Finding> {
-  let text: string;
+async function readText(read: (path: string) => Promise<string>, path: string): Promise<string | Finding> {
   try {
-    text = await read(path);
+    const text = await read(path);
+    if (Buffer.byteLength(text) <= CONTRACT_LIMITS.secretBytes) return text;
+    return { code: 'USERS_INVALID', message: 'is larger than 16 KiB' };
   } catch (error) {
     const reason = error instanceof Error && error.message !== '' ? error.message : errorCode(error);
     return { code: 'SECRET_MISSING', message: `cannot be read: ${reason}` };
   }
-  if (Buffer.byteLength(text) > CONTRACT_LIMITS.secretBytes) {
-    return { code: 'USERS_INVALID', message: 'is larger than 16 KiB' };
-  }
+}
+
+function usersProblem(text: string): Finding | undefined {
   try {
     parseBasicUsers(text);
-    return text;
+    return undefined;
   } catch (error) {
     if (!isMoatError(error)) throw error;
     return { code: 'USERS_INVALID', message: `is no file of users: ${error.message}`, hint: 'moat password USER' };
   }
+}
+
+function secretProblem(text: string): Finding | undefined {
+  return text.trim() === '' ? { code: 'SECRET_MISSING', message: 'is empty' } : undefined;
+}
+
+function certificatesProblem(text: string): Finding | undefined {
+  if (isCertificates(withLineEnds(text))) return undefined;
+  return { code: 'FILE_INVALID', message: 'has no certificates in PEM, or something besides them' };
+}
+
+/** Certificates themselves, where a path could stand. */
+function isText(ca: string): boolean {
+  return ca.startsWith('-----BEGIN');
+}
+
+function withLineEnds(text: string): string {
+  return `${text.replaceAll('\r\n', '\n').trim()}\n`;
 }
 
 /** What boxing a secret needs of a `BuildInput`. */
@@ -71,37 +100,57 @@ export interface BoxInput {
 }
 
 /**
- * The rule of a publish line, its secret boxed for the line's gateway. The current box stays while secret and
- * gateway key do.
+ * The ways in of a publish line, its secrets boxed for the line's gateway. A box stays while its secret and the gateway's
+ * key do.
+ * @param keys what `auth.keys` stands for.
  * @throws `SECRET_MISSING`, `GATEWAY_BOX_MISSING`, `CONTRACT_INVALID`
  */
-export function boxAuth({ basic }: FileAuth, line: PublishLine, input: BoxInput): PublishAuth {
-  const { name, salt, gateway } = line;
-  const carried = carriedLine(name, gateway.domain, input.current);
-  const boxed = carried?.gateway.box === gateway.box ? carried?.auth : undefined;
-  if ('boxed' in basic) {
-    if (boxed !== undefined) return boxed;
-    throw missing(name, `the running version has no users boxed for ${gateway.domain} as it is now`);
-  }
-  const text = input.secrets?.get(basic.file);
-  if (text === undefined) throw missing(name, 'its file has not been read');
-  if (gateway.box === undefined) {
-    throw new MoatError(
-      'GATEWAY_BOX_MISSING',
-      `${gateway.domain} shows no key that the users of ${name} could be boxed for`,
-      {
-        details: { name, domain: gateway.domain },
-      },
-    );
-  }
-  const secret = Buffer.from(text);
-  if (boxed?.basic.digest === secretDigest(secret, salt)) return boxed;
-  return { basic: boxSecret(secret, { deployment: input.deployment, name, salt, box: gateway.box }, input.random) };
+export function boxAuth(auth: FileAuth, line: PublishLine, input: BoxInput, keys: readonly OwnerKey[]): PublishAuth {
+  const carried = carriedLine(line.name, line.gateway.domain, input.current);
+  const known = carried?.gateway.box === line.gateway.box ? carried?.auth : undefined;
+  const { basic, oidc, mtls } = auth;
+  return {
+    ...(basic === undefined ? {} : { basic: box('users', basic, known?.basic, line, input) }),
+    ...(oidc === undefined
+      ? {}
+      : { oidc: { ...oidc, secret: box('secret', oidc.secret, known?.oidc?.secret, line, input) } }),
+    ...(mtls === undefined ? {} : { mtls: { ca: certificatesOf(mtls.ca, line.name, input) } }),
+    ...(auth.keys === undefined ? {} : { keys }),
+  };
 }
 
-function missing(name: string, reason: string): MoatError<'SECRET_MISSING'> {
-  return new MoatError('SECRET_MISSING', `the users of ${name} are not known: ${reason}`, {
+function box(
+  what: 'users' | 'secret',
+  from: FileSecret,
+  known: BoxedSecret | undefined,
+  { name, salt, gateway }: PublishLine,
+  { secrets, deployment, random }: BoxInput,
+): BoxedSecret {
+  if ('boxed' in from) {
+    if (known !== undefined) return known;
+    throw missing(what, name, `the running version has none boxed for ${gateway.domain} as it is now`);
+  }
+  const text = secrets?.get(from.file);
+  if (text === undefined) throw missing(what, name, 'its file has not been read');
+  if (gateway.box === undefined) {
+    const message = `${gateway.domain} shows no key that the ${what} of ${name} could be boxed for`;
+    throw new MoatError('GATEWAY_BOX_MISSING', message, { details: { name, domain: gateway.domain } });
+  }
+  // An editor ends the last line; a provider did not.
+  const secret = Buffer.from(what === 'users' ? text : text.trim());
+  if (known?.digest === secretDigest(secret, salt)) return known;
+  return boxSecret(secret, { deployment, name, salt, box: gateway.box }, random);
+}
+
+function certificatesOf(ca: string, name: string, { secrets }: BoxInput): string {
+  const text = isText(ca) ? ca : secrets?.get(ca);
+  if (text === undefined) throw missing('authorities', name, 'their file has not been read');
+  return withLineEnds(text);
+}
+
+function missing(what: string, name: string, reason: string): MoatError<'SECRET_MISSING'> {
+  return new MoatError('SECRET_MISSING', `the ${what} of ${name} are not known: ${reason}`, {
     details: { name },
-    next: [`write auth: { basic: { file: ./users } } at publish.${name}, then moat apply`],
+    next: [`write a file: at publish.${name}.auth, then moat apply`],
   });
 }

@@ -1,7 +1,8 @@
 /** Spells out a file's short forms: the second pass made sure that each can be read. */
 import type { GatewayPin } from '../schema.ts';
 import { parseDuration, parseExpiry, type Expiry } from './duration.ts';
-import type { DeploymentFile, FileAuth, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
+import { spellAuth } from './file-auth.ts';
+import type { DeploymentFile, FileMember, FileNetwork, FilePublish, FileService } from './file.ts';
 import { spellRules } from './file-rules.ts';
 import type {
   RawFile,
@@ -79,14 +80,9 @@ function spellPublish(name: string, raw: RawPublish): FilePublish {
     service,
     tls,
     gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
-    ...(auth === undefined ? {} : { auth: { basic: spellBasic(auth.basic) } }),
+    ...(auth === undefined ? {} : { auth: spellAuth(auth) }),
     ...(rules === undefined ? {} : { rules }),
   };
-}
-
-/** The schema has seen that it is one of both. */
-function spellBasic({ file }: NonNullable<RawPublish['auth']>['basic']): FileAuth['basic'] {
-  return file === undefined ? { boxed: true } : { file };
 }
 
 function pinOf({ domain, peers, box }: RawGatewayPin): GatewayPin {

@@ -82,7 +82,7 @@ function lineOf(contract: Contract, i = 0): Contract['publish'][number] {
 
 function opened(contract: Contract, i = 0, key = keys[0]?.privateKey): string {
   const { name, salt, auth } = lineOf(contract, i);
-  assert.ok(auth && key);
+  assert.ok(auth?.basic && key);
   return Buffer.from(openSecret(auth.basic, key, { deployment, name, salt })).toString();
 }
 
@@ -109,7 +109,7 @@ describe('the users of a name', () => {
     assert.match(lines[0] ?? '', /^public shop@apps.example.com: users list [\w-]{8} → list [\w-]{8}/);
     const rekeyed = build(FROM_FILE, v0, { gateways: new Map([['apps.example.com', pin('apps.example.com', two)]]) });
     assert.equal(opened(rekeyed, 0, keys[1]?.privateKey), users(1));
-    assert.equal(lineOf(rekeyed).auth?.basic.digest, lineOf(v0).auth?.basic.digest);
+    assert.equal(lineOf(rekeyed).auth?.basic?.digest, lineOf(v0).auth?.basic?.digest);
     assert.throws(
       () => opened(rekeyed),
       (error) => isMoatError(error, 'SECRET_UNREADABLE'),
@@ -120,7 +120,7 @@ describe('the users of a name', () => {
     const gateways = new Map(['apps.example.com', 'other.example'].map((domain) => [domain, pin(domain)]));
     const twice = build(text(`file: ${PATH}`, '[apps.example.com, other.example]'), null, { gateways });
     assert.deepEqual([opened(twice, 0), opened(twice, 1)], [users(1), users(1)]);
-    assert.notEqual(lineOf(twice, 0).auth?.basic.digest, lineOf(twice, 1).auth?.basic.digest);
+    assert.notEqual(lineOf(twice, 0).auth?.basic?.digest, lineOf(twice, 1).auth?.basic?.digest);
     const again = fileFromContract(twice);
     assert.equal(build(again, twice, { secrets: new Map() }), twice);
   });
@@ -204,5 +204,57 @@ describe('reading files of users', () => {
     assert.ok(!plain?.includes('hunter2'));
     assert.match((await said(() => Promise.resolve('')))[0] ?? '', /names no user/);
     assert.match((await said(() => Promise.resolve('#'.repeat(16_385))))[0] ?? '', /larger than 16 KiB/);
+  });
+});
+
+describe('the other ways in', () => {
+  const CA = `-----BEGIN CERTIFICATE-----\n${'A'.repeat(64)}\n-----END CERTIFICATE-----\n`;
+  const source = (auth: string): string => text('boxed: true').replace('basic: { boxed: true }', auth);
+  const WAYS = source(
+    'oidc: { issuer: https://login.example, client: shop, secret: { file: ./secret }, emails: [z@x.example, a@x.example], domains: [y.example] }, mtls: { ca: ./ca.pem }, keys: [owners, members, web-1]',
+  );
+  const secrets = new Map([
+    ['./secret', 'hush\n'],
+    ['./ca.pem', CA.replaceAll('\n', '\r\n')],
+  ]);
+  const v0 = build(WAYS, null, { secrets });
+
+  it('a secret of a provider is boxed, certificates are not, and names of keys are keys', () => {
+    const { auth, name, salt } = lineOf(v0);
+    const key = keys[0]?.privateKey;
+    assert.ok(auth?.oidc && key);
+    assert.equal(Buffer.from(openSecret(auth.oidc.secret, key, { deployment, name, salt })).toString(), 'hush');
+    assert.deepEqual(
+      [auth.oidc.issuer, auth.oidc.clientId, auth.oidc.emails, auth.oidc.emailDomains],
+      ['https://login.example', 'shop', ['a@x.example', 'z@x.example'], ['y.example']],
+    );
+    assert.equal(auth.mtls?.ca, CA);
+    assert.deepEqual(auth.keys, [ana.key, web1.key].sort());
+    assert.ok(!canonicalize(v0).includes('hush'));
+    assert.match(
+      planChanges(null, v0).at(-1)?.text ?? '',
+      /asks for a sign-in at https:\/\/login.example or a client certificate or one of 2 keys$/,
+    );
+  });
+
+  it('applying twice changes nothing, nor does a file written out', () => {
+    assert.equal(build(WAYS, v0, { secrets }), v0);
+    const written = fileFromContract(v0);
+    assert.equal(formatDeploymentFile(written), written);
+    assert.equal(build(written, v0, { secrets: new Map() }), v0);
+  });
+
+  it('their files are looked at before anything is signed', async () => {
+    const parsed = parseDeploymentFile(WAYS, 'moat.yaml');
+    assert.ok(parsed.file);
+    const read = (path: string): Promise<string> => Promise.resolve(path === './secret' ? ' \n' : 'no certificate');
+    const { diagnostics } = await resolveSecrets(read, { ...parsed, file: parsed.file }, 'moat.yaml');
+    assert.deepEqual(
+      diagnostics.map(({ code, path }) => [code, path]),
+      [
+        ['SECRET_MISSING', 'publish.shop.auth.oidc.secret.file'],
+        ['FILE_INVALID', 'publish.shop.auth.mtls.ca'],
+      ],
+    );
   });
 });
