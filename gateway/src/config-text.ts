@@ -31,6 +31,10 @@ export interface ConfigFile {
   readonly publicPort?: number | undefined;
   readonly state?: string | undefined;
   readonly store?: string | undefined;
+  readonly abuse?: { readonly email?: string | undefined; readonly url?: string | undefined } | undefined;
+  readonly accessLog?: string | undefined;
+  readonly audit?: { readonly keep?: number | undefined; readonly lines?: number | undefined } | undefined;
+  readonly metrics?: { readonly listen: HostPort } | undefined;
   readonly console?: { readonly socket?: string | undefined } | undefined;
 }
 
@@ -58,11 +62,11 @@ export interface ConfigLimits {
 
 const count = z.number().int().min(1).max(1_000_000);
 
-const DURATIONS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+const DURATIONS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const duration = z.string().transform((text, context) => {
-  const [, amount, unit = ''] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
+  const [, amount, unit = ''] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text) ?? [];
   if (amount !== undefined && Number(amount) > 0) return Number(amount) * (DURATIONS[unit] ?? 1);
-  return complain(context, 'a time is written like 500ms, 30s, 5m or 1h');
+  return complain(context, 'a time is written like 500ms, 30s, 5m, 1h or 7d');
 });
 
 const SIZES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
@@ -135,6 +139,24 @@ const listenShape = {
   link: hostPort.optional(),
 };
 
+const abuse = z
+  .strictObject({
+    email: z
+      .string()
+      .regex(/^[^\s@<>"]{1,64}@[^\s@<>"]{1,190}$/, 'an address like abuse@example.com')
+      .optional(),
+    url: z
+      .string()
+      .regex(/^https:\/\/[^\s<>"]{1,500}$/, 'an https address')
+      .optional(),
+  })
+  .refine(({ email, url }) => email !== undefined || url !== undefined, 'email, url, or both');
+
+const auditShape = {
+  keep: duration.optional(),
+  lines: z.number().int().min(1_000).max(100_000_000).optional(),
+};
+
 const shape = {
   version: z.literal(1),
   domain,
@@ -151,6 +173,10 @@ const shape = {
     .string()
     .regex(/^sqlite:./, 'sqlite:PATH (one gateway keeps its own database)')
     .optional(),
+  abuse: abuse.optional(),
+  accessLog: z.string().min(1).optional(),
+  audit: z.strictObject(auditShape).optional(),
+  metrics: z.strictObject({ listen: hostPort }).optional(),
   console: z.strictObject({ socket: z.string().min(1).optional() }).optional(),
 };
 const schema = z.strictObject(shape);
@@ -234,6 +260,9 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'limits') return Object.keys(limitsShape);
   if (path[0] === 'listen') return Object.keys(listenShape);
   if (path[0] === 'console') return ['socket'];
+  if (path[0] === 'abuse') return ['email', 'url'];
+  if (path[0] === 'audit') return Object.keys(auditShape);
+  if (path[0] === 'metrics') return ['listen'];
   if (path[0] === 'tls') return path.length > 1 ? ['certificate', 'key'] : ['local', 'files'];
   return ['allow'];
 }

@@ -14,6 +14,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { DeploymentId } from '@moat/core';
 import type { CertificateFiles } from './certificates/files.ts';
 import { readConfigText } from './config-text.ts';
+import type { AbuseContact } from './request/abuse.ts';
 import type { WorkersOption } from './workers/shares.ts';
 
 /** A gateway's configuration with every default filled in. */
@@ -37,9 +38,27 @@ export interface GatewayConfig {
   readonly stateDirectory: string;
   /** SQLite file. @defaultValue `gateway.db` in the state directory */
   readonly storePath: string;
+  /** Where the public reports names. @defaultValue no page */
+  readonly abuse: AbuseContact | undefined;
+  /** Where the line of each request goes. @defaultValue `log` */
+  readonly accessLog: AccessLogTarget;
+  /** What the audit log keeps. @defaultValue 400 days, a million lines */
+  readonly audit: { readonly keepMs: number; readonly keepLines: number };
+  /** Prometheus metrics and health over plain http, beside those on the admin socket. @defaultValue none */
+  readonly metrics: { readonly listen: HostPort } | undefined;
   /** Unix socket of the admin API. @defaultValue `gateway.sock` in the state directory */
   readonly adminSocket: string;
 }
+
+/** What the traffic's side is told anew when gateway.yaml changes. */
+export interface EdgeSettings {
+  readonly limits: GatewayLimits;
+  readonly abuse: AbuseContact | undefined;
+  readonly accessLog: AccessLogTarget;
+}
+
+/** Among the other lines on stderr, alone on stdout, in a file of its own, or nowhere. */
+export type AccessLogTarget = 'log' | 'stdout' | 'off' | { readonly file: string };
 
 /** Who may publish: whoever holds a code of the operator, anyone, or these deployments. */
 export type Publishers = 'invited' | 'open' | { readonly allow: readonly DeploymentId[] };
@@ -67,6 +86,8 @@ export interface GatewayLimits {
   readonly membersPerDeployment: number;
   /** Requests of one deployment in work, WebSockets included. @defaultValue 5000 */
   readonly requestsPerDeployment: number;
+  /** Connections of one deployment that are passed on unread. @defaultValue 5000 */
+  readonly connectionsPerDeployment: number;
   /** Deployments in all. @defaultValue 100000 */
   readonly deployments: number;
   /** Names in all. @defaultValue 200000 */
@@ -97,6 +118,8 @@ export interface GatewayLimits {
   readonly answerMs: number;
   /** Time a client may neither send nor take anything. @defaultValue 60s */
   readonly stallMs: number;
+  /** Time a connection that is passed on unread may carry nothing. @defaultValue 1h */
+  readonly tunnelIdleMs: number;
 }
 
 /** Environment by which configuration is found and completed. */
@@ -119,6 +142,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
       namesPerDeployment: limits.namesPerDeployment ?? 20,
       membersPerDeployment: limits.membersPerDeployment ?? 500,
       requestsPerDeployment: limits.requestsPerDeployment ?? 5_000,
+      connectionsPerDeployment: limits.connectionsPerDeployment ?? 5_000,
       deployments: limits.deployments ?? 100_000,
       names: limits.names ?? 200_000,
       newDeploymentsPerHour: limits.newDeploymentsPerHour ?? 30,
@@ -134,6 +158,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
       idleMs: limits.idleTime ?? 75_000,
       answerMs: limits.answerTime ?? 120_000,
       stallMs: limits.stallTime ?? 60_000,
+      tunnelIdleMs: limits.tunnelIdleTime ?? 3_600_000,
     },
     tls:
       tls === 'local' || 'local' in tls
@@ -157,9 +182,17 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     stateDirectory,
     storePath:
       file.store === undefined ? join(stateDirectory, 'gateway.db') : resolve(base, file.store.slice('sqlite:'.length)),
+    abuse: file.abuse,
+    accessLog: accessLogOf(file.accessLog ?? 'log', base),
+    audit: { keepMs: file.audit?.keep ?? 400 * 24 * 3_600_000, keepLines: file.audit?.lines ?? 1_000_000 },
+    metrics: file.metrics,
     adminSocket:
       file.console?.socket === undefined ? join(stateDirectory, 'gateway.sock') : resolve(base, file.console.socket),
   };
+}
+
+function accessLogOf(text: string, base: string): AccessLogTarget {
+  return text === 'log' || text === 'stdout' || text === 'off' ? text : { file: resolve(base, text) };
 }
 
 /** Where a gateway of this user or service keeps its state. */

@@ -5,9 +5,12 @@ import type { Clock, Logger, PeerId, Service } from '@moat/core';
 import type { LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
 import { AdminApi, refuseSecond } from './admin/api.ts';
-import { decide, forget, invite } from './admin/decide.ts';
+import { checkAudit, readAudit } from './admin/audit.ts';
+import { decide, forget, invite, resume, suspend } from './admin/decide.ts';
 import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
+import { AuditLog } from './audit/audit-log.ts';
+import { loadOrCreateAuditKey } from './audit/audit-key.ts';
 import type { CertificateSource } from './certificates/contexts.ts';
 import { openFileCertificates } from './certificates/files.ts';
 import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
@@ -18,6 +21,7 @@ import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
+import { SuspensionBook } from './publications/suspensions.ts';
 import type { GatewayIdentity } from './request/self.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
@@ -101,8 +105,11 @@ class WiredGateway implements Gateway {
     const keys = await GatewayKeys.load({ directory: config.stateDirectory, domain });
     const { key } = keys;
     const box = await loadOrCreateBoxKey(join(config.stateDirectory, 'box.key'));
-    const store = openSqliteStore(config.storePath);
+    const auditKey = await loadOrCreateAuditKey(join(config.stateDirectory, 'audit.key'));
+    const store = openSqliteStore(config.storePath, { audit: { key: auditKey, now: () => clock.now() } });
     opening.defer(() => store.close());
+    const auditLog = new AuditLog({ clock, logger, store }, config.audit);
+    auditLog.record({ action: 'gateway.started', actor: 'gateway', details: { version: VERSION, peer: key.peerId } });
     const authority =
       config.tls === 'local'
         ? await openLocalAuthority({ clock }, { directory: config.stateDirectory, domain })
@@ -120,6 +127,7 @@ class WiredGateway implements Gateway {
       { clock, store },
       { publishers: config.publishers, namesPerDeployment: limits.namesPerDeployment },
     );
+    const suspensions = new SuspensionBook({ clock, store });
     const routes: Routes = new Routes({
       now: () => clock.now(),
       random: Math.random,
@@ -145,6 +153,7 @@ class WiredGateway implements Gateway {
       mayLink: (peer) => ledger.isUpstream(peer),
       identity: () => identityOf(config, keys, overlay, box.publicKey),
       onServed: (host) => intake.markServed(host),
+      onWorkerDied: (reason) => auditLog.record({ action: 'worker.died', actor: 'gateway', details: { reason } }),
     });
     const { edge, links } = traffic;
     const isConnected = (peer: PeerId): boolean =>
@@ -162,6 +171,7 @@ class WiredGateway implements Gateway {
         registry,
         ledger,
         publishers,
+        suspensions,
         edgeRules,
         routes,
         isConnected,
@@ -172,6 +182,11 @@ class WiredGateway implements Gateway {
             const reason = publicationReason(deployment);
             for (const connection of overlay.connections(peer)) overlay.withdraw(connection, reason);
           }
+        },
+        // Its links stay, and what runs over them: a member shows what it has on each new connection.
+        onNews: (peers) => {
+          for (const peer of peers)
+            for (const each of overlay.connections(peer)) overlay.close(each, 'news for a publisher');
         },
       },
       { gateway: key.peerId, limits, urlOf },
@@ -187,6 +202,7 @@ class WiredGateway implements Gateway {
       registry,
       ledger,
       publishers,
+      suspensions,
       routes,
       intake,
       edge,
@@ -214,6 +230,7 @@ class WiredGateway implements Gateway {
     await begin(opening, links, options.signal);
     opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
+    opening.defer(every(clock, SWEEP_MS, () => auditLog.sweep()));
     const admin = new AdminApi(
       {
         logger,
@@ -224,20 +241,33 @@ class WiredGateway implements Gateway {
         names: () => gatewayNames(facts),
         routes: () => gatewayRoutes(facts),
         publishers: () => gatewayPublishers(facts),
-        decide: (request) => done(decide(facts, intake, request)),
+        decide: (request) => {
+          const decided = decide(facts, intake, request);
+          if (request.rule === 'allow') resume(config, suspensions, intake, { subject: request.deployment });
+          return done(decided);
+        },
+        suspend: (request) => done(suspend(config, suspensions, intake, request)),
+        resume: (request) => done(resume(config, suspensions, intake, request)),
+        audit: (afterSeq, sinceMs) => readAudit(store.audit, afterSeq, sinceMs),
+        checkAudit: () => checkAudit(store.audit),
         forget: (request) => done(forget(intake, request)),
         invite: (request) => invite(facts, request),
         rotateKey: async (finish) => {
           if (!finish) {
             const next = await keys.begin();
+            auditLog.record({ action: 'key.begun', actor: 'operator', details: { peer: key.peerId, next } });
             traffic.identityChanged();
             return { peerId: key.peerId, next };
           }
           const next = await keys.finish();
+          auditLog.record({ action: 'key.rotated', actor: 'operator', details: { peer: next } });
           this.#deps.onRestartAsked();
           return { peerId: next, next: null };
         },
-        restartWorkers: () => traffic.restart(),
+        restartWorkers: async () => {
+          await traffic.restart();
+          auditLog.record({ action: 'workers.restarted', actor: 'operator' });
+        },
         stop: () => this.#deps.onStopAsked(),
       },
       { socketPath: config.adminSocket, version: VERSION },

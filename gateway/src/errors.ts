@@ -57,6 +57,7 @@ export const GATEWAY_ERROR_CODES = [
   'GATEWAY_STOPPING', // the gateway is going down | retry
   // Ends of streams, in the log only.
   'CLIENT_GONE', // the client left before the end | nothing to do
+  'CONNECTION_IDLE', // nothing moved on a connection that is passed on unread for longer than this gateway waits | keep it alive from one side, or ask the operator for a longer `tunnelIdleTime`
   'CLIENT_STALLED', // the client neither sent nor read for too long | nothing to do
   'NAME_WITHDRAWN', // the name was unpublished while a stream ran | nothing to do
 ] as const;

@@ -11,6 +11,7 @@ import { EdgeRules } from '../src/publications/edge-rules.ts';
 import { Intake } from '../src/publications/intake.ts';
 import { Ledger, type Dropped } from '../src/publications/ledger.ts';
 import { PublisherBook } from '../src/publications/publisher-book.ts';
+import { SuspensionBook } from '../src/publications/suspensions.ts';
 import { Routes } from '../src/routes/snapshot.ts';
 import { openSqliteStore } from '../src/store/sqlite.ts';
 import type { GatewayStore } from '../src/store/store.ts';
@@ -34,11 +35,13 @@ export class Desk {
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
   readonly publishers: PublisherBook;
+  readonly suspensions: SuspensionBook;
   readonly routes: Routes;
   readonly intake: Intake;
   readonly connected = new Set<string>();
   readonly withdrawn: string[] = [];
   readonly dropped: Dropped[] = [];
+  readonly news: string[] = [];
 
   constructor(options: DeskOptions = {}) {
     this.clock = options.clock ?? createManualClock(NOW);
@@ -56,6 +59,7 @@ export class Desk {
       { clock: this.clock, store: this.store },
       { publishers: options.publishers ?? 'open', namesPerDeployment: limits.namesPerDeployment },
     );
+    this.suspensions = new SuspensionBook({ clock: this.clock, store: this.store });
     this.routes = new Routes({ now: () => this.clock.now(), random: Math.random });
     this.intake = new Intake(
       {
@@ -65,11 +69,13 @@ export class Desk {
         registry: this.registry,
         ledger: this.ledger,
         publishers: this.publishers,
+        suspensions: this.suspensions,
         edgeRules,
         routes: this.routes,
         isConnected: (peer) => this.connected.has(peer),
         onWithdrawn: (hosts) => this.withdrawn.push(...hosts),
         onDropped: (dropped) => this.dropped.push(...dropped),
+        onNews: (peers) => this.news.push(...peers),
       },
       { gateway: GATEWAY.peer, limits, urlOf: (host) => `https://${host}:8443` },
     );

@@ -97,6 +97,48 @@ test('what is forgotten is gone at once, its name stays held, and the next bundl
   assert.equal((await machine.run(['gateway', 'forget', 'shop', '--yes'])).json['code'], 'USAGE');
 });
 
+test('a suspended name answers 451, its publisher hears why, a crash changes nothing; the log has every step', async () => {
+  const { machine } = world.gateway;
+  const running = await world.gateway.browser.open('shop.localhost', { path: '/tick' });
+  const cut = new Promise<void>((resolve) => {
+    running.response.on('error', () => resolve()).on('close', () => resolve());
+    running.response.resume();
+  });
+  const begun = Date.now();
+  await machine.ok(['gateway', 'suspend', 'shop', '--note', 'reported as phishing']);
+  await cut;
+  assert.equal(await statusOf(), 451);
+  assert.ok(Date.now() - begun < 5_000);
+  await eventually('the owner is told', async () => (await refusalOf()) === 'NAME_SUSPENDED');
+  assert.match((await world.machine('owner').ok(['names'])).stdout, /reported as phishing/);
+  await world.gateway.daemon.kill('SIGKILL');
+  await world.restartGateway();
+  await eventually('still suspended', async () => (await statusOf()) === 451);
+  assert.match((await machine.ok(['gateway', 'names'])).stdout, /reported as phishing/);
+  await machine.ok(['gateway', 'suspend', deployment, '--gone']);
+  await machine.ok(['gateway', 'allow', 'shop']);
+  assert.equal(await statusOf(), 410);
+  await machine.ok(['gateway', 'allow', deployment, '--names', '1']);
+  await eventually('shop is back', async () => (await statusOf()) === 200, 40_000);
+  const { lines } = (await machine.ok(['audit', '--since', '1h'])).json as { lines: { action: string }[] };
+  const actions = lines.map(({ action }) => action);
+  for (const action of [
+    'invite.made',
+    'invite.redeemed',
+    'name.claimed',
+    'publisher.forgotten',
+    'name.suspended',
+    'publisher.suspended',
+    'name.resumed',
+    'publisher.resumed',
+    'publisher.allowed',
+  ]) {
+    assert.ok(actions.includes(action), `${action} in ${actions.join(' ')}`);
+  }
+  assert.equal(actions.filter((action) => action === 'gateway.started').length, 2);
+  assert.deepEqual((await machine.ok(['audit', '--verify'])).json['problems'], []);
+});
+
 test('a denial ends names, links and streams at once, survives a crash, and can be taken back', async () => {
   const { machine } = world.gateway;
   const running = await world.gateway.browser.open('shop.localhost', { path: '/tick' });

@@ -12,12 +12,18 @@ import {
   type DecidePublisherRequest,
   type ForgetDeploymentRequest,
   type ForgottenDeployment,
+  type GatewayAudit,
+  type GatewayAuditCheck,
   type GatewayName,
   type GatewayPublisher,
   type GatewayPublishers,
   type GatewayRoute,
   type GatewayStatus,
+  type GatewaySuspension,
   type KeyRotation,
+  type Resumed,
+  type ResumeRequest,
+  type SuspendRequest,
 } from '@moat/admin-api';
 import type { Logger, Service } from '@moat/core';
 import { refusal } from '../errors.ts';
@@ -30,6 +36,10 @@ export interface AdminApiDeps {
   publishers(): GatewayPublishers;
   decide(request: DecidePublisherRequest): Promise<GatewayPublisher>;
   forget(request: ForgetDeploymentRequest): Promise<ForgottenDeployment>;
+  suspend(request: SuspendRequest): Promise<GatewaySuspension>;
+  resume(request: ResumeRequest): Promise<Resumed>;
+  audit(afterSeq: number, sinceMs: number): GatewayAudit;
+  checkAudit(): Promise<GatewayAuditCheck>;
   invite(request: CreateInviteRequest): CreatedInvite;
   /** Makes the next key, or lets it take over. */
   rotateKey(finish: boolean): Promise<KeyRotation>;
@@ -69,6 +79,10 @@ export class AdminApi implements Service {
         publishers: () => deps.publishers(),
         decide: ({ body }) => deps.decide(body),
         forget: ({ body }) => deps.forget(body),
+        suspend: ({ body }) => deps.suspend(body),
+        resume: ({ body }) => deps.resume(body),
+        audit: ({ query }) => deps.audit(Number(query['after']) || 0, Number(query['since']) || 0),
+        checkAudit: () => deps.checkAudit(),
         invite: ({ body }) => deps.invite(body),
         rotateKey: ({ body }) => deps.rotateKey(body.finish),
         restartWorkers: async () => {

@@ -6,10 +6,16 @@ import type {
   ForgetDeploymentRequest,
   ForgottenDeployment,
   GatewayPublisher,
+  GatewaySuspension,
+  Resumed,
+  ResumeRequest,
+  SuspendRequest,
 } from '@moat/admin-api';
 import { MoatError, isDeploymentId } from '@moat/core';
+import { hostOfName } from '../names/host.ts';
 import type { Intake } from '../publications/intake.ts';
-import { inviteOf, publisherOf, type GatewayFacts } from './report.ts';
+import type { SuspensionBook } from '../publications/suspensions.ts';
+import { inviteOf, publisherOf, suspensionOf, type GatewayFacts } from './report.ts';
 
 /** @throws `REQUEST_INVALID` for what is no deployment id, `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */
 export function decide(
@@ -19,6 +25,40 @@ export function decide(
 ): GatewayPublisher {
   requireId(deployment);
   return publisherOf(intake.decide(deployment, rule, names ?? null), registry.heldBy(deployment));
+}
+
+/** Clients and members hear of it at once. @throws `REQUEST_INVALID`, `GATEWAY_BUSY`, `DISK_FULL`, `STORE_FAILED` */
+export function suspend(
+  { domain }: { readonly domain: string },
+  suspensions: SuspensionBook,
+  intake: Pick<Intake, 'suspensionChanged'>,
+  { subject: named, status, note }: SuspendRequest,
+): GatewaySuspension {
+  const subject = subjectOf(named, domain);
+  const record = suspensions.suspend({ subject, status, note: note ?? null });
+  intake.suspensionChanged(subject);
+  return suspensionOf(record);
+}
+
+/** @throws `REQUEST_INVALID`, `DISK_FULL`, `STORE_FAILED` */
+export function resume(
+  { domain }: { readonly domain: string },
+  suspensions: SuspensionBook,
+  intake: Pick<Intake, 'suspensionChanged'>,
+  { subject: named }: ResumeRequest,
+): Resumed {
+  const subject = subjectOf(named, domain);
+  const changed = suspensions.resume(subject);
+  if (changed) intake.suspensionChanged(subject);
+  return { subject, changed };
+}
+
+/** A deployment's id as it is, a name as the whole host. */
+function subjectOf(named: string, domain: string): string {
+  if (isDeploymentId(named)) return named;
+  const host = hostOfName(named, domain);
+  if (host !== undefined && host !== domain) return host;
+  throw new MoatError('REQUEST_INVALID', 'neither a name nor a deployment id');
 }
 
 /** @throws `REQUEST_INVALID` for what is no deployment id, `DISK_FULL`, `STORE_FAILED` */

@@ -7,17 +7,20 @@ import type {
   GatewayPublishers,
   GatewayRoute,
   GatewayStatus,
+  GatewaySuspension,
   GatewayWorker,
 } from '@moat/admin-api';
 import type { LocalAuthority } from '../certificates/local-ca.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Intake } from '../publications/intake.ts';
+import { inviteId } from '../publications/invite-code.ts';
 import type { Ledger } from '../publications/ledger.ts';
 import type { PublisherBook } from '../publications/publisher-book.ts';
+import type { SuspensionBook } from '../publications/suspensions.ts';
 import type { PublicSide } from '../workers/traffic.ts';
 import type { Routes } from '../routes/snapshot.ts';
-import type { InviteRecord, PublisherRecord } from '../store/store.ts';
+import type { InviteRecord, PublisherRecord, SuspensionRecord } from '../store/store.ts';
 
 /** The parts of a gateway that a report reads. */
 export interface GatewayFacts {
@@ -31,15 +34,13 @@ export interface GatewayFacts {
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
   readonly publishers: PublisherBook;
+  readonly suspensions: Pick<SuspensionBook, 'list' | 'of'>;
   readonly routes: Routes;
   readonly intake: Pick<Intake, 'isLive'>;
   readonly edge: Pick<PublicSide, 'httpsPort' | 'httpPort' | 'counts'>;
   workers(): readonly GatewayWorker[];
   urlOf(host: string): string;
 }
-
-/** Of a code's hash, enough to tell codes apart. */
-const ID_CHARS = 8;
 
 export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
   const { config, edge, links, overlay, startedMs } = facts;
@@ -85,7 +86,7 @@ function pipedWarning(workers: readonly GatewayWorker[]): GatewayStatus['warning
 }
 
 export function gatewayNames(facts: GatewayFacts): GatewayName[] {
-  const { config, intake, ledger, registry, routes } = facts;
+  const { config, intake, ledger, registry, routes, suspensions } = facts;
   return registry.list().map((record) => {
     const { host, deployment } = record;
     const live = intake.isLive(host);
@@ -97,6 +98,7 @@ export function gatewayNames(facts: GatewayFacts): GatewayName[] {
       deployment,
       service: routes.current.find(host)?.service ?? publication?.service ?? '',
       state: publication === undefined ? 'released' : live ? 'live' : 'idle',
+      suspended: suspensions.of(host, deployment)?.status ?? null,
       claimedAt: new Date(record.claimedAtMs).toISOString(),
       heldUntil: live ? null : new Date(registry.leaseEndMs(record)).toISOString(),
     };
@@ -128,12 +130,18 @@ export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: 
 export function gatewayPublishers({
   publishers,
   registry,
-}: Pick<GatewayFacts, 'publishers' | 'registry'>): GatewayPublishers {
+  suspensions,
+}: Pick<GatewayFacts, 'publishers' | 'registry' | 'suspensions'>): GatewayPublishers {
   const held = registry.heldByEach();
   return {
     publishers: publishers.rules().map((record) => publisherOf(record, held.get(record.deployment) ?? 0)),
     invites: publishers.openInvites().map(inviteOf),
+    suspensions: suspensions.list().map(suspensionOf),
   };
+}
+
+export function suspensionOf({ subject, status, note, sinceMs }: SuspensionRecord): GatewaySuspension {
+  return { subject, status, note, since: new Date(sinceMs).toISOString() };
 }
 
 /** @param held names that the deployment holds. */
@@ -145,11 +153,11 @@ export function publisherOf(record: PublisherRecord, held: number): GatewayPubli
     rule,
     names,
     held,
-    invite: invite?.slice(0, ID_CHARS) ?? null,
+    invite: invite === null ? null : inviteId(invite),
     since,
   };
 }
 
 export function inviteOf({ hash, names, uses, used, expiresMs }: InviteRecord): GatewayInvite {
-  return { id: hash.slice(0, ID_CHARS), names, uses, used, expires: new Date(expiresMs).toISOString() };
+  return { id: inviteId(hash), names, uses, used, expires: new Date(expiresMs).toISOString() };
 }

@@ -19,14 +19,17 @@ import {
 import { countSignatures, deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
 import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
+import type { AuditEvent } from '../audit/chain.ts';
 import { refusal } from '../errors.ts';
 import type { NameRegistry } from '../names/registry.ts';
-import type { DeploymentRoutes, Routes } from '../routes/snapshot.ts';
+import type { DeploymentRoutes, RouteSpec, Routes } from '../routes/snapshot.ts';
 import type { DeploymentRecord, GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
+import { claimedNames, releasedNames } from './audit-names.ts';
 import type { EdgeRules } from './edge-rules.ts';
 import { HourlyQuota } from './hourly-quota.ts';
 import type { Dropped, Ledger } from './ledger.ts';
 import type { PublisherBook } from './publisher-book.ts';
+import { suspensionRefusal, type SuspensionBook } from './suspensions.ts';
 import { judgeBundle, type JudgedBundle } from './verify.ts';
 
 export interface IntakeDeps {
@@ -36,6 +39,7 @@ export interface IntakeDeps {
   readonly registry: NameRegistry;
   readonly ledger: Ledger;
   readonly publishers: PublisherBook;
+  readonly suspensions: Pick<SuspensionBook, 'of'>;
   readonly edgeRules: EdgeRules;
   readonly routes: Routes;
   /** True while the peer is connected in any way. */
@@ -44,6 +48,8 @@ export interface IntakeDeps {
   onWithdrawn(hosts: readonly string[]): void;
   /** Peers that are no upstreams of these deployments any more: their links and connections have lost that reason. */
   onDropped(dropped: readonly Dropped[]): void;
+  /** Upstreams that have to show what they have anew, to hear what was decided about it. */
+  onNews(peers: readonly PeerId[]): void;
 }
 
 export interface IntakeOptions {
@@ -118,7 +124,7 @@ export class Intake {
       const waitMs = this.#guesses.waitMs(origin);
       if (waitMs > 0) throw tooMuch('CODE_GUESSES', 'too many wrong invite codes came from this address', waitMs);
       try {
-        publishers.redeem(deployment, code);
+        publishers.redeem(deployment, code, peer);
       } catch (error) {
         if (isMoatError(error, 'CODE_INVALID')) this.#guesses.take(origin);
         throw error;
@@ -140,6 +146,14 @@ export class Intake {
     return record;
   }
 
+  /** The operator suspended a name or a deployment, or let it go on: counts at once, and its members hear of it. */
+  suspensionChanged(subject: string): void {
+    const { ledger, registry } = this.#deps;
+    const deployment = registry.get(subject)?.deployment ?? subject;
+    this.#refresh([deployment], {});
+    this.#deps.onNews([...ledger.upstreams(deployment)]);
+  }
+
   /**
    * Forgets what a deployment has shown, at once: its pin, its publications, who serves it. The next bundle pins anew.
    * What was decided about it stays, and its names stay held for it, for a whole lease from now on.
@@ -152,11 +166,17 @@ export class Intake {
     if (record === undefined) return { version: null, held: held.length };
     // The time of a live name is written now and then only: without its members the lease counts from there.
     const live = held.filter(({ host }) => this.isLive(host)).map((name) => ({ ...name, lastLiveMs: clock.now() }));
-    store.commit({ forgotten: [deployment], names: live });
+    const { version } = record.proof.newest.head;
+    const event: AuditEvent = {
+      action: 'publisher.forgotten',
+      actor: 'operator',
+      subject: deployment,
+      details: { version },
+    };
+    store.commit({ forgotten: [deployment], names: live, audit: [event] });
     registry.apply(live);
     const dropped = ledger.dropAll(deployment);
     ledger.forget(deployment);
-    const { version } = record.proof.newest.head;
     logger.info({ component: 'gateway.intake', deployment, version }, 'deployment forgotten');
     this.#refresh([deployment], { dropped });
     return { version, held: held.length };
@@ -191,9 +211,9 @@ export class Intake {
     this.#unkept.clear();
     const renewals = registry.renewals(everyMs);
     const expired = registry.expired();
-    const released = expired.map(({ host }) => host);
-    if (renewals.length > 0 || released.length > 0) {
-      if (this.#keep(renewals, released) && released.length > 0) {
+    if (renewals.length > 0 || expired.length > 0) {
+      if (this.#keep(renewals, expired) && expired.length > 0) {
+        const released = expired.map(({ host }) => host);
         this.#refresh(new Set(expired.map(({ deployment }) => deployment)), { released });
       }
     }
@@ -239,12 +259,13 @@ export class Intake {
     }
     const isKnown =
       upstreams.has(peer) && isSame(judged.record, current) && names.every(({ record }) => registry.get(record.host));
+    const records = names.map(({ record }) => record);
     // On disk before use: the pin against rollback is worth nothing otherwise.
-    store.commit({ deployments: [judged.record], names: names.map(({ record }) => record) });
-    registry.apply(names.map(({ record }) => record));
+    store.commit({ deployments: [judged.record], names: records, audit: claimedNames(records, registry, peer) });
+    registry.apply(records);
     ledger.apply(judged.record, peer);
     // A member that only comes back changes nothing.
-    if (!isKnown) this.#refresh([deployment], { held: names.map(({ record }) => record.host), presenter: peer });
+    if (!isKnown) this.#refresh([deployment], { held: records.map(({ host }) => host), presenter: peer });
     const { version } = judged.record.proof.newest.head;
     const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
     logger.info(fields, 'publication accepted');
@@ -266,11 +287,17 @@ export class Intake {
       for (const placeless of ledger.dropPlaceless(deployment)) gone.push(placeless);
       const mayPublish = publishers.mayPublish(deployment);
       const holds = (host: string): boolean => mayPublish && registry.get(host)?.deployment === deployment;
-      deployments.push({ deployment, routes: ledger.routes(deployment, holds) });
+      const specs = ledger.routes(deployment, holds).map((spec) => this.#orSuspended(spec));
+      deployments.push({ deployment, routes: specs });
       this.#awaitNextEnd(deployment);
     }
     this.#deps.onWithdrawn(routes.apply({ deployments, held, released }));
     if (gone.length > 0) this.#deps.onDropped(gone.filter(({ peer }) => peer !== presenter));
+  }
+
+  #orSuspended(spec: RouteSpec): RouteSpec {
+    const suspension = this.#deps.suspensions.of(spec.host, spec.deployment);
+    return suspension === undefined ? spec : { ...spec, suspended: suspension.status };
   }
 
   /** @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
@@ -287,7 +314,7 @@ export class Intake {
     names: { name: string; record: NameRecord }[];
     refused: { name: string; code: string; message: string }[];
   } {
-    const { publishers, registry } = this.#deps;
+    const { publishers, registry, suspensions } = this.#deps;
     const names: { name: string; record: NameRecord }[] = [];
     const denied = refused.map(({ publication, error }) => ({
       name: publication.name,
@@ -308,8 +335,17 @@ export class Intake {
       },
     );
     for (const [name, outcome] of claims) {
-      if ('record' in outcome) names.push({ name, record: outcome.record });
-      else denied.push({ name, code: outcome.error.code, message: outcome.error.message });
+      if ('error' in outcome) {
+        denied.push({ name, code: outcome.error.code, message: outcome.error.message });
+        continue;
+      }
+      const { host } = outcome.record;
+      const suspension = suspensions.of(host, record.deployment);
+      // Who holds it keeps it; nobody gets it new.
+      if (suspension === undefined || registry.get(host) !== undefined) names.push({ name, record: outcome.record });
+      if (suspension !== undefined) {
+        denied.push({ name, code: 'NAME_SUSPENDED', message: suspensionRefusal(suspension).message });
+      }
     }
     // Its name is held and its member an upstream: only nobody gets in until the box can be opened.
     const unreadable = servable.flatMap((publication) => {
@@ -358,9 +394,10 @@ export class Intake {
   }
 
   /** Writes names; a full disk is reported and what runs goes on. */
-  #keep(names: readonly NameRecord[], releasedHosts: readonly string[]): boolean {
+  #keep(names: readonly NameRecord[], released: readonly NameRecord[]): boolean {
+    const releasedHosts = released.map(({ host }) => host);
     try {
-      this.#deps.store.commit({ names, releasedHosts });
+      this.#deps.store.commit({ names, releasedHosts, audit: releasedNames(released) });
     } catch (err) {
       this.#deps.logger.error({ component: 'gateway.names', err, code: errorCode(err) }, 'names not kept');
       return false;

@@ -24,3 +24,11 @@ export function hashOfInviteCode(code: string): Hash | undefined {
     createHash('sha256').update('moat/gateway-code/1').update(Uint8Array.of(0)).update(bytes).digest(),
   );
 }
+
+/** Of a code's hash, enough to tell codes apart. */
+const ID_CHARS = 8;
+
+/** What a code is called where others read it. */
+export function inviteId(hash: string): string {
+  return hash.slice(0, ID_CHARS);
+}

@@ -3,11 +3,12 @@
  * good for so many deployments until it expires. Every change is on disk before it counts, and counts at once.
  * Bound: `maxRules` deployments and `maxInvites` open codes; one more is refused, nothing that is there is dropped.
  */
-import type { Clock, DeploymentId } from '@moat/core';
+import type { Clock, DeploymentId, PeerId } from '@moat/core';
+import type { AuditEvent } from '../audit/chain.ts';
 import type { Publishers } from '../config.ts';
 import { refusal } from '../errors.ts';
 import type { GatewayStore, InviteRecord, PublisherRecord } from '../store/store.ts';
-import { createInviteCode, hashOfInviteCode } from './invite-code.ts';
+import { createInviteCode, hashOfInviteCode, inviteId } from './invite-code.ts';
 
 export interface PublisherBookDeps {
   readonly clock: Clock;
@@ -89,7 +90,9 @@ export class PublisherBook {
   /** @throws `GATEWAY_BUSY`, and what the store throws */
   decide(deployment: DeploymentId, rule: PublisherRecord['rule'], names: number | null): PublisherRecord {
     const invite = rule === 'allow' ? (this.#rules.get(deployment)?.invite ?? null) : null;
-    return this.#keep({ deployment, rule, names, invite, sinceMs: this.#deps.clock.now() });
+    const action = rule === 'allow' ? 'publisher.allowed' : 'publisher.denied';
+    const event: AuditEvent = { action, actor: 'operator', subject: deployment, details: { names } };
+    return this.#keep({ deployment, rule, names, invite, sinceMs: this.#deps.clock.now() }, event);
   }
 
   /** Makes a code; it is returned this once. @throws `GATEWAY_BUSY`, and what the store throws */
@@ -101,16 +104,19 @@ export class PublisherBook {
     const code = createInviteCode();
     const hash = hashOfInviteCode(code) ?? '';
     const record = { hash, names, uses, used: 0, createdMs: this.#deps.clock.now(), expiresMs };
-    this.#deps.store.commit({ invites: [record] });
+    const details = { names, uses, expires: new Date(expiresMs).toISOString() };
+    const event: AuditEvent = { action: 'invite.made', actor: 'operator', subject: inviteId(hash), details };
+    this.#deps.store.commit({ invites: [record], audit: [event] });
     this.#invites.set(hash, record);
     return { code, record };
   }
 
   /**
    * Spends a code on a deployment; the same code on the same deployment again changes nothing.
+   * @param actor who brings it, for the audit log
    * @throws `CODE_INVALID`, `PUBLISHER_REFUSED`, `GATEWAY_BUSY`, and what the store throws
    */
-  redeem(deployment: DeploymentId, code: string): void {
+  redeem(deployment: DeploymentId, code: string, actor: PeerId): void {
     const hash = hashOfInviteCode(code.trim());
     const rule = this.#rules.get(deployment);
     if (hash !== undefined && rule?.invite === hash && rule.rule === 'allow') return;
@@ -122,7 +128,9 @@ export class PublisherBook {
     if (rule?.rule === 'deny') this.require(deployment);
     const used = { ...invite, used: invite.used + 1 };
     const names = rule?.names ?? invite.names;
-    this.#keep({ deployment, rule: 'allow', names, invite: invite.hash, sinceMs: this.#deps.clock.now() }, used);
+    const details = { code: inviteId(invite.hash), used: used.used, uses: used.uses };
+    const event: AuditEvent = { action: 'invite.redeemed', actor, subject: deployment, details };
+    this.#keep({ deployment, rule: 'allow', names, invite: invite.hash, sinceMs: this.#deps.clock.now() }, event, used);
   }
 
   /** Forgets codes nobody can use any more. */
@@ -133,11 +141,12 @@ export class PublisherBook {
     for (const hash of closed) this.#invites.delete(hash);
   }
 
-  #keep(rule: PublisherRecord, invite?: InviteRecord): PublisherRecord {
+  #keep(rule: PublisherRecord, event: AuditEvent, invite?: InviteRecord): PublisherRecord {
     if (!this.#rules.has(rule.deployment) && this.#rules.size >= (this.#options.maxRules ?? DEFAULT_MAX_RULES)) {
       throw refusal('GATEWAY_BUSY', 'this gateway keeps rules for as many deployments as it may');
     }
-    this.#deps.store.commit({ publishers: [rule], ...(invite === undefined ? {} : { invites: [invite] }) });
+    const invites = invite === undefined ? [] : [invite];
+    this.#deps.store.commit({ publishers: [rule], invites, audit: [event] });
     this.#rules.set(rule.deployment, rule);
     if (invite !== undefined) this.#invites.set(invite.hash, invite);
     return rule;

@@ -2,13 +2,15 @@
 import type { Socket } from 'node:net';
 import type { Clock, Links, Logger, Service } from '@moat/core';
 import type { SecureContexts } from '../certificates/contexts.ts';
-import type { GatewayLimits } from '../config.ts';
+import type { EdgeSettings, GatewayLimits } from '../config.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import { PublicListener, type PublicListenerOptions } from './accept.ts';
+import type { AbuseContact } from './abuse.ts';
+import type { ConnectionOptions } from './http1-connection.ts';
 import { ClientLimits } from './limits.ts';
 import { Http1 } from './http1.ts';
 import { serveRedirect } from './redirect.ts';
-import { RequestServer } from './serve.ts';
+import { RequestServer, type RequestServerOptions } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
 import { createTlsPhase } from './tls.ts';
 
@@ -26,6 +28,8 @@ export interface PublicEdgeDeps {
 export interface PublicEdgeOptions {
   readonly domain: string;
   readonly limits: GatewayLimits;
+  /** Where the public reports names. */
+  readonly abuse?: AbuseContact | undefined;
   readonly https: PublicListenerOptions;
   readonly http: PublicListenerOptions | undefined;
   /** Port in redirects. @defaultValue the https port */
@@ -44,26 +48,28 @@ export class PublicEdge implements Service {
   readonly #secureHttp: Http1;
   readonly #plainHttp: Http1;
   readonly #limits: ClientLimits;
+  /** The options of the parts, which read them at each use: see {@link PublicEdge.reconfigure}. */
+  readonly #parts: {
+    readonly client: GatewayLimits;
+    readonly server: RequestServerOptions;
+    readonly secure: ConnectionOptions;
+    readonly plain: ConnectionOptions;
+  };
   #total = 0;
 
   constructor(deps: PublicEdgeDeps, options: PublicEdgeOptions) {
     const { clock, logger } = deps;
-    const { domain, limits } = options;
+    const { domain, limits, abuse } = options;
     this.#deps = deps;
-    this.#limits = new ClientLimits({ clock }, limits);
-    this.#server = new RequestServer(
-      { ...deps, limits: this.#limits },
-      {
-        domain,
-        answerMs: limits.answerMs,
-        stallMs: limits.stallMs,
-        connectMs: CONNECT_MS,
-        maxBodyBytes: limits.maxBodyBytes,
-        maxRequests: limits.requests,
-        maxRequestsPerDeployment: limits.requestsPerDeployment,
-      },
-    );
-    const { maxHeadBytes, headMs, idleMs } = limits;
+    this.#parts = {
+      client: { ...limits },
+      server: serverOptions(domain, { limits, abuse }),
+      secure: connectionOptions('https', limits),
+      plain: connectionOptions('http', limits),
+    };
+    const parts = this.#parts;
+    this.#limits = new ClientLimits({ clock }, parts.client);
+    this.#server = new RequestServer({ ...deps, limits: this.#limits }, parts.server);
     const server = this.#server;
     const answerUnreadable: RequestServer['answerUnreadable'] = (...cause) => server.answerUnreadable(...cause);
     this.#secureHttp = new Http1(
@@ -76,7 +82,7 @@ export class PublicEdge implements Service {
           server.serve(request);
         },
       },
-      { scheme: 'https', maxHeadBytes, headMs, idleMs },
+      parts.secure,
     );
     const httpsPort = (): number => options.publicPort ?? this.httpsPort;
     this.#plainHttp = new Http1(
@@ -86,7 +92,7 @@ export class PublicEdge implements Service {
         answerUnreadable,
         serve: (request) => serveRedirect(deps, { domain, httpsPort }, request),
       },
-      { scheme: 'http', maxHeadBytes, headMs, idleMs },
+      parts.plain,
     );
     const tls = createTlsPhase({
       clock,
@@ -121,6 +127,15 @@ export class PublicEdge implements Service {
       opening.defer(() => listener.stop());
     }
     opening.move();
+  }
+
+  /** What comes from now on finds other limits and pages; what runs and what is connected goes on. */
+  reconfigure({ limits, abuse }: Pick<EdgeSettings, 'limits' | 'abuse'>): void {
+    const { client, server, secure, plain } = this.#parts;
+    Object.assign(client, limits);
+    Object.assign(server, serverOptions(server.domain, { limits, abuse }));
+    Object.assign(secure, connectionOptions('https', limits));
+    Object.assign(plain, connectionOptions('http', limits));
   }
 
   /** Ends what runs under these hosts. */
@@ -160,4 +175,25 @@ export class PublicEdge implements Service {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+function serverOptions(
+  domain: string,
+  { limits, abuse }: Pick<EdgeSettings, 'limits' | 'abuse'>,
+): RequestServerOptions {
+  return {
+    domain,
+    answerMs: limits.answerMs,
+    stallMs: limits.stallMs,
+    connectMs: CONNECT_MS,
+    maxBodyBytes: limits.maxBodyBytes,
+    maxRequests: limits.requests,
+    maxRequestsPerDeployment: limits.requestsPerDeployment,
+    abuse,
+  };
+}
+
+function connectionOptions(scheme: 'https' | 'http', limits: GatewayLimits): ConnectionOptions {
+  const { maxHeadBytes, headMs, idleMs } = limits;
+  return { scheme, maxHeadBytes, headMs, idleMs };
 }

@@ -7,6 +7,8 @@ import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { endToEndFields, isWritable } from './fields.ts';
 import { headText } from './http1-answer.ts';
+import { abuseLine, type AbuseContact } from './abuse.ts';
+import { escapeHtml, htmlPage } from './page.ts';
 import type { ParsedHead } from './parse.ts';
 
 export interface AnswerRules {
@@ -39,8 +41,8 @@ export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: Answe
   }
   const hasBody = head.method !== 'HEAD' && status !== 204 && status !== 304 && status >= 200;
   const forbidden = status === 204 || status < 200;
-  // Only a chunked answer has trailers to announce.
-  const chunked = hasBody && length === undefined && head.version === '1.1';
+  // Only an answer without a length has trailers to announce.
+  const chunked = hasBody && length === undefined && head.version !== '1.0';
   const fields = endToEndFields(answer.fields)
     .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && !chunked))
     .map((field) => (field[0] === 'set-cookie' ? narrowed(field, head.host, rules.domain) : field));
@@ -74,6 +76,7 @@ function narrowed(field: readonly [string, string], host: string, domain: string
 const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   REQUEST_MALFORMED: 400,
   AUTH_REQUIRED: 401,
+  ADDRESS_REFUSED: 403,
   PATH_UNKNOWN: 404,
   NAME_NOT_PUBLISHED: 404,
   METHOD_REFUSED: 405,
@@ -95,6 +98,7 @@ const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   NO_MEMBER_CONNECTED: 503,
   SECRET_UNREADABLE: 503,
   GATEWAY_BUSY: 503,
+  NAME_BUSY: 503,
   DEPLOYMENT_BUSY: 503,
   GATEWAY_STOPPING: 503,
   ANSWER_TIMEOUT: 504,
@@ -112,10 +116,19 @@ export interface OwnAnswer {
   readonly body: Buffer;
 }
 
-/** The page for `error`: JSON where the client prefers it, HTML else; both carry the id that is in the log. */
-export function errorAnswer(error: unknown, id: string, accept: string | undefined): OwnAnswer {
+/**
+ * The page for `error`: JSON where the client prefers it, HTML else; both carry the id that is in the log.
+ * @param abuse for the page of a name that was suspended.
+ */
+export function errorAnswer(
+  error: unknown,
+  id: string,
+  accept: string | undefined,
+  abuse?: AbuseContact | undefined,
+): OwnAnswer {
   const code = isMoatError(error) ? error.code : 'INTERNAL';
-  const status = STATUS[code as GatewayErrorCode] ?? 500;
+  const isSuspended = isMoatError(error, 'NAME_SUSPENDED');
+  const status = isSuspended ? Number(error.details['status']) : (STATUS[code as GatewayErrorCode] ?? 500);
   // Whatever is not ours to say stays in the log.
   const message = status === 500 || !isMoatError(error) ? 'something failed inside the gateway' : error.message;
   const reason = STATUS_CODES[status] ?? '';
@@ -124,13 +137,20 @@ export function errorAnswer(error: unknown, id: string, accept: string | undefin
   const json = prefersJson(accept);
   const body = json
     ? JSON.stringify({ error: { code, message, next: [], retryable: RETRYABLE.has(status) }, requestId: id })
-    : page(`${status} ${reason}`, message, code, id);
+    : page(`${status} ${reason}`, message, code, id, isSuspended ? abuseLine(abuse) : '');
   return ownAnswer(status, code, json ? 'application/json; charset=utf-8' : 'text/html; charset=utf-8', body, [
     ['x-request-id', id],
     ...(retryAfter === undefined ? [] : [['retry-after', String(Math.max(1, retryAfter))] as const]),
     ...(status === 401 ? [['www-authenticate', challenge(error)] as const] : []),
+    ...(status === 451 ? [['link', `<https://${blockedBy(error)}/>; rel="blocked-by"`] as const] : []),
     ...(status === 405 ? [['allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'] as const] : []),
   ]);
+}
+
+/** RFC 7725 §4: who blocks, which need not be who asked for it. */
+function blockedBy(error: unknown): string {
+  const domain = isMoatError(error) ? error.details['domain'] : undefined;
+  return typeof domain === 'string' ? domain : '';
 }
 
 /** RFC 7617 §2.1; a realm is a host name, which needs no quoting. */
@@ -178,21 +198,12 @@ function prefersJson(accept: string | undefined): boolean {
   return json > 0 && json >= html;
 }
 
-function page(title: string, message: string, code: string, id: string): string {
-  return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escape(title)}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;color:#222;background:#fff}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}}h1{font-size:1.4em}code{font-size:.9em}</style>
-<h1>${escape(title)}</h1>
-<p>${escape(message[0]?.toUpperCase() ?? '')}${escape(message.slice(1))}.</p>
-<p><code>${escape(code)}</code> · request <code>${escape(id)}</code></p>
-</html>
-`;
-}
-
-function escape(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+function page(title: string, message: string, code: string, id: string, more: string): string {
+  return htmlPage(
+    title,
+    `<p>${escapeHtml(message[0]?.toUpperCase() ?? '')}${escapeHtml(message.slice(1))}.</p>
+${more}<p><code>${escapeHtml(code)}</code> · request <code>${escapeHtml(id)}</code></p>`,
+  );
 }
 
 function invalid(message: string): Error {

@@ -1,5 +1,9 @@
-/** The gateway's own domain: `/.well-known/moat`, by which a domain is resolved once to the PeerIds a contract pins. */
+/**
+ * The gateway's own domain: `/.well-known/moat`, by which a domain is resolved once to the PeerIds a contract pins, and the
+ * operator's page for reports, where there is one.
+ */
 import type { SignedGatewayPeers } from '@moat/contract';
+import { ABUSE_PATH, abusePage, type AbuseContact } from './abuse.ts';
 import { ownAnswer, type OwnAnswer } from './respond.ts';
 import { refusal } from '../errors.ts';
 import type { ParsedHead } from './parse.ts';
@@ -16,11 +20,14 @@ export interface GatewayIdentity {
 }
 
 /** @throws `PATH_UNKNOWN`, `METHOD_REFUSED` */
-export function answerSelf(head: ParsedHead, identity: GatewayIdentity): OwnAnswer {
+export function answerSelf(head: ParsedHead, identity: GatewayIdentity, abuse?: AbuseContact | undefined): OwnAnswer {
   const path = head.target.split('?', 1)[0];
-  if (path !== '/.well-known/moat') throw refusal('PATH_UNKNOWN', 'this is a Moat gateway; it has no page here');
+  const isAbuse = path === ABUSE_PATH && abuse !== undefined;
+  if (path !== '/.well-known/moat' && !isAbuse)
+    throw refusal('PATH_UNKNOWN', 'this is a Moat gateway; it has no page here');
   if (head.method !== 'GET' && head.method !== 'HEAD') {
     throw refusal('METHOD_REFUSED', 'this page is only read');
   }
+  if (isAbuse) return ownAnswer(200, 'OK', 'text/html; charset=utf-8', abusePage(identity.domain, abuse));
   return ownAnswer(200, 'OK', 'application/json; charset=utf-8', `${JSON.stringify(identity)}\n`);
 }

@@ -2,6 +2,7 @@
 import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
+import type { AbuseContact } from './abuse.ts';
 import { BasicAuth } from './basic-auth.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
@@ -27,6 +28,8 @@ export interface RequestServerOptions extends ExchangeOptions {
   readonly maxRequests: number;
   /** Of them for one deployment; one more is answered 503, those that run go on. */
   readonly maxRequestsPerDeployment: number;
+  /** Where the public reports names. */
+  readonly abuse?: AbuseContact | undefined;
 }
 
 const WATCH_MS = 1_000;
@@ -89,7 +92,8 @@ export class RequestServer {
       const { domain } = this.#options;
       const enter = (): void => {
         const destination = findDestination(this.#deps.snapshot(), head, { domain, servername: request.servername });
-        if (destination.kind === 'self') return settle(this.#send(request, answerSelf(head, this.#deps.identity())));
+        if (destination.kind === 'self')
+          return settle(this.#send(request, answerSelf(head, this.#deps.identity(), this.#options.abuse)));
         const { route } = destination;
         const visitor =
           route.auth && this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
@@ -211,7 +215,7 @@ export class RequestServer {
   }
 
   #refuse(request: ClientRequest, error: unknown, route: Route | undefined): Outcome {
-    const answer = errorAnswer(error, request.id, fieldOf(request, 'accept'));
+    const answer = errorAnswer(error, request.id, fieldOf(request, 'accept'), this.#options.abuse);
     if (answer.status === 500) {
       this.#deps.logger.error({ component: 'gateway.request', requestId: request.id, err: error }, 'request failed');
     }

@@ -8,6 +8,7 @@
  */
 import { Balancer, type BalancerDeps, type DeploymentId, type PeerId } from '@moat/core';
 import type { EdgeAuth } from '../publications/edge-rules.ts';
+import type { SuspensionStatus } from '../store/store.ts';
 
 /** A name that leads somewhere now. */
 export interface Route {
@@ -18,6 +19,8 @@ export interface Route {
   readonly members: readonly PeerId[];
   /** Who may come in; absent = anybody. */
   readonly auth?: EdgeAuth;
+  /** The operator took it off the air: nobody comes in, and this is the status that clients get. */
+  readonly suspended?: SuspensionStatus;
   /** Chooses among `members`; outlives the route, as what it learned stays true. */
   readonly balancer: Balancer<PeerId>;
   /** Outlives the route while the deployment keeps the name. */
@@ -97,7 +100,7 @@ export class Routes implements RouteSnapshot {
     return [...this.#routes.values()];
   }
 
-  /** Takes a change over; returns the hosts that led somewhere and do not any more. */
+  /** Takes a change over; returns the hosts that led somewhere and do not any more, withdrawn or suspended. */
   apply(change: RouteChange): string[] {
     const { deployments, held, released } = change;
     this.#deps.changed?.(change);
@@ -135,9 +138,12 @@ export class Routes implements RouteSnapshot {
   #replace({ deployment, routes }: DeploymentRoutes): string[] {
     const before = this.#hosts.get(deployment) ?? [];
     const hosts = new Set<string>();
+    const suspended: string[] = [];
     for (const spec of routes) {
       hosts.add(spec.host);
       const known = this.#routes.get(spec.host);
+      if (spec.suspended !== undefined && known !== undefined && known.suspended === undefined)
+        suspended.push(spec.host);
       if (known !== undefined && known.deployment !== deployment) this.#forget(known);
       const balancer = known?.balancer ?? new Balancer<PeerId>(this.#deps);
       balancer.retain(spec.members);
@@ -148,7 +154,7 @@ export class Routes implements RouteSnapshot {
     else this.#hosts.delete(deployment);
     const gone = before.filter((host) => !hosts.has(host));
     for (const host of gone) this.#routes.delete(host);
-    return gone;
+    return gone.concat(suspended);
   }
 
   /** A name becomes another deployment's. */

@@ -1,9 +1,11 @@
 /** {@link GatewayStore} on node:sqlite: one file, WAL, `synchronous=FULL`. */
+import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
 import { refusal } from '../errors.ts';
+import { AUDIT_TABLES, AuditTable, type AuditStore, type AuditTableOptions } from './audit-table.ts';
 import type {
   DeploymentRecord,
   GatewayStore,
@@ -11,6 +13,7 @@ import type {
   NameRecord,
   PublisherRecord,
   StoreChange,
+  SuspensionRecord,
 } from './store.ts';
 
 /** Each entry takes the database from version i to i + 1. */
@@ -30,11 +33,19 @@ const MIGRATIONS = [
      hash TEXT PRIMARY KEY, names INTEGER, uses INTEGER NOT NULL, used INTEGER NOT NULL,
      created INTEGER NOT NULL, expires INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE suspensions (
+     subject TEXT PRIMARY KEY, status INTEGER NOT NULL, note TEXT, since INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   ${AUDIT_TABLES}`,
 ];
+/** The version from which on there is an audit log. */
+const AUDIT_VERSION = 3;
 
 export interface SqliteStoreOptions {
   /** Pages of 4 KiB the file may have; more is `DISK_FULL`. @defaultValue what the disk takes */
   readonly maxPages?: number;
+  /** @defaultValue a key of its own, which seals the audit log for as long as the store is open */
+  readonly audit?: AuditTableOptions;
 }
 
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
@@ -58,8 +69,11 @@ export function openSqliteStore(path: string, options: SqliteStoreOptions = {}):
       // Exclusive: two gateways would give one name to two deployments.
       database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
       if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`);
-      migrate(database);
-      return new SqliteStore(database);
+      const before = migrate(database);
+      const audit = options.audit ?? { key: randomBytes(32), now: () => Date.now() };
+      const store = new SqliteStore(database, new AuditTable(database, audit, before < AUDIT_VERSION));
+      store.beginAudit();
+      return store;
     } catch (error) {
       database.close();
       throw error;
@@ -69,6 +83,7 @@ export function openSqliteStore(path: string, options: SqliteStoreOptions = {}):
 
 class SqliteStore implements GatewayStore {
   readonly #database: DatabaseSync;
+  readonly #audit: AuditTable;
   readonly #putName: StatementSync;
   readonly #deleteName: StatementSync;
   readonly #putDeployment: StatementSync;
@@ -76,10 +91,13 @@ class SqliteStore implements GatewayStore {
   readonly #putPublisher: StatementSync;
   readonly #putInvite: StatementSync;
   readonly #deleteInvite: StatementSync;
+  readonly #putSuspension: StatementSync;
+  readonly #deleteSuspension: StatementSync;
   #open = true;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, audit: AuditTable) {
     this.#database = database;
+    this.#audit = audit;
     this.#putName = database.prepare(
       `INSERT INTO names (host, deployment, claimed_at, last_live, served) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (host) DO UPDATE SET deployment = excluded.deployment, claimed_at = excluded.claimed_at,
@@ -102,6 +120,23 @@ class SqliteStore implements GatewayStore {
        ON CONFLICT (hash) DO UPDATE SET used = excluded.used`,
     );
     this.#deleteInvite = database.prepare('DELETE FROM invites WHERE hash = ?');
+    this.#putSuspension = database.prepare(
+      `INSERT INTO suspensions (subject, status, note, since) VALUES (?, ?, ?, ?)
+       ON CONFLICT (subject) DO UPDATE SET status = excluded.status, note = excluded.note, since = excluded.since`,
+    );
+    this.#deleteSuspension = database.prepare('DELETE FROM suspensions WHERE subject = ?');
+  }
+
+  get audit(): AuditStore {
+    return this.#audit;
+  }
+
+  /** The first line of a log, or the one that says what was wrong with it. */
+  beginAudit(): void {
+    const { broken, head } = this.#audit;
+    if (broken !== undefined) {
+      this.commit({ audit: [{ action: 'audit.broken', actor: 'gateway', details: { reason: broken } }] });
+    } else if (head.seq === 0) this.commit({ audit: [{ action: 'audit.begun', actor: 'gateway' }] });
   }
 
   names(): NameRecord[] {
@@ -165,26 +200,59 @@ class SqliteStore implements GatewayStore {
     );
   }
 
+  suspensions(): SuspensionRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT subject, status, note, since FROM suspensions')
+        .all()
+        .map((row) => ({
+          subject: String(row['subject']),
+          status: row['status'] === 410 ? (410 as const) : (451 as const),
+          note: row['note'] === null ? null : String(row['note']),
+          sinceMs: Number(row['since']),
+        })),
+    );
+  }
+
   commit(change: StoreChange): void {
-    guarded('write', () => {
+    const { audit = [] } = change;
+    const chained = this.#transaction(() => {
+      for (const host of change.releasedHosts ?? []) this.#deleteName.run(host);
+      for (const name of change.names ?? []) {
+        this.#putName.run(name.host, name.deployment, name.claimedAtMs, name.lastLiveMs, name.served ? 1 : 0);
+      }
+      for (const record of change.deployments ?? []) {
+        const { deployment, proof, publications, claims, updatedMs } = record;
+        this.#putDeployment.run(
+          deployment,
+          JSON.stringify(proof),
+          JSON.stringify(publications),
+          JSON.stringify(claims),
+          updatedMs,
+        );
+      }
+      this.#writePublishers(change);
+      return audit.length === 0 ? undefined : this.#audit.append(audit);
+    });
+    chained?.done();
+  }
+
+  pruneAudit(beforeMs: number, keepLines: number): number {
+    const pruned = this.#transaction(() => this.#audit.prune(beforeMs, keepLines));
+    pruned.done();
+    const { dropped } = pruned;
+    if (dropped > 0)
+      this.commit({ audit: [{ action: 'audit.pruned', actor: 'gateway', details: { lines: dropped } }] });
+    return dropped;
+  }
+
+  #transaction<T>(work: () => T): T {
+    return guarded('write', () => {
       this.#database.exec('BEGIN IMMEDIATE');
       try {
-        for (const host of change.releasedHosts ?? []) this.#deleteName.run(host);
-        for (const name of change.names ?? []) {
-          this.#putName.run(name.host, name.deployment, name.claimedAtMs, name.lastLiveMs, name.served ? 1 : 0);
-        }
-        for (const record of change.deployments ?? []) {
-          const { deployment, proof, publications, claims, updatedMs } = record;
-          this.#putDeployment.run(
-            deployment,
-            JSON.stringify(proof),
-            JSON.stringify(publications),
-            JSON.stringify(claims),
-            updatedMs,
-          );
-        }
-        this.#writePublishers(change);
+        const result = work();
         this.#database.exec('COMMIT');
+        return result;
       } catch (error) {
         // A full disk may have rolled back already.
         if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
@@ -202,6 +270,10 @@ class SqliteStore implements GatewayStore {
       this.#putInvite.run(hash, names, uses, used, createdMs, expiresMs);
     }
     for (const hash of change.removedInvites ?? []) this.#deleteInvite.run(hash);
+    for (const { subject, status, note, sinceMs } of change.suspensions ?? []) {
+      this.#putSuspension.run(subject, status, note, sinceMs);
+    }
+    for (const subject of change.resumed ?? []) this.#deleteSuspension.run(subject);
   }
 
   close(): void {
@@ -211,7 +283,8 @@ class SqliteStore implements GatewayStore {
   }
 }
 
-function migrate(database: DatabaseSync): void {
+/** Returns the version that the database had. */
+function migrate(database: DatabaseSync): number {
   const version = Number(database.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
   if (version > MIGRATIONS.length) {
     throw refusal('STORE_FAILED', 'the database was written by a newer version of the gateway');
@@ -220,6 +293,7 @@ function migrate(database: DatabaseSync): void {
     if (index < version) continue;
     database.exec(`BEGIN; ${migration} PRAGMA user_version = ${index + 1}; COMMIT;`);
   }
+  return version;
 }
 
 function guarded<T>(action: string, run: () => T): T {

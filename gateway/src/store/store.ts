@@ -6,6 +6,8 @@
  */
 import type { DeploymentId } from '@moat/core';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
+import type { AuditEvent } from '../audit/chain.ts';
+import type { AuditStore } from './audit-table.ts';
 
 /** A name and its holder. Times in milliseconds since the epoch. */
 export interface NameRecord {
@@ -52,6 +54,19 @@ export interface InviteRecord {
   readonly expiresMs: number;
 }
 
+/** A name or a deployment that the operator took off the air. */
+export interface SuspensionRecord {
+  /** Whole host name, or id of a deployment. */
+  readonly subject: string;
+  /** What clients are answered: 451 for legal reasons, 410 for good. */
+  readonly status: SuspensionStatus;
+  /** The operator's word to the publisher; clients do not see it. */
+  readonly note: string | null;
+  readonly sinceMs: number;
+}
+
+export type SuspensionStatus = 451 | 410;
+
 /** Changes that stand or fall together. */
 export interface StoreChange {
   readonly deployments?: readonly DeploymentRecord[];
@@ -62,6 +77,11 @@ export interface StoreChange {
   readonly invites?: readonly InviteRecord[];
   /** By hash. */
   readonly removedInvites?: readonly string[];
+  readonly suspensions?: readonly SuspensionRecord[];
+  /** By subject. */
+  readonly resumed?: readonly string[];
+  /** Lines of the audit log, in order: what of the change somebody may ask about later. */
+  readonly audit?: readonly AuditEvent[];
 }
 
 export interface GatewayStore {
@@ -69,6 +89,10 @@ export interface GatewayStore {
   deployments(): DeploymentRecord[];
   publishers(): PublisherRecord[];
   invites(): InviteRecord[];
+  suspensions(): SuspensionRecord[];
+  readonly audit: AuditStore;
+  /** Forgets lines of the audit log that are older than a time or more than so many; returns how many. @throws as `commit` */
+  pruneAudit(beforeMs: number, keepLines: number): number;
   /** Returns when the change is on disk. @throws `DISK_FULL`, `STORE_FAILED` */
   commit(change: StoreChange): void;
   close(): void;

@@ -8,7 +8,7 @@ import type { LinkDispatcher, LinkWorkers, SpentTicket } from '@moat/link';
 import type { ByteChannel } from '@moat/core';
 import type { Socket } from 'node:net';
 import type { CertificateSource } from '../certificates/contexts.ts';
-import type { GatewayLimits, HostPort } from '../config.ts';
+import type { EdgeSettings, HostPort } from '../config.ts';
 import { refusal } from '../errors.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
@@ -44,6 +44,8 @@ export interface FleetDeps {
   /** All routes, for a worker that begins. */
   routes(): RouteChange;
   onServed(host: string): void;
+  /** A worker ended that was not told to. */
+  onDied(reason: string): void;
 }
 
 export interface FleetOptions {
@@ -51,7 +53,7 @@ export interface FleetOptions {
   readonly level: string;
   readonly self: PeerId;
   readonly domain: string;
-  readonly limits: GatewayLimits;
+  readonly settings: EdgeSettings;
   readonly https: HostPort;
   readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
@@ -89,6 +91,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   /** Requests of workers that are gone. */
   #pastTotal = 0;
   #told = '';
+  #settings: EdgeSettings;
   #look: Timer | undefined;
   #rolling = false;
   #stopping = false;
@@ -96,6 +99,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   constructor(deps: FleetDeps, options: FleetOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#settings = options.settings;
     this.#pipes = new LocalPipes(join(options.stateDirectory, 'pipe'));
     this.#places = Array.from({ length: options.count }, (_, index) => ({
       index,
@@ -156,6 +160,12 @@ export class WorkerFleet implements Service, LinkWorkers {
   /** Tells every worker, in the order of the calls. */
   apply(change: RouteChange): void {
     this.#tell({ type: 'routes', change });
+  }
+
+  /** Tells every worker what gateway.yaml says now. */
+  reconfigure(settings: EdgeSettings): void {
+    this.#settings = settings;
+    this.#tell({ type: 'settings', settings: this.#share() });
   }
 
   /** Tells what the gateway says of itself, where that changed. */
@@ -256,18 +266,22 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   #startOf(): WorkerStart {
-    const { count, level, self, domain, limits, https, http, publicPort } = this.#options;
+    const { level, self, domain, https, http, publicPort } = this.#options;
     return {
       level,
       self,
       domain,
-      limits: shareLimits(limits, count),
+      settings: this.#share(),
       https: { host: https.host, port: this.httpsPort },
       http: http && { host: http.host, port: this.httpPort ?? http.port },
       publicPort,
       identity: this.#deps.identity(),
       routes: this.#deps.routes(),
     };
+  }
+
+  #share(): EdgeSettings {
+    return { ...this.#settings, limits: shareLimits(this.#settings.limits, this.#options.count) };
   }
 
   #receive({ number }: WorkerProcess, news: WorkerNews): void {
@@ -303,6 +317,7 @@ export class WorkerFleet implements Service, LinkWorkers {
       { component: 'gateway.workers', worker: worker.number, reason: how.signal ?? `exit ${how.code}` },
       'worker died; another takes its place',
     );
+    this.#deps.onDied(how.signal ?? `exit ${how.code}`);
     if (place.delayMs === 0) return void this.#replace(place, peers);
     place.timer = clock.after(place.delayMs, () => void this.#replace(place, peers));
   }

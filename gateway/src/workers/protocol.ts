@@ -4,7 +4,7 @@
  */
 import type { PeerId } from '@moat/core';
 import type { SpentTicket, ToldLink } from '@moat/link';
-import type { GatewayLimits } from '../config.ts';
+import type { EdgeSettings } from '../config.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
 
@@ -14,8 +14,8 @@ export interface WorkerStart {
   /** The gateway's PeerId. */
   readonly self: PeerId;
   readonly domain: string;
-  /** This worker's share, where a bound is one of the whole gateway. */
-  readonly limits: GatewayLimits;
+  /** With this worker's share, where a bound is one of the whole gateway. */
+  readonly settings: EdgeSettings;
   readonly https: { readonly host: string; readonly port: number };
   readonly http: { readonly host: string; readonly port: number } | undefined;
   readonly publicPort: number | undefined;
@@ -30,6 +30,7 @@ export type ToWorker =
   | { readonly type: 'listen' }
   | { readonly type: 'routes'; readonly change: RouteChange }
   | { readonly type: 'identity'; readonly identity: GatewayIdentity }
+  | { readonly type: 'settings'; readonly settings: EdgeSettings }
   | { readonly type: 'revoke'; readonly peers: readonly PeerId[] }
   /** With a socket of the link port. It is not touched before `begin`: control still holds it. */
   | { readonly type: 'socket'; readonly id: number; readonly ticket: SpentTicket }

@@ -4,7 +4,7 @@ import type { GatewayWorker } from '@moat/admin-api';
 import { createLinkDispatcher, createLinks, type LinkDispatcher, type LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
 import { SecureContexts, type CertificateSource } from '../certificates/contexts.ts';
-import type { GatewayConfig } from '../config.ts';
+import type { EdgeSettings, GatewayConfig } from '../config.ts';
 import { refusal } from '../errors.ts';
 import { PublicEdge } from '../request/public-edge.ts';
 import { newRequestId } from '../request/request-id.ts';
@@ -27,6 +27,8 @@ export interface Traffic {
   keepLinked(): () => void;
   /** What the gateway says of itself is another thing now. */
   identityChanged(): void;
+  /** What gateway.yaml says of limits and pages is another thing now. */
+  reconfigure(settings: EdgeSettings): void;
   /** Has the same routes from this turn on where that is this process; workers are told in order. */
   changed(change: RouteChange): void;
   /** Ends what runs under hosts that were withdrawn. */
@@ -50,12 +52,14 @@ export interface TrafficDeps {
   readonly mayLink: (peer: PeerId) => boolean;
   identity(): GatewayIdentity;
   onServed(host: string): void;
+  /** A worker ended that was not told to. */
+  onWorkerDied(reason: string): void;
 }
 
 /** This process does everything. */
 export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traffic {
   const { clock, logger, overlay, routes, certificates, mayLink } = deps;
-  const { domain, limits, listen, anchor, publicPort } = config;
+  const { domain, limits, abuse, listen, anchor, publicPort } = config;
   const contexts = new SecureContexts({
     clock,
     source: certificates,
@@ -78,13 +82,14 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
       identity: () => deps.identity(),
       onServed: (host) => deps.onServed(host),
     },
-    { domain, limits, https: listen.https, http: listen.http, publicPort },
+    { domain, limits, abuse, https: listen.https, http: listen.http, publicPort },
   );
   return {
     edge,
     links,
     keepLinked: () => linkToMembers(links, deps),
     identityChanged: () => undefined,
+    reconfigure: (settings) => edge.reconfigure(settings),
     changed: () => undefined,
     withdraw: (hosts) => edge.withdraw(hosts),
     settled: () => Promise.resolve(),
@@ -103,7 +108,7 @@ export interface FleetTrafficOptions {
 /** Workers carry the traffic; this process decides, and hands links out. */
 export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, options: FleetTrafficOptions): Traffic {
   const { clock, logger, overlay, routes, certificates, mayLink } = deps;
-  const { domain, limits, listen, anchor, publicPort, stateDirectory } = config;
+  const { domain, limits, abuse, accessLog, listen, anchor, publicPort, stateDirectory } = config;
   const fleet: WorkerFleet = new WorkerFleet(
     {
       clock,
@@ -115,12 +120,13 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
       identity: () => deps.identity(),
       routes: () => routes.whole(),
       onServed: (host) => deps.onServed(host),
+      onDied: (reason) => deps.onWorkerDied(reason),
     },
     {
       ...options,
       self: overlay.self,
       domain,
-      limits,
+      settings: { limits, abuse, accessLog },
       https: listen.https,
       http: listen.http,
       publicPort,
@@ -138,6 +144,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     // The dispatcher does it by itself.
     keepLinked: () => () => undefined,
     identityChanged: () => fleet.tellIdentity(),
+    reconfigure: (settings) => fleet.reconfigure(settings),
     changed: (change) => fleet.apply(change),
     // A worker ends them itself when it hears of the change.
     withdraw: () => undefined,

@@ -48,7 +48,8 @@ export class TrafficWorker {
   constructor(deps: TrafficWorkerDeps, start: WorkerStart) {
     this.#deps = deps;
     const { clock, logger, ipc } = deps;
-    const { domain, limits, https, http, publicPort } = start;
+    const { domain, settings, https, http, publicPort } = start;
+    const { limits, abuse } = settings;
     this.#identity = start.identity;
     this.#routes = new Routes({ now: () => clock.now(), random: Math.random });
     this.#routes.apply(start.routes);
@@ -82,6 +83,7 @@ export class TrafficWorker {
       {
         domain,
         limits,
+        abuse,
         https: { ...https, fd: HTTPS_FD },
         http: http && { ...http, fd: HTTP_FD },
         publicPort,
@@ -99,6 +101,8 @@ export class TrafficWorker {
       case 'identity':
         this.#identity = message.identity;
         return;
+      case 'settings':
+        return this.#edge.reconfigure(message.settings);
       case 'revoke':
         return this.#links.revoke(message.peers);
       case 'socket':

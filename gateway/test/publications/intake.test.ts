@@ -309,6 +309,9 @@ test('a full disk refuses what is new and serves what is there', async () => {
     deployments: () => inner.deployments(),
     publishers: () => inner.publishers(),
     invites: () => inner.invites(),
+    suspensions: () => inner.suspensions(),
+    audit: inner.audit,
+    pruneAudit: (...bounds) => inner.pruneAudit(...bounds),
     commit: (change) => {
       if (full) throw new MoatError('DISK_FULL', 'the disk of the gateway database is full', { retryable: true });
       inner.commit(change);

@@ -109,6 +109,9 @@ test('a decision that cannot be kept does not count', () => {
       deployments: () => inner.deployments(),
       publishers: () => inner.publishers(),
       invites: () => inner.invites(),
+      suspensions: () => inner.suspensions(),
+      audit: inner.audit,
+      pruneAudit: (...bounds) => inner.pruneAudit(...bounds),
       commit: () => {
         throw new Error('disk');
       },

@@ -50,6 +50,40 @@ test('workers serve what a member publishes, and forget it when it is dropped', 
   await gone;
 });
 
+test('a name that is suspended is off the air at every worker when the command is done', { skip }, async () => {
+  await using place = await home('workers: 2\nabuse: { email: abuse@example.com, url: https://example.com/abuse }\n');
+  const { config } = place;
+  await using node = new Node(answering('hello'));
+  await node.start();
+  const shop = new Shop('one', { web1: node.identity, gateway: await gatewayPeer(config) });
+  await using gateway = await started(config);
+  const { addresses } = gateway;
+  const client = createGatewayClient({ socketPath: addresses.adminSocket });
+  assert.equal((await node.show(addresses, shop.bundle(shop.first))).ok, true);
+  await workersWhen(addresses, (workers) => workers.every(({ links }) => links === 1));
+  const many = async (): Promise<Set<number>> => {
+    const answers = await Promise.all(Array.from({ length: 16 }, () => get(addresses, 'shop.localhost')));
+    return new Set(answers.map(({ status }) => status));
+  };
+  assert.deepEqual(await many(), new Set([200]));
+  const [connection] = node.overlay.connections(await gatewayPeer(config));
+  const asked = once(connection?.closed ?? assert.fail('no connection'), 'abort');
+  await client.suspend({ subject: 'shop', status: 451, note: 'not for clients' });
+  assert.deepEqual(await many(), new Set([451]));
+  await asked;
+  assert.equal(node.links.list().length, 2, 'links stay');
+  const { text } = await get(addresses, 'shop.localhost');
+  assert.match(text, /abuse@example\.com/);
+  assert.doesNotMatch(text, /not for clients/);
+  const page = await get(addresses, 'localhost', '/.well-known/moat/abuse');
+  assert.equal(page.status, 200);
+  assert.match(page.text, /https:\/\/example\.com\/abuse/);
+  const [name] = (await client.names()).names;
+  assert.deepEqual([name?.state, name?.suspended], ['live', 451]);
+  await client.resume({ subject: 'shop' });
+  assert.deepEqual(await many(), new Set([200]));
+});
+
 test('a member that does not reach the link port is served by every worker, through control', { skip }, async () => {
   await using place = await home('workers: 2\n');
   // Members dial the port at the address of the overlay, where nobody listens.

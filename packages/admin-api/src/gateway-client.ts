@@ -13,6 +13,13 @@ import type {
   GatewayStatus,
   KeyRotation,
 } from './schema/gateway.ts';
+import type {
+  GatewayAudit,
+  GatewayAuditCheck,
+  GatewaySuspension,
+  Resumed,
+  SuspendRequest,
+} from './schema/gateway-operator.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Every method throws as those of the agent's client. */
@@ -23,6 +30,11 @@ export interface GatewayClient {
   publishers(options?: CallOptions): Promise<GatewayPublishers>;
   decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
   forget(request: ForgetDeploymentRequest, options?: CallOptions): Promise<ForgottenDeployment>;
+  suspend(request: SuspendRequest, options?: CallOptions): Promise<GatewaySuspension>;
+  resume(request: { readonly subject: string }, options?: CallOptions): Promise<Resumed>;
+  /** Up to 1000 lines behind number `after`, none before `sinceMs` since the epoch. */
+  audit(query: { readonly after: number; readonly sinceMs: number }, options?: CallOptions): Promise<GatewayAudit>;
+  checkAudit(options?: CallOptions): Promise<GatewayAuditCheck>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
   /** Resolves when every place has a new worker. */
@@ -40,6 +52,13 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
     decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),
     forget: (body, call) => client.call(gatewayEndpoints.forget, { body }, call),
+    suspend: (body, call) => client.call(gatewayEndpoints.suspend, { body }, call),
+    resume: (body, call) => client.call(gatewayEndpoints.resume, { body }, call),
+    audit: ({ after, sinceMs }, call) => {
+      const query = { after: String(after), since: String(sinceMs) };
+      return client.call(gatewayEndpoints.audit, { query }, call);
+    },
+    checkAudit: (call) => client.call(gatewayEndpoints.checkAudit, {}, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
     restartWorkers: async (call) => void (await client.call(gatewayEndpoints.restartWorkers, {}, call)),

@@ -28,6 +28,21 @@ import {
   type RotateKeyRequest,
 } from './schema/gateway.ts';
 
+import {
+  gatewayAuditCheckSchema,
+  gatewayAuditSchema,
+  gatewaySuspensionSchema,
+  resumedSchema,
+  resumeRequestSchema,
+  suspendRequestSchema,
+  type GatewayAudit,
+  type GatewayAuditCheck,
+  type GatewaySuspension,
+  type Resumed,
+  type ResumeRequest,
+  type SuspendRequest,
+} from './schema/gateway-operator.ts';
+
 /** Every endpoint by name. */
 export interface GatewayEndpoints {
   readonly status: Endpoint<null, GatewayStatus>;
@@ -36,6 +51,10 @@ export interface GatewayEndpoints {
   readonly publishers: Endpoint<null, GatewayPublishers>;
   readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
   readonly forget: Endpoint<ForgetDeploymentRequest, ForgottenDeployment>;
+  readonly suspend: Endpoint<SuspendRequest, GatewaySuspension>;
+  readonly resume: Endpoint<ResumeRequest, Resumed>;
+  readonly audit: Endpoint<null, GatewayAudit>;
+  readonly checkAudit: Endpoint<null, GatewayAuditCheck>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
   readonly restartWorkers: Endpoint<null, Done>;
@@ -58,6 +77,21 @@ export const gatewayEndpoints: GatewayEndpoints = {
   forget: endpoint('post', '/v1/forgotten', 'Forgets what a deployment has shown', forgottenDeploymentSchema, {
     body: forgetDeploymentRequestSchema,
   }),
+  suspend: endpoint('post', '/v1/suspensions', 'Takes a name or a deployment off the air', gatewaySuspensionSchema, {
+    body: suspendRequestSchema,
+  }),
+  resume: endpoint('post', '/v1/suspensions/ended', 'Puts what was suspended on the air again', resumedSchema, {
+    body: resumeRequestSchema,
+  }),
+  audit: endpoint('get', '/v1/audit', 'Lines of the audit log, oldest first', gatewayAuditSchema, {
+    query: ['after', 'since'],
+  }),
+  checkAudit: endpoint(
+    'post',
+    '/v1/audit/check',
+    'Reads the audit log against its sealed ends',
+    gatewayAuditCheckSchema,
+  ),
   invite: endpoint('post', '/v1/invites', 'Makes an invite code', createdInviteSchema, {
     body: createInviteRequestSchema,
   }),

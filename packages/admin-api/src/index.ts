@@ -72,6 +72,15 @@ export type {
   RotateKeyRequest,
 } from './schema/gateway.ts';
 export type {
+  GatewayAudit,
+  GatewayAuditCheck,
+  GatewayAuditLine,
+  GatewaySuspension,
+  Resumed,
+  ResumeRequest,
+  SuspendRequest,
+} from './schema/gateway-operator.ts';
+export type {
   Explanation,
   Exposed,
   ExposeRequest,

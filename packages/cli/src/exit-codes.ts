@@ -121,6 +121,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'PUBLISHER_NOT_INVITED',
     'CODE_INVALID',
     'MEMBER_REFUSED',
+    'NAME_SUSPENDED',
     'NAME_UNPROVEN',
     'NAME_LIMIT',
     'MEMBER_LIMIT',

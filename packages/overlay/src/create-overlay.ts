@@ -333,6 +333,11 @@ class Libp2pOverlay implements Overlay {
     if (record !== undefined) this.#probation.withdraw(record, reason);
   }
 
+  close(connection: PeerConnection, why: string): void {
+    const record = this.#probation.get(connection.id);
+    if (record !== undefined) this.#probation.close(record, why);
+  }
+
   async greet(connection: PeerConnection): Promise<void> {
     const record = this.#probation.get(connection.id);
     if (record !== undefined) await this.#hello.greet(record);

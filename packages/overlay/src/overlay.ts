@@ -104,6 +104,8 @@ export interface Overlay extends Service, ControlPlane {
   admit(connection: PeerConnection, reason: string): void;
   /** Takes a reason back; a connection with none left is closed. */
   withdraw(connection: PeerConnection, reason: string): void;
+  /** Closes a connection whatever reasons it has, with what is relayed over it; whoever wants it dials anew. */
+  close(connection: PeerConnection, why: string): void;
   /** Says hello again on this connection: what we expect since the last one may be named to us now. Never rejects. */
   greet(connection: PeerConnection): Promise<void>;
   /** To call after every change of the deployment view: closes what lost its reason, says hello again, dials. */

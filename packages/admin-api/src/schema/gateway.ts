@@ -1,6 +1,7 @@
 /** What a gateway says over its own admin socket. Times are RFC 3339. */
 import { z } from 'zod';
 import { noticeSchema, type Notice } from './answer.ts';
+import { gatewaySuspensionSchema, type GatewaySuspension } from './gateway-operator.ts';
 
 /** A process that carries traffic. */
 export interface GatewayWorker {
@@ -103,6 +104,8 @@ export interface GatewayName {
   readonly service: string;
   /** `live`: a member is connected. `idle`: leased, nobody is. `released`: withdrawn, still held for its deployment. */
   readonly state: 'live' | 'idle' | 'released';
+  /** The operator took it, or all of its deployment, off the air: clients get this status. */
+  readonly suspended: 451 | 410 | null;
   readonly claimedAt: string;
   /** When the name is free again if no member comes. */
   readonly heldUntil: string | null;
@@ -122,6 +125,7 @@ export const gatewayNamesSchema: z.ZodType<GatewayNames> = z
           deployment: z.string(),
           service: z.string(),
           state: z.enum(['live', 'idle', 'released']),
+          suspended: z.union([z.literal(451), z.literal(410)]).nullable(),
           claimedAt: z.string(),
           heldUntil: z.string().nullable(),
         })
@@ -219,9 +223,14 @@ const gatewayInviteSchema: z.ZodType<GatewayInvite> = z
 export interface GatewayPublishers {
   readonly publishers: readonly GatewayPublisher[];
   readonly invites: readonly GatewayInvite[];
+  readonly suspensions: readonly GatewaySuspension[];
 }
 export const gatewayPublishersSchema: z.ZodType<GatewayPublishers> = z
-  .object({ publishers: z.array(gatewayPublisherSchema), invites: z.array(gatewayInviteSchema) })
+  .object({
+    publishers: z.array(gatewayPublisherSchema),
+    invites: z.array(gatewayInviteSchema),
+    suspensions: z.array(gatewaySuspensionSchema),
+  })
   .meta({ id: 'GatewayPublishers' });
 
 /** `POST /v1/publishers`: counts at once, and is kept. */

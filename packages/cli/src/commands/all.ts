@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { VerbRunner } from '../verb.ts';
 import { addApply } from './apply.ts';
+import { addAudit } from './audit.ts';
 import { addDestroy } from './destroy.ts';
 import { addDev } from './dev.ts';
 import { addDoctor } from './doctor.ts';
@@ -52,6 +53,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addNames,
     addPassword,
     addGateway,
+    addAudit,
     addDoctor,
   ];
   for (const add of all) add(program, runner);

@@ -25,7 +25,8 @@ const NAMES_OPTION = {
 
 export function addGatewayPublishers(gateway: Command, runner: VerbRunner): void {
   addInvite(gateway, runner);
-  addDecision(gateway, runner, 'allow', 'lets a deployment publish here, at once', [NAMES_OPTION]);
+  const allows = 'lets a deployment publish here, at once; puts a suspended name on the air again';
+  addDecision(gateway, runner, 'allow', allows, [NAMES_OPTION]);
   addDecision(gateway, runner, 'deny', 'takes a deployment’s names off the air, at once', []);
   addForget(gateway, runner);
   addGatewayNames(gateway, runner);
@@ -87,10 +88,21 @@ function addDecision(
     {
       usage: `${rule} <deployment>`,
       summary,
-      examples: [[`moat gateway ${rule} q7f3…`, 'by its id, which the publisher is told on a refusal']],
+      examples: [
+        [`moat gateway ${rule} q7f3…`, 'by its id, which the publisher is told on a refusal'],
+        ...(rule === 'allow' ? [['moat gateway allow shop', 'a name that was suspended'] as const] : []),
+      ],
       options,
     },
     async ({ gateway: client, style }, [deployment = ''], { names }) => {
+      if (rule === 'allow' && !isDeploymentId(deployment) && names === undefined) {
+        const resumed = await client.resume({ subject: deployment });
+        const { subject, changed } = resumed;
+        const text = changed
+          ? `${style.ok} ${subject} is on the air again`
+          : `${style.attention} ${subject} was not suspended`;
+        return { kind: 'gateway-allow', data: resumed, text };
+      }
       requireId(deployment);
       const limit = names === undefined ? {} : { names: countOf('--names', names) };
       const decided = await client.decide({ deployment, rule, ...limit });
@@ -153,13 +165,16 @@ function addGatewayNames(gateway: Command, runner: VerbRunner): void {
       examples: [['moat gateway names', 'also those that were withdrawn and are still held']],
     },
     async ({ gateway: client, style }) => {
-      const [{ names }, { publishers, invites }] = await Promise.all([client.names(), client.publishers()]);
+      const [{ names }, { publishers, invites, suspensions }] = await Promise.all([
+        client.names(),
+        client.publishers(),
+      ]);
       const rows = names.map((name) => [
-        name.state === 'live' ? style.ok : style.attention,
+        name.state === 'live' && name.suspended === null ? style.ok : style.attention,
         name.url,
         `→ ${name.service || '–'}`,
         name.deployment,
-        name.state,
+        name.suspended === null ? name.state : `suspended (${name.suspended})`,
         name.heldUntil === null ? '' : `held until ${name.heldUntil.slice(0, 10)}`,
       ]);
       const rules = publishers.map(({ deployment, rule, held, names: limit, invite }) => [
@@ -175,10 +190,19 @@ function addGatewayNames(gateway: Command, runner: VerbRunner): void {
         `${used} of ${uses} used`,
         `until ${expires.slice(0, 10)}`,
       ]);
-      const tables = [rows, rules, codes].filter((table) => table.length > 0).map((table) => renderTable(table));
+      const suspended = suspensions.map(({ subject, status, note, since }) => [
+        style.fail,
+        subject,
+        `suspended (${status})`,
+        `since ${since.slice(0, 10)}`,
+        note ?? '',
+      ]);
+      const tables = [rows, rules, suspended, codes]
+        .filter((table) => table.length > 0)
+        .map((table) => renderTable(table));
       return {
         kind: 'gateway-names',
-        data: { names, publishers, invites },
+        data: { names, publishers, invites, suspensions },
         text: tables.length === 0 ? 'Nobody holds a name here yet.' : tables.join('\n\n'),
       };
     },
