@@ -15,6 +15,7 @@ export const CONTRACT_ERROR_CODES = [
   'DEPLOYMENT_ENDED', // the owners ended this deployment for ever | make a new one with moat init
   'PROPOSAL_STALE', // the version proposed does not follow the current one: somebody applied in between | plan again on top of the newest version and propose that
   'OWNER_UNKNOWN', // no owner of that name or key | moat plan shows the owners
+  'SIGN_IN_INVALID', // no key that may come in signed this question of this name | sign in anew; ask the publisher to name your key in auth.keys
   'OWNER_PROOF_INVALID', // who connected did not prove to be an owner: signature, connection or time are wrong | check the owner key and this machine's clock, then connect again
   'RECEIPT_FORGED', // a receipt is not signed by the machine it names | nothing was changed; the machine that passed it on altered it
   'TOKEN_INVALID', // the text is no join token or a damaged one | copy the whole token again or ask for a new one

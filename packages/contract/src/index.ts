@@ -83,9 +83,11 @@ export {
   parseSignedGatewayPeers,
   parseSignedHead,
   parseSignedOwnerProof,
+  parseSignedSignIn,
   parseSignedReceipt,
   parseWitnessedClaim,
 } from './parse/parse.ts';
+export { createSignIn, verifySignIn, type SignInRules } from './sign-in.ts';
 export { createOwnerProof, verifyOwnerProof, type OwnerProofRules } from './owner-proof.ts';
 export { resolvePlaces, type Place, type PlaceState } from './places.ts';
 export { planChanges, type Change } from './plan.ts';
@@ -129,6 +131,7 @@ export type {
   SignedGatewayPeers,
   SignedHead,
   SignedOwnerProof,
+  SignedSignIn,
   SignedReceipt,
   Succession,
   Token,

@@ -323,6 +323,22 @@ export interface SignedOwnerProof {
   readonly signature: string;
 }
 
+/** What somebody signs to come in under a public name. */
+export interface SignIn {
+  readonly type: 'moat/sign-in/1';
+  /** The name, without a port. */
+  readonly host: string;
+  /** What the name asked, base64url. */
+  readonly nonce: string;
+  /** Of an owner or a machine. */
+  readonly key: OwnerKey;
+}
+
+export interface SignedSignIn {
+  readonly signIn: SignIn;
+  readonly signature: string;
+}
+
 /** What a node did with a version. */
 export interface Receipt {
   readonly type: 'moat/receipt/1';

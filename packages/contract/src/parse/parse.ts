@@ -15,6 +15,7 @@ import type {
   SignedHead,
   SignedOwnerProof,
   SignedReceipt,
+  SignedSignIn,
   WitnessedClaim,
 } from '../schema.ts';
 import { claimDetailsSchema, memberClaimSchema, signedClaimSchema, witnessedClaimSchema } from './claim.ts';
@@ -25,6 +26,7 @@ import { signedOwnerProofSchema } from './owner-proof.ts';
 import { proposalSchema } from './proposal.ts';
 import { publicationBundleSchema } from './publication.ts';
 import { signedReceiptSchema } from './receipt.ts';
+import { signedSignInSchema } from './sign-in.ts';
 import { parseStrict } from './strict.ts';
 
 /** A contract, its shape alone: `checkContract` holds it to the rules across fields. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
@@ -65,6 +67,11 @@ export function parseWitnessedClaim(input: unknown): WitnessedClaim {
 /** A claim before its witness. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseSignedClaim(input: unknown): SignedClaim {
   return parseStrict(signedClaimSchema, 'claim', input);
+}
+
+/** A signature; `verifySignIn` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseSignedSignIn(input: unknown): SignedSignIn {
+  return parseStrict(signedSignInSchema, 'sign-in', input);
 }
 
 /** What a claim keeps from gateways. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
