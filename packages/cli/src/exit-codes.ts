@@ -102,6 +102,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'KEY_LOCKED',
     'QUORUM_MISSING',
     'OWNER_PROOF_INVALID',
+    'SIGN_IN_INVALID',
     'HEAD_FORGED',
     'GATEWAY_PEERS_FORGED',
     'RECEIPT_FORGED',
