@@ -17,6 +17,7 @@ import {
 } from '@moat/core';
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
 import { admit, type Asked } from './admission.ts';
+import { Admitted } from './admitted.ts';
 import { HealthChecks, type CheckedService } from './connector/health.ts';
 import { serveHttp, type HttpDeps } from './connector/http1.ts';
 import type { ConnectDeps } from './connector/connect.ts';
@@ -62,7 +63,10 @@ export interface PrivateNetwork extends Service {
    * promise resolves when listeners are closed and opened too. Updates apply one after another.
    */
   update(view: ContractView): Promise<void>;
-  /** Judges running streams and health checks again, after an exposure was added or taken away. */
+  /**
+   * Judges running streams and health checks again, after an exposure was added or taken away; until then streams are
+   * accepted as before. A socket of Moat itself is never connected to, whenever it was opened.
+   */
   review(): void;
   /** Checks contract and consent, then connects the stream to the service or resets it with a code. */
   accept(stream: LinkStream): void;
@@ -105,6 +109,7 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #health: HealthChecks;
   readonly #opener: Opener;
   readonly #listeners: Listeners;
+  readonly #admitted = new Admitted();
   readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
@@ -180,6 +185,7 @@ class AttachedNetwork implements PrivateNetwork {
 
   review(): void {
     const now = this.#deps.clock.now();
+    this.#admitted.forget();
     for (const { asked, target, running } of this.#accepted.list()) {
       const admission = this.#admit(asked, now);
       if (!admission.admitted) running.abort(admission.code);
@@ -213,7 +219,7 @@ class AttachedNetwork implements PrivateNetwork {
         ? serveHttp(this.#httpDeps, stream, address, onClosed)
         : serveTcp(this.#connectDeps, stream, address, onClosed);
     if (running.closed) return;
-    accepted = { asked: { peer: stream.peer, request: stream.request }, target, running, place: -1 };
+    accepted = { asked: stream, target, running, place: -1 };
     this.#accepted.add(accepted);
   }
 
@@ -276,7 +282,11 @@ class AttachedNetwork implements PrivateNetwork {
     if (!view || this.#stopped) return { admitted: false, code: 'NETWORK_STOPPED' };
     const code = this.#options.refusal?.();
     if (code !== undefined) return { admitted: false, code };
-    return admit({ view, self: this.#options.self, exposed: this.#options.exposed }, asked, now);
+    const known = this.#admitted.get(asked, now);
+    if (known !== undefined) return known;
+    const admission = admit({ view, self: this.#options.self, exposed: this.#options.exposed }, asked, now);
+    if (admission.admitted) this.#admitted.keep(asked, admission, view.nextExpiry(now) ?? Infinity);
+    return admission;
   }
 
   /** Why this member may not open `service`; undefined when it may. */

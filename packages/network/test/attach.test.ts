@@ -246,6 +246,7 @@ suite('private network: taking away', () => {
     readonly db: ReturnType<typeof machine>;
     readonly service: RawServer;
     readonly peer: Peer;
+    readonly hub: MemoryHub;
     readonly clock: ManualClock;
     /** Time goes on and timers do not. */
     readonly sleep: (milliseconds: number) => void;
@@ -268,7 +269,7 @@ suite('private network: taking away', () => {
     const peer = new Peer(await web.network.open('db', NEVER));
     await said(peer, 'db:');
     const sleep = (milliseconds: number): void => void (slept += milliseconds);
-    return { web, db, service, peer, clock, sleep, ports: { ...ports, access }, stack };
+    return { hub, web, db, service, peer, clock, sleep, ports: { ...ports, access }, stack };
   }
 
   test('a grant that is gone ends running streams on the receiver', async () => {
@@ -302,6 +303,29 @@ suite('private network: taking away', () => {
     all.sleep(2 * 3_600_000);
     all.clock.advance(30_001);
     assert.equal(await all.peer.close(), 'GRANT_EXPIRED');
+  });
+
+  test('a question that comes again is judged by the time, the contract and the consent of its own moment', async () => {
+    const all = await running();
+    await using _ = all.stack;
+    const link = await all.hub.links(PEERS.web1).connect(PEERS.db1, NEVER);
+    const request = { deployment: DEPLOYMENT, service: 'db', kind: 'tcp' } as const;
+    const open = (): Peer => new Peer(link.open(request));
+    await said(open(), 'db:');
+    all.clock.advance(3_599_999);
+    for (let i = 0; i < 2; i++) await said(open(), 'db:');
+    all.sleep(1);
+    assert.equal(await open().close(), 'GRANT_EXPIRED');
+    const view = viewOf({ ...all.ports, access: [{ from: ['web-1'], to: ['db'] }], version: 1 });
+    await all.db.network.update(view);
+    for (let i = 0; i < 2; i++) await said(open(), 'db:');
+    all.db.exposed.remove(DEPLOYMENT, `127.0.0.1:${all.service.port}`);
+    all.db.network.review();
+    assert.equal(await open().close(), 'NOT_EXPOSED');
+    all.db.expose(all.service.port);
+    await said(open(), 'db:');
+    await all.db.network.update(viewOf({ ...all.ports, access: [], version: 2 }));
+    assert.equal(await open().close(), 'GRANT_DENIED');
   });
 
   test('an exposure that is taken back ends running streams', async () => {
