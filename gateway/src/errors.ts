@@ -21,9 +21,13 @@ export const GATEWAY_ERROR_CODES = [
   'PUBLISH_RATE', // this address showed, claimed or made too much at this gateway in an hour | wait as long as the message says, or ask the operator
   'MEMBER_LIMIT', // as many members serve this deployment as the gateway lets one have | offer the service on fewer members, or ask the operator
   'NAME_HELD', // another deployment holds the name | choose another name, or wait until its lease ends
-  'NAME_INVALID', // not one DNS label, or not under this gateway's domain | use a-z, 0-9 and inner hyphens
+  'NAME_INVALID', // neither one DNS label below the gateway's domain nor a whole host name | use a-z, 0-9 and inner hyphens; A-labels (xn--…) for others
   'NAME_SUSPENDED', // the operator of this gateway took the name, or all of its deployment, off the air | read the operator's note in `moat names`; write to the contact on the name's page
-  'NAME_UNPROVEN', // a host outside the gateway's domain needs a proof of ownership | use a name under its domain
+  'NAME_RESERVED', // the gateway's operator keeps the name, or one that looks like it | choose another, or send the operator the line of the message
+  'NAME_LOOKALIKE', // the name looks like another deployment's, or mixes scripts | choose another, or send the operator the line of the message
+  'PROOF_MISSING', // the DNS does not say that a host of your own is your deployment's | create the TXT record that the message and `moat names` show; it is looked for again within a minute
+  'PROOF_WRONG', // the record at `_moat.HOST` names another deployment | create one with your deployment's id beside it, or instead of it
+  'PROOF_UNCHECKED', // the record of a host could not be looked up, or not yet | wait a minute; if it stays, look at the name servers of the host's zone
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
   'SECRET_UNREADABLE', // the gateway cannot open the box with a name's users, or they are no users | apply again, so that it is boxed for this gateway's key
   'PUBLICATION_UNSUPPORTED', // this gateway serves `http` with `tls: terminate` only | change the publish line
@@ -50,6 +54,7 @@ export const GATEWAY_ERROR_CODES = [
   'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
   'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service
   'ANSWER_TIMEOUT', // the service did not answer in time | retry; look at the service
+  'SIGN_IN_EXPIRED', // a question to a key was not asked here, is over, or was answered before | sign in anew
   'ADDRESS_REFUSED', // the rules of this name do not let this client address in | ask the publisher; the rule is from: in moat.yaml
   'NAME_BUSY', // as many requests under this name run as its publisher lets run at once | retry later
   'DEPLOYMENT_BUSY', // as many requests of this deployment run as the gateway lets one have | retry later; ask the operator for more
