@@ -2,7 +2,7 @@
  * edge, second half: what the gateway takes away from and adds to a request before it goes inward. The rules of a
  * publication are signed with it; who may come in was asked before (`basic-auth.ts`).
  */
-import type { FieldList, RequestHead } from '@moat/core';
+import { RecentOf, type FieldList, type RequestHead } from '@moat/core';
 import type { Visitor } from './basic-auth.ts';
 import type { ClientRequest } from './client-request.ts';
 import { endToEndFields } from './fields.ts';
@@ -23,41 +23,67 @@ const OURS: ReadonlySet<string> = new Set([
   'client-ip',
 ]);
 
-/** The head as it goes over the link. */
+/** What was made for one list of fields, and for whom. */
+interface Inward {
+  readonly address: string;
+  readonly authority: string;
+  readonly version: string;
+  readonly domain: string;
+  readonly user: string | undefined;
+  readonly fields: FieldList;
+}
+
+const lately = new RecentOf<FieldList, { inward: Inward }>();
+
+/** The head as it goes over the link. What is the same in the next request of this client is the same list then. */
 export function inwardHead(
   request: ClientRequest,
   head: ParsedHead,
-  options: EdgeOptions,
+  { domain }: EdgeOptions,
   visitor?: Visitor,
 ): RequestHead {
+  const { method, authority, target, bodyless, upgrade } = head;
+  const fields = fieldsFor(head, request.client.address, domain, visitor?.user);
+  const more: FieldList = [['x-request-id', request.id]];
+  if (upgrade === undefined) return { method, authority, target, fields, more, bodyless };
+  return { method, authority, target, fields, more, bodyless, upgrade };
+}
+
+/** All that goes into it is compared: a list may come from several clients. */
+function fieldsFor(head: ParsedHead, address: string, domain: string, user: string | undefined): FieldList {
+  const known = lately.get(head.fields);
+  if (known !== undefined) {
+    const { inward } = known;
+    const isSame =
+      inward.address === address &&
+      inward.authority === head.authority &&
+      inward.version === head.version &&
+      inward.domain === domain &&
+      inward.user === user;
+    if (isSame) return inward.fields;
+  }
+  const { authority, version } = head;
+  const fields = makeFields(head, address, domain, user);
+  const inward = { address, authority, version, domain, user, fields };
+  if (known === undefined) lately.keep(head.fields, { inward });
+  else known.inward = inward;
+  return fields;
+}
+
+function makeFields(head: ParsedHead, address: string, domain: string, user: string | undefined): FieldList {
   // The password was for the gateway; the service learns the name that it belongs to.
   const dropped = (name: string): boolean =>
-    OURS.has(name) || name.startsWith('x-forwarded-') || (visitor !== undefined && name === 'authorization');
+    OURS.has(name) || name.startsWith('x-forwarded-') || (user !== undefined && name === 'authorization');
   const fields = endToEndFields(head.fields).filter(([name]) => !dropped(name));
-  return {
-    method: head.method,
-    authority: head.authority,
-    target: head.target,
-    fields: fields.concat(forwardingFields(request, head, options), userFields(visitor)),
-    bodyless: head.bodyless,
-    ...(head.upgrade === undefined ? {} : { upgrade: head.upgrade }),
-  };
-}
-
-function userFields(visitor: Visitor | undefined): FieldList {
-  return visitor === undefined ? [] : [['x-forwarded-user', encodeURIComponent(visitor.user)]];
-}
-
-function forwardingFields(request: ClientRequest, head: ParsedHead, options: EdgeOptions): FieldList {
-  const { address } = request.client;
   const node = address.includes(':') ? `"[${address}]"` : address;
-  return [
+  fields.push(
     ['x-forwarded-for', address],
     ['x-forwarded-host', head.authority],
     ['x-forwarded-proto', 'https'],
     ['x-real-ip', address],
     ['forwarded', `for=${node};host="${head.authority}";proto=https`],
-    ['x-request-id', request.id],
-    ['via', `${head.version} ${options.domain}`],
-  ];
+    ['via', `${head.version} ${domain}`],
+  );
+  if (user !== undefined) fields.push(['x-forwarded-user', encodeURIComponent(user)]);
+  return fields;
 }

@@ -4,7 +4,7 @@
  * Pure; `http1-parser.ts` feeds it what `http1-head.ts` read.
  */
 import { METHODS } from 'node:http';
-import type { FieldList, MoatError } from '@moat/core';
+import { RecentOf, type FieldList, type MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { parseAuthority, type Authority } from '../names/host.ts';
 import { isBlank, type RawHead } from './http1-head.ts';
@@ -50,22 +50,7 @@ export function parseHead(raw: RawHead, rules: ParseRules): ParsedHead {
     throw refusal('METHOD_REFUSED', `${raw.method} is never forwarded`);
   }
   if (!KNOWN_METHODS.has(raw.method)) throw refusal('METHOD_UNKNOWN', 'no such method is known here');
-  const fields: (readonly [string, string])[] = [];
-  const seen: Seen = {
-    host: undefined,
-    length: undefined,
-    coding: undefined,
-    connection: undefined,
-    upgrade: undefined,
-    expect: undefined,
-  };
-  for (const field of raw.fields) {
-    const [name, value] = field;
-    // `content_length` and `content.length` become Content-Length in CGI-like services.
-    if (name.includes('_') || name.includes('.')) continue;
-    if (note(seen, name, value)) fields.push(field);
-  }
-  const connection = connectionOptions(seen);
+  const { seen, fields, connection } = sectionOf(raw.fields);
   const { bodyless, contentLength } = framing(seen, raw.version);
   const authority = authorityOf(seen, rules);
   const target = targetOf(raw, authority.host, authority.port, rules);
@@ -94,6 +79,40 @@ interface Seen {
   connection: string | undefined;
   upgrade: string | undefined;
   expect: string | undefined;
+}
+
+/** What is known of a list of fields alone. */
+interface Section {
+  readonly seen: Readonly<Seen>;
+  /** Those that are passed on. */
+  readonly fields: FieldList;
+  /** Options of Connection, in lower case. */
+  readonly connection: readonly string[];
+}
+
+const sections = new RecentOf<FieldList, Section>();
+
+function sectionOf(list: FieldList): Section {
+  const known = sections.get(list);
+  if (known !== undefined) return known;
+  const fields: (readonly [string, string])[] = [];
+  const seen: Seen = {
+    host: undefined,
+    length: undefined,
+    coding: undefined,
+    connection: undefined,
+    upgrade: undefined,
+    expect: undefined,
+  };
+  for (const field of list) {
+    const [name, value] = field;
+    // `content_length` and `content.length` become Content-Length in CGI-like services.
+    if (name.includes('_') || name.includes('.')) continue;
+    if (note(seen, name, value)) fields.push(field);
+  }
+  const section = { seen, fields, connection: seen.connection === undefined ? [] : itemsOf(seen.connection) };
+  sections.keep(list, section);
+  return section;
 }
 
 /** Remembers what decides; false = the field is not passed on as it is. */
@@ -143,10 +162,6 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
   if (!/^\d{1,15}$/.test(seen.length)) throw malformed('Content-Length is not one decimal number');
   const contentLength = Number(seen.length);
   return { bodyless: contentLength === 0, contentLength };
-}
-
-function connectionOptions(seen: Seen): readonly string[] {
-  return seen.connection === undefined ? [] : itemsOf(seen.connection);
 }
 
 /** Items of a list, in lower case. */

@@ -3,7 +3,7 @@
  * checked like a client's: a hostile member must not be able to write a second answer into the first.
  */
 import { STATUS_CODES } from 'node:http';
-import { isMoatError, type FieldList, type ResponseHead } from '@moat/core';
+import { RecentOf, isMoatError, type FieldList, type ResponseHead } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { endToEndFields, isWritable } from './fields.ts';
 import { headText } from './http1-answer.ts';
@@ -31,22 +31,50 @@ export function checkAnswer(answer: ResponseHead, head: ParsedHead, rules: Answe
   const { status } = answer;
   if (!Number.isInteger(status) || status < 101 || status > 599) throw invalid('the status is out of range');
   if (status === 101 && head.upgrade === undefined) throw invalid('the service switched protocols unasked');
-  let length: string | undefined;
-  for (const field of answer.fields) {
-    if (!isWritable(field)) throw invalid('a field of the answer is malformed');
-    const [name, value] = field;
-    if (name !== 'content-length') continue;
-    if (length !== undefined || !/^\d{1,15}$/.test(value)) throw invalid('the length of the answer is ambiguous');
-    length = value;
-  }
+  const section = sectionOf(answer.fields);
+  const { length } = section;
   const hasBody = head.method !== 'HEAD' && status !== 204 && status !== 304 && status >= 200;
   const forbidden = status === 204 || status < 200;
-  // Only an answer without a length has trailers to announce.
-  const chunked = hasBody && length === undefined && head.version !== '1.0';
-  const fields = endToEndFields(answer.fields)
-    .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && !chunked))
-    .map((field) => (field[0] === 'set-cookie' ? narrowed(field, head.host, rules.domain) : field));
-  return { status, fields, contentLength: hasBody && length !== undefined ? Number(length) : undefined, hasBody };
+  let { fields } = section;
+  if (!section.isPlain || (forbidden && length !== undefined)) {
+    // Only an answer without a length has trailers to announce.
+    const chunked = hasBody && length === undefined && head.version !== '1.0';
+    fields = fields
+      .filter(([name]) => !(forbidden && name === 'content-length') && !(name === 'trailer' && !chunked))
+      .map((field) => (field[0] === 'set-cookie' ? narrowed(field, head.host, rules.domain) : field));
+  }
+  return { status, fields, contentLength: hasBody ? length : undefined, hasBody };
+}
+
+/** What is known of the fields of an answer alone. */
+interface Section {
+  /** Those that pass a hop. */
+  readonly fields: FieldList;
+  /** What Content-Length says. */
+  readonly length: number | undefined;
+  /** They pass as they are, whatever was asked for. */
+  readonly isPlain: boolean;
+}
+
+const sections = new RecentOf<FieldList, Section>();
+
+/** @throws `ANSWER_INVALID` */
+function sectionOf(list: FieldList): Section {
+  const known = sections.get(list);
+  if (known !== undefined) return known;
+  let length: number | undefined;
+  let isPlain = true;
+  for (const field of list) {
+    if (!isWritable(field)) throw invalid('a field of the answer is malformed');
+    const [name, value] = field;
+    if (name === 'set-cookie' || name === 'trailer') isPlain = false;
+    if (name !== 'content-length') continue;
+    if (length !== undefined || !/^\d{1,15}$/.test(value)) throw invalid('the length of the answer is ambiguous');
+    length = Number(value);
+  }
+  const section = { fields: endToEndFields(list), length, isPlain };
+  sections.keep(list, section);
+  return section;
 }
 
 /** They would frame a body where none is (RFC 9110 §8.6), or set a cookie past {@link narrowed}. */
