@@ -36,7 +36,7 @@ export class FrameWriter {
   #since = 0;
   /** Frames left in the middle of this turn; what follows would only wait in the channel. */
   #leftEarly = false;
-  /** The stream of the last frame, and where that frame begins; 0 when it cannot say any more that it is the last. */
+  /** The stream of the last frame, and where that frame begins; 0 when nothing more can be said in it. */
   #lastId = 0;
   #lastAt = 0;
   #ofStreams = false;
@@ -106,6 +106,7 @@ export class FrameWriter {
   data(id: number, chunk: Uint8Array, from: number, limit: number): number {
     const wanted = Math.min(chunk.length - from, limit, MAX_DATA_BYTES);
     if (this.#stopped) return wanted;
+    if (this.#lastId === id && wanted < LEAST_PIECE_BYTES && this.#extend(chunk, from, wanted)) return wanted;
     let room = this.#slab.length - this.#used - HEADER_BYTES;
     if (room < wanted && room < LEAST_PIECE_BYTES) {
       this.flush();
@@ -114,6 +115,21 @@ export class FrameWriter {
     const taken = Math.min(wanted, room);
     this.frame(FRAME.data, id, chunk, from, from + taken);
     return taken;
+  }
+
+  /** Adds a small piece to the last frame, if that is of data and has room: else each byte of a chatty one would cost nine. */
+  #extend(chunk: Uint8Array, from: number, length: number): boolean {
+    const slab = this.#slab;
+    const at = this.#lastAt;
+    const total = this.#used - at - HEADER_BYTES + length;
+    if (slab[at] !== FRAME.data || total > MAX_DATA_BYTES || this.#used + length > slab.length) return false;
+    slab.set(chunk.subarray(from, from + length), this.#used);
+    slab[at + 1] = total >>> 16;
+    slab[at + 2] = total >>> 8;
+    slab[at + 3] = total;
+    this.#used += length;
+    this.#writtenBytes += length;
+    return true;
   }
 
   #leaveEarly(): void {

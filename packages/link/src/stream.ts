@@ -34,6 +34,8 @@ const TURN_BYTES = 64 * 1024;
 const MAX_INTERIM_HEADS = 16;
 const EMPTY: Buffer = Buffer.alloc(0);
 const NO_FIELDS: FieldList = [];
+/** Of all streams that never had to wait. */
+const NOTHING_WAITS = new SendQueue();
 
 /** What a stream needs of its link. */
 export interface StreamOwner {
@@ -67,7 +69,7 @@ export class Stream implements LinkStream {
   readonly #credit: SendCredit = new SendCredit(FIRST_STREAM_WINDOW_BYTES);
   readonly #window: ReceiveWindow = new ReceiveWindow(FIRST_STREAM_WINDOW_BYTES);
   #events: StreamEvents | undefined;
-  readonly #queue = new SendQueue();
+  #queue: SendQueue = NOTHING_WAITS;
   #needsDrain = false;
   /** The acceptor's final head was written, or arrived. */
   #answered = false;
@@ -164,7 +166,7 @@ export class Stream implements LinkStream {
         this.reset('STREAM_OVERRUN');
         return false;
       }
-      this.#queue.data(sent === 0 ? chunk : chunk.subarray(sent));
+      this.#ownQueue().data(sent === 0 ? chunk : chunk.subarray(sent));
       if (this.#credit.available > 0) this.#owner.wait(this);
     }
     if (this.#queue.isEmpty && this.#canSend()) return true;
@@ -315,7 +317,7 @@ export class Stream implements LinkStream {
     if (this.#closed) return;
     this.#closed = true;
     this.#owner.forget(this);
-    this.#queue.clear();
+    if (!this.#queue.isEmpty) this.#queue.clear();
     try {
       this.#events?.onClose(code);
     } catch (error) {
@@ -367,8 +369,13 @@ export class Stream implements LinkStream {
   }
 
   #enqueue(type: FrameType, bytes: Buffer): void {
-    this.#queue.frame(type, bytes);
+    this.#ownQueue().frame(type, bytes);
     this.#owner.wait(this);
+  }
+
+  #ownQueue(): SendQueue {
+    if (this.#queue === NOTHING_WAITS) this.#queue = new SendQueue();
+    return this.#queue;
   }
 
   #sentEnd(): void {

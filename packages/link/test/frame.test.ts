@@ -159,6 +159,38 @@ describe('frames', () => {
     assert.equal(Buffer.concat(out).toString('hex'), '0300000100000005780400000000000005');
   });
 
+  test('small pieces of one stream travel in one frame while nothing comes between', () => {
+    const out: Buffer[] = [];
+    const writer = new FrameWriter((bytes) => void out.push(bytes));
+    const say = (id: number, text: string): number => writer.data(id, Buffer.from(text), 0, text.length);
+    for (const text of ['a', 'bc', 'd']) assert.equal(say(1, text), text.length);
+    say(3, 'x');
+    say(1, 'e');
+    writer.end(1);
+    say(3, 'y');
+    writer.flush();
+    say(3, 'z');
+    writer.flush();
+    assert.equal(writer.writtenBytes, Buffer.concat(out).length);
+    const { frames, decoder } = collector();
+    decoder.push(Buffer.concat(out));
+    assert.deepEqual(
+      frames.map((frame) => `${frame.type} ${frame.id} ${frame.payload.toString()}`),
+      ['3 1 abcd', '3 3 x', '3 1 e', '4 1 ', '3 3 y', '3 3 z'],
+    );
+  });
+
+  test('frames that grew are frames that the other side takes', () => {
+    const { frames, decoder } = collector();
+    const writer = new FrameWriter((bytes) => decoder.push(bytes));
+    const piece = Buffer.alloc(2000, 'x');
+    for (let i = 0; i < 200; i++) writer.data(1, piece, 0, piece.length);
+    writer.end(1);
+    writer.flush();
+    assert.equal(joinData(frames)[0]?.payload.length, 200 * piece.length);
+    assert.equal(frames.at(-1)?.type, FRAME.end);
+  });
+
   test('every type byte that is not listed is refused', () => {
     const listed = new Set<number>(Object.values(FRAME));
     for (const type of [FRAME.open, FRAME.head, FRAME.data]) listed.add(type | ENDS);

@@ -221,7 +221,7 @@ describe('opens', () => {
 
   test('round trip', () => {
     const tcp = { deployment, service: 'db', kind: 'tcp' } as const;
-    assert.deepEqual(decodeOpen(encodeOpen(tcp, undefined)), { request: tcp, head: undefined });
+    assert.deepEqual(decodeOpen(encodeOpen(tcp, undefined)), { request: tcp, head: undefined, arrival: undefined });
     const http = { deployment, service: 'a'.repeat(63), kind: 'http' } as const;
     const decoded = decodeOpen(encodeOpen(http, head));
     assert.deepEqual(decoded.request, http);
