@@ -1,11 +1,12 @@
 /** Heads of answers as HTTP/1.1 writes them. Fields were checked before (`respond.ts`); framing is decided here. */
 import { STATUS_CODES } from 'node:http';
 import { RecentOf, type FieldList } from '@moat/core';
+import type { ParsedHead } from './parse.ts';
 
 /** What of the request its answer's framing depends on. */
 export interface AnsweredRequest {
   readonly method: string;
-  readonly version: '1.0' | '1.1';
+  readonly version: ParsedHead['version'];
   /** The connection ends after this answer. */
   readonly closes: boolean;
 }

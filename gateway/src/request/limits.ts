@@ -3,6 +3,7 @@
  * gets. Bound: `maxAddresses` addresses are remembered; the longest unused without connections is dropped.
  */
 import { addressKey, type Clock } from '@moat/core';
+import { TokenBucket } from './token-bucket.ts';
 
 export interface ClientLimitsDeps {
   readonly clock: Clock;
@@ -23,7 +24,12 @@ interface Client {
   /** Requests it may make now. */
   tokens: number;
   filledMs: number;
+  /** What it made the gateway do for nothing; made with the first of it. */
+  misuses?: TokenBucket;
 }
+
+/** Requests broken off or unreadable, of all HTTP/2 connections of one client: many people may share an address. */
+const MISUSES = { burst: 1_000, perSecond: 200 };
 
 export class ClientLimits {
   readonly #deps: ClientLimitsDeps;
@@ -68,6 +74,14 @@ export class ClientLimits {
     if (client.tokens < 1) return Math.ceil(((1 - client.tokens) * 1_000) / rate);
     client.tokens -= 1;
     return 0;
+  }
+
+  /** Counts work the client made for nothing; false = there was too much of it. */
+  spendMisuse(address: string): boolean {
+    const client = this.#client(addressKey(address));
+    const now = this.#deps.clock.now();
+    client.misuses ??= new TokenBucket(MISUSES, now);
+    return client.misuses.spend(now);
   }
 
   #client(key: string): Client {

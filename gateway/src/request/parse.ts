@@ -1,13 +1,22 @@
 /**
  * parse: from the fields as they stood on the wire to one unambiguous request, or a refusal. Whatever two
  * servers could read in two ways is refused, not repaired (RFC 9112 §§3, 6, 11).
- * Pure; `http1-parser.ts` feeds it what `http1-head.ts` read.
+ * Pure; `http1-parser.ts` feeds it what `http1-head.ts` read, `http2-head.ts` the fields of a stream.
  */
 import { METHODS } from 'node:http';
 import { RecentOf, type FieldList, type MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import { parseAuthority, type Authority } from '../names/host.ts';
 import { isBlank, type RawHead } from './http1-head.ts';
+
+export type HttpVersion = '1.0' | '1.1' | '2';
+
+/** A head as its protocol's reader left it: every character is one that may stand where it stands. */
+export interface ReceivedHead extends Omit<RawHead, 'version'> {
+  readonly version: HttpVersion;
+  /** HTTP/2 says with the head whether a body follows. */
+  readonly endsHere?: boolean;
+}
 
 export interface ParsedHead {
   readonly method: string;
@@ -17,7 +26,7 @@ export interface ParsedHead {
   readonly host: string;
   /** Origin form, or `*`. */
   readonly target: string;
-  readonly version: '1.0' | '1.1';
+  readonly version: HttpVersion;
   /** In order, names in lower case, without Host and without names that have aliases. */
   readonly fields: FieldList;
   /** Lower case; present when the client asks to switch protocols and may. */
@@ -45,13 +54,13 @@ const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 const REFUSED_UPGRADES = /^(?:h2c?|http|tls)(?:\/|$)/;
 
 /** @throws `REQUEST_MALFORMED` and the other codes of a request's head */
-export function parseHead(raw: RawHead, rules: ParseRules): ParsedHead {
+export function parseHead(raw: ReceivedHead, rules: ParseRules): ParsedHead {
   if (raw.method === 'CONNECT' || raw.method === 'TRACE') {
     throw refusal('METHOD_REFUSED', `${raw.method} is never forwarded`);
   }
   if (!KNOWN_METHODS.has(raw.method)) throw refusal('METHOD_UNKNOWN', 'no such method is known here');
   const { seen, fields, connection } = sectionOf(raw.fields);
-  const { bodyless, contentLength } = framing(seen, raw.version);
+  const { bodyless, contentLength } = framing(seen, raw);
   const authority = authorityOf(seen, rules);
   const target = targetOf(raw, authority.host, authority.port, rules);
   const upgrade = upgradeOf(seen, connection, raw, bodyless);
@@ -144,10 +153,13 @@ function note(seen: Seen, name: string, value: string): boolean {
   }
 }
 
-function framing(seen: Seen, version: string): { bodyless: boolean; contentLength: number | undefined } {
+function framing(
+  seen: Seen,
+  { version, endsHere }: ReceivedHead,
+): { bodyless: boolean; contentLength: number | undefined } {
   if (seen.coding !== undefined) {
     if (seen.length !== undefined) throw malformed('Content-Length and Transfer-Encoding stand together');
-    if (version === '1.0') throw malformed('HTTP/1.0 has no Transfer-Encoding');
+    if (version !== '1.1') throw malformed(`HTTP/${version} has no Transfer-Encoding`);
     const codings = itemsOf(seen.coding);
     // With `chunked` in the middle nobody knows where the body ends (RFC 9112 §6.3).
     if (codings.includes('') || codings.slice(0, -1).includes('chunked')) {
@@ -158,10 +170,11 @@ function framing(seen: Seen, version: string): { bodyless: boolean; contentLengt
     }
     return { bodyless: false, contentLength: undefined };
   }
-  if (seen.length === undefined) return { bodyless: true, contentLength: undefined };
+  if (seen.length === undefined) return { bodyless: endsHere ?? true, contentLength: undefined };
   if (!/^\d{1,15}$/.test(seen.length)) throw malformed('Content-Length is not one decimal number');
   const contentLength = Number(seen.length);
-  return { bodyless: contentLength === 0, contentLength };
+  if (endsHere === true && contentLength > 0) throw malformed('the request ends before its body does');
+  return { bodyless: endsHere ?? contentLength === 0, contentLength };
 }
 
 /** Items of a list, in lower case. */
@@ -187,7 +200,7 @@ function authorityOf(seen: Seen, rules: ParseRules): Authority {
   return authority;
 }
 
-function targetOf(raw: RawHead, host: string, port: number | undefined, rules: ParseRules): string {
+function targetOf(raw: ReceivedHead, host: string, port: number | undefined, rules: ParseRules): string {
   const { target } = raw;
   if (target === '*') {
     if (raw.method !== 'OPTIONS') throw malformed('only OPTIONS may ask for *');
@@ -207,10 +220,15 @@ function targetOf(raw: RawHead, host: string, port: number | undefined, rules: P
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-function upgradeOf(seen: Seen, connection: readonly string[], raw: RawHead, bodyless: boolean): string | undefined {
+function upgradeOf(
+  seen: Seen,
+  connection: readonly string[],
+  raw: ReceivedHead,
+  bodyless: boolean,
+): string | undefined {
   if (seen.upgrade === undefined) return undefined;
   const protocol = seen.upgrade.toLowerCase();
-  if (!connection.includes('upgrade') || raw.version !== '1.1' || raw.method !== 'GET') return undefined;
+  if (!connection.includes('upgrade') || raw.version === '1.0' || raw.method !== 'GET') return undefined;
   // Offers we do not take are ignored (RFC 9110 §7.8).
   if (!/^[a-z0-9!#$%&'*+\-.^_`|~/]+$/.test(protocol) || REFUSED_UPGRADES.test(protocol)) return undefined;
   if (!bodyless) throw malformed('a request to switch protocols has a body');

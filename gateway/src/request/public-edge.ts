@@ -9,6 +9,7 @@ import type { AbuseContact } from './abuse.ts';
 import type { ConnectionOptions } from './http1-connection.ts';
 import { ClientLimits } from './limits.ts';
 import { Http1 } from './http1.ts';
+import { Http2 } from './http2.ts';
 import { serveRedirect } from './redirect.ts';
 import { RequestServer, type RequestServerOptions } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
@@ -32,6 +33,8 @@ export interface PublicEdgeOptions {
   readonly abuse?: AbuseContact | undefined;
   readonly https: PublicListenerOptions;
   readonly http: PublicListenerOptions | undefined;
+  /** HTTP/2 for clients that choose it. @defaultValue true */
+  readonly http2?: boolean;
   /** Port in redirects. @defaultValue the https port */
   readonly publicPort: number | undefined;
 }
@@ -47,6 +50,7 @@ export class PublicEdge implements Service {
   readonly #http: PublicListener | undefined;
   readonly #secureHttp: Http1;
   readonly #plainHttp: Http1;
+  readonly #http2: Http2;
   readonly #limits: ClientLimits;
   /** The options of the parts, which read them at each use: see {@link PublicEdge.reconfigure}. */
   readonly #parts: {
@@ -94,12 +98,33 @@ export class PublicEdge implements Service {
       },
       parts.plain,
     );
-    const tls = createTlsPhase({
-      clock,
-      logger,
-      contexts: deps.contexts,
-      serve: (socket, client, servername) => this.#secureHttp.accept(socket, client, servername),
-    });
+    this.#http2 = new Http2(
+      {
+        clock,
+        newId: () => deps.newId(),
+        refuseUnreadable: (...cause) => server.refuseUnreadable(...cause),
+        spendMisuse: ({ address }) => this.#limits.spendMisuse(address),
+        onAbuse: ({ address }, host, reason) =>
+          logger.info({ component: 'gateway.http2', remoteAddress: address, host, reason }, 'client over a budget'),
+        serve: (request) => {
+          this.#total += 1;
+          server.serve(request);
+        },
+      },
+      parts.client,
+    );
+    const tls = createTlsPhase(
+      {
+        clock,
+        logger,
+        contexts: deps.contexts,
+        serve: (socket, client, servername) => {
+          const http = socket.alpnProtocol === 'h2' ? this.#http2 : this.#secureHttp;
+          http.accept(socket, client, servername);
+        },
+      },
+      { protocols: options.http2 === false ? ['http/1.1'] : ['h2', 'http/1.1'] },
+    );
     const plain = (socket: Socket, client: { address: string; port: number }): void =>
       this.#plainHttp.accept(socket, client, '');
     this.#https = new PublicListener({ logger, limits: this.#limits, serve: tls }, options.https);
@@ -149,6 +174,7 @@ export class PublicEdge implements Service {
     this.#http?.close();
     this.#secureHttp.retire();
     this.#plainHttp.retire();
+    this.#http2.retire();
   }
 
   /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */
@@ -158,6 +184,7 @@ export class PublicEdge implements Service {
     this.#server.drain();
     this.#secureHttp.drain();
     this.#plainHttp.drain();
+    this.#http2.drain();
     const { clock } = this.#deps;
     const until = clock.now() + ms;
     while (this.#server.running > 0 && clock.now() < until) {
@@ -169,6 +196,7 @@ export class PublicEdge implements Service {
     this.#server.stop();
     this.#secureHttp.stop();
     this.#plainHttp.stop();
+    this.#http2.stop();
     await Promise.all([this.#https.stop(), this.#http?.stop()]);
   }
 

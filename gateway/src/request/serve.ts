@@ -115,8 +115,13 @@ export class RequestServer {
     }
   }
 
-  /** The answer to bytes that are no request; it is logged here. */
+  /** The answer to bytes that are no request, as HTTP/1.1; it is logged here. */
   answerUnreadable(client: ClientAddress, servername: string, error: Error): Buffer {
+    return rawAnswer(this.refuseUnreadable(client, servername, error));
+  }
+
+  /** The answer to what is no request; it is logged here. */
+  refuseUnreadable(client: ClientAddress, servername: string, error: Error): OwnAnswer {
     const id = this.#deps.newId();
     const answer = errorAnswer(error, id, undefined);
     this.#deps.logger.info(
@@ -130,7 +135,7 @@ export class RequestServer {
       },
       'request',
     );
-    return rawAnswer(answer);
+    return answer;
   }
 
   /** Ends what runs under these hosts: they were withdrawn. */

@@ -28,6 +28,8 @@ export interface TlsDeps {
 export interface TlsOptions {
   /** @defaultValue 10000 */
   readonly handshakeMs?: number;
+  /** Protocols a client may choose, the best first (ALPN). @defaultValue http/1.1 */
+  readonly protocols?: readonly string[];
 }
 
 /** Record of a fatal alert 112, sent in the clear as no keys exist yet. */
@@ -43,6 +45,7 @@ export function createTlsPhase(
 ): (socket: Socket, client: ClientAddress) => void {
   const withoutCertificate = createSecureContext(TLS_OPTIONS);
   const handshakeMs = options.handshakeMs ?? 10_000;
+  const protocols = [...(options.protocols ?? ['http/1.1'])];
 
   return (socket, client) => {
     const deadline = deps.clock.after(handshakeMs, () => socket.destroy());
@@ -57,7 +60,7 @@ export function createTlsPhase(
       const secure = new TLSSocket(socket, {
         isServer: true,
         secureContext: withoutCertificate,
-        ALPNProtocols: ['http/1.1'],
+        ALPNProtocols: protocols,
         // Missing from the types: the same option tls.createServer takes.
         ...({ SNICallback: choose, allowHalfOpen: true } as object),
       });

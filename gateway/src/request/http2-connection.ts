@@ -1,0 +1,235 @@
+/**
+ * One client connection that speaks HTTP/2: streams out of node:http2, requests out of streams, and an account of what the
+ * client makes the gateway do for nothing. nghttp2 checks frames and heads and keeps its own bounds, which are all set here;
+ * what it does not count is counted here, and a connection over a budget ends with ENHANCE_YOUR_CALM.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  constants,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type SecureServerSessionOptions,
+} from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { ClientAddress, ClientRequest } from './client-request.ts';
+import { readHttp2Head } from './http2-head.ts';
+import { Http2Request, type Http2Carrier } from './http2-request.ts';
+import { TokenBucket } from './token-bucket.ts';
+import type { ParsedHead } from './parse.ts';
+import type { OwnAnswer } from './respond.ts';
+
+export interface Http2ConnectionDeps {
+  now(): number;
+  /** A short random id. */
+  newId(): string;
+  /** Takes over a request. */
+  serve(request: ClientRequest): void;
+  /** The answer to a head that is no request; it is logged there. */
+  refuseUnreadable(client: ClientAddress, servername: string, error: Error): OwnAnswer;
+  /** The client made work for nothing; false = its address did so too often. */
+  spendMisuse(client: ClientAddress): boolean;
+  /** `bytes` more wait for clients, or fewer where negative. */
+  onQueued(bytes: number): void;
+  onAbuse(client: ClientAddress, servername: string, reason: string): void;
+}
+
+export interface Http2Options {
+  readonly maxHeadBytes: number;
+  /** Time for the first request to come. */
+  readonly headMs: number;
+  /** Time between requests. */
+  readonly idleMs: number;
+  /** A client that takes nothing of an answer for so long is given up. */
+  readonly stallMs: number;
+}
+
+/** Requests of one connection at once: what nginx, Go and Envoy allow at an edge. */
+const MAX_STREAMS = 100;
+/** Bytes a client may send ahead, of one body and of all of them. */
+const STREAM_WINDOW = 128 * 1_024;
+const CONNECTION_WINDOW = 1_024 * 1_024;
+/** How long a connection that was ended may take to send what it holds. */
+const LINGER_MS = 1_000;
+
+/** Streams that ended without having been a whole request: some at once, as when a page is left, and a few a second. */
+const MISUSES = { burst: 200, perSecond: 50 };
+/** Clients of gRPC measure the line with them, several a round trip. */
+const PINGS = { burst: 200, perSecond: 50 };
+const SETTINGS = { burst: 20, perSecond: 2 };
+
+export class Http2Connection implements Http2Carrier {
+  readonly client: ClientAddress;
+  readonly servername: string;
+  /** Written bytes the client has not taken. */
+  queued = 0;
+  readonly #deps: Http2ConnectionDeps;
+  readonly #options: Http2Options;
+  readonly #socket: TLSSocket;
+  readonly #session: ServerHttp2Session;
+  readonly #requests = new Set<Http2Request>();
+  readonly #misuses: TokenBucket;
+  readonly #pings: TokenBucket;
+  readonly #settings: TokenBucket;
+  #served = false;
+  /** Since when there has been no request. */
+  #idleSinceMs: number;
+  /** When it was told to end at once. */
+  #endedMs: number | undefined;
+
+  constructor(
+    deps: Http2ConnectionDeps,
+    options: Http2Options,
+    from: { readonly socket: TLSSocket; readonly client: ClientAddress; readonly servername: string },
+  ) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#socket = from.socket;
+    this.client = from.client;
+    this.servername = from.servername;
+    const now = deps.now();
+    this.#idleSinceMs = now;
+    this.#misuses = new TokenBucket(MISUSES, now);
+    this.#pings = new TokenBucket(PINGS, now);
+    this.#settings = new TokenBucket(SETTINGS, now);
+    // Only tls.Server says so itself, and a session waits for it.
+    Object.assign(from.socket, { secureConnecting: false });
+    const session = performServerHandshake(from.socket, sessionOptions(options));
+    this.#session = session;
+    session.setLocalWindowSize(CONNECTION_WINDOW);
+    // Whatever it was, the streams hear of it and the socket closes.
+    session.on('error', () => undefined);
+    session.on('stream', (stream, _headers, flags, raw) => this.#onStream(stream, flags, raw));
+    session.on('ping', () => this.#spend(this.#pings, 'pings'));
+    session.on('remoteSettings', () => this.#spend(this.#settings, 'settings'));
+  }
+
+  now(): number {
+    return this.#deps.now();
+  }
+
+  onQueued(bytes: number): void {
+    this.queued += bytes;
+    this.#deps.onQueued(bytes);
+  }
+
+  onOver(request: Http2Request): void {
+    this.#requests.delete(request);
+    if (this.#requests.size === 0) this.#idleSinceMs = this.#deps.now();
+    // Broken off by the client, or by nghttp2 for what the client did: either way the work was for nothing.
+    const isMisuse = !request.destroyed && !request.delivered;
+    if (isMisuse) this.#onMisuse();
+  }
+
+  /** To call now and then: ends what waits too long. */
+  watch(nowMs: number): void {
+    if (this.#endedMs !== undefined) {
+      if (nowMs - this.#endedMs > LINGER_MS) this.#socket.destroy();
+      return;
+    }
+    if (this.#requests.size === 0) {
+      const { headMs, idleMs } = this.#options;
+      if (nowMs - this.#idleSinceMs > (this.#served ? idleMs : headMs)) this.end(constants.NGHTTP2_NO_ERROR);
+      return;
+    }
+    for (const request of this.#requests) {
+      // Until the answer is over the exchange watches it.
+      const isStalled = request.answered && request.queued > 0 && nowMs - request.progressMs > this.#options.stallMs;
+      if (isStalled) request.destroy();
+    }
+  }
+
+  /** Takes no new request, and closes once the running ones are answered. */
+  drain(): void {
+    if (!this.#session.closed) this.#session.close();
+  }
+
+  /** Ends everything of it now. */
+  end(code: number): void {
+    if (this.#endedMs !== undefined) return;
+    this.#endedMs = this.#deps.now();
+    this.#session.destroy(undefined, code);
+  }
+
+  #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    if (stream.destroyed || stream.closed) return this.#onMisuse();
+    const now = this.#deps.now();
+    let head: ParsedHead;
+    try {
+      head = readHttp2Head(raw, {
+        scheme: 'https',
+        servername: this.servername,
+        maxHeadBytes: this.#options.maxHeadBytes,
+        endsHere: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
+        webSocketKey: () => randomBytes(16).toString('base64'),
+      });
+    } catch (error) {
+      return this.#refuse(stream, error as Error);
+    }
+    const { client, servername } = this;
+    const request = new Http2Request(stream, this, {
+      id: this.#deps.newId(),
+      startedMs: now,
+      client,
+      servername,
+      head,
+    });
+    this.#requests.add(request);
+    this.#served = true;
+    this.#deps.serve(request);
+  }
+
+  #refuse(stream: ServerHttp2Stream, error: Error): void {
+    const { status, fields, body } = this.#deps.refuseUnreadable(this.client, this.servername, error);
+    stream.on('error', () => undefined);
+    const headers: Record<string, string | number> = { ':status': status };
+    for (const [name, value] of fields) headers[name] = value;
+    stream.respond(headers);
+    stream.end(body);
+    stream.close(constants.NGHTTP2_NO_ERROR);
+    stream.resume();
+    this.#onMisuse();
+  }
+
+  #onMisuse(): void {
+    if (this.#deps.spendMisuse(this.client)) this.#spend(this.#misuses, 'streams');
+    else this.#abused('client');
+  }
+
+  #spend(bucket: TokenBucket, reason: string): void {
+    if (!bucket.spend(this.#deps.now())) this.#abused(reason);
+  }
+
+  #abused(reason: string): void {
+    if (this.#endedMs !== undefined || this.#session.destroyed) return;
+    this.#deps.onAbuse(this.client, this.servername, reason);
+    this.end(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+}
+
+function sessionOptions({ maxHeadBytes }: Http2Options): SecureServerSessionOptions {
+  return {
+    settings: {
+      maxConcurrentStreams: MAX_STREAMS,
+      initialWindowSize: STREAM_WINDOW,
+      // A head over the limit gets an answer that says so, one twice as large a reset.
+      maxHeaderListSize: 2 * maxHeadBytes,
+      enableConnectProtocol: true,
+    },
+    maxHeaderListPairs: 256,
+    // What a client sends in one SETTINGS frame; there are a dozen kinds.
+    maxSettings: 32,
+    // In MB: what one connection's streams and their unsent bytes may hold before new ones are refused.
+    maxSessionMemory: 8,
+    // Broken heads and frames that end only a stream, and empty DATA frames.
+    maxSessionInvalidFrames: 100,
+    // Streams over the limit above, between which the client did not wait for our settings.
+    maxSessionRejectedStreams: 100,
+    // nghttp2's own count of RST_STREAM frames, behind ours.
+    streamResetBurst: 2 * MISUSES.burst,
+    streamResetRate: 2 * MISUSES.perSecond,
+    maxOutstandingPings: 4,
+    // Missing from the types. A service that repeats a field is its own business, as over HTTP/1.1.
+    ...({ maxOutstandingSettings: 4, strictSingleValueFields: false } as object),
+  };
+}

@@ -1,0 +1,263 @@
+/** Requests over HTTP/2 through the whole path to members in memory. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
+import { answering, echoing, member, recording, silent, TEXT, type Seen } from '../member.ts';
+import { answerOf, ask, connectHttp2 } from './http2-client.ts';
+
+test('GET, POST, HEAD and OPTIONS *', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen: Seen[] = [];
+  edge.publish({ m1: recording(seen) });
+  await using session = connectHttp2(edge);
+  const answer = await ask(session, { ':path': '/a?b=c', accept: 'text/plain' });
+  assert.equal(answer.status, 200);
+  assert.equal(Number(answer.headers['content-length']), answer.body.length);
+  const [got] = seen;
+  assert.deepEqual([got?.method, got?.target, got?.authority], ['GET', '/a?b=c', HOST]);
+  assert.deepEqual(
+    got?.fields.filter(([name]) => ['accept', 'via', 'x-forwarded-proto', 'host'].includes(name)),
+    [
+      ['accept', 'text/plain'],
+      ['x-forwarded-proto', 'https'],
+      ['via', '2 localhost'],
+    ],
+  );
+  assert.equal((await ask(session, { ':method': 'POST' }, 'some text')).status, 200);
+  assert.equal(seen[1]?.body, 'some text');
+  const head = await ask(session, { ':method': 'HEAD' });
+  assert.deepEqual([head.status, head.body.length, head.endedWithHead], [200, 0, true]);
+  assert.equal((await ask(session, { ':method': 'OPTIONS', ':path': '*' })).status, 200);
+  await edge.logged(({ method }) => method === 'OPTIONS');
+  const lines = edge.log.filter(({ message }) => message === 'request');
+  assert.deepEqual(
+    lines.map(({ method, status, code }) => [method, status, code]),
+    [
+      ['GET', 200, undefined],
+      ['POST', 200, undefined],
+      ['HEAD', 200, undefined],
+      ['OPTIONS', 200, undefined],
+    ],
+  );
+});
+
+test('trailers both ways, and an answer without a length', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const trailers: unknown[] = [];
+  edge.publish({
+    m1: member((stream) => ({
+      onEnd: (received) => {
+        trailers.push(received);
+        stream.writeHead({ status: 200, fields: [...TEXT, ['trailer', 'grpc-status']] });
+        stream.write(Buffer.from('body'));
+        stream.end([
+          ['grpc-status', '0'],
+          ['x-many', 'a'],
+          ['x-many', 'b'],
+          ['content-length', '9'],
+        ]);
+      },
+    })),
+  });
+  await using session = connectHttp2(edge);
+  const stream = session.request({ ':method': 'POST' }, { waitForTrailers: true });
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '1', authorization: 'no' }));
+  const answered = answerOf(stream);
+  stream.end('x');
+  const answer = await answered;
+  assert.deepEqual(trailers, [[['x-sum', '1']]]);
+  assert.equal(answer.body.toString(), 'body');
+  assert.equal(answer.headers['trailer'], 'grpc-status');
+  assert.deepEqual(Object.fromEntries(Object.entries(answer.trailers)), { 'grpc-status': '0', 'x-many': 'a, b' });
+});
+
+test('an answer that is only its head ends the stream with it', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({
+    m1: member((stream) => {
+      const { target } = stream.requestHead ?? {};
+      const fields = target === '/grpc' ? ([['grpc-status', '12']] as const) : [];
+      stream.writeHead({ status: target === '/204' ? 204 : 200, fields: [...TEXT, ...fields] });
+      setImmediate(() => stream.end());
+      return {};
+    }),
+  });
+  await using session = connectHttp2(edge);
+  for (const path of ['/grpc', '/204']) {
+    const answer = await ask(session, { ':path': path });
+    assert.deepEqual([path, answer.endedWithHead, answer.rstCode], [path, true, 0]);
+  }
+  await edge.logged(({ status }) => status === 204);
+  assert.deepEqual(
+    edge.log.filter(({ code }) => code !== undefined),
+    [],
+  );
+});
+
+test('interim answers and Expect', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({
+    m1: member((stream) => ({
+      onEnd: () => {
+        stream.writeHead({ status: 103, fields: [['link', '</a.css>; rel=preload']] });
+        stream.writeHead({ status: 200, fields: [['content-length', '0']] });
+        stream.end();
+      },
+    })),
+  });
+  await using session = connectHttp2(edge);
+  const answer = await ask(session, { ':method': 'POST', expect: '100-continue' }, 'body');
+  assert.deepEqual(
+    answer.interim.map((each) => [each[':status'], each['link']]),
+    [
+      [100, undefined],
+      [103, '</a.css>; rel=preload'],
+    ],
+  );
+  assert.equal(answer.status, 200);
+});
+
+test('bodies of any size both ways, at the pace of who reads', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({ m1: echoing() });
+  await using session = connectHttp2(edge);
+  const stream = session.request({ ':method': 'PUT', ':path': '/' });
+  const size = 8 * 1_024 * 1_024;
+  stream.end(Buffer.alloc(size, 'x'));
+  await once(stream, 'response');
+  // Nobody reads: the windows close one after the other, and what is held stays small.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  let received = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) received += chunk.length;
+  assert.equal(received, size);
+  assert.ok(edge.links.highest < 1_024 * 1_024, `held ${edge.links.highest}`);
+});
+
+test('many requests at once share a connection', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({ m1: answering('hello') });
+  await using session = connectHttp2(edge);
+  await once(session, 'remoteSettings');
+  for (let round = 0; round < 5; round++) {
+    const answers = await Promise.all(Array.from({ length: 100 }, () => ask(session)));
+    assert.ok(answers.every(({ status, body }) => status === 200 && body.toString() === 'hello'));
+  }
+});
+
+test('a client that resets its stream ends the request inside', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const closed = Promise.withResolvers<string | undefined>();
+  edge.publish({ m1: member(() => ({ onClose: (code) => closed.resolve(code) })) });
+  await using session = connectHttp2(edge);
+  const stream = session.request({ ':path': '/' });
+  stream.on('error', () => undefined);
+  session.ping(() => stream.close(8));
+  assert.equal(await closed.promise, 'CLIENT_GONE');
+  const line = await edge.logged(({ message }) => message === 'request');
+  assert.deepEqual([line['status'], line['code']], [499, 'CLIENT_GONE']);
+});
+
+test('half a body is never taken for a whole one', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const ended: string[] = [];
+  let closed = Promise.withResolvers<string | undefined>();
+  edge.publish({
+    m1: member((stream) => ({
+      onData: (chunk) => void ended.push(Buffer.from(chunk).toString()),
+      onEnd: () => void ended.push('END'),
+      onClose: (code) => {
+        stream.reset('GONE');
+        closed.resolve(code);
+      },
+    })),
+  });
+  for (const code of [2, 8]) {
+    await using session = connectHttp2(edge);
+    const stream = session.request({ ':method': 'POST' });
+    stream.on('error', () => undefined);
+    stream.write('half');
+    session.ping(() => session.ping(() => stream.close(code)));
+    await closed.promise;
+    closed = Promise.withResolvers();
+  }
+  assert.ok(!ended.includes('END'));
+});
+
+test('a service that breaks off resets only its stream', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({
+    m1: member((stream) => {
+      if (stream.requestHead?.target !== '/broken') {
+        stream.writeHead({ status: 200, fields: [['content-length', '2']] });
+        stream.write(Buffer.from('ok'));
+        stream.end();
+        return {};
+      }
+      stream.writeHead({ status: 200, fields: [['content-length', '20']] });
+      stream.write(Buffer.from('short'));
+      setImmediate(() => stream.reset('SERVICE_RESET'));
+      return {};
+    }),
+  });
+  await using session = connectHttp2(edge);
+  assert.equal((await ask(session, { ':path': '/broken' })).rstCode, 2);
+  assert.equal((await ask(session)).body.toString(), 'ok');
+});
+
+test('an answer before the end of the body lets the client stop', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({
+    m1: member((stream) => {
+      stream.writeHead({ status: 413, fields: [['content-length', '3']] });
+      stream.write(Buffer.from('big'));
+      stream.end();
+      return {};
+    }),
+  });
+  await using session = connectHttp2(edge);
+  const stream = session.request({ ':method': 'POST' });
+  const answered = answerOf(stream);
+  stream.write('never ends');
+  const answer = await answered;
+  assert.deepEqual([answer.status, answer.body.toString(), answer.rstCode], [413, 'big', 0]);
+});
+
+test('another name than the handshake is misdirected', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({ m1: answering('hello') });
+  await using session = connectHttp2(edge);
+  assert.equal((await ask(session, { ':authority': 'held.localhost' })).status, 421);
+  assert.equal((await ask(session)).status, 200, 'the connection goes on');
+});
+
+test('draining: what runs is answered, what is new goes elsewhere', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const arrived = Promise.withResolvers<() => void>();
+  edge.publish({
+    m1: member((stream) => {
+      arrived.resolve(() => {
+        stream.writeHead({ status: 200, fields: [] });
+        stream.write(Buffer.from('late'));
+        stream.end();
+      });
+      return {};
+    }),
+  });
+  await using session = connectHttp2(edge);
+  const running = ask(session);
+  const finish = await arrived.promise;
+  const goaway = once(session, 'goaway');
+  const drained = edge.edge.drain(5_000);
+  assert.equal((await goaway)[0], 0);
+  finish();
+  assert.equal((await running).body.toString(), 'late');
+  await drained;
+});
+
+test('a connection on which nothing is asked ends', async () => {
+  await using edge = await EdgeUnderTest.start({ limits: { headMs: 100, idleMs: 100 } });
+  edge.publish({ m1: silent });
+  await using session = connectHttp2(edge);
+  await once(session, 'close');
+});
