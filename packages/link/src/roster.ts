@@ -23,6 +23,8 @@ const CROSSING_MS = 10_000;
 /** The open links, and which of them is best. */
 export class Roster {
   readonly #links = new Map<Session, Transport>();
+  /** The same by peer: each request asks for the best of one. */
+  readonly #ofPeer = new Map<PeerId, readonly Session[]>();
   readonly #listeners = new Set<(link: Link) => void>();
   readonly #arrivals = new Set<(link: Link) => void>();
   readonly #self: PeerId;
@@ -34,12 +36,8 @@ export class Roster {
   /** The newest link over the best transport that takes new streams. */
   best(peer: PeerId): Session | undefined {
     let best: Session | undefined;
-    let bestRank = -1;
-    for (const [link, transport] of this.#links) {
-      const rank = TRANSPORTS.indexOf(transport);
-      if (link.peer !== peer || !link.usable || rank < bestRank) continue;
-      best = link;
-      bestRank = rank;
+    for (const link of this.#ofPeer.get(peer) ?? []) {
+      if (link.usable && (best === undefined || this.#rank(link) >= this.#rank(best))) best = link;
     }
     return best;
   }
@@ -56,10 +54,11 @@ export class Roster {
 
   /** Adds a link, retires those that it makes needless, and tells. */
   add(link: Session, transport: Transport): void {
-    const others = [...this.#links].filter(([other]) => other.peer === link.peer);
+    const others = this.#ofPeer.get(link.peer) ?? [];
     this.#links.set(link, transport);
-    if (others.length >= MAX_LINKS_PER_PEER) others[0]?.[0].close('LINK_LIMIT');
-    for (const [other] of others) {
+    this.#ofPeer.set(link.peer, [...others, link]);
+    if (others.length >= MAX_LINKS_PER_PEER) others[0]?.close('LINK_LIMIT');
+    for (const other of others) {
       // One side decides, or both would retire the other's choice.
       if (other.dialer && this.#rank(other) < this.#rank(link)) other.close();
       else this.#settleCrossing(link, other);
@@ -95,6 +94,9 @@ export class Roster {
 
   remove(link: Session): void {
     this.#links.delete(link);
+    const others = (this.#ofPeer.get(link.peer) ?? []).filter((other) => other !== link);
+    if (others.length > 0) this.#ofPeer.set(link.peer, others);
+    else this.#ofPeer.delete(link.peer);
   }
 
   onLink(listener: (link: Link) => void): () => void {
