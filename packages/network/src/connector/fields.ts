@@ -48,13 +48,14 @@ export function isAuthority(text: string): boolean {
   const bracketed = text.charCodeAt(0) === OPENING;
   const table = bracketed ? ADDRESS_BYTE : HOST_BYTE;
   const from = bracketed ? 1 : 0;
+  const { length } = text;
   let at = from;
-  while (table[text.charCodeAt(at)] === 1) at += 1;
+  while (at < length && table[text.charCodeAt(at)] === 1) at += 1;
   if (at === from || (bracketed && text.charCodeAt(at++) !== CLOSING)) return false;
-  if (at === text.length) return true;
-  const digits = text.length - at - 1;
+  if (at === length) return true;
+  const digits = length - at - 1;
   if (text.charCodeAt(at) !== COLON || digits < 1 || digits > MAX_PORT_DIGITS) return false;
-  for (let i = at + 1; i < text.length; i++) {
+  for (let i = at + 1; i < length; i++) {
     const digit = text.charCodeAt(i) - 0x30;
     if (digit < 0 || digit > 9) return false;
   }
