@@ -3,8 +3,10 @@ import { LineCounter, isNode, isScalar, isMap, parseDocument, type Document } fr
 import { z } from 'zod';
 import { isDeploymentId } from '@moat/core';
 import type { HostPort, Publishers } from './config.ts';
+import { complain, domain, hostPort } from './config-values.ts';
+import { DNS_KEYS, dnsSchema, type DnsFile } from './dns/dns-config.ts';
 import { refusal } from './errors.ts';
-import { normaliseHost } from './names/host.ts';
+import { NAMES_KEYS, namesSchema, type NamesFile } from './names/names-config.ts';
 import { MAX_WORKERS } from './workers/shares.ts';
 
 /** What the file says, before defaults. */
@@ -36,6 +38,8 @@ export interface ConfigFile {
   readonly audit?: { readonly keep?: number | undefined; readonly lines?: number | undefined } | undefined;
   readonly metrics?: { readonly listen: HostPort } | undefined;
   readonly console?: { readonly socket?: string | undefined } | undefined;
+  readonly dns?: DnsFile | undefined;
+  readonly names?: NamesFile | undefined;
 }
 
 /** Numbers in plain units: bytes, milliseconds, requests per second. */
@@ -43,6 +47,7 @@ export interface ConfigLimits {
   readonly namesPerDeployment?: number | undefined;
   readonly membersPerDeployment?: number | undefined;
   readonly requestsPerDeployment?: number | undefined;
+  readonly connectionsPerDeployment?: number | undefined;
   readonly deployments?: number | undefined;
   readonly names?: number | undefined;
   readonly newDeploymentsPerHour?: number | undefined;
@@ -58,6 +63,7 @@ export interface ConfigLimits {
   readonly idleTime?: number | undefined;
   readonly answerTime?: number | undefined;
   readonly stallTime?: number | undefined;
+  readonly tunnelIdleTime?: number | undefined;
 }
 
 const count = z.number().int().min(1).max(1_000_000);
@@ -84,19 +90,6 @@ const rate = z.string().transform((text, context) => {
 
 const none = z.literal('none').transform(() => undefined);
 
-const hostPort = z.union([z.number(), z.string()]).transform((value, context): HostPort => {
-  const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(
-    typeof value === 'number' ? `:${value}` : value,
-  ) ?? ['', '', '', '65536'];
-  if (Number(port) <= 65_535) return { host: (bracketed ?? plain ?? '') || '::', port: Number(port) };
-  return complain(context, 'a listen address is PORT, HOST:PORT or [IPv6]:PORT');
-});
-
-const domain = z.string().transform((text, context) => {
-  const host = normaliseHost(text);
-  return host ?? complain(context, 'not a domain name');
-});
-
 const publishers = z.union([
   z.literal('invited'),
   z.literal('open'),
@@ -115,6 +108,7 @@ const limitsShape = {
   namesPerDeployment: count.optional(),
   membersPerDeployment: count.optional(),
   requestsPerDeployment: count.optional(),
+  connectionsPerDeployment: count.optional(),
   deployments: count.optional(),
   names: count.optional(),
   newDeploymentsPerHour: count.optional(),
@@ -130,6 +124,7 @@ const limitsShape = {
   idleTime: duration.optional(),
   answerTime: duration.optional(),
   stallTime: duration.optional(),
+  tunnelIdleTime: duration.optional(),
 };
 
 const listenShape = {
@@ -178,6 +173,8 @@ const shape = {
   audit: z.strictObject(auditShape).optional(),
   metrics: z.strictObject({ listen: hostPort }).optional(),
   console: z.strictObject({ socket: z.string().min(1).optional() }).optional(),
+  dns: dnsSchema.optional(),
+  names: namesSchema.optional(),
 };
 const schema = z.strictObject(shape);
 
@@ -260,6 +257,8 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'limits') return Object.keys(limitsShape);
   if (path[0] === 'listen') return Object.keys(listenShape);
   if (path[0] === 'console') return ['socket'];
+  if (path[0] === 'dns') return [...DNS_KEYS];
+  if (path[0] === 'names') return [...NAMES_KEYS];
   if (path[0] === 'abuse') return ['email', 'url'];
   if (path[0] === 'audit') return Object.keys(auditShape);
   if (path[0] === 'metrics') return ['listen'];
@@ -304,11 +303,6 @@ function editDistance(a: string, b: string): number {
     row = next;
   }
   return row[b.length] ?? 0;
-}
-
-function complain(context: z.core.$RefinementCtx, message: string): never {
-  context.issues.push({ code: 'custom', message, input: context.value });
-  return z.NEVER;
 }
 
 /** One thing that is wrong, and where. */

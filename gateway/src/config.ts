@@ -14,6 +14,8 @@ import { dirname, join, resolve } from 'node:path';
 import type { DeploymentId } from '@moat/core';
 import type { CertificateFiles } from './certificates/files.ts';
 import { readConfigText } from './config-text.ts';
+import { dnsConfigOf, type DnsConfig } from './dns/dns-config.ts';
+import { RESERVED } from './names/reserved.ts';
 import type { AbuseContact } from './request/abuse.ts';
 import type { WorkersOption } from './workers/shares.ts';
 
@@ -48,6 +50,9 @@ export interface GatewayConfig {
   readonly metrics: { readonly listen: HostPort } | undefined;
   /** Unix socket of the admin API. @defaultValue `gateway.sock` in the state directory */
   readonly adminSocket: string;
+  readonly dns: DnsConfig;
+  /** Names below the domain that nobody gets without the operator's word. @defaultValue {@link RESERVED} */
+  readonly reservedNames: readonly string[];
 }
 
 /** What the traffic's side is told anew when gateway.yaml changes. */
@@ -188,6 +193,8 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     metrics: file.metrics,
     adminSocket:
       file.console?.socket === undefined ? join(stateDirectory, 'gateway.sock') : resolve(base, file.console.socket),
+    dns: dnsConfigOf(file.dns, file.domain),
+    reservedNames: file.names?.reserved ?? RESERVED,
   };
 }
 

@@ -15,8 +15,15 @@ import type { CertificateSource } from './certificates/contexts.ts';
 import { openFileCertificates } from './certificates/files.ts';
 import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
 import type { GatewayConfig } from './config.ts';
+import { GatewayDns, type GatewayDnsDeps } from './dns/gateway-dns.ts';
+import { isUnderDomain } from './names/host.ts';
+import { keepProofs } from './names/keep-proofs.ts';
+import { NameGrants } from './names/name-grants.ts';
+import { ProofDesk } from './names/proof-desk.ts';
 import { GatewayKeys } from './gateway-keys.ts';
 import { NameRegistry } from './names/registry.ts';
+import { reservedLabels } from './names/reserved.ts';
+import { createTextLookup } from './names/text-lookup.ts';
 import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
@@ -116,9 +123,16 @@ class WiredGateway implements Gateway {
         : undefined;
     const source = authority ?? (await fileSource(clock, config));
 
+    const grants = new NameGrants({ clock, store });
+    const proofs = new ProofDesk({ clock, logger, lookup: createTextLookup(config.dns.resolvers) });
     const registry = new NameRegistry(
-      { clock, isLive: (host) => intake.isLive(host) },
-      { domain, maxNames: limits.names },
+      {
+        clock,
+        isLive: (host) => intake.isLive(host),
+        isGranted: (host, deployment) => grants.isGranted(host, deployment),
+        prove: (host, deployment) => proofs.judge(host, deployment),
+      },
+      { domain, maxNames: limits.names, reserved: reservedLabels(config) },
       store.names(),
     );
     const edgeRules = new EdgeRules({ boxKey: box.privateKey });
@@ -173,6 +187,7 @@ class WiredGateway implements Gateway {
         publishers,
         suspensions,
         edgeRules,
+        proofs,
         routes,
         isConnected,
         onWithdrawn: (hosts) => traffic.withdraw(hosts),
@@ -191,6 +206,11 @@ class WiredGateway implements Gateway {
       },
       { gateway: key.peerId, limits, urlOf },
     );
+    const dns = this.#createDns({
+      isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
+      tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
+    });
+    const keeper = keepProofs({ clock, logger, desk: proofs, random: Math.random }, { registry, intake });
     const facts: GatewayFacts = {
       config,
       keys,
@@ -228,8 +248,10 @@ class WiredGateway implements Gateway {
     await begin(opening, overlay, options.signal);
     traffic.identityChanged();
     await begin(opening, links, options.signal);
+    if (dns !== undefined) await begin(opening, dns, options.signal);
     opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
+    await begin(opening, keeper, options.signal);
     opening.defer(every(clock, SWEEP_MS, () => auditLog.sweep()));
     const admin = new AdminApi(
       {
@@ -277,6 +299,13 @@ class WiredGateway implements Gateway {
     this.#edge = edge;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey });
     this.#opened = opening.move();
+  }
+
+  /** Undefined where others serve the zone of the domain. */
+  #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf'>): GatewayDns | undefined {
+    const { clock, logger } = this.#deps;
+    const { dns, domain } = this.#config;
+    return dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server);
   }
 
   /** One process where one is enough, or where the system cannot share a port among several. */

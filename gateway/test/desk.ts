@@ -6,6 +6,8 @@ import type { PublicationBundle } from '@moat/contract';
 import type { PublishAnswer } from '@moat/overlay';
 import { createManualClock, type ManualClock } from '@moat/testkit';
 import { parseGatewayConfig, type GatewayLimits, type Publishers } from '../src/config.ts';
+import { NameGrants } from '../src/names/name-grants.ts';
+import { ProofDesk } from '../src/names/proof-desk.ts';
 import { NameRegistry } from '../src/names/registry.ts';
 import { EdgeRules } from '../src/publications/edge-rules.ts';
 import { Intake } from '../src/publications/intake.ts';
@@ -27,6 +29,7 @@ export interface DeskOptions {
   readonly limits?: Partial<GatewayLimits>;
   readonly store?: GatewayStore;
   readonly clock?: ManualClock;
+  readonly reserved?: readonly string[];
 }
 
 export class Desk {
@@ -38,6 +41,11 @@ export class Desk {
   readonly suspensions: SuspensionBook;
   readonly routes: Routes;
   readonly intake: Intake;
+  readonly proofs: ProofDesk;
+  readonly grants: NameGrants;
+  /** What the DNS says, by name. */
+  readonly texts = new Map<string, readonly string[] | 'silent'>();
+  readonly lookups: string[] = [];
   readonly connected = new Set<string>();
   readonly withdrawn: string[] = [];
   readonly dropped: Dropped[] = [];
@@ -48,9 +56,25 @@ export class Desk {
     this.store = options.store ?? openSqliteStore(':memory:');
     const domain = 'localhost';
     const limits = { ...DEFAULTS, ...options.limits };
+    this.proofs = new ProofDesk({
+      clock: this.clock,
+      logger: silentLogger,
+      lookup: async (name) => {
+        this.lookups.push(name);
+        const texts = this.texts.get(name) ?? [];
+        if (texts === 'silent') throw new Error('nobody answers');
+        return texts;
+      },
+    });
+    this.grants = new NameGrants({ clock: this.clock, store: this.store });
     this.registry = new NameRegistry(
-      { clock: this.clock, isLive: (host) => this.intake.isLive(host) },
-      { domain, maxNames: limits.names },
+      {
+        clock: this.clock,
+        isLive: (host) => this.intake.isLive(host),
+        isGranted: (host, deployment) => this.grants.isGranted(host, deployment),
+        prove: (host, deployment) => this.proofs.judge(host, deployment),
+      },
+      { domain, maxNames: limits.names, reserved: options.reserved ?? [] },
       this.store.names(),
     );
     const edgeRules = new EdgeRules({ boxKey: BOX.privateKey });
@@ -71,6 +95,7 @@ export class Desk {
         publishers: this.publishers,
         suspensions: this.suspensions,
         edgeRules,
+        proofs: this.proofs,
         routes: this.routes,
         isConnected: (peer) => this.connected.has(peer),
         onWithdrawn: (hosts) => this.withdrawn.push(...hosts),

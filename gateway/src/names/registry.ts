@@ -8,23 +8,32 @@ import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { NameRecord } from '../store/store.ts';
 import { hostOfName, isUnderDomain } from './host.ts';
 import { leaseEndMs } from './lease.ts';
+import { skeletonOf, spellingProblem } from './look-alike.ts';
+import { MAX_HOST_LENGTH } from './proof.ts';
+import type { Proof } from './proof-desk.ts';
 
 export interface NameRegistryDeps {
   readonly clock: Clock;
   /** True while a member that serves the host is connected: no lease ends then, whatever clock and disk say. */
   isLive(host: string): boolean;
+  /** True where the operator gave the host to the deployment, reserved or not. */
+  isGranted(host: string, deployment: DeploymentId): boolean;
+  /** Whether a host outside the domain is the deployment's. */
+  prove(host: string, deployment: DeploymentId): Proof;
 }
 
 export interface NameRegistryOptions {
   readonly domain: string;
   /** Names in all; one more is refused. @defaultValue 200000 */
   readonly maxNames?: number;
-  /** First labels nobody may claim. */
+  /** First labels that nobody may claim without the operator's word. */
   readonly reserved?: readonly string[];
 }
 
-/** What became of a claim: the record to keep, or why not. */
-export type ClaimOutcome = { readonly record: NameRecord } | { readonly error: MoatError<GatewayErrorCode> };
+/** What became of a claim: the record to keep, with what is wrong with it nevertheless, or why not. */
+export type ClaimOutcome =
+  | { readonly record: NameRecord; readonly warning?: MoatError<GatewayErrorCode> }
+  | { readonly error: MoatError<GatewayErrorCode> };
 
 /** What a deployment may still take. */
 export interface ClaimLimits {
@@ -44,6 +53,9 @@ export class NameRegistry {
   readonly #names = new Map<string, NameRecord>();
   /** Hosts of each deployment, so that a claim costs what its deployment holds. */
   readonly #hosts = new Map<DeploymentId, Set<string>>();
+  /** Hosts below the domain by what they look like. */
+  readonly #looks = new Map<string, Set<string>>();
+  readonly #reserved: ReadonlySet<string>;
   readonly #startedMs: number;
 
   /** `records` are what the store knew at start. */
@@ -51,6 +63,7 @@ export class NameRegistry {
     this.#deps = deps;
     this.#options = options;
     this.#startedMs = deps.clock.now();
+    this.#reserved = new Set((options.reserved ?? []).map(skeletonOf));
     this.apply(records);
   }
 
@@ -75,9 +88,10 @@ export class NameRegistry {
     let all = this.#names.size;
     for (const name of names) {
       const outcome = this.#claimOne(deployment, name, { ...limits, held, all });
-      if ('record' in outcome && this.get(outcome.record.host) === undefined) {
-        held += 1;
-        all += 1;
+      if ('record' in outcome) {
+        const before = this.get(outcome.record.host);
+        if (before?.deployment !== deployment) held += 1;
+        if (before === undefined) all += 1;
       }
       outcomes.set(name, outcome);
     }
@@ -107,6 +121,7 @@ export class NameRegistry {
         this.#remove(host);
         const hosts = this.#hosts.get(deployment) ?? new Set();
         this.#hosts.set(deployment, hosts.add(host));
+        this.#note(host);
       }
       this.#names.set(host, record);
     }
@@ -130,22 +145,67 @@ export class NameRegistry {
     name: string,
     limits: ClaimLimits & { readonly held: number; readonly all: number },
   ): ClaimOutcome {
-    const host = hostOfName(name, this.#options.domain);
-    if (host === undefined) return invalid(name);
-    if (host === this.#options.domain) return invalid(name);
-    if (!isUnderDomain(host, this.#options.domain)) {
-      // One label more than we serve is a mistake; another domain needs a proof.
-      if (host.endsWith(`.${this.#options.domain}`)) return invalid(name);
-      return { error: refusal('NAME_UNPROVEN', `${host} is not under ${this.#options.domain}`) };
-    }
-    const label = host.slice(0, -this.#options.domain.length - 1);
-    if (this.#options.reserved?.includes(label)) return invalid(name);
+    const { domain } = this.#options;
+    const host = hostOfName(name, domain);
+    if (host === undefined || host === domain) return invalid(name);
     const now = this.#deps.clock.now();
     const current = this.get(host);
-    if (current && current.deployment !== deployment) {
-      return { error: this.#heldByAnother(current) };
+    const isOwn = current?.deployment === deployment;
+    if (isUnderDomain(host, domain)) {
+      if (isOwn) return { record: { ...current, lastLiveMs: now } };
+      if (current) return { error: this.#heldByAnother(current) };
+      const error = this.#isGranted(host, deployment) ? undefined : this.#whyNot(host, deployment);
+      return error === undefined ? this.#new({ host, deployment }, limits) : { error };
     }
-    if (current) return { record: { ...current, lastLiveMs: now } };
+    // One label more than we serve is a mistake.
+    if (host.endsWith(`.${domain}`) || host.length > MAX_HOST_LENGTH) return invalid(name);
+    // What was proven stays so until a look at it says otherwise.
+    if (isOwn && current.proof?.failingMs === null) return { record: { ...current, lastLiveMs: now } };
+    const problem = host
+      .split('.')
+      .map(spellingProblem)
+      .find((each) => each !== undefined);
+    if (problem === 'malformed') return invalid(name);
+    if (problem === 'mixed' && !this.#isGranted(host, deployment)) return { error: looksLike(host, 'another name') };
+    const proof = this.#deps.prove(host, deployment);
+    if (proof.kind === 'refused') {
+      // It is served as long as the keeper of proofs lets it.
+      return isOwn ? { record: { ...current, lastLiveMs: now }, warning: proof.error } : { error: proof.error };
+    }
+    // Two may have a record; who was there first stays. Without a record nobody does.
+    if (current && !isOwn && proof.others.has(current.deployment)) return { error: this.#heldByAnother(current) };
+    const proven = { provenMs: now, failingMs: null };
+    if (isOwn) return { record: { ...current, lastLiveMs: now, proof: proven } };
+    return this.#new({ host, deployment, proof: proven }, limits);
+  }
+
+  /** Why nobody gets a name below the domain that nobody holds. */
+  #whyNot(host: string, deployment: DeploymentId): MoatError<GatewayErrorCode> | undefined {
+    const label = host.slice(0, -this.#options.domain.length - 1);
+    const problem = spellingProblem(label);
+    if (problem === 'malformed') return invalid(label).error;
+    const look = skeletonOf(label);
+    if (this.#reserved.has(look)) {
+      const message = `${label} is reserved at this gateway; ${grantLine(host, deployment)}`;
+      return refusal('NAME_RESERVED', message, { details: { host } });
+    }
+    if (problem === 'mixed') return looksLike(host, 'another name', deployment);
+    for (const other of this.#looks.get(look) ?? []) {
+      const holder = this.get(other);
+      if (holder !== undefined && holder.deployment !== deployment) return looksLike(host, other, deployment);
+    }
+    return undefined;
+  }
+
+  #isGranted(host: string, deployment: DeploymentId): boolean {
+    return this.#deps.isGranted(host, deployment);
+  }
+
+  #new(
+    name: Pick<NameRecord, 'host' | 'deployment' | 'proof'>,
+    limits: ClaimLimits & { readonly held: number; readonly all: number },
+  ): ClaimOutcome {
+    const now = this.#deps.clock.now();
     const { names: limit, held, all, take } = limits;
     if (held >= limit) {
       return {
@@ -156,9 +216,7 @@ export class NameRegistry {
       return { error: refusal('GATEWAY_BUSY', 'this gateway holds as many names as it may', { retryable: true }) };
     }
     const error = take?.();
-    return error === undefined
-      ? { record: { host, deployment, claimedAtMs: now, lastLiveMs: now, served: false } }
-      : { error };
+    return error === undefined ? { record: { ...name, claimedAtMs: now, lastLiveMs: now, served: false } } : { error };
   }
 
   #heldByAnother(current: NameRecord): MoatError<GatewayErrorCode> {
@@ -169,10 +227,24 @@ export class NameRegistry {
     return refusal('NAME_HELD', message, { details: { host, deployment, since, free } });
   }
 
+  #note(host: string): void {
+    const look = this.#lookOf(host);
+    if (look !== undefined) this.#looks.set(look, (this.#looks.get(look) ?? new Set()).add(host));
+  }
+
+  #lookOf(host: string): string | undefined {
+    const { domain } = this.#options;
+    return isUnderDomain(host, domain) ? skeletonOf(host.slice(0, -domain.length - 1)) : undefined;
+  }
+
   #remove(host: string): void {
     const record = this.#names.get(host);
     if (record === undefined) return;
     this.#names.delete(host);
+    const look = this.#lookOf(host);
+    const alike = look === undefined ? undefined : this.#looks.get(look);
+    alike?.delete(host);
+    if (look !== undefined && alike?.size === 0) this.#looks.delete(look);
     const hosts = this.#hosts.get(record.deployment);
     hosts?.delete(host);
     if (hosts?.size === 0) this.#hosts.delete(record.deployment);
@@ -183,7 +255,16 @@ export class NameRegistry {
   }
 }
 
-function invalid(name: string): ClaimOutcome {
+function looksLike(host: string, other: string, deployment?: DeploymentId): MoatError<GatewayErrorCode> {
+  const way = grantLine(host, deployment ?? 'DEPLOYMENT-ID');
+  return refusal('NAME_LOOKALIKE', `${host} looks like ${other}; ${way}`, { details: { host, other } });
+}
+
+function grantLine(host: string, deployment: DeploymentId): string {
+  return `its operator can give it to you: moat gateway names allow ${host} --to ${deployment}`;
+}
+
+function invalid(name: string): { readonly error: MoatError<GatewayErrorCode> } {
   return {
     error: refusal('NAME_INVALID', `${JSON.stringify(name.slice(0, 80))} is not a name this gateway can serve`),
   };

@@ -16,20 +16,23 @@ import {
   type PeerId,
   type Timer,
 } from '@moat/core';
-import { countSignatures, deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
+import { deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
 import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import type { AuditEvent } from '../audit/chain.ts';
 import { refusal } from '../errors.ts';
+import type { ProofDesk } from '../names/proof-desk.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { DeploymentRoutes, RouteSpec, Routes } from '../routes/snapshot.ts';
-import type { DeploymentRecord, GatewayStore, NameRecord, PublisherRecord } from '../store/store.ts';
+import type { DeploymentRecord, GatewayStore, NameGrantRecord, NameRecord, PublisherRecord } from '../store/store.ts';
 import { claimedNames, releasedNames } from './audit-names.ts';
+import { costOf } from './bundle-cost.ts';
+import { claimNames, type ClaimedNames } from './claim-names.ts';
 import type { EdgeRules } from './edge-rules.ts';
 import { HourlyQuota } from './hourly-quota.ts';
 import type { Dropped, Ledger } from './ledger.ts';
 import type { PublisherBook } from './publisher-book.ts';
-import { suspensionRefusal, type SuspensionBook } from './suspensions.ts';
+import type { SuspensionBook } from './suspensions.ts';
 import { judgeBundle, type JudgedBundle } from './verify.ts';
 
 export interface IntakeDeps {
@@ -41,6 +44,7 @@ export interface IntakeDeps {
   readonly publishers: PublisherBook;
   readonly suspensions: Pick<SuspensionBook, 'of'>;
   readonly edgeRules: EdgeRules;
+  readonly proofs: Pick<ProofDesk, 'settled'>;
   readonly routes: Routes;
   /** True while the peer is connected in any way. */
   isConnected(peer: PeerId): boolean;
@@ -71,6 +75,14 @@ export interface Forgotten {
   readonly held: number;
 }
 
+/** What becomes of names without a bundle. */
+export interface NameChange {
+  readonly names?: readonly NameRecord[];
+  readonly released?: readonly NameRecord[];
+  readonly grants?: readonly NameGrantRecord[];
+  readonly audit: readonly AuditEvent[];
+}
+
 /** What else changed together with routes. */
 interface Refresh {
   readonly dropped?: readonly Dropped[];
@@ -82,8 +94,6 @@ interface Refresh {
 
 /** Wrong codes from one address in an hour. */
 const GUESSES_PER_HOUR = 10;
-/** They take some 8 ms to verify. */
-const SIGNATURES_PER_COST = 64;
 /** A quarter: longer than any lease. */
 const FORGOTTEN_AFTER_MS = 90 * 24 * 3_600_000;
 /** Timers take no longer. */
@@ -113,7 +123,15 @@ export class Intake {
 
   /** The gateway's side of `/moat/publish/1`. Never rejects for what a peer may send. */
   publish(peer: PeerId, connection: PeerConnection, bundle: PublicationBundle): Promise<PublishAnswer> {
-    return this.#answered(peer, 'publication refused', () => this.#accept(peer, originOf(connection), bundle));
+    const origin = originOf(connection);
+    return this.#answered(peer, 'publication refused', async () => {
+      // Before anything is verified: a forged proof costs as much as a true one.
+      this.#take(this.#bundles, origin, 'shows too many publications', costOf(bundle));
+      const answer = this.#accept(peer, origin, bundle);
+      // What the DNS says about a new host comes in a moment; meanwhile anything may have changed.
+      const isLookedUp = await this.#deps.proofs.settled(deploymentIdOf(bundle.proof.genesis));
+      return isLookedUp ? this.#accept(peer, origin, bundle) : answer;
+    });
   }
 
   /** Spends an operator's code on a deployment. Never rejects for what a peer may send. */
@@ -182,6 +200,27 @@ export class Intake {
     return { version, held: held.length };
   }
 
+  /**
+   * Gives names to others, or to nobody, at once; whoever serves under one of them hears of it.
+   * @throws what the store throws; nothing has changed then
+   */
+  changeNames({ names = [], released = [], grants = [], audit }: NameChange): void {
+    const { ledger, registry, store } = this.#deps;
+    const changed = new Set(names.map(({ deployment }) => deployment));
+    for (const { host } of [...names, ...released]) changed.add(registry.get(host)?.deployment ?? '');
+    changed.delete('');
+    const releasedHosts = released.map(({ host }) => host);
+    store.commit({ names, releasedHosts, nameGrants: grants, audit });
+    registry.apply(names, releasedHosts);
+    this.#refresh(changed, { held: names.map(({ host }) => host), released: releasedHosts });
+    this.#deps.onNews([...changed].flatMap((deployment) => [...ledger.upstreams(deployment)]));
+  }
+
+  /** Writes what is known of names that stay whose they are. */
+  keepNames(names: readonly NameRecord[]): void {
+    this.#keep(names, []);
+  }
+
   /** Makes all routes anew from registry and ledger: at start. What changes later replaces those of a deployment. */
   refreshRoutes(): void {
     const { ledger, registry } = this.#deps;
@@ -228,8 +267,6 @@ export class Intake {
   #accept(peer: PeerId, origin: string, bundle: PublicationBundle): PublishAnswer {
     const { clock, ledger, logger, publishers, registry, store } = this.#deps;
     const { limits } = this.#options;
-    // Before anything is verified: a forged proof costs as much as a true one.
-    this.#take(this.#bundles, origin, 'shows too many publications', costOf(bundle));
     // The cheap check first: one hash against up to a megabyte of signatures.
     const deployment = deploymentIdOf(bundle.proof.genesis);
     publishers.require(deployment);
@@ -257,15 +294,20 @@ export class Intake {
       // Nothing of a newcomer can be served: nothing of it is kept.
       return { ok: false, code: refused[0].code, message: refused[0].message };
     }
-    const isKnown =
-      upstreams.has(peer) && isSame(judged.record, current) && names.every(({ record }) => registry.get(record.host));
+    if (!current) this.#take(this.#newDeployments, origin, 'brings too many new deployments');
     const records = names.map(({ record }) => record);
+    const holders = records.map(({ host }) => registry.get(host)?.deployment);
+    const isKnown =
+      upstreams.has(peer) && isSame(judged.record, current) && holders.every((holder) => holder === deployment);
     // On disk before use: the pin against rollback is worth nothing otherwise.
     store.commit({ deployments: [judged.record], names: records, audit: claimedNames(records, registry, peer) });
     registry.apply(records);
     ledger.apply(judged.record, peer);
     // A member that only comes back changes nothing.
     if (!isKnown) this.#refresh([deployment], { held: records.map(({ host }) => host), presenter: peer });
+    // Whose proof of a host is gone loses it to whoever has one.
+    const losers = new Set(holders.filter((holder) => holder !== undefined && holder !== deployment));
+    for (const loser of losers) this.#deps.onNews([...ledger.upstreams(loser ?? '')]);
     const { version } = judged.record.proof.newest.head;
     const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
     logger.info(fields, 'publication accepted');
@@ -300,59 +342,20 @@ export class Intake {
     return suspension === undefined ? spec : { ...spec, suspended: suspension.status };
   }
 
-  /** @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
+  /** Takes nothing: who waits for a proof shows itself often before it is let in. @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
   #requireRoom(origin: string): void {
-    this.#take(this.#newDeployments, origin, 'brings too many new deployments');
+    const waitMs = this.#newDeployments.waitMs(origin);
+    if (waitMs > 0) throw tooMuch('PUBLISH_RATE', 'this address brings too many new deployments', waitMs);
     if (this.#deps.ledger.size < this.#options.limits.deployments) return;
     throw refusal('GATEWAY_BUSY', 'this gateway serves as many deployments as it may', { retryable: true });
   }
 
-  #claimNames(
-    { record, servable, refused }: JudgedBundle,
-    origin: string,
-  ): {
-    names: { name: string; record: NameRecord }[];
-    refused: { name: string; code: string; message: string }[];
-  } {
-    const { publishers, registry, suspensions } = this.#deps;
-    const names: { name: string; record: NameRecord }[] = [];
-    const denied = refused.map(({ publication, error }) => ({
-      name: publication.name,
-      code: error.code as string,
-      message: error.message,
-    }));
-    const claims = registry.claim(
-      record.deployment,
-      servable.map(({ name }) => name),
-      {
-        names: publishers.namesOf(record.deployment),
-        take: () => {
-          const waitMs = this.#newNames.take(origin);
-          return waitMs === 0
-            ? undefined
-            : tooMuch('PUBLISH_RATE', 'this address claimed too many names in an hour', waitMs);
-        },
-      },
-    );
-    for (const [name, outcome] of claims) {
-      if ('error' in outcome) {
-        denied.push({ name, code: outcome.error.code, message: outcome.error.message });
-        continue;
-      }
-      const { host } = outcome.record;
-      const suspension = suspensions.of(host, record.deployment);
-      // Who holds it keeps it; nobody gets it new.
-      if (suspension === undefined || registry.get(host) !== undefined) names.push({ name, record: outcome.record });
-      if (suspension !== undefined) {
-        denied.push({ name, code: 'NAME_SUSPENDED', message: suspensionRefusal(suspension).message });
-      }
-    }
-    // Its name is held and its member an upstream: only nobody gets in until the box can be opened.
-    const unreadable = servable.flatMap((publication) => {
-      const problem = this.#deps.edgeRules.problemOf(publication);
-      return problem === undefined ? [] : [{ name: publication.name, code: problem.code, message: problem.message }];
+  #claimNames(judged: JudgedBundle, origin: string): ClaimedNames {
+    return claimNames(this.#deps, judged, () => {
+      const waitMs = this.#newNames.take(origin);
+      if (waitMs === 0) return undefined;
+      return tooMuch('PUBLISH_RATE', 'this address claimed too many names in an hour', waitMs);
     });
-    return { names, refused: [...denied, ...unreadable] };
   }
 
   /** @throws `PUBLISH_RATE` */
@@ -406,21 +409,20 @@ export class Intake {
     return true;
   }
 
-  #answered(peer: PeerId, refused: string, work: () => PublishAnswer): Promise<PublishAnswer> {
+  async #answered(
+    peer: PeerId,
+    refused: string,
+    work: () => PublishAnswer | Promise<PublishAnswer>,
+  ): Promise<PublishAnswer> {
     try {
-      return Promise.resolve(work());
+      return await work();
     } catch (error) {
       const code = errorCode(error);
       this.#deps.logger.warn({ component: 'gateway.intake', peer, code, err: error }, refused);
       const message = isMoatError(error) ? error.message : 'the gateway failed';
-      return Promise.resolve({ ok: false, code: isMoatError(error) ? code : 'INTERNAL', message });
+      return { ok: false, code: isMoatError(error) ? code : 'INTERNAL', message };
     }
   }
-}
-
-/** Bundles that one counts as: one, and one more for every 64 signatures of its proof, rounded. */
-function costOf({ proof }: PublicationBundle): number {
-  return 1 + Math.round(countSignatures(proof) / SIGNATURES_PER_COST);
 }
 
 /** True when nothing but the time differs: what is kept of one head only grows. */

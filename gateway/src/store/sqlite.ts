@@ -10,6 +10,7 @@ import type {
   DeploymentRecord,
   GatewayStore,
   InviteRecord,
+  NameGrantRecord,
   NameRecord,
   PublisherRecord,
   StoreChange,
@@ -37,6 +38,11 @@ const MIGRATIONS = [
      subject TEXT PRIMARY KEY, status INTEGER NOT NULL, note TEXT, since INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;
    ${AUDIT_TABLES}`,
+  `ALTER TABLE names ADD COLUMN proven INTEGER;
+   ALTER TABLE names ADD COLUMN failing INTEGER;
+   CREATE TABLE name_grants (
+     host TEXT PRIMARY KEY, deployment TEXT NOT NULL, since INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
 ];
 /** The version from which on there is an audit log. */
 const AUDIT_VERSION = 3;
@@ -86,6 +92,7 @@ class SqliteStore implements GatewayStore {
   readonly #audit: AuditTable;
   readonly #putName: StatementSync;
   readonly #deleteName: StatementSync;
+  readonly #putNameGrant: StatementSync;
   readonly #putDeployment: StatementSync;
   readonly #deleteDeployment: StatementSync;
   readonly #putPublisher: StatementSync;
@@ -99,11 +106,15 @@ class SqliteStore implements GatewayStore {
     this.#database = database;
     this.#audit = audit;
     this.#putName = database.prepare(
-      `INSERT INTO names (host, deployment, claimed_at, last_live, served) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO names (host, deployment, claimed_at, last_live, served, proven, failing) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (host) DO UPDATE SET deployment = excluded.deployment, claimed_at = excluded.claimed_at,
-         last_live = excluded.last_live, served = excluded.served`,
+         last_live = excluded.last_live, served = excluded.served, proven = excluded.proven, failing = excluded.failing`,
     );
     this.#deleteName = database.prepare('DELETE FROM names WHERE host = ?');
+    this.#putNameGrant = database.prepare(
+      `INSERT INTO name_grants (host, deployment, since) VALUES (?, ?, ?)
+       ON CONFLICT (host) DO UPDATE SET deployment = excluded.deployment, since = excluded.since`,
+    );
     this.#putDeployment = database.prepare(
       `INSERT INTO deployments (deployment, proof, publications, claims, updated) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (deployment) DO UPDATE SET proof = excluded.proof, publications = excluded.publications,
@@ -142,7 +153,7 @@ class SqliteStore implements GatewayStore {
   names(): NameRecord[] {
     return guarded('read', () =>
       this.#database
-        .prepare('SELECT host, deployment, claimed_at, last_live, served FROM names ORDER BY host')
+        .prepare('SELECT host, deployment, claimed_at, last_live, served, proven, failing FROM names ORDER BY host')
         .all()
         .map((row) => ({
           host: String(row['host']),
@@ -150,6 +161,27 @@ class SqliteStore implements GatewayStore {
           claimedAtMs: Number(row['claimed_at']),
           lastLiveMs: Number(row['last_live']),
           served: row['served'] === 1,
+          ...(row['proven'] === null
+            ? {}
+            : {
+                proof: {
+                  provenMs: Number(row['proven']),
+                  failingMs: row['failing'] === null ? null : Number(row['failing']),
+                },
+              }),
+        })),
+    );
+  }
+
+  nameGrants(): NameGrantRecord[] {
+    return guarded('read', () =>
+      this.#database
+        .prepare('SELECT host, deployment, since FROM name_grants')
+        .all()
+        .map((row) => ({
+          host: String(row['host']),
+          deployment: String(row['deployment']),
+          sinceMs: Number(row['since']),
         })),
     );
   }
@@ -219,7 +251,12 @@ class SqliteStore implements GatewayStore {
     const chained = this.#transaction(() => {
       for (const host of change.releasedHosts ?? []) this.#deleteName.run(host);
       for (const name of change.names ?? []) {
-        this.#putName.run(name.host, name.deployment, name.claimedAtMs, name.lastLiveMs, name.served ? 1 : 0);
+        const { host, deployment, claimedAtMs, lastLiveMs, served, proof } = name;
+        const proven = proof?.provenMs ?? null;
+        this.#putName.run(host, deployment, claimedAtMs, lastLiveMs, served ? 1 : 0, proven, proof?.failingMs ?? null);
+      }
+      for (const { host, deployment, sinceMs } of change.nameGrants ?? []) {
+        this.#putNameGrant.run(host, deployment, sinceMs);
       }
       for (const record of change.deployments ?? []) {
         const { deployment, proof, publications, claims, updatedMs } = record;

@@ -19,6 +19,21 @@ export interface NameRecord {
   readonly lastLiveMs: number;
   /** True once a request was answered through it. */
   readonly served: boolean;
+  /** Of a host outside the domain: when the DNS last said that it is the deployment's. */
+  readonly proof?: NameProof;
+}
+
+export interface NameProof {
+  readonly provenMs: number;
+  /** Since when the record is not there any more; null = it was there at the last look. */
+  readonly failingMs: number | null;
+}
+
+/** The operator's word that a deployment may claim a host. */
+export interface NameGrantRecord {
+  readonly host: string;
+  readonly deployment: DeploymentId;
+  readonly sinceMs: number;
 }
 
 /** What a deployment has shown: its newest head, proved, and everything it publishes here. */
@@ -72,6 +87,7 @@ export interface StoreChange {
   readonly deployments?: readonly DeploymentRecord[];
   readonly names?: readonly NameRecord[];
   readonly releasedHosts?: readonly string[];
+  readonly nameGrants?: readonly NameGrantRecord[];
   readonly forgotten?: readonly DeploymentId[];
   readonly publishers?: readonly PublisherRecord[];
   readonly invites?: readonly InviteRecord[];
@@ -86,6 +102,7 @@ export interface StoreChange {
 
 export interface GatewayStore {
   names(): NameRecord[];
+  nameGrants(): NameGrantRecord[];
   deployments(): DeploymentRecord[];
   publishers(): PublisherRecord[];
   invites(): InviteRecord[];

@@ -189,7 +189,7 @@ test('names outside the domain, too many, and kinds not served are refused one b
     ['a.localhost', 'b.localhost'],
   );
   assert.deepEqual(Object.fromEntries(answer.refused.map(({ name, code }) => [name, code])), {
-    'www.shop.example': 'NAME_UNPROVEN',
+    'www.shop.example': 'PROOF_MISSING',
     'x.y.localhost': 'NAME_INVALID',
     c: 'NAME_LIMIT',
   });
@@ -306,6 +306,7 @@ test('a full disk refuses what is new and serves what is there', async () => {
   let full = false;
   const store: GatewayStore = {
     names: () => inner.names(),
+    nameGrants: () => inner.nameGrants(),
     deployments: () => inner.deployments(),
     publishers: () => inner.publishers(),
     invites: () => inner.invites(),

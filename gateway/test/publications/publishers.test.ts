@@ -106,6 +106,7 @@ test('a decision that cannot be kept does not count', () => {
     publishers: 'invited',
     store: {
       names: () => inner.names(),
+      nameGrants: () => inner.nameGrants(),
       deployments: () => inner.deployments(),
       publishers: () => inner.publishers(),
       invites: () => inner.invites(),
