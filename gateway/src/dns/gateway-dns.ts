@@ -22,6 +22,7 @@ export interface GatewayDnsDeps {
 export class GatewayDns implements Service {
   /** For `dns-01`. */
   readonly challenges: DnsChallenges = new DnsChallenges();
+  readonly #domain: string;
   readonly #health: PeerHealth;
   readonly #server: DnsServer;
 
@@ -53,6 +54,7 @@ export class GatewayDns implements Service {
             })
           : [],
     };
+    this.#domain = domain;
     this.#health = health;
     this.#server = new DnsServer({ clock, logger, zone }, config.listen);
   }
@@ -60,6 +62,11 @@ export class GatewayDns implements Service {
   /** Ports in use, in the order of the configuration. */
   get ports(): readonly number[] {
     return this.#server.ports;
+  }
+
+  /** Whether an authority that asks for `_acme-challenge` of `host` is led here. */
+  serves(host: string): boolean {
+    return host === this.#domain || host.endsWith(`.${this.#domain}`);
   }
 
   /** @throws `LISTEN_FAILED` */
