@@ -21,6 +21,9 @@ import { keepProofs } from './names/keep-proofs.ts';
 import { NameGrants } from './names/name-grants.ts';
 import { ProofDesk } from './names/proof-desk.ts';
 import { GatewayKeys } from './gateway-keys.ts';
+import { AnswerCounter } from './metrics/answers.ts';
+import { OperationsListener } from './metrics/endpoint.ts';
+import { createOperations } from './metrics/operations.ts';
 import { NameRegistry } from './names/registry.ts';
 import { reservedLabels } from './names/reserved.ts';
 import { createTextLookup } from './names/text-lookup.ts';
@@ -64,6 +67,8 @@ export interface GatewayAddresses {
   /** PEM of the local authority; undefined where certificates come from files. */
   readonly caFile: string | undefined;
   readonly adminSocket: string;
+  /** Of metrics and health over plain http; undefined without. */
+  readonly metricsPort: number | undefined;
 }
 
 export interface Gateway extends Service {
@@ -87,6 +92,7 @@ class WiredGateway implements Gateway {
   readonly #config: GatewayConfig;
   #opened: AsyncDisposableStack | undefined;
   #edge: PublicSide | undefined;
+  #draining = false;
   #addresses: GatewayAddresses | undefined;
 
   constructor(deps: GatewayDeps, config: GatewayConfig) {
@@ -241,8 +247,9 @@ class WiredGateway implements Gateway {
     intake.refreshRoutes();
     await begin(opening, edge, options.signal);
     opening.defer(() => intake.stop());
+    const answers = new AnswerCounter();
     overlay.servePublish(
-      (peer, connection, bundle) => done(intake.publish(peer, connection, bundle)),
+      async (peer, connection, bundle) => answers.counted(await done(intake.publish(peer, connection, bundle))),
       (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
     );
     await begin(opening, overlay, options.signal);
@@ -253,9 +260,23 @@ class WiredGateway implements Gateway {
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
     await begin(opening, keeper, options.signal);
     opening.defer(every(clock, SWEEP_MS, () => auditLog.sweep()));
+    const operations = createOperations(facts, {
+      logger,
+      version: VERSION,
+      traffic,
+      answers,
+      audit: store.audit,
+      refresh: () => traffic.refresh(),
+      reload: () => ({ count: 0, succeeded: true, atMs: startedMs }),
+      certificates: () => [],
+      ready: () => this.#opened !== undefined && !this.#draining,
+    });
+    const listener = config.metrics && new OperationsListener({ operations }, config.metrics);
+    if (listener) await begin(opening, listener, options.signal);
     const admin = new AdminApi(
       {
         logger,
+        operations: (...exchange) => operations.answer(...exchange),
         status: async () => {
           await traffic.refresh();
           return gatewayStatus(facts);
@@ -297,7 +318,7 @@ class WiredGateway implements Gateway {
     await begin(opening, admin, options.signal);
 
     this.#edge = edge;
-    this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey });
+    this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey, listener });
     this.#opened = opening.move();
   }
 
@@ -321,6 +342,7 @@ class WiredGateway implements Gateway {
   }
 
   async drain(ms: number): Promise<void> {
+    this.#draining = true;
     await this.#edge?.drain(ms);
   }
 
@@ -363,7 +385,14 @@ function identityOf({ domain }: GatewayConfig, keys: GatewayKeys, overlay: Overl
 
 function addressesOf(
   config: GatewayConfig,
-  parts: { overlay: Overlay; links: LinkService; edge: PublicSide; authority: LocalAuthority | undefined; box: string },
+  parts: {
+    overlay: Overlay;
+    links: LinkService;
+    edge: PublicSide;
+    authority: LocalAuthority | undefined;
+    box: string;
+    listener: OperationsListener | undefined;
+  },
 ): GatewayAddresses {
   return {
     domain: config.domain,
@@ -374,5 +403,6 @@ function addressesOf(
     linkPort: parts.links.port,
     caFile: parts.authority?.certificatePath,
     adminSocket: config.adminSocket,
+    metricsPort: parts.listener?.port,
   };
 }

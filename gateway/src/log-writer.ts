@@ -18,6 +18,7 @@ export class LogWriter {
   #inFlight = false;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
+  #onEnd: (() => void) | undefined;
 
   /** @param maxWriteBytes of one system call, which then ends with a line; undefined = any. */
   constructor(fd: number, maxWriteBytes?: number) {
@@ -30,6 +31,12 @@ export class LogWriter {
     if (this.#waitingBytes + bytes.length > MAX_WAITING_BYTES) return;
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
+    this.#next();
+  }
+
+  /** Takes nothing more; calls back when everything is written. */
+  end(done: () => void): void {
+    this.#onEnd = done;
     this.#next();
   }
 
@@ -50,7 +57,12 @@ export class LogWriter {
   }
 
   #next(): void {
-    if (this.#inFlight || this.#waiting.length === 0) return;
+    if (this.#inFlight) return;
+    if (this.#waiting.length === 0) {
+      const done = this.#onEnd;
+      this.#onEnd = undefined;
+      return done?.();
+    }
     const all = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting);
     const bytes = this.#firstOf(all);
     this.#waiting = bytes.length === all.length ? [] : [all.subarray(bytes.length)];

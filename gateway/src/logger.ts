@@ -4,8 +4,9 @@
  */
 import type { Logger } from '@moat/core';
 import { pino, symbols } from 'pino';
+import type { AccessLog } from './access-log.ts';
 import { LogWriter } from './log-writer.ts';
-import { RequestEntry } from './request/log.ts';
+import { AccessEntry } from './request/log.ts';
 
 /** Characters that wait. */
 const BATCH_LENGTH = 64 * 1024;
@@ -49,10 +50,12 @@ export class LineBatch {
 export interface LoggerOptions {
   /** Other processes write to the same place: lines stay whole. @defaultValue false */
   readonly shared?: boolean;
+  /** Takes the lines of requests instead. @defaultValue they stand among the others */
+  readonly access?: AccessLog | undefined;
 }
 
 /** To be called once a process: it flushes at the exit. What a killed process had not said yet is lost. */
-export function createLogger(level: string, { shared = false }: LoggerOptions = {}): Logger {
+export function createLogger(level: string, { shared = false, access }: LoggerOptions = {}): Logger {
   const writer = new LogWriter(2, shared ? ATOMIC_BYTES : undefined);
   const batch = new LineBatch(writer);
   process.on('exit', () => {
@@ -66,17 +69,22 @@ export function createLogger(level: string, { shared = false }: LoggerOptions = 
     write: (line: string): void => batch.write(line, stream.lastLevel >= WARN),
   };
   const logger = pino({ level, base: null, timestamp: stamp }, stream);
-  if (logger.isLevelEnabled('info')) sayRequestsOurselves(logger, batch);
+  const isEnabled = logger.isLevelEnabled('info');
+  if (isEnabled || access !== undefined) sayRequestsOurselves(logger, isEnabled ? batch : undefined, access);
   return logger;
 }
 
 /** Children inherit it; they have fields of their own, which only pino knows. */
-function sayRequestsOurselves(logger: Logger, batch: LineBatch): void {
+function sayRequestsOurselves(logger: Logger, batch: LineBatch | undefined, access: AccessLog | undefined): void {
   // oxlint-disable-next-line typescript/unbound-method -- it is called with the `this` that is given
   const byPino = logger.info;
   logger.info = function (this: Logger, fields: object, message: string): void {
-    if (this !== logger || !(fields instanceof RequestEntry)) return byPino.call(this, fields, message);
-    batch.write(`{"level":30${stamp()},${fields.toJsonMembers()},"msg":"${message}"}\n`, false);
+    if (this !== logger || !(fields instanceof AccessEntry)) return byPino.call(this, fields, message);
+    const isApart = access !== undefined && !access.isElsewhere;
+    if (!isApart && batch === undefined) return;
+    const line = `{"level":30${stamp()},${fields.toJsonMembers()},"msg":"${message}"}\n`;
+    if (isApart) access.write(line);
+    else batch?.write(line, false);
   };
 }
 

@@ -6,6 +6,7 @@ import { errorCode, isMoatError, releaseStartupMemory, systemClock, type Logger 
 import { parseGatewayConfig, type GatewayConfig } from './config.ts';
 import { createGateway, type GatewayAddresses } from './create-gateway.ts';
 import { refusal } from './errors.ts';
+import { AccessLog } from './access-log.ts';
 import { createLogger } from './logger.ts';
 import { countWorkers } from './workers/shares.ts';
 
@@ -15,6 +16,8 @@ export interface RunGatewayOptions {
   /** Now, whatever runs. */
   readonly kill?: AbortSignal;
   readonly logger?: Logger;
+  /** Opened anew when gateway.yaml is read anew. */
+  readonly access?: AccessLog;
   /** Level of the logs that workers write themselves. @defaultValue info */
   readonly logLevel?: string;
   /** Called once everything listens. */
@@ -24,9 +27,19 @@ export interface RunGatewayOptions {
 /** Time for running requests to end after an orderly stop. */
 const DRAIN_MS = 10_000;
 
-/** The log of a gateway's first process; with workers it shares its place with theirs. To be called once a process. */
-export function createGatewayLogger({ workers }: GatewayConfig, level: string): Logger {
-  return createLogger(level, { shared: countWorkers(workers) > 1 });
+/** What a gateway's process says, and where the lines of requests go. */
+export interface GatewayLog {
+  readonly logger: Logger;
+  readonly access: AccessLog;
+}
+
+/**
+ * The log of a gateway's first process; with workers it shares its place with theirs. To be called once a process.
+ * @throws `GATEWAY_CONFIG_INVALID` where the access log cannot be opened
+ */
+export function createGatewayLog({ workers, accessLog }: GatewayConfig, level: string): GatewayLog {
+  const access = new AccessLog(accessLog);
+  return { access, logger: createLogger(level, { shared: countWorkers(workers) > 1, access }) };
 }
 
 /** Runs a gateway until it is told to stop; begins again where it asks for that. @throws the codes of its start */
@@ -113,7 +126,7 @@ async function main(): Promise<void> {
     await runGateway(config, {
       signal: orderly.signal,
       kill: now.signal,
-      logger: createGatewayLogger(config, logLevel),
+      ...createGatewayLog(config, logLevel),
       logLevel,
       onReady: (addresses) =>
         process.stdout.write(`${JSON.stringify({ kind: 'gateway-ready', version: 1, data: addresses })}\n`),

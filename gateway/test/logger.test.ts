@@ -114,7 +114,7 @@ test('a request says its own line, with every field that the logger would say', 
     id: 'abc',
     client: { address: '2001:db8::1', port: 1 },
     servername: 'shop.localhost',
-    head: { method: 'M-SEARCH' },
+    head: { method: 'M-SEARCH', fields: [['traceparent', `00-${'a1'.repeat(16)}-${'b2'.repeat(8)}-01`]] },
     body: { receivedBytes: 1 },
     answer: { sentBytes: 2 },
   } as unknown as ClientRequest;
@@ -125,6 +125,7 @@ test('a request says its own line, with every field that the logger would say', 
     { status: 200 },
   ]) {
     const entry = new RequestEntry(request, outcome, rest);
+    assert.equal(entry.traceId, 'a1'.repeat(16));
     assert.deepEqual(JSON.parse(`{${entry.toJsonMembers()}}`), JSON.parse(JSON.stringify(entry)));
   }
 });

@@ -1,6 +1,6 @@
 /** The admin API: HTTP over a Unix socket that only the gateway's user may open. */
 import { chmod, mkdir, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
@@ -14,6 +14,7 @@ import {
   type ForgottenDeployment,
   type GatewayAudit,
   type GatewayAuditCheck,
+  type GatewayCertificate,
   type GatewayName,
   type GatewayPublisher,
   type GatewayPublishers,
@@ -32,6 +33,7 @@ export interface AdminApiDeps {
   readonly logger: Logger;
   status(): Promise<GatewayStatus>;
   names(): readonly GatewayName[];
+  certificates(): readonly GatewayCertificate[];
   routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
   publishers(): GatewayPublishers;
   decide(request: DecidePublisherRequest): Promise<GatewayPublisher>;
@@ -43,6 +45,8 @@ export interface AdminApiDeps {
   invite(request: CreateInviteRequest): CreatedInvite;
   /** Makes the next key, or lets it take over. */
   rotateKey(finish: boolean): Promise<KeyRotation>;
+  /** Answers paths that are no part of the API; false = none of its own. */
+  operations(request: IncomingMessage, response: ServerResponse): boolean;
   /** Puts new workers in place; resolves when they accept clients. */
   restartWorkers(): Promise<void>;
   /** Asks the process to stop; returns at once. */
@@ -75,6 +79,7 @@ export class AdminApi implements Service {
       {
         status: () => deps.status(),
         names: () => ({ names: deps.names() }),
+        certificates: () => ({ certificates: deps.certificates() }),
         routes: () => deps.routes(),
         publishers: () => deps.publishers(),
         decide: ({ body }) => deps.decide(body),
@@ -104,7 +109,9 @@ export class AdminApi implements Service {
     await refuseSecond(socketPath);
     await rm(socketPath, { force: true });
     const listener = getRequestListener((request) => app.fetch(request));
-    const server = createServer((request, response) => void listener(request, response));
+    const server = createServer((request, response) => {
+      if (!deps.operations(request, response)) void listener(request, response);
+    });
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause) => {
         reject(refusal('LISTEN_FAILED', `cannot listen on ${socketPath}`, { cause, details: { socketPath } }));

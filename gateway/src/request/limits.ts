@@ -3,10 +3,13 @@
  * gets. Bound: `maxAddresses` addresses are remembered; the longest unused without connections is dropped.
  */
 import { addressKey, type Clock } from '@moat/core';
+import type { EdgeCounters } from '../metrics/figures.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 export interface ClientLimitsDeps {
   readonly clock: Clock;
+  /** Told of every connection. */
+  readonly counters?: Pick<EdgeCounters, 'connections' | 'connectionsRefused'>;
 }
 
 export interface ClientLimitsOptions {
@@ -35,11 +38,13 @@ export class ClientLimits {
   readonly #deps: ClientLimitsDeps;
   readonly #options: ClientLimitsOptions;
   readonly #clients = new Map<string, Client>();
+  readonly #counters: Pick<EdgeCounters, 'connections' | 'connectionsRefused'> | undefined;
   #connections = 0;
 
   constructor(deps: ClientLimitsDeps, options: ClientLimitsOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#counters = deps.counters;
   }
 
   get connections(): number {
@@ -48,6 +53,12 @@ export class ClientLimits {
 
   /** Counts a new connection; false = refuse it. Each true is followed by one {@link ClientLimits.leave}. */
   enter(address: string): boolean {
+    const entered = this.#enter(address);
+    if (this.#counters) this.#counters[entered ? 'connections' : 'connectionsRefused'] += 1;
+    return entered;
+  }
+
+  #enter(address: string): boolean {
     if (this.#connections >= this.#options.connections) return false;
     const client = this.#client(addressKey(address));
     if (client.connections >= this.#options.connectionsPerClient) return false;

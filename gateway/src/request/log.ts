@@ -13,12 +13,44 @@ export interface Outcome {
   readonly attempts?: number | undefined;
 }
 
+/** A line of the access log. */
+export abstract class AccessEntry {
+  readonly component = 'gateway.request';
+
+  /** Members of a JSON object. */
+  abstract toJsonMembers(): string;
+}
+
+/** Bytes that were no request. */
+export class UnreadableEntry extends AccessEntry {
+  readonly requestId: string;
+  readonly remoteAddress: string;
+  readonly host: string;
+  readonly status: number;
+  readonly code: string;
+
+  constructor(line: Pick<UnreadableEntry, 'requestId' | 'remoteAddress' | 'host' | 'status' | 'code'>) {
+    super();
+    this.requestId = line.requestId;
+    this.remoteAddress = line.remoteAddress;
+    this.host = line.host;
+    this.status = line.status;
+    this.code = line.code;
+  }
+
+  toJsonMembers(): string {
+    return JSON.stringify(this).slice(1, -1);
+  }
+}
+
+/** A trace that the client is part of (https://www.w3.org/TR/trace-context/); it is passed on as it came and never made up. */
+const TRACE = /^[\da-f]{2}-([\da-f]{32})-[\da-f]{16}-[\da-f]{2}$/;
+
 /**
  * The fields of a request's line. It can write itself as JSON: of all that a gateway does for a small request, a tenth
  * was pino finding out, field by field, what is known here (test/bench).
  */
-export class RequestEntry {
-  readonly component = 'gateway.request';
+export class RequestEntry extends AccessEntry {
   readonly requestId: string;
   readonly remoteAddress: string;
   readonly host: string;
@@ -33,12 +65,14 @@ export class RequestEntry {
   readonly code: string | undefined;
   /** Members asked, where it was more than one. */
   readonly count: number | undefined;
+  readonly traceId: string | undefined;
 
   constructor(
     request: ClientRequest,
     outcome: Outcome,
     rest: { readonly delivered: boolean; readonly durationMs: number },
   ) {
+    super();
     this.requestId = request.id;
     this.remoteAddress = request.client.address;
     this.host = request.servername;
@@ -52,11 +86,12 @@ export class RequestEntry {
     this.peer = outcome.peer;
     this.code = outcome.code ?? (rest.delivered ? undefined : 'CLIENT_GONE');
     this.count = outcome.attempts !== undefined && outcome.attempts > 1 ? outcome.attempts : undefined;
+    this.traceId = traceOf(request);
   }
 
   /** Members of a JSON object. Names, ids and addresses were checked and need no escapes; a code may be a member's word. */
   toJsonMembers(): string {
-    const { deployment, peer, code, count } = this;
+    const { deployment, peer, code, count, traceId } = this;
     return (
       `"component":"gateway.request","requestId":"${this.requestId}","remoteAddress":"${this.remoteAddress}",` +
       `"host":"${this.host}","method":"${this.method}","status":${this.status},"bytesIn":${this.bytesIn},` +
@@ -64,9 +99,15 @@ export class RequestEntry {
       (deployment === undefined ? '' : `,"deployment":"${deployment}","service":"${this.service}"`) +
       (peer === undefined ? '' : `,"peer":"${peer}"`) +
       (code === undefined ? '' : `,"code":${JSON.stringify(code)}`) +
-      (count === undefined ? '' : `,"count":${count}`)
+      (count === undefined ? '' : `,"count":${count}`) +
+      (traceId === undefined ? '' : `,"traceId":"${traceId}"`)
     );
   }
+}
+
+function traceOf({ head: { fields } }: ClientRequest): string | undefined {
+  const parent = fields.find(([name]) => name === 'traceparent')?.[1];
+  return parent === undefined ? undefined : TRACE.exec(parent)?.[1];
 }
 
 /** Says it once a request. */

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Clock, Links, Logger, Service } from '@moat/core';
 import type { SecureContexts } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayLimits } from '../config.ts';
+import { EdgeCounters, type EdgeFigures } from '../metrics/figures.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import { PublicListener, type PublicListenerOptions } from './accept.ts';
 import type { AbuseContact } from './abuse.ts';
@@ -59,6 +60,7 @@ export class PublicEdge implements Service {
     readonly secure: ConnectionOptions;
     readonly plain: ConnectionOptions;
   };
+  readonly #counters = new EdgeCounters();
   #total = 0;
 
   constructor(deps: PublicEdgeDeps, options: PublicEdgeOptions) {
@@ -72,8 +74,9 @@ export class PublicEdge implements Service {
       plain: connectionOptions('http', limits),
     };
     const parts = this.#parts;
-    this.#limits = new ClientLimits({ clock }, parts.client);
-    this.#server = new RequestServer({ ...deps, limits: this.#limits }, parts.server);
+    const counters = this.#counters;
+    this.#limits = new ClientLimits({ clock, counters }, parts.client);
+    this.#server = new RequestServer({ ...deps, limits: this.#limits, counters }, parts.server);
     const server = this.#server;
     const answerUnreadable: RequestServer['answerUnreadable'] = (...cause) => server.answerUnreadable(...cause);
     this.#secureHttp = new Http1(
@@ -118,7 +121,9 @@ export class PublicEdge implements Service {
         clock,
         logger,
         contexts: deps.contexts,
+        failed: () => void (counters.handshakesFailed += 1),
         serve: (socket, client, servername) => {
+          counters.handshakes += 1;
           const http = socket.alpnProtocol === 'h2' ? this.#http2 : this.#secureHttp;
           http.accept(socket, client, servername);
         },
@@ -142,6 +147,11 @@ export class PublicEdge implements Service {
   /** Client connections, requests in work, requests since the start. */
   get counts(): { readonly connections: number; readonly running: number; readonly total: number } {
     return { connections: this.#limits.connections, running: this.#server.running, total: this.#total };
+  }
+
+  /** What was counted since the start. */
+  get figures(): EdgeFigures {
+    return this.#counters.figures();
   }
 
   async start(options: { readonly signal: AbortSignal }): Promise<void> {

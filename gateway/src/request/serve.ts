@@ -1,6 +1,7 @@
 /** The phases behind `parse` for one request, in order: limits → route → edge → exchange → respond → log. */
 import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
+import type { EdgeCounters } from '../metrics/figures.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
 import type { AbuseContact } from './abuse.ts';
 import { BasicAuth } from './basic-auth.ts';
@@ -8,7 +9,7 @@ import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
 import type { ClientLimits } from './limits.ts';
-import { logRequest, type Outcome } from './log.ts';
+import { logRequest, UnreadableEntry, type Outcome } from './log.ts';
 import { errorAnswer, rawAnswer, type OwnAnswer } from './respond.ts';
 import { findDestination } from './route.ts';
 import { answerSelf, type GatewayIdentity } from './self.ts';
@@ -16,6 +17,7 @@ import { answerSelf, type GatewayIdentity } from './self.ts';
 export interface RequestServerDeps extends ExchangeDeps {
   readonly logger: Logger;
   readonly limits: ClientLimits;
+  readonly counters: EdgeCounters;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;
@@ -71,6 +73,7 @@ export class RequestServer {
       outcome ??= result;
       if (outcome === undefined || delivered === undefined) return;
       const durationMs = this.#deps.clock.now() - request.startedMs;
+      this.#count(request, outcome, { delivered, durationMs });
       logRequest(this.#deps.logger, request, outcome, { delivered, durationMs });
     };
     const fail = (error: unknown): void => {
@@ -125,17 +128,28 @@ export class RequestServer {
     const id = this.#deps.newId();
     const answer = errorAnswer(error, id, undefined);
     this.#deps.logger.info(
-      {
-        component: 'gateway.request',
+      new UnreadableEntry({
         requestId: id,
         remoteAddress: client.address,
         host: servername,
         status: answer.status,
         code: answer.code,
-      },
+      }),
       'request',
     );
+    this.#deps.counters.countCode(answer.code);
     return answer;
+  }
+
+  #count(
+    request: ClientRequest,
+    outcome: Outcome,
+    rest: { readonly delivered: boolean; readonly durationMs: number },
+  ): void {
+    const { counters } = this.#deps;
+    const { status, code = rest.delivered ? undefined : 'CLIENT_GONE' } = outcome;
+    counters.count(request.head.version, status, rest.durationMs, request.body.receivedBytes, request.answer.sentBytes);
+    if (code !== undefined) counters.countCode(code);
   }
 
   /** Ends what runs under these hosts: they were withdrawn. */

@@ -23,6 +23,8 @@ export interface TlsDeps {
   readonly contexts: Pick<SecureContexts, 'get'>;
   /** Takes over a connection whose handshake is done. */
   serve(socket: TLSSocket, client: ClientAddress, servername: string): void;
+  /** A handshake ended without an end. */
+  failed?(): void;
 }
 
 export interface TlsOptions {
@@ -64,11 +66,16 @@ export function createTlsPhase(
         // Missing from the types: the same option tls.createServer takes.
         ...({ SNICallback: choose, allowHalfOpen: true } as object),
       });
+      let stands = false;
+      secure.once('close', () => {
+        if (!stands) deps.failed?.();
+      });
       secure.on('error', (err) => {
         deps.logger.trace({ component: 'gateway.tls', remoteAddress: client.address, err }, 'tls connection failed');
         socket.destroy();
       });
       secure.once('secure', () => {
+        stands = true;
         deadline.cancel();
         const servername = nameOf(secure);
         if (servername === undefined) secure.destroy();

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { CertificateSource } from '../certificates/contexts.ts';
 import type { EdgeSettings, HostPort } from '../config.ts';
 import { refusal } from '../errors.ts';
+import { addFigures, NO_FIGURES, type EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
 import { LocalPipes } from './handover.ts';
@@ -90,6 +91,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   #lastNumber = 0;
   /** Requests of workers that are gone. */
   #pastTotal = 0;
+  #pastFigures = NO_FIGURES;
   #told = '';
   #settings: EdgeSettings;
   #look: Timer | undefined;
@@ -126,6 +128,16 @@ export class WorkerFleet implements Service, LinkWorkers {
       running: all.reduce((sum, { running }) => sum + running, 0),
       total: all.reduce((sum, { total }) => sum + total, this.#pastTotal),
     };
+  }
+
+  /** What all workers counted, those that are gone too; as they said last. */
+  get figures(): EdgeFigures {
+    return addFigures([this.#pastFigures, ...[...this.#running.values()].map(({ counts }) => counts.figures)]);
+  }
+
+  /** How often a place was filled anew. */
+  get restarts(): number {
+    return this.#places.reduce((sum, { restarts }) => sum + Math.max(0, restarts), 0);
   }
 
   /** Those that leave come last. */
@@ -306,6 +318,7 @@ export class WorkerFleet implements Service, LinkWorkers {
     const { clock, logger, links } = this.#deps;
     this.#running.delete(worker.number);
     this.#pastTotal += worker.counts.total;
+    this.#pastFigures = addFigures([this.#pastFigures, worker.counts.figures]);
     const peers = links.peersOf(worker.number);
     links.workerGone(worker.number);
     if (place.current !== worker) return;

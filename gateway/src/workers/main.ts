@@ -1,5 +1,6 @@
 /** The process of a traffic worker. Control starts it, tells it everything, and ends it; it lives no longer than control. */
 import { releaseStartupMemory, systemClock } from '@moat/core';
+import { AccessLog } from '../access-log.ts';
 import { createLogger } from '../logger.ts';
 import { Ipc } from './ipc.ts';
 import type { ControlQuestion, FromWorker, ToWorker, WorkerQuestion } from './protocol.ts';
@@ -11,10 +12,12 @@ const ipc = new Ipc<FromWorker, ToWorker, WorkerQuestion, ControlQuestion>(proce
   onMessage: (message, handle) => {
     if (message.type !== 'start') return worker?.take(message, handle);
     const { start } = message;
+    const access = new AccessLog(start.settings.accessLog);
     worker = new TrafficWorker(
       {
         clock: systemClock,
-        logger: createLogger(start.level, { shared: true }),
+        logger: createLogger(start.level, { shared: true, access }),
+        access,
         ipc,
         onDone: () => process.exit(),
       },

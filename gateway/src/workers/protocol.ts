@@ -5,6 +5,7 @@
 import type { PeerId } from '@moat/core';
 import type { SpentTicket, ToldLink } from '@moat/link';
 import type { EdgeSettings } from '../config.ts';
+import type { EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
 
@@ -78,6 +79,8 @@ export interface WorkerCounts {
   /** Requests since it started. */
   readonly total: number;
   readonly rssBytes: number;
+  /** What it counted since it started. */
+  readonly figures: EdgeFigures;
   /** Streams by link. */
   readonly streams: ReadonlyMap<number, number>;
 }

@@ -8,6 +8,7 @@ import type { EdgeSettings, GatewayConfig } from '../config.ts';
 import { refusal } from '../errors.ts';
 import { PublicEdge } from '../request/public-edge.ts';
 import { newRequestId } from '../request/request-id.ts';
+import type { EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange, Routes } from '../routes/snapshot.ts';
 import { WorkerFleet } from './control.ts';
@@ -17,6 +18,8 @@ export interface PublicSide extends Service {
   readonly httpsPort: number;
   readonly httpPort: number | undefined;
   readonly counts: { readonly connections: number; readonly running: number; readonly total: number };
+  /** What was counted since the start. */
+  readonly figures: EdgeFigures;
   drain(ms: number): Promise<void>;
 }
 
@@ -36,6 +39,8 @@ export interface Traffic {
   /** Resolves when whatever was changed is in force everywhere. */
   settled(): Promise<void>;
   workers(): readonly GatewayWorker[];
+  /** How often the place of a worker was filled anew. */
+  restarts(): number;
   /** Gets the workers' figures of now, where they come within a second. */
   refresh(): Promise<void>;
   /** @throws `NO_WORKERS`, `RESTART_RUNNING`, `WORKER_GONE` */
@@ -94,6 +99,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
     withdraw: (hosts) => edge.withdraw(hosts),
     settled: () => Promise.resolve(),
     workers: () => [],
+    restarts: () => 0,
     refresh: () => Promise.resolve(),
     restart: () => Promise.reject(refusal('NO_WORKERS', 'this gateway is one process; set `workers` in gateway.yaml')),
   };
@@ -149,6 +155,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     // A worker ends them itself when it hears of the change.
     withdraw: () => undefined,
     settled: () => fleet.settled(),
+    restarts: () => fleet.restarts,
     workers: () => reportWorkers(fleet, links, clock.now()),
     refresh: () => fleet.refresh(),
     restart: () => fleet.restart(),

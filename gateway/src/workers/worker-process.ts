@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { SpentTicket } from '@moat/link';
 import { refusal } from '../errors.ts';
+import { NO_FIGURES } from '../metrics/figures.ts';
 import { Ipc } from './ipc.ts';
 import type {
   ControlQuestion,
@@ -39,7 +40,14 @@ export interface WorkerProcessOptions {
   readonly fds: readonly number[];
 }
 
-const NO_COUNTS: WorkerCounts = { connections: 0, running: 0, total: 0, rssBytes: 0, streams: new Map() };
+const NO_COUNTS: WorkerCounts = {
+  connections: 0,
+  running: 0,
+  total: 0,
+  rssBytes: 0,
+  figures: NO_FIGURES,
+  streams: new Map(),
+};
 
 export class WorkerProcess {
   readonly number: number;
@@ -64,8 +72,8 @@ export class WorkerProcess {
       serialization: 'advanced',
       execArgv: process.execArgv.filter((flag) => !NOT_INHERITED.test(flag)),
       env: { ...process.env, ...compileCache() },
-      // Its log goes where ours goes; standard output belongs to our result.
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...options.fds],
+      // Its log goes where ours goes; on standard output it says requests at most, where gateway.yaml wants them there.
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...options.fds],
     });
     this.#ready.promise.catch(() => undefined);
     this.#listening.promise.catch(() => undefined);

@@ -3,6 +3,8 @@ import type { SendHandle } from 'node:child_process';
 import { Socket } from 'node:net';
 import type { Clock, Link, Logger } from '@moat/core';
 import { SocketChannel, createWorkerLinks, type SpentTicket, type WorkerLinks } from '@moat/link';
+import type { AccessLog } from '../access-log.ts';
+import type { EdgeSettings } from '../config.ts';
 import { SecureContexts, type CertificatePair } from '../certificates/contexts.ts';
 import { PublicEdge } from '../request/public-edge.ts';
 import { newRequestId } from '../request/request-id.ts';
@@ -14,6 +16,8 @@ import type { ControlQuestion, FromWorker, ToWorker, WorkerCounts, WorkerQuestio
 export interface TrafficWorkerDeps {
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Where lines of requests go. */
+  readonly access: Pick<AccessLog, 'reopen'>;
   readonly ipc: Pick<Ipc<FromWorker, ToWorker, WorkerQuestion, ControlQuestion>, 'say' | 'ask'>;
   /** Everything ended: the process may. */
   onDone(): void;
@@ -102,7 +106,7 @@ export class TrafficWorker {
         this.#identity = message.identity;
         return;
       case 'settings':
-        return this.#edge.reconfigure(message.settings);
+        return this.#reconfigure(message.settings);
       case 'revoke':
         return this.#links.revoke(message.peers);
       case 'socket':
@@ -118,6 +122,15 @@ export class TrafficWorker {
     }
   }
 
+  #reconfigure(settings: EdgeSettings): void {
+    this.#edge.reconfigure(settings);
+    try {
+      this.#deps.access.reopen(settings.accessLog);
+    } catch (err) {
+      this.#deps.logger.error({ component: 'gateway.worker', err }, 'access log not opened anew');
+    }
+  }
+
   /** What control asks. */
   counts(): WorkerCounts {
     const streams = new Map<number, number>();
@@ -125,7 +138,7 @@ export class TrafficWorker {
       const number = this.#numbers.get(link);
       if (number !== undefined) streams.set(number, link.openStreams);
     }
-    return { ...this.#edge.counts, rssBytes: process.memoryUsage.rss(), streams };
+    return { ...this.#edge.counts, figures: this.#edge.figures, rssBytes: process.memoryUsage.rss(), streams };
   }
 
   async #listen(): Promise<void> {

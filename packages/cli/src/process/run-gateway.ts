@@ -1,5 +1,5 @@
 /** The gateway in this process. A file of its own: loading it loads the whole gateway. */
-import { createGatewayLogger, parseGatewayConfig, runGateway } from '@moat/gateway';
+import { createGatewayLog, parseGatewayConfig, runGateway } from '@moat/gateway';
 import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { readTextFile, resolvePath } from '../input/files.ts';
@@ -25,7 +25,7 @@ export async function runGatewayProcess(context: Context, options: RunGatewayPro
   const config = parseGatewayConfig(text, resolvePath(io, options.config), io.env);
   await runGateway(config, {
     signal: io.signal,
-    logger: createGatewayLogger(config, logLevel),
+    ...createGatewayLog(config, logLevel),
     logLevel,
     onReady: (addresses) => {
       const ready = { kind: 'gateway-ready', version: 1, data: addresses };
