@@ -15,11 +15,11 @@ import {
   type Links,
   type LinkStream,
   type MoatError,
-  type PeerId,
   type RequestHead,
 } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
 import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
 import { isWritable } from './fields.ts';
@@ -53,12 +53,6 @@ export interface ExchangeWork {
   readonly inward: RequestHead;
 }
 
-/** One use of a member. Events of an abandoned attempt are ignored. */
-interface Attempt {
-  readonly peer: PeerId;
-  readonly stream: LinkStream;
-}
-
 /** Called once, by either. Not a promise: each costs every request a microtask and its memory. */
 export interface ExchangeEnd {
   /** Nothing more can be sent to the client. */
@@ -78,7 +72,7 @@ const LETS_NOBODY_IN: ReadonlySet<GatewayErrorCode> = new Set(['MEMBER_REFUSED',
 /** May be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
-export class Exchange implements ClientEvents, Bagged {
+export class Exchange implements ClientEvents, AttemptOwner, Bagged {
   /** In the bag of running ones. */
   place = -1;
   readonly route: Route;
@@ -118,7 +112,7 @@ export class Exchange implements ClientEvents, Bagged {
     this.#choice = new MemberChoice(deps.links, work.route);
     this.#inward = work.inward;
     this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
-    this.#clientMs = this.#serviceMs = deps.clock.now();
+    this.#clientMs = this.#serviceMs = work.request.startedMs;
   }
 
   /** Starts it; to be called once. It may be over before this returns. */
@@ -183,7 +177,8 @@ export class Exchange implements ClientEvents, Bagged {
       const { peer, link } = chosen;
       try {
         const { deployment, service } = this.route;
-        return this.#begin({ peer, stream: link.open({ deployment, service, kind: 'http' }, this.#inward) });
+        const stream = link.open({ deployment, service, kind: 'http' }, this.#inward);
+        return this.#begin(new Attempt(peer, stream, this));
       } catch (error) {
         this.#lastError = failureOf(errorCode(error));
         // What is wrong with the request is wrong on every link.
@@ -207,25 +202,9 @@ export class Exchange implements ClientEvents, Bagged {
     this.#attempt = attempt;
     this.#serviceMs = this.#deps.clock.now();
     this.route.balancer.begin(peer);
-    const current = (): boolean => this.#attempt === attempt && !this.#over;
-    stream.listen({
-      onHead: (head) => (current() ? this.#contained(() => this.#onHead(head)) : undefined),
-      onData: (chunk) => (current() ? this.#onData(chunk) : undefined),
-      onEnd: (trailers) => (current() ? this.#contained(() => this.#onEnd(trailers)) : undefined),
-      onDrain: () => (current() ? this.#resumeBody() : undefined),
-      onClose: (code) => (current() ? this.#onStreamClose(code) : undefined),
-    });
+    stream.listen(attempt);
     if (this.#bodyDone) stream.end();
     else if (this.#head.upgrade === undefined) this.#readBody(stream);
-  }
-
-  /** Whatever one answer breaks ends with it, not with the link it came over. */
-  #contained(handle: () => void): void {
-    try {
-      handle();
-    } catch (error) {
-      this.#fail(error as Error);
-    }
   }
 
   #readBody(stream: LinkStream): void {
@@ -256,12 +235,29 @@ export class Exchange implements ClientEvents, Bagged {
     });
   }
 
-  #resumeBody(): void {
+  onStreamDrain(): void {
     if (!this.#bodyPaused) return;
     this.#bodyPaused = false;
     this.#clientMs = this.#deps.clock.now();
     this.#countRateFrom(this.#clientMs);
     this.#request.body.resume();
+  }
+
+  /** Whatever one answer breaks ends with it, not with the link it came over. */
+  onAnswerHead(head: AcceptHead): void {
+    try {
+      this.#onHead(head);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  onAnswerEnd(trailers: FieldList): void {
+    try {
+      this.#onEnd(trailers);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
   }
 
   #onHead(head: AcceptHead): void {
@@ -291,7 +287,7 @@ export class Exchange implements ClientEvents, Bagged {
     if (attempt) this.#readBody(attempt.stream);
   }
 
-  #onData(chunk: Uint8Array): void {
+  onAnswerData(chunk: Uint8Array): void {
     const answer = this.#answer;
     if (!answer) return this.#invalid('the member sent a body before its head');
     if (answer.status !== 101) {
@@ -322,7 +318,7 @@ export class Exchange implements ClientEvents, Bagged {
     this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailerAllowed(name)) : []);
   }
 
-  #onStreamClose(code: string | undefined): void {
+  onStreamClose(code: string | undefined): void {
     if (this.#answerDone) {
       // A WebSocket's other direction is over too; an upload nobody reads ends with its answer.
       if (code !== undefined && this.#answer?.status === 101) this.#request.answer.destroy();
@@ -385,6 +381,7 @@ export class Exchange implements ClientEvents, Bagged {
     const attempt = this.#attempt;
     if (!attempt) return;
     this.#attempt = undefined;
+    attempt.abandon();
     this.route.balancer.end(attempt.peer);
     attempt.stream.reset(code);
   }

@@ -59,15 +59,16 @@ export function parseHead(raw: ReceivedHead, rules: ParseRules): ParsedHead {
     throw refusal('METHOD_REFUSED', `${raw.method} is never forwarded`);
   }
   if (!KNOWN_METHODS.has(raw.method)) throw refusal('METHOD_UNKNOWN', 'no such method is known here');
-  const { seen, fields, connection } = sectionOf(raw.fields);
+  const section = sectionOf(raw.fields);
+  const { seen, fields, connection } = section;
   const { bodyless, contentLength } = framing(seen, raw);
-  const authority = authorityOf(seen, rules);
-  const target = targetOf(raw, authority.host, authority.port, rules);
+  const { host, port, authority } = authorityOf(section, rules);
+  const target = targetOf(raw, host, port, rules);
   const upgrade = upgradeOf(seen, connection, raw, bodyless);
   return {
     method: raw.method,
-    authority: authority.port === undefined ? authority.host : `${authority.host}:${authority.port}`,
-    host: authority.host,
+    authority,
+    host,
     target,
     version: raw.version,
     fields,
@@ -97,6 +98,13 @@ interface Section {
   readonly fields: FieldList;
   /** Options of Connection, in lower case. */
   readonly connection: readonly string[];
+  /** What Host says, once it was read. */
+  asked: Asked | undefined;
+}
+
+interface Asked extends Authority {
+  /** Host and port as one text. */
+  readonly authority: string;
 }
 
 const sections = new RecentOf<FieldList, Section>();
@@ -119,7 +127,12 @@ function sectionOf(list: FieldList): Section {
     if (name.includes('_') || name.includes('.')) continue;
     if (note(seen, name, value)) fields.push(field);
   }
-  const section = { seen, fields, connection: seen.connection === undefined ? [] : itemsOf(seen.connection) };
+  const section: Section = {
+    seen,
+    fields,
+    connection: seen.connection === undefined ? [] : itemsOf(seen.connection),
+    asked: undefined,
+  };
   sections.keep(list, section);
   return section;
 }
@@ -191,13 +204,19 @@ function withoutBlanks(text: string): string {
   return start === 0 && end === text.length ? text : text.slice(start, end);
 }
 
-function authorityOf(seen: Seen, rules: ParseRules): Authority {
-  if (seen.host === undefined) throw malformed('Host is missing');
-  if (seen.host === rules.servername) return { host: seen.host, port: undefined };
-  if (!/^[A-Za-z0-9._~!$&'()*+,;=%:[\]-]+$/.test(seen.host)) throw malformed('Host is not an authority');
-  const authority = parseAuthority(seen.host);
-  if (!authority) throw refusal('MISDIRECTED', 'no such name is served here');
-  return authority;
+function authorityOf(section: Section, rules: ParseRules): Asked {
+  const { host } = section.seen;
+  if (host === undefined) throw malformed('Host is missing');
+  if (host === rules.servername) return { host, port: undefined, authority: host };
+  return (section.asked ??= readHost(host));
+}
+
+function readHost(text: string): Asked {
+  if (!/^[A-Za-z0-9._~!$&'()*+,;=%:[\]-]+$/.test(text)) throw malformed('Host is not an authority');
+  const asked = parseAuthority(text);
+  if (!asked) throw refusal('MISDIRECTED', 'no such name is served here');
+  const { host, port } = asked;
+  return { host, port, authority: port === undefined ? host : `${host}:${port}` };
 }
 
 function targetOf(raw: ReceivedHead, host: string, port: number | undefined, rules: ParseRules): string {

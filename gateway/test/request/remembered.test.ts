@@ -41,6 +41,18 @@ test('a section is read with the rules of its own request', () => {
   }
 });
 
+test('a section that two connections send is for the host it says, whatever name each was opened for', () => {
+  const section = 'Host: SHOP.localhost:8443\r\n';
+  for (const servername of ['shop.localhost', 'other.localhost', 'SHOP.localhost:8443', 'shop.localhost']) {
+    const head = parseHead(readHead(`GET / HTTP/1.1\r\n${section}`, 8), { ...RULES, servername });
+    const isName = servername === 'SHOP.localhost:8443';
+    assert.deepEqual(
+      [head.host, head.authority],
+      isName ? [servername, servername] : ['shop.localhost', 'shop.localhost:8443'],
+    );
+  }
+});
+
 test('a section that two clients send goes inward with the address and the user of each', () => {
   const head = parse('GET / HTTP/1.1');
   for (const [address, user] of [['192.0.2.1'], ['2001:db8::1', 'ann'], ['192.0.2.1', 'bob'], ['192.0.2.1']] as const) {
