@@ -53,10 +53,10 @@ export async function renderCommand() {
   return format(parts.join('\n'), { ...(await resolveConfig(file)), parser: 'markdown' });
 }
 
-/** The verbs of a word that only leads to others; else the command itself. */
+/** A command and what it leads to; not a word that only leads to others. */
 function leaves(command) {
   const verbs = command.commands.filter((sub) => sub.name() !== 'help');
-  return verbs.length === 0 ? [command] : verbs.flatMap(leaves);
+  return [...(examplesOf.has(command) ? [command] : []), ...verbs.flatMap(leaves)];
 }
 
 function renderVerb(command) {

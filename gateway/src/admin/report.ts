@@ -12,6 +12,7 @@ import type {
 } from '@moat/admin-api';
 import type { LocalAuthority } from '../certificates/local-ca.ts';
 import type { GatewayConfig } from '../config.ts';
+import { isUnderDomain } from '../names/host.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { Intake } from '../publications/intake.ts';
 import { inviteId } from '../publications/invite-code.ts';
@@ -92,7 +93,7 @@ export function gatewayNames(facts: GatewayFacts): GatewayName[] {
     const live = intake.isLive(host);
     const publication = ledger.publicationAt(deployment, host);
     return {
-      name: host.slice(0, -config.domain.length - 1),
+      name: isUnderDomain(host, config.domain) ? host.slice(0, -config.domain.length - 1) : host,
       host,
       url: facts.urlOf(host),
       deployment,

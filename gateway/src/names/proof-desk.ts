@@ -4,11 +4,11 @@
  *
  * Bounds: {@link MAX_ANSWERS} hosts remembered, the longest unused is forgotten; {@link MAX_LOOKUPS} lookups at a time and
  * {@link MAX_LOOKUPS_PER_HOUR} an hour for one deployment, beyond which nothing is asked; {@link LOOKUP_MS} for one. What was not
- * found is asked for again after 5 s at the earliest, and 30 s when it was missing more often.
+ * found is not asked for again within {@link AGAIN_MS}; how often claims come is the members' to choose, and bounded there.
  */
+import { proofRecord, provenBy } from '@moat/contract';
 import { RateLimit, errorCode, type Clock, type DeploymentId, type Logger, type MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
-import { proofRecord, provenBy } from './proof.ts';
 import type { TextLookup } from './text-lookup.ts';
 
 export interface ProofDeskDeps {
@@ -29,8 +29,7 @@ const HOUR_MS = 3_600_000;
 const LOOKUP_MS = 4_000;
 /** How long a proof that was found may be claimed by, without another look. */
 const FRESH_MS = 60_000;
-const AGAIN_MIN_MS = 5_000;
-const AGAIN_MAX_MS = 30_000;
+const AGAIN_MS = 5_000;
 /** How long one who claims is kept waiting for the first answer. */
 const WAIT_MS = 1_500;
 const MAX_WAITING = 16;
@@ -40,8 +39,6 @@ interface Answer {
   readonly deployments: ReadonlySet<DeploymentId> | undefined;
   readonly failed: boolean;
   readonly atMs: number;
-  /** How long nobody who was not found asks again. */
-  readonly againMs: number;
 }
 
 export class ProofDesk {
@@ -96,9 +93,9 @@ export class ProofDesk {
     return answer === undefined || answer.failed ? undefined : (answer.deployments ?? new Set());
   }
 
-  #isFresh({ deployments, atMs, againMs }: Answer, deployment: DeploymentId): boolean {
+  #isFresh({ deployments, atMs }: Answer, deployment: DeploymentId): boolean {
     const ageMs = this.#deps.clock.now() - atMs;
-    return ageMs < (deployments?.has(deployment) === true ? FRESH_MS : againMs);
+    return ageMs < (deployments?.has(deployment) === true ? FRESH_MS : AGAIN_MS);
   }
 
   #begin(host: string, deployment: DeploymentId): boolean {
@@ -129,10 +126,8 @@ export class ProofDesk {
   }
 
   #keep(host: string, deployments: ReadonlySet<DeploymentId> | undefined, failed: boolean): void {
-    const before = this.#answers.get(host);
-    const againMs = Math.min((before?.againMs ?? AGAIN_MIN_MS / 2) * 2, AGAIN_MAX_MS);
     this.#answers.delete(host);
-    this.#answers.set(host, { deployments, failed, atMs: this.#deps.clock.now(), againMs });
+    this.#answers.set(host, { deployments, failed, atMs: this.#deps.clock.now() });
     const [oldest] = this.#answers.keys();
     if (this.#answers.size > MAX_ANSWERS && oldest !== undefined) this.#answers.delete(oldest);
   }

@@ -4,10 +4,10 @@
  * Name servers that do not answer prove nothing: only after {@link SILENCE_MS} without any answer a host is given up.
  * Bounds: one look at a time, {@link PER_ROUND} in a round, a round a minute: 28,800 hosts a day.
  */
+import { proofRecord } from '@moat/contract';
 import type { Clock, DeploymentId, Logger, Service, Timer } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { NameRecord } from '../store/store.ts';
-import { proofRecord } from './proof.ts';
 import type { ProofDesk } from './proof-desk.ts';
 
 export interface ProofKeeperDeps {

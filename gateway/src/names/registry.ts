@@ -3,13 +3,13 @@
  * The registry proposes changes as records; the caller commits them and then applies them here, so that
  * nothing is used before it is on disk.
  */
+import { MAX_HOST_LENGTH } from '@moat/contract';
 import type { Clock, DeploymentId, MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { NameRecord } from '../store/store.ts';
 import { hostOfName, isUnderDomain } from './host.ts';
 import { leaseEndMs } from './lease.ts';
 import { skeletonOf, spellingProblem } from './look-alike.ts';
-import { MAX_HOST_LENGTH } from './proof.ts';
 import type { Proof } from './proof-desk.ts';
 
 export interface NameRegistryDeps {

@@ -1,11 +1,11 @@
 /** Hosts of one's own: served once the DNS names the deployment, and for as long as it does. */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { provenBy } from '@moat/contract';
 import { silentLogger } from '@moat/core';
 import type { PublishAnswer } from '@moat/overlay';
 import { createManualClock, type ManualClock } from '@moat/testkit';
 import { keepProofs } from '../../src/names/keep-proofs.ts';
-import { provenBy } from '../../src/names/proof.ts';
 import { ProofDesk } from '../../src/names/proof-desk.ts';
 import type { ProofKeeper } from '../../src/names/proof-keeper.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';

@@ -42,7 +42,9 @@ function renderUsage(command: Command, style: Style): string {
     const name = argument.name() + (argument.variadic ? '…' : '');
     return argument.required ? `<${name}>` : `[${name}]`;
   });
-  const tail = command.commands.length > 0 ? ['<command>'] : [...args, '[options]'];
+  const isVerb = examplesOf.has(command);
+  const word = isVerb ? '[command]' : '<command>';
+  const tail = [...(command.commands.length > 0 ? [word] : args), ...(isVerb ? ['[options]'] : [])];
   return `${style.bold('Usage')}  ${[nameOf(command), ...tail].join(' ')}`;
 }
 

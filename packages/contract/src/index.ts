@@ -67,6 +67,7 @@ export { checkTokenHead, createInvite, encodeToken, parseToken, type InviteKey }
 export { ipv6NetworkOf, ipv6Of } from './ipv6.ts';
 export { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from './limits.ts';
 export { commonOwners, mergedBranch, mergingHead, mergingVersion } from './merge.ts';
+export { MAX_HOST_LENGTH, proofRecord, provenBy } from './host-proof.ts';
 export { isHostName, peerIdOfMultiaddr } from './multiaddr.ts';
 export { endedContract, replaceOwner, rollbackContract } from './next.ts';
 export { countSignatures } from './parse/head.ts';

@@ -7,6 +7,7 @@ import { changeByVerb } from '../deployment/change-by-verb.ts';
 import { chooseGateway, domainOf, type ChosenGateway } from '../deployment/gateway-choice.ts';
 import { findHome, homeOwner, HOME_NAME, type Home, type HomeOwner } from '../deployment/home.ts';
 import { fileOf } from '../deployment/next-version.ts';
+import { askedName } from '../deployment/own-host.ts';
 import { loadDeployment } from '../deployment/select.ts';
 import { requireAccepted } from '../deployment/submit.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -53,11 +54,11 @@ interface Done {
  */
 export async function publishPort(context: Context, port: number, options: PublishPortOptions): Promise<Outcome> {
   requirePort(port);
-  if (options.host !== undefined) throw hostNotYet(options.host);
+  const asked = askedName(options);
   const owner = await homeOwner(context, options);
   const home = await findHome(context, owner.key, options.network);
   const gateway = await chooseGateway(context, options.gateway, home.current);
-  const wanted = wantedOf(home, port, gateway, options.name);
+  const wanted = wantedOf(home, port, gateway, asked);
   const submitted = await changeByVerb(context, owner, {
     ...home,
     file: wanted.file,
@@ -105,7 +106,7 @@ function wantedOf(home: Home, port: number, gateway: ChosenGateway, asked: strin
   }
   // Part of the id, so that two people who publish port 3000 at one gateway do not meet.
   const name = asked ?? `${service}-${home.id.slice(0, 6)}`;
-  if (!isLabel(name)) {
+  if (!isLabel(name) && !name.includes('.')) {
     throw new MoatError('USAGE', `"${name}" cannot be a public name`, {
       reason: 'a name is one label below the gateway’s domain, 1–63 of a–z, 0–9 and inner hyphens',
     });
@@ -229,11 +230,4 @@ function tellNewHome({ progress, style }: Context, { member }: Home): void {
 function requirePort(port: number): void {
   if (port >= 1 && port <= 65_535) return;
   throw new MoatError('TARGET_INVALID', `${port} is not a port`, { next: ['moat publish 3000'] });
-}
-
-function hostNotYet(host: string): MoatError {
-  return new MoatError('NOT_SUPPORTED_YET', `publishing as ${host} comes with a later version`, {
-    reason: 'a host of your own needs a proof in the DNS, which no gateway asks for yet',
-    next: ['--name NAME   a name below the gateway’s domain'],
-  });
 }

@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { changeByVerb, type VerbChange } from '../deployment/change-by-verb.ts';
 import { chooseGateway, domainOf } from '../deployment/gateway-choice.ts';
 import { fileOf } from '../deployment/next-version.ts';
+import { askedName } from '../deployment/own-host.ts';
 import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { CODE_OPTION } from '../deployment/gateway-code.ts';
 import { waitUntilApplied } from '../deployment/wait-applied.ts';
@@ -37,6 +38,7 @@ export function addPublish(program: Command, runner: VerbRunner): void {
         ['moat publish 3000', 'what listens on 127.0.0.1:3000, until Ctrl-C; needs no file'],
         ['moat publish web --name shop --gateway apps.example.com', 'https://shop.apps.example.com'],
         ['moat publish web --gateway localhost:8443', 'a gateway on another port than 443'],
+        ['moat publish web --host www.shop.example', 'a host of your own; says which DNS record proves it'],
         ['moat publish web', 'under its own name, at the gateway the network uses already'],
       ],
       options: [
@@ -79,7 +81,7 @@ async function publish(context: Context, [service = '']: readonly string[], opti
   if (/^\d+$/.test(service)) return publishPort(context, Number(service), options);
   const current = await loadDeployment(context, await selectDeployment(agent, options.network));
   requirePublishable(current, service);
-  const name = options.name ?? service;
+  const name = askedName(options) ?? service;
   if (!isHostName(name)) {
     throw new MoatError('USAGE', `"${name}" cannot be a public name`, {
       reason: 'a name is one label below the gateway’s domain, 1–63 of a–z, 0–9 and inner hyphens; or a whole host',

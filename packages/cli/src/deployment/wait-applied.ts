@@ -1,6 +1,7 @@
 /** Waits until a version works on this machine: applied, and the names it serves are live. */
 import type { DeploymentDetail } from '@moat/admin-api';
 import { MoatError, sleep, systemClock } from '@moat/core';
+import { proofRecordOf, recordText } from './own-host.ts';
 import type { Context } from '../context.ts';
 
 const POLL_MS = 50;
@@ -59,7 +60,12 @@ function isTaken(detail: DeploymentDetail, version: number): boolean {
 
 function refusedBy({ deployment, name, service, gateway, error }: Publication, temporary: boolean): MoatError {
   const other = [`moat publish ${service} --name ${name}-2 --gateway ${gateway}`];
+  const record = proofRecordOf({ deployment, name, gateway });
+  const proof = record === undefined ? [] : [...recordText(record, name, gateway), `moat names check ${name}`];
   const remedies: Readonly<Record<string, readonly string[]>> = {
+    PROOF_MISSING: proof,
+    PROOF_WRONG: proof,
+    PROOF_UNCHECKED: proof,
     PUBLISHER_NOT_INVITED: [
       `send the operator of ${gateway} this line: moat gateway allow ${deployment}`,
       'or, with a code of theirs, run it again with --code-file FILE',
@@ -75,12 +81,18 @@ function refusedBy({ deployment, name, service, gateway, error }: Publication, t
     ],
   };
   return new MoatError(error?.code ?? 'INTERNAL', `${gateway} refuses ${name}${reasonOf({ error })}`, {
-    reason: temporary ? 'nothing stays published' : 'the version is in force; only this name is not public',
+    reason: temporary ? 'nothing stays published' : reasonToWait(error?.code),
     next: [
       ...(remedies[error?.code ?? ''] ?? []),
       ...(temporary ? [] : ['moat names', `moat unpublish ${name} --gateway ${gateway}`]),
     ],
   });
+}
+
+function reasonToWait(code: string | undefined): string {
+  if (code?.startsWith('PROOF_') === true)
+    return 'it becomes public by itself, within a minute after the record is there';
+  return 'the version is in force; only this name is not public';
 }
 
 function reasonOf(publication: Pick<Publication, 'error'> | undefined): string {
