@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { systemClock, type Clock, type Logger, type PeerId, type StreamAcceptor } from '@moat/core';
-import { SecureContexts } from '../src/certificates/contexts.ts';
+import { SecureContexts, type CertificateSource } from '../src/certificates/contexts.ts';
 import { openLocalAuthority } from '../src/certificates/local-ca.ts';
 import { parseGatewayConfig, type GatewayLimits } from '../src/config.ts';
 import { PublicEdge } from '../src/request/public-edge.ts';
@@ -36,6 +36,7 @@ export class EdgeUnderTest implements AsyncDisposable {
   readonly #waiting = new Set<() => void>();
   readonly #stack: AsyncDisposableStack;
   edge!: PublicEdge;
+  authority!: CertificateSource;
   ca = '';
   #ids = 0;
 
@@ -58,10 +59,11 @@ export class EdgeUnderTest implements AsyncDisposable {
     const contexts = new SecureContexts({
       clock: systemClock,
       source: authority,
-      knows: (host) => host === DOMAIN || started.routes.current.isHeld(host),
+      knows: (host) => host === DOMAIN || started.routes.current.endsTls(host),
       onMissing: () => undefined,
     });
     started.ca = authority.certificate;
+    started.authority = authority;
     started.edge = new PublicEdge(
       {
         clock,

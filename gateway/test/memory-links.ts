@@ -5,6 +5,7 @@
 import {
   MoatError,
   type AcceptHead,
+  type Arrival,
   type FieldList,
   type Link,
   type Links,
@@ -25,6 +26,7 @@ class End implements LinkStream {
   readonly request: OpenRequest;
   readonly peer: PeerId;
   readonly requestHead: RequestHead | undefined;
+  readonly arrival: Arrival | undefined;
   other!: End;
   /** Bytes written here that the other side has not taken. */
   inFlight = 0;
@@ -38,7 +40,8 @@ class End implements LinkStream {
   #closed = false;
   #blocked = false;
 
-  constructor(request: OpenRequest, peer: PeerId, requestHead: RequestHead | undefined) {
+  constructor(request: OpenRequest, peer: PeerId, requestHead: RequestHead | undefined, arrival?: Arrival) {
+    this.arrival = arrival;
     this.request = request;
     this.peer = peer;
     this.requestHead = requestHead;
@@ -162,10 +165,10 @@ export class MemoryLinks implements Links {
         return streams.size;
       },
       rttMs: 1,
-      open: (request, head) => {
+      open: (request, head, arrival) => {
         if (ending.signal.aborted) throw new MoatError('LINK_CLOSED', 'the link is closed');
         const near = new End(request, peer, undefined);
-        const far = new End(request, 'gateway', head);
+        const far = new End(request, 'gateway', head, arrival);
         near.other = far;
         far.other = near;
         streams.add(near);

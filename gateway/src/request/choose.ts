@@ -9,15 +9,18 @@ const MAX_CONNECTS = 4;
 export class MemberChoice {
   readonly #links: Pick<Links, 'get' | 'connect'>;
   readonly #route: Route;
+  /** Comes first while it has a link. */
+  readonly #preferred: PeerId | undefined;
   /** Made with the second try: most requests need none. */
   #tried: PeerId[] | undefined;
   #first: PeerId | undefined;
   /** Set once members were asked for a link. Made only then: aborting one costs 5% of a request. */
   #asking: AbortController | undefined;
 
-  constructor(links: Pick<Links, 'get' | 'connect'>, route: Route) {
+  constructor(links: Pick<Links, 'get' | 'connect'>, route: Route, preferred?: PeerId) {
     this.#links = links;
     this.#route = route;
+    this.#preferred = preferred;
   }
 
   /** Members tried so far. */
@@ -27,7 +30,7 @@ export class MemberChoice {
 
   /** The next member to try; undefined when none that is left has a link. */
   next(): { readonly peer: PeerId; readonly link: Link } | undefined {
-    const peer = this.#route.balancer.pick(this.#untried(), (member) => this.#links.get(member) !== undefined);
+    const peer = this.#pick();
     const link = peer === undefined ? undefined : this.#links.get(peer);
     if (peer === undefined || link === undefined) return undefined;
     if (this.#first === undefined) this.#first = peer;
@@ -53,6 +56,12 @@ export class MemberChoice {
   /** Nobody waits for a link any more. */
   end(): void {
     this.#asking?.abort();
+  }
+
+  #pick(): PeerId | undefined {
+    const preferred = this.#first === undefined ? this.#preferred : undefined;
+    if (preferred !== undefined && this.#links.get(preferred) !== undefined) return preferred;
+    return this.#route.balancer.pick(this.#untried(), (member) => this.#links.get(member) !== undefined);
   }
 
   #untried(): readonly PeerId[] {

@@ -3,10 +3,14 @@ import type { Socket } from 'node:net';
 import type { Clock, Links, Logger, Service } from '@moat/core';
 import type { SecureContexts } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayLimits } from '../config.ts';
+import { normaliseHost } from '../names/host.ts';
 import { EdgeCounters, type EdgeFigures } from '../metrics/figures.ts';
-import type { RouteSnapshot } from '../routes/snapshot.ts';
+import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
 import { PublicListener, type PublicListenerOptions } from './accept.ts';
 import type { AbuseContact } from './abuse.ts';
+import { ALERT, type ClientHello } from './client-hello.ts';
+import type { ClientAddress } from './client-request.ts';
+import { createHelloPhase, endWithAlert } from './hello.ts';
 import type { ConnectionOptions } from './http1-connection.ts';
 import { ClientLimits } from './limits.ts';
 import { Http1 } from './http1.ts';
@@ -14,7 +18,8 @@ import { Http2 } from './http2.ts';
 import { serveRedirect } from './redirect.ts';
 import { RequestServer, type RequestServerOptions } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
-import { createTlsPhase } from './tls.ts';
+import { createTlsPhase, type Greeted } from './tls.ts';
+import { TunnelServer, type TunnelCounts, type TunnelServerOptions } from './tunnels.ts';
 
 export interface PublicEdgeDeps {
   readonly clock: Clock;
@@ -52,6 +57,8 @@ export class PublicEdge implements Service {
   readonly #secureHttp: Http1;
   readonly #plainHttp: Http1;
   readonly #http2: Http2;
+  readonly #tunnels: TunnelServer;
+  readonly #tls: (greeted: Greeted) => void;
   readonly #limits: ClientLimits;
   /** The options of the parts, which read them at each use: see {@link PublicEdge.reconfigure}. */
   readonly #parts: {
@@ -59,6 +66,7 @@ export class PublicEdge implements Service {
     readonly server: RequestServerOptions;
     readonly secure: ConnectionOptions;
     readonly plain: ConnectionOptions;
+    readonly tunnels: TunnelServerOptions;
   };
   readonly #counters = new EdgeCounters();
   #total = 0;
@@ -72,6 +80,7 @@ export class PublicEdge implements Service {
       server: serverOptions(domain, { limits, abuse }),
       secure: connectionOptions('https', limits),
       plain: connectionOptions('http', limits),
+      tunnels: tunnelOptions(limits),
     };
     const parts = this.#parts;
     const counters = this.#counters;
@@ -116,7 +125,8 @@ export class PublicEdge implements Service {
       },
       parts.client,
     );
-    const tls = createTlsPhase(
+    this.#tunnels = new TunnelServer({ ...deps, limits: this.#limits }, parts.tunnels);
+    this.#tls = createTlsPhase(
       {
         clock,
         logger,
@@ -124,15 +134,18 @@ export class PublicEdge implements Service {
         failed: () => void (counters.handshakesFailed += 1),
         serve: (socket, client, servername) => {
           counters.handshakes += 1;
+          const route = deps.snapshot().find(servername);
+          if (route?.opaque === 'terminated') return this.#tunnels.serve({ socket, client, route, servername });
           const http = socket.alpnProtocol === 'h2' ? this.#http2 : this.#secureHttp;
           http.accept(socket, client, servername);
         },
       },
       { protocols: options.http2 === false ? ['http/1.1'] : ['h2', 'http/1.1'] },
     );
+    const hello = createHelloPhase({ clock, logger, serve: (...greeted) => this.#onHello(...greeted) });
     const plain = (socket: Socket, client: { address: string; port: number }): void =>
       this.#plainHttp.accept(socket, client, '');
-    this.#https = new PublicListener({ logger, limits: this.#limits, serve: tls }, options.https);
+    this.#https = new PublicListener({ logger, limits: this.#limits, serve: hello }, options.https);
     this.#http = options.http && new PublicListener({ logger, limits: this.#limits, serve: plain }, options.http);
   }
 
@@ -154,6 +167,11 @@ export class PublicEdge implements Service {
     return this.#counters.figures();
   }
 
+  /** Connections whose bytes nobody here reads. */
+  get tunnels(): TunnelCounts {
+    return this.#tunnels.counts;
+  }
+
   async start(options: { readonly signal: AbortSignal }): Promise<void> {
     await using opening = new AsyncDisposableStack();
     for (const listener of [this.#https, this.#http]) {
@@ -171,11 +189,13 @@ export class PublicEdge implements Service {
     Object.assign(server, serverOptions(server.domain, { limits, abuse }));
     Object.assign(secure, connectionOptions('https', limits));
     Object.assign(plain, connectionOptions('http', limits));
+    Object.assign(this.#parts.tunnels, tunnelOptions(limits));
   }
 
   /** Ends what runs under these hosts. */
   withdraw(hosts: readonly string[]): void {
     this.#server.withdraw(hosts);
+    this.#tunnels.withdraw(hosts);
   }
 
   /** Another process takes what is new: accepts no connection, and ends each behind its next answer. */
@@ -192,18 +212,20 @@ export class PublicEdge implements Service {
     this.#https.close();
     this.#http?.close();
     this.#server.drain();
+    this.#tunnels.drain();
     this.#secureHttp.drain();
     this.#plainHttp.drain();
     this.#http2.drain();
     const { clock } = this.#deps;
     const until = clock.now() + ms;
-    while (this.#server.running > 0 && clock.now() < until) {
+    while (this.#server.running + this.#tunnels.counts.running > 0 && clock.now() < until) {
       await new Promise<void>((resolve) => clock.after(DRAIN_CHECK_MS, resolve));
     }
   }
 
   async stop(): Promise<void> {
     this.#server.stop();
+    this.#tunnels.stop();
     this.#secureHttp.stop();
     this.#plainHttp.stop();
     this.#http2.stop();
@@ -213,6 +235,29 @@ export class PublicEdge implements Service {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+
+  /** Who answers a handshake is decided by its name alone, before anybody has. */
+  #onHello(socket: Socket, client: ClientAddress, hello: ClientHello, bytes: Buffer): void {
+    const servername = normaliseHost(hello.serverName);
+    const route = servername === undefined ? undefined : this.#deps.snapshot().find(servername);
+    // Nobody asks for it here.
+    if (servername === undefined || route?.opaque === 'port') return endWithAlert(socket, ALERT.unrecognizedName);
+    if (route?.opaque !== 'passthrough') {
+      return this.#tls({ socket, client, hello, bytes, protocols: protocolsOf(route, hello) });
+    }
+    const refuse = (refused: Socket): void => endWithAlert(refused, ALERT.internalError);
+    this.#tunnels.serve({ socket, client, route, servername, first: bytes, refuse });
+  }
+}
+
+/** Behind a tcp service nobody here knows what is spoken: a client gets what it asks for. Undefined = the gateway's own. */
+function protocolsOf(route: Route | undefined, { protocols }: ClientHello): readonly string[] | undefined {
+  if (route?.opaque === undefined) return undefined;
+  return protocols.includes('http/1.1') ? ['http/1.1'] : protocols.slice(0, 1);
+}
+
+function tunnelOptions({ connectionsPerDeployment, tunnelIdleMs }: GatewayLimits): TunnelServerOptions {
+  return { connectMs: CONNECT_MS, idleMs: tunnelIdleMs, maxPerDeployment: connectionsPerDeployment };
 }
 
 function serverOptions(

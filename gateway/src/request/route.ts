@@ -25,6 +25,8 @@ export function findDestination(snapshot: RouteSnapshot, head: ParsedHead, rules
   }
   if (head.host === rules.domain) return { kind: 'self' };
   const route = snapshot.find(head.host);
+  // Where one is passed through, a connection from before that may still ask.
+  if (route?.opaque !== undefined) throw refusal('MISDIRECTED', 'this name is not served over http here');
   if (route?.suspended !== undefined) throw suspended(route.suspended, rules.domain);
   if (route) return { kind: 'service', route };
   if (snapshot.isHeld(head.host)) throw refusal('NAME_NOT_PUBLISHED', 'nothing is published under this name now');

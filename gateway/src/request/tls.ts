@@ -6,7 +6,7 @@
  * Each TLSSocket gets its `error` handler before its first byte, and the SNI callback never throws:
  * CVE-2025-59465 and CVE-2026-21637 are about servers that lack one of them.
  *
- * TLS is set up when a client has said its first word, and gets it in pieces: where Node reads the first bytes by itself,
+ * TLS is set up when a client has said its first word (`hello`), and gets it in pieces: where Node reads the first bytes by itself,
  * it keeps a buffer of 64 KiB for the connection, now of 1 KiB until a client sends more at once. A client that stays costs
  * a half less memory for it, an upload a tenth more CPU time in TLS (`test/bench`, `growth/https1/idle`).
  */
@@ -15,6 +15,7 @@ import { TLSSocket, createSecureContext, type SecureContext } from 'node:tls';
 import type { Clock, Logger } from '@moat/core';
 import { TLS_OPTIONS, type SecureContexts } from '../certificates/contexts.ts';
 import { normaliseHost } from '../names/host.ts';
+import type { ClientHello } from './client-hello.ts';
 import type { ClientAddress } from './client-request.ts';
 
 export interface TlsDeps {
@@ -40,49 +41,49 @@ const UNRECOGNIZED_NAME = Uint8Array.of(0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70
 /** Just less than the first buffer that Node makes for small pieces. */
 const PIECE_BYTES = 1_000;
 
-/** Makes the phase: a function that takes raw connections. */
-export function createTlsPhase(
-  deps: TlsDeps,
-  options: TlsOptions = {},
-): (socket: Socket, client: ClientAddress) => void {
+/** A connection whose hello has been read; `bytes` are all it has sent. */
+export interface Greeted {
+  readonly socket: Socket;
+  readonly client: ClientAddress;
+  readonly hello: ClientHello;
+  readonly bytes: Buffer;
+  /** Instead of those of all connections; none = ALPN is not answered. */
+  readonly protocols?: readonly string[] | undefined;
+}
+
+/** Makes the phase: a function that takes greeted connections. */
+export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greeted: Greeted) => void {
   const withoutCertificate = createSecureContext(TLS_OPTIONS);
   const handshakeMs = options.handshakeMs ?? 10_000;
-  const protocols = [...(options.protocols ?? ['http/1.1'])];
+  const ours = [...(options.protocols ?? ['http/1.1'])];
 
-  return (socket, client) => {
+  return ({ socket, client, hello, bytes, protocols = ours }) => {
     const deadline = deps.clock.after(handshakeMs, () => socket.destroy());
     socket.once('close', () => deadline.cancel());
-    socket.once('readable', () => {
-      const first = socket.read() as Buffer | null;
-      if (first === null) socket.destroy();
-      else begin(first);
+    const secure = new TLSSocket(socket, {
+      isServer: true,
+      secureContext: withoutCertificate,
+      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
+      // Missing from the types: the same option tls.createServer takes.
+      ...({ SNICallback: choose, allowHalfOpen: true } as object),
     });
-
-    function begin(first: Buffer): void {
-      const secure = new TLSSocket(socket, {
-        isServer: true,
-        secureContext: withoutCertificate,
-        ALPNProtocols: protocols,
-        // Missing from the types: the same option tls.createServer takes.
-        ...({ SNICallback: choose, allowHalfOpen: true } as object),
-      });
-      let stands = false;
-      secure.once('close', () => {
-        if (!stands) deps.failed?.();
-      });
-      secure.on('error', (err) => {
-        deps.logger.trace({ component: 'gateway.tls', remoteAddress: client.address, err }, 'tls connection failed');
-        socket.destroy();
-      });
-      secure.once('secure', () => {
-        stands = true;
-        deadline.cancel();
-        const servername = nameOf(secure);
-        if (servername === undefined) secure.destroy();
-        else deps.serve(secure, client, servername);
-      });
-      receive(secure, socket, first);
-    }
+    let stands = false;
+    secure.once('close', () => {
+      if (!stands) deps.failed?.();
+    });
+    secure.on('error', (err) => {
+      deps.logger.trace({ component: 'gateway.tls', remoteAddress: client.address, err }, 'tls connection failed');
+      socket.destroy();
+    });
+    secure.once('secure', () => {
+      stands = true;
+      deadline.cancel();
+      const servername = nameOf(secure);
+      // Both read the same hello; who is served is decided by what both saw.
+      if (servername === undefined || servername !== normaliseHost(hello.serverName)) secure.destroy();
+      else deps.serve(secure, client, servername);
+    });
+    receive(secure, socket, bytes);
 
     function choose(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
       const host = normaliseHost(name);

@@ -19,6 +19,8 @@ export interface Route {
   readonly members: readonly PeerId[];
   /** Who may come in; absent = anybody. */
   readonly auth?: EdgeAuth;
+  /** Its bytes are nobody's to read here; absent = http. */
+  readonly opaque?: Opaque;
   /** The operator took it off the air: nobody comes in, and this is the status that clients get. */
   readonly suspended?: SuspensionStatus;
   /** Chooses among `members`; outlives the route, as what it learned stays true. */
@@ -26,6 +28,12 @@ export interface Route {
   /** Outlives the route while the deployment keeps the name. */
   readonly usage: RouteUsage;
 }
+
+/**
+ * How bytes come to a service that no gateway reads: with TLS untouched, chosen by its name; with TLS ended here; or on a
+ * port of their own, where there may be no TLS at all.
+ */
+export type Opaque = 'passthrough' | 'terminated' | 'port';
 
 /** What is remembered of requests under a name, so that most of them cost no second lookup among all names. */
 export interface RouteUsage {
@@ -42,6 +50,8 @@ export interface RouteSnapshot {
   find(host: string): Route | undefined;
   /** True when the name is somebody's, published or not: its handshake is answered. */
   isHeld(host: string): boolean;
+  /** True when a handshake for the name is answered here: it is held, and not passed through. */
+  endsTls(host: string): boolean;
   list(): Route[];
 }
 
@@ -94,6 +104,12 @@ export class Routes implements RouteSnapshot {
 
   isHeld(host: string): boolean {
     return this.#held.has(host);
+  }
+
+  endsTls(host: string): boolean {
+    if (!this.#held.has(host)) return false;
+    const { opaque } = this.#routes.get(host) ?? {};
+    return opaque === undefined || opaque === 'terminated';
   }
 
   list(): Route[] {

@@ -31,5 +31,6 @@ export function shareLimits(limits: GatewayLimits, workers: number): GatewayLimi
     connections: share(limits.connections),
     requests: share(limits.requests),
     requestsPerDeployment: share(limits.requestsPerDeployment),
+    connectionsPerDeployment: share(limits.connectionsPerDeployment),
   };
 }

@@ -68,7 +68,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
   const contexts = new SecureContexts({
     clock,
     source: certificates,
-    knows: (host) => host === domain || routes.current.isHeld(host),
+    knows: (host) => host === domain || routes.current.endsTls(host),
     onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
   });
   const links = createLinks(

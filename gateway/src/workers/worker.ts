@@ -70,7 +70,7 @@ export class TrafficWorker {
         certificateFor: async (host) =>
           (await ipc.ask({ what: 'certificate', host }, ASK_MS)) as CertificatePair | undefined,
       },
-      knows: (host) => host === domain || this.#routes.current.isHeld(host),
+      knows: (host) => host === domain || this.#routes.current.endsTls(host),
       onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
     });
     this.#edge = new PublicEdge(
