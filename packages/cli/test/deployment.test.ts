@@ -173,9 +173,29 @@ test('publish and unpublish make the same contract as the file', async () => {
 
   assert.equal((await terminal.json(['publish', 'db', '--name', 'db'])).error.code, 'SERVICE_NOT_HTTP');
   assert.equal((await terminal.json(['publish', 'nothing'])).exitCode, 5);
-  const host = await terminal.json(['publish', '3000', '--host', 'www.shop.example']);
-  assert.equal(host.exitCode, 2);
-  assert.equal(host.error.code, 'NOT_SUPPORTED_YET');
+  const host = await terminal.json(['publish', 'web', '--host', 'Www.Shop.Example.']);
+  assert.equal(host.exitCode, 0, host.stderr);
+  const names = [...agent.held.values()][0]?.contract.publish.map(({ name }) => name);
+  assert.deepEqual(names?.toSorted(), ['shop', 'store', 'www.shop.example']);
+});
+
+test('a host of one’s own is whole, in ASCII, and one', async () => {
+  await using shop = await openShop({});
+  const { terminal } = shop;
+  const rows = [
+    ['shop', /written whole/],
+    ['*.shop.example', /no wildcard/],
+    ['bücher.example', /xn--bcher-kva\.example/],
+    ['a_b.example', /written whole/],
+    [`${'a.'.repeat(124)}ex`, /written whole/],
+  ] as const;
+  for (const [text, pattern] of rows) {
+    const { error, exitCode, stderr } = await terminal.json(['publish', 'web', '--host', text]);
+    assert.deepEqual([error.code, exitCode], ['USAGE', 2], text);
+    assert.match(stderr, pattern);
+  }
+  const two = await terminal.json(['publish', 'web', '--name', 'a', '--host', 'www.shop.example']);
+  assert.equal(two.error.code, 'USAGE');
 });
 
 test('publish asks which gateway where the network uses two', async () => {
