@@ -102,9 +102,15 @@ function checkPublish(contract: Contract): void {
   const witnesses = witnessesOf(contract).length;
   let [places, chars] = [0, 0];
   for (const [i, line] of publish.entries()) {
-    const { service: name, tls, auth, gateway, rules } = line;
+    const { service: name, tls, port, auth, gateway, rules } = line;
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
+    if (port !== undefined && (tls !== 'passthrough' || service.protocol !== 'tcp')) {
+      throw invalid(
+        `publish[${i}].port`,
+        'a port of its own carries the bytes of a tcp service, with tls: passthrough',
+      );
+    }
     const problem = ruleProblem(rules, { service, tls, services: targets });
     if (problem !== undefined) throw invalid(`publish[${i}].rules.${problem.rule}`, problem.message);
     if (auth !== undefined && (tls === 'passthrough' || service.protocol !== 'http')) {
@@ -136,6 +142,11 @@ function checkPublish(contract: Contract): void {
     publish.map(({ name, gateway }) => `${name} ${gateway.domain}`),
     (i) => `publish[${i}].name`,
     'this name is published twice at one gateway',
+  );
+  unique(
+    publish.map(({ port, gateway }) => (port === undefined ? undefined : `${port} ${gateway.domain}`)),
+    (i) => `publish[${i}].port`,
+    'this port is published twice at one gateway',
   );
   // Two publications with one salt could be told apart from their hashes alone.
   unique(

@@ -135,8 +135,7 @@ function ahead(to: Contract): PlanWarning[] {
     ...(plane === 'wireguard'
       ? [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')]
       : []),
-    ...to.publish.flatMap(({ name, tls }) => [
-      ...(tls === 'passthrough' ? [warn(`publish.${name}.tls`, 'gateways of this Moat refuse tls: passthrough')] : []),
+    ...to.publish.flatMap(({ name }) => [
       ...(name.includes('.')
         ? [warn(`publish.${name}`, 'gateways of this Moat serve names under their own domain only')]
         : []),

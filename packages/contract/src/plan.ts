@@ -169,21 +169,23 @@ function memberFields(member: Member): FieldTexts {
   ];
 }
 
-function serviceFields({ on, port, target, protocol, health }: Service): FieldTexts {
+function serviceFields({ on, port, target, protocol, health, proxyProtocol }: Service): FieldTexts {
   return [
     ['on', on.join(' ')],
     ['port', String(port)],
     ['target', target],
     ['protocol', protocol],
     ['health', health],
+    ['PROXY protocol', proxyProtocol],
   ];
 }
 
-function publishFields({ service, tls, gateway, salt, auth, rules }: PublishLine): FieldTexts {
+function publishFields({ service, tls, port, gateway, salt, auth, rules }: PublishLine): FieldTexts {
   const written = rules === undefined ? {} : writeRules(rules);
   return [
     ['service', service],
     ['tls', tls],
+    ['port', port === undefined ? undefined : String(port)],
     ['users', auth === undefined ? 'everybody' : auth.basic && `list ${auth.basic.digest.slice(0, 8)}`],
     ['boxed for its key', auth?.basic?.box.slice(0, 8)],
     ['sign-in', auth?.oidc && describeOidc(auth.oidc)],
@@ -253,13 +255,14 @@ function describeGrant({
   return `${from.join(' ')} may reach ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
-function describePublish({ name, service, tls, gateway, auth, rules }: PublishLine): string {
+function describePublish({ name, service, tls, port, gateway, auth, rules }: PublishLine): string {
   const written = rules === undefined ? {} : writeRules(rules);
   const said = RULE_FIELDS.flatMap((rule) =>
     written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
   );
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
-  return `public ${host} leads to ${service}${tls === 'terminate' ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;
+  const at = port === undefined ? host : `${host}:${port} (tcp)`;
+  return `public ${at} leads to ${service}${tls === 'terminate' || port !== undefined ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;
 }
 
 function ends(expires: string | undefined): string {

@@ -54,6 +54,7 @@ function publicationOf(
     service: line.service,
     kind: service.protocol,
     tls: line.tls,
+    ...(line.port === undefined ? {} : { port: line.port }),
     members: membersOf(service),
     ...(line.auth === undefined ? {} : { auth: line.auth }),
     ...(line.rules === undefined ? {} : { rules: line.rules }),

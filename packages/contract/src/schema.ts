@@ -55,6 +55,8 @@ export interface Service {
   readonly protocol: 'tcp' | 'http';
   /** Path of an http health check. */
   readonly health?: string;
+  /** Each connection to the target begins with a header that names the client. */
+  readonly proxyProtocol?: 'v2';
 }
 
 /** Who may reach which services; there is no deny, the default is deny. */
@@ -81,6 +83,8 @@ export interface PublishLine {
   readonly salt: string;
   readonly service: string;
   readonly tls: 'terminate' | 'passthrough';
+  /** TCP port of the gateway whose bytes all go to the service, instead of a name on its https port. */
+  readonly port?: number;
   readonly gateway: GatewayPin;
   /** Who may come in, checked by a terminating gateway. */
   readonly auth?: PublishAuth;
@@ -204,6 +208,7 @@ export interface Publication {
   readonly service: string;
   readonly kind: 'tcp' | 'http';
   readonly tls: 'terminate' | 'passthrough';
+  readonly port?: number;
   readonly members: readonly PublicationMember[];
   readonly auth?: PublishAuth;
   readonly rules?: PublishRules;

@@ -133,10 +133,7 @@ describe('warnings of a plan', () => {
   it('name what is signed before this version acts on it', () => {
     const [line] = contract.publish;
     assert.ok(line);
-    const publish = [
-      { ...line, tls: 'passthrough' as const },
-      { ...line, name: 'www.shop.example' },
-    ];
+    const publish = [line, { ...line, name: 'www.shop.example' }];
     const to = {
       ...contract,
       publish,
@@ -145,7 +142,6 @@ describe('warnings of a plan', () => {
     };
     assert.deepEqual(codes(null, to), [
       'NOT_ACTED_ON_YET network.plane',
-      `NOT_ACTED_ON_YET publish.${line.name}.tls`,
       'NOT_ACTED_ON_YET publish.www.shop.example',
     ]);
   });

@@ -42,6 +42,7 @@ const serviceSchema: z.ZodType<Service> = z.strictObject({
   target,
   protocol: z.enum(['tcp', 'http']),
   health: z.exactOptional(urlPath),
+  proxyProtocol: z.exactOptional(z.literal('v2')),
 });
 
 const grantSchema: z.ZodType<Grant> = z.strictObject({
@@ -61,6 +62,7 @@ const publishSchema: z.ZodType<PublishLine> = z.strictObject({
   salt: random16,
   service: label,
   tls: z.enum(['terminate', 'passthrough']),
+  port: z.exactOptional(port),
   gateway: gatewaySchema,
   auth: z.exactOptional(publishAuthSchema),
   rules: z.exactOptional(publishRulesSchema),

@@ -3,7 +3,18 @@ import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import type { Publication, PublicationBundle } from '../schema.ts';
 import { witnessedClaimSchema } from './claim.ts';
-import { deploymentId, hostName, isAscending, label, ownerKey, peerId, random16, sortedSetOf, time } from './fields.ts';
+import {
+  deploymentId,
+  hostName,
+  isAscending,
+  label,
+  ownerKey,
+  peerId,
+  port,
+  random16,
+  sortedSetOf,
+  time,
+} from './fields.ts';
 import { headProofSchema } from './head.ts';
 import { publishAuthSchema } from './publish-auth.ts';
 import { publishRulesSchema } from './publish-rules.ts';
@@ -24,6 +35,7 @@ const publicationSchema: z.ZodType<Publication> = z.strictObject({
   service: label,
   kind,
   tls: z.enum(['terminate', 'passthrough']),
+  port: z.exactOptional(port),
   members,
   auth: z.exactOptional(publishAuthSchema),
   rules: z.exactOptional(publishRulesSchema),

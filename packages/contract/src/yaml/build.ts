@@ -132,14 +132,22 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
 }
 
 function publishLines(
-  { name, service, tls, gateways, auth, rules }: FilePublish,
+  { name, service, tls, port, gateways, auth, rules }: FilePublish,
   input: BuildInput,
   people: Pick<Contract, 'owners' | 'members'>,
 ): PublishLine[] {
   return gateways.map((gateway) => {
     const pin = typeof gateway === 'string' ? requirePin(name, gateway, input) : gateway;
     const salt = carriedLine(name, pin.domain, input.current)?.salt ?? toBase64url(input.random(16));
-    const line: PublishLine = { name, salt, service, tls, gateway: pin, ...(rules === undefined ? {} : { rules }) };
+    const line: PublishLine = {
+      name,
+      salt,
+      service,
+      tls,
+      gateway: pin,
+      ...(port === undefined ? {} : { port }),
+      ...(rules === undefined ? {} : { rules }),
+    };
     return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input, keysOf(auth.keys ?? [], people)) };
   });
 }

@@ -47,6 +47,7 @@ export interface RawService {
   readonly target?: string;
   readonly protocol?: 'tcp' | 'http';
   readonly health?: string;
+  readonly proxyProtocol?: 'v2';
 }
 export interface RawGrant {
   readonly from: string | readonly string[];
@@ -62,6 +63,7 @@ export interface RawPublish extends RawRules {
   readonly gateway: string | RawGatewayPin | readonly (string | RawGatewayPin)[];
   readonly service: string;
   readonly tls?: 'terminate' | 'passthrough';
+  readonly port?: number;
   readonly auth?: RawAuth;
 }
 
@@ -175,6 +177,9 @@ const service = z.strictObject({
   health: z
     .exactOptional(text(512, /^\/[!-"$-~]*$/, () => true, 'a health path begins with /'))
     .describe('Path that answers 2xx when an http service is well.'),
+  proxyProtocol: z
+    .exactOptional(z.literal('v2'))
+    .describe('Each connection begins with a PROXY protocol header that names the client.'),
 });
 
 const grant = z.strictObject({
@@ -201,7 +206,10 @@ const publish = z.strictObject({
   service: label.describe('The service it leads to.'),
   tls: z
     .exactOptional(z.enum(['terminate', 'passthrough']))
-    .describe('Who ends TLS: the gateway, or the service itself.'),
+    .describe("Who ends TLS: the gateway, or the member's machine."),
+  port: z
+    .exactOptional(z.int().min(1).max(65_535))
+    .describe('A TCP port of the gateway whose bytes all go to a tcp service, unread.'),
   auth: z.exactOptional(authSchema).describe('Who may come in; the gateway asks. Default: everybody.'),
   ...rulesShape,
 });

@@ -48,6 +48,7 @@ export interface FileService {
   readonly target: string;
   readonly protocol: 'tcp' | 'http';
   readonly health?: string;
+  readonly proxyProtocol?: 'v2';
 }
 
 export interface FileGrant {
@@ -60,6 +61,8 @@ export interface FilePublish {
   readonly name: string;
   readonly service: string;
   readonly tls: 'terminate' | 'passthrough';
+  /** TCP port of the gateway. */
+  readonly port?: number;
   /** Each a domain to resolve, or a pin taken as it is. */
   readonly gateways: readonly (string | GatewayPin)[];
   readonly auth?: FileAuth;

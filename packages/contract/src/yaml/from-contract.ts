@@ -67,8 +67,15 @@ function memberFields({ tags, keeper, expires }: Member): object {
   };
 }
 
-function serviceFields({ on, port, target, protocol, health }: Service): object {
-  return { on, port, target, ...(protocol === 'tcp' ? {} : { protocol }), ...(health === undefined ? {} : { health }) };
+function serviceFields({ on, port, target, protocol, health, proxyProtocol }: Service): object {
+  return {
+    on,
+    port,
+    target,
+    ...(protocol === 'tcp' ? {} : { protocol }),
+    ...(health === undefined ? {} : { health }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+  };
 }
 
 function grantFields({ from, to, expires }: Grant): object {
@@ -76,22 +83,24 @@ function grantFields({ from, to, expires }: Grant): object {
 }
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
-  interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'rules'> {
+  interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'port' | 'rules'> {
     readonly auth: RawAuth | null;
     readonly domains: string[];
   }
   const byName = new Map<string, Entry>();
-  for (const { name, service, tls, gateway, auth, rules } of lines) {
+  for (const { name, service, tls, port, gateway, auth, rules } of lines) {
+    const ofPort = port === undefined ? {} : { port };
     const written = auth === undefined ? null : writeAuth(auth);
     const entry = byName.get(name) ?? {
       service,
       tls,
+      ...ofPort,
       auth: written,
       domains: [],
       ...(rules === undefined ? {} : { rules }),
     };
     const { domains: _domains, ...said } = entry;
-    const says = { service, tls, auth: written, ...(rules === undefined ? {} : { rules }) };
+    const says = { service, tls, ...ofPort, auth: written, ...(rules === undefined ? {} : { rules }) };
     if (canonicalize(said) !== canonicalize(says)) {
       throw new MoatError('CONTRACT_INVALID', `${name} is published differently at different gateways`, {
         details: { name },
@@ -101,12 +110,13 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
     byName.set(name, entry);
   }
   return new Map(
-    [...byName].map(([name, { service, tls, auth, domains, rules }]) => [
+    [...byName].map(([name, { service, tls, port, auth, domains, rules }]) => [
       name,
       {
         gateway: domains.length === 1 ? domains[0] : domains,
         service,
-        ...(tls === 'terminate' ? {} : { tls }),
+        ...(tls === 'terminate' || port !== undefined ? {} : { tls }),
+        ...(port === undefined ? {} : { port }),
         ...(auth === null ? {} : { auth }),
         ...(rules === undefined ? {} : writeRules(rules)),
       },

@@ -172,9 +172,10 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
     if (protocol === undefined) {
       unknown([...path, 'service'], `there is no service ${line.service}`, line.service, protocols.keys(), findings);
     }
-    if (line.tls === 'passthrough' && protocol === 'http') {
-      const message = 'an http service cannot end TLS itself';
-      findings.add([...path, 'tls'], { code: 'FILE_INVALID', message, hint: "make the service's protocol tcp" });
+    if (line.port !== undefined && (line.tls !== 'passthrough' || (protocol ?? 'tcp') !== 'tcp')) {
+      const message = 'a port of its own carries the bytes of a tcp service, which nobody at the gateway reads';
+      const hint = line.tls === 'passthrough' ? "make the service's protocol tcp" : 'leave tls out';
+      findings.add([...path, 'port'], { code: 'FILE_INVALID', message, hint });
     }
     const problem = ruleProblem(line.rules, { ...line, services, service: { protocol: protocol ?? 'http' } });
     if (problem !== undefined) {
@@ -187,6 +188,7 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
     checkSelectors(named, () => [...path, 'auth', 'keys'], members, findings);
     checkGateways(line, path, findings);
   }
+  checkPorts(file, findings);
 }
 
 function checkAuth(
@@ -216,6 +218,21 @@ function checkGateways(line: FilePublish, path: FieldPath, findings: Findings): 
     const label = line.name.slice(0, -domain.length - 1);
     const hint = label.includes('.') ? 'a name at a gateway is one label' : `write ${label}`;
     findings.add(path, { code: 'FILE_INVALID', message: `names below ${domain} are written without it`, hint }, 'key');
+  }
+}
+
+/** A port of a gateway carries one line's bytes. */
+function checkPorts({ publish }: DeploymentFile, findings: Findings): void {
+  const takenBy = new Map<string, string>();
+  for (const { name, port, gateways } of publish) {
+    if (port === undefined) continue;
+    for (const gateway of gateways) {
+      const place = `${port} ${typeof gateway === 'string' ? gateway : gateway.domain}`;
+      const other = takenBy.get(place);
+      if (other === undefined) takenBy.set(place, name);
+      else
+        findings.add(['publish', name, 'port'], { code: 'DUPLICATE', message: `${other} has this port there already` });
+    }
   }
 }
 

@@ -67,18 +67,29 @@ function spellMember(name: string, { tags = [], keeper = false, node, ipv4, expi
 }
 
 function spellService(name: string, raw: RawService): FileService {
-  const { on, port, target = `127.0.0.1:${port}`, protocol = 'tcp', health } = raw;
-  return { name, on: list(on), port, target, protocol, ...(health === undefined ? {} : { health }) };
+  const { on, port, target = `127.0.0.1:${port}`, protocol = 'tcp', health, proxyProtocol } = raw;
+  return {
+    name,
+    on: list(on),
+    port,
+    target,
+    protocol,
+    ...(health === undefined ? {} : { health }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+  };
 }
 
 function spellPublish(name: string, raw: RawPublish): FilePublish {
-  const { service, tls = 'terminate', gateway, auth } = raw;
+  const { service, port, gateway, auth } = raw;
+  // Of a port nobody at the gateway reads a byte.
+  const { tls = port === undefined ? 'terminate' : 'passthrough' } = raw;
   const rules = spellRules(raw);
   const gateways = typeof gateway === 'string' || !isList(gateway) ? [gateway] : gateway;
   return {
     name,
     service,
     tls,
+    ...(port === undefined ? {} : { port }),
     gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
     ...(auth === undefined ? {} : { auth: spellAuth(auth) }),
     ...(rules === undefined ? {} : { rules }),
