@@ -180,8 +180,9 @@ test('publish and unpublish make the same contract as the file', async () => {
 });
 
 test('a host of one’s own is whole, in ASCII, and one', async () => {
-  await using shop = await openShop({});
+  await using shop = await openShop({ publish: true });
   const { terminal } = shop;
+  await terminal.run(['apply', '--yes']);
   const rows = [
     ['shop', /written whole/],
     ['*.shop.example', /no wildcard/],
