@@ -2,6 +2,7 @@
 import { LineCounter, isNode, isScalar, isMap, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
 import { isDeploymentId } from '@moat/core';
+import { acmeKeys, acmeSchema, type AcmeFile } from './certificates/acme-config.ts';
 import type { HostPort, Publishers } from './config.ts';
 import { complain, domain, hostPort } from './config-values.ts';
 import { DNS_KEYS, dnsSchema, type DnsFile } from './dns/dns-config.ts';
@@ -17,8 +18,11 @@ export interface ConfigFile {
   readonly limits?: ConfigLimits | undefined;
   readonly tls:
     | 'local'
-    | { readonly local: object }
-    | { readonly files: readonly { readonly certificate: string; readonly key: string }[] };
+    | {
+        readonly local?: object | undefined;
+        readonly files?: readonly { readonly certificate: string; readonly key: string }[] | undefined;
+        readonly acme?: AcmeFile | undefined;
+      };
   readonly listen?:
     | {
         readonly https?: HostPort | undefined;
@@ -98,10 +102,18 @@ const publishers = z.union([
   }),
 ]);
 
+const tlsShape = {
+  local: z.strictObject({}).optional(),
+  files: z
+    .array(z.strictObject({ certificate: z.string(), key: z.string() }))
+    .min(1)
+    .optional(),
+  acme: acmeSchema.optional(),
+};
+const TLS_CHOICES = 'local, { files: [{ certificate, key }] }, or { acme: { email } }';
 const tls = z.union([
   z.literal('local'),
-  z.strictObject({ local: z.strictObject({}) }),
-  z.strictObject({ files: z.array(z.strictObject({ certificate: z.string(), key: z.string() })).min(1) }),
+  z.strictObject(tlsShape).refine((value) => Object.values(value).filter(Boolean).length === 1, TLS_CHOICES),
 ]);
 
 const limitsShape = {
@@ -180,7 +192,6 @@ const schema = z.strictObject(shape);
 
 /** What later versions will understand, so that today's message is true. */
 const NOT_YET: readonly (readonly [path: string, value: RegExp, message: string])[] = [
-  ['tls', /"acme"/, 'ACME is not there yet; use local or { files: [...] }'],
   ['store', /^"postgres:/, 'a shared PostgreSQL is not there yet; use sqlite:PATH'],
 ];
 
@@ -208,7 +219,7 @@ export function readConfigText(text: string, path: string): ConfigFile {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.flatMap((issue): Problem[] => {
+  const problems = parsed.error.issues.flatMap(lifted).flatMap((issue): Problem[] => {
     const keys = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
     if (issue.code !== 'unrecognized_keys') {
       return [at(offsetOf(document, keys), `${keys.join('.') || 'file'}: ${explain(issue, value)}`)];
@@ -225,6 +236,18 @@ export function readConfigText(text: string, path: string): ConfigFile {
 /** The place stands in front of it already. */
 function yamlReason(message: string): string {
   return (message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '');
+}
+
+/** What is wrong within `tls`, where it is a map: its issues stand inside the one of the choice between word and map. */
+function lifted(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  const [word, map] = issue.code === 'invalid_union' && issue.path[0] === 'tls' ? issue.errors : [];
+  if (
+    word === undefined ||
+    map === undefined ||
+    map.every(({ path, code }) => path.length === 0 && code === 'invalid_type')
+  )
+    return [issue];
+  return map.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }));
 }
 
 function explain(issue: z.core.$ZodIssue, file: unknown): string {
@@ -244,10 +267,7 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
   const deepest = branches.sort((a, b) => b.path.length - a.path.length)[0];
   if (key === 'publishers')
     return deepest?.path.length ? deepest.message : 'invited, open, or { allow: [deployment ids] }';
-  if (key === 'tls')
-    return deepest?.path.length
-      ? `${deepest.path.join('.')}: ${deepest.message}`
-      : 'local, or { files: [{ certificate, key }] }';
+  if (key === 'tls') return TLS_CHOICES;
   return deepest?.message ?? issue.message;
 }
 
@@ -262,8 +282,13 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path[0] === 'abuse') return ['email', 'url'];
   if (path[0] === 'audit') return Object.keys(auditShape);
   if (path[0] === 'metrics') return ['listen'];
-  if (path[0] === 'tls') return path.length > 1 ? ['certificate', 'key'] : ['local', 'files'];
+  if (path[0] === 'tls') return tlsKeys(path.slice(1));
   return ['allow'];
+}
+
+function tlsKeys(path: readonly PropertyKey[]): string[] {
+  if (path.length === 0) return Object.keys(tlsShape);
+  return path[0] === 'acme' ? acmeKeys(path) : ['certificate', 'key'];
 }
 
 /** Offset of the value at `path`, or of the nearest thing around it that is there. */

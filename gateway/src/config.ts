@@ -12,8 +12,9 @@
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { DeploymentId } from '@moat/core';
+import { acmeConfigOf, type AcmeConfig } from './certificates/acme-config.ts';
 import type { CertificateFiles } from './certificates/files.ts';
-import { readConfigText } from './config-text.ts';
+import { readConfigText, type ConfigFile } from './config-text.ts';
 import { dnsConfigOf, type DnsConfig } from './dns/dns-config.ts';
 import { RESERVED } from './names/reserved.ts';
 import type { AbuseContact } from './request/abuse.ts';
@@ -26,7 +27,7 @@ export interface GatewayConfig {
   /** @defaultValue invited */
   readonly publishers: Publishers;
   readonly limits: GatewayLimits;
-  readonly tls: 'local' | { readonly files: readonly CertificateFiles[] };
+  readonly tls: TlsConfig;
   readonly listen: GatewayListen;
   /** Processes that carry traffic; 1 = the gateway is one process, `auto` = one a core, at most 8. @defaultValue 1 */
   readonly workers: WorkersOption;
@@ -64,6 +65,9 @@ export interface EdgeSettings {
 
 /** Among the other lines on stderr, alone on stdout, in a file of its own, or nowhere. */
 export type AccessLogTarget = 'log' | 'stdout' | 'off' | { readonly file: string };
+
+/** Where certificates come from: the gateway's own authority, files, or authorities of the public. */
+export type TlsConfig = 'local' | { readonly files: readonly CertificateFiles[] } | { readonly acme: AcmeConfig };
 
 /** Who may publish: whoever holds a code of the operator, anyone, or these deployments. */
 export type Publishers = 'invited' | 'open' | { readonly allow: readonly DeploymentId[] };
@@ -165,15 +169,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
       stallMs: limits.stallTime ?? 60_000,
       tunnelIdleMs: limits.tunnelIdleTime ?? 3_600_000,
     },
-    tls:
-      tls === 'local' || 'local' in tls
-        ? 'local'
-        : {
-            files: tls.files.map(({ certificate, key }) => ({
-              certificate: resolve(base, certificate),
-              key: resolve(base, key),
-            })),
-          },
+    tls: tlsOf(tls, base),
     listen: {
       https: listen.https ?? { host: '::', port: 443 },
       http: listen.http === 'off' ? undefined : (listen.http ?? { host: '::', port: 80 }),
@@ -200,6 +196,15 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
 
 function accessLogOf(text: string, base: string): AccessLogTarget {
   return text === 'log' || text === 'stdout' || text === 'off' ? text : { file: resolve(base, text) };
+}
+
+function tlsOf(tls: ConfigFile['tls'], base: string): TlsConfig {
+  if (tls === 'local' || tls.local) return 'local';
+  if (tls.acme) return { acme: acmeConfigOf(tls.acme, base) };
+  const files = tls.files ?? [];
+  return {
+    files: files.map(({ certificate, key }) => ({ certificate: resolve(base, certificate), key: resolve(base, key) })),
+  };
 }
 
 /** Where a gateway of this user or service keeps its state. */

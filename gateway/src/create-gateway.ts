@@ -4,17 +4,18 @@ import { join } from 'node:path';
 import type { Clock, Logger, PeerId, Service } from '@moat/core';
 import type { LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
+import type { AccessLog } from './access-log.ts';
 import { AdminApi, refuseSecond } from './admin/api.ts';
-import { checkAudit, readAudit } from './admin/audit.ts';
-import { decide, forget, invite, resume, suspend } from './admin/decide.ts';
-import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './admin/report.ts';
+import { operatorsDesk } from './admin/desk.ts';
+import type { GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { loadOrCreateAuditKey } from './audit/audit-key.ts';
-import type { CertificateSource } from './certificates/contexts.ts';
-import { openFileCertificates } from './certificates/files.ts';
-import { openLocalAuthority, type LocalAuthority } from './certificates/local-ca.ts';
-import type { GatewayConfig } from './config.ts';
+import { ChallengeBoard } from './certificates/challenge-board.ts';
+import type { LocalAuthority } from './certificates/local-ca.ts';
+import { openCertificates } from './certificates/open.ts';
+import type { GatewayConfig, GatewayLimits } from './config.ts';
+import { createDnsSolver } from './dns/dns-solver.ts';
 import { GatewayDns, type GatewayDnsDeps } from './dns/gateway-dns.ts';
 import { isUnderDomain } from './names/host.ts';
 import { keepProofs } from './names/keep-proofs.ts';
@@ -32,6 +33,7 @@ import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
 import { SuspensionBook } from './publications/suspensions.ts';
+import { Reloader, type ReloadResult } from './reload.ts';
 import type { GatewayIdentity } from './request/self.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
@@ -49,6 +51,10 @@ export interface GatewayDeps {
   readonly logger: Logger;
   /** Level of the logs that workers write themselves. @defaultValue info */
   readonly logLevel?: string;
+  /** Reads gateway.yaml anew. @throws `GATEWAY_CONFIG_INVALID` @defaultValue nothing changes */
+  readConfig?(): Promise<GatewayConfig>;
+  /** Where lines of requests go, to be opened anew with the configuration. */
+  readonly access?: Pick<AccessLog, 'reopen'> | undefined;
   /** Asked to end the process by the admin API. */
   onStopAsked(): void;
   /** Asked to stop and start again: what was loaded at start has changed. */
@@ -72,6 +78,8 @@ export interface GatewayAddresses {
 }
 
 export interface Gateway extends Service {
+  /** Reads gateway.yaml anew. @throws `GATEWAY_CONFIG_INVALID`; everything stays as it was then */
+  reload(): Promise<ReloadResult>;
   readonly addresses: GatewayAddresses;
   /** Takes no new connection or request and waits for running ones, at most `ms` milliseconds. */
   drain(ms: number): Promise<void>;
@@ -93,6 +101,7 @@ class WiredGateway implements Gateway {
   #opened: AsyncDisposableStack | undefined;
   #edge: PublicSide | undefined;
   #draining = false;
+  #reloader: Reloader | undefined;
   #addresses: GatewayAddresses | undefined;
 
   constructor(deps: GatewayDeps, config: GatewayConfig) {
@@ -109,7 +118,7 @@ class WiredGateway implements Gateway {
     await using opening = new AsyncDisposableStack();
     const { clock, logger } = this.#deps;
     const config = this.#config;
-    const { domain, limits } = config;
+    const { domain } = config;
     const startedMs = clock.now();
 
     // From here on the machine is touched: files, then sockets.
@@ -123,12 +132,26 @@ class WiredGateway implements Gateway {
     opening.defer(() => store.close());
     const auditLog = new AuditLog({ clock, logger, store }, config.audit);
     auditLog.record({ action: 'gateway.started', actor: 'gateway', details: { version: VERSION, peer: key.peerId } });
-    const authority =
-      config.tls === 'local'
-        ? await openLocalAuthority({ clock }, { directory: config.stateDirectory, domain })
-        : undefined;
-    const source = authority ?? (await fileSource(clock, config));
-
+    const reloader: Reloader = new Reloader(
+      {
+        clock,
+        logger,
+        audit: auditLog,
+        read: async () => (await this.#deps.readConfig?.()) ?? reloader.config,
+        apply: async (next) => {
+          this.#deps.access?.reopen(next.accessLog);
+          auditLog.reconfigure(next.audit);
+          traffic.reconfigure(next);
+        },
+        // Who may not publish any more is off the air; who may now comes by itself.
+        changed: () => {
+          const denied = ledger.list().filter(({ deployment }) => !publishers.mayPublish(deployment));
+          for (const { deployment } of denied) intake.recheck(deployment);
+        },
+      },
+      config,
+    );
+    this.#reloader = reloader;
     const grants = new NameGrants({ clock, store });
     const proofs = new ProofDesk({ clock, logger, lookup: createTextLookup(config.dns.resolvers) });
     const registry = new NameRegistry(
@@ -138,21 +161,48 @@ class WiredGateway implements Gateway {
         isGranted: (host, deployment) => grants.isGranted(host, deployment),
         prove: (host, deployment) => proofs.judge(host, deployment),
       },
-      { domain, maxNames: limits.names, reserved: reservedLabels(config) },
+      {
+        domain,
+        get maxNames(): number {
+          return reloader.config.limits.names;
+        },
+        reserved: reservedLabels(config),
+      },
       store.names(),
     );
     const edgeRules = new EdgeRules({ boxKey: box.privateKey });
     const ledger = new Ledger({ clock, edgeRules }, { domain }, store.deployments());
-    const publishers = new PublisherBook(
-      { clock, store },
-      { publishers: config.publishers, namesPerDeployment: limits.namesPerDeployment },
-    );
+    const publishers = new PublisherBook({ clock, store }, reloader);
     const suspensions = new SuspensionBook({ clock, store });
     const routes: Routes = new Routes({
       now: () => clock.now(),
       random: Math.random,
-      changed: (change) => traffic.changed(change),
+      changed: (change) => {
+        traffic.changed(change);
+        certificates.namesChanged();
+      },
     });
+    const dns = this.#createDns({
+      isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
+      tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
+    });
+    const board = new ChallengeBoard();
+    const { certificates, authority } = await openCertificates(
+      {
+        clock,
+        logger,
+        store,
+        dns: dns && createDnsSolver(dns.challenges, (host) => dns.serves(host)),
+        hosts: () => routes.list().flatMap(({ host }) => (routes.endsTls(host) ? [host] : [])),
+        changed: (names) => traffic.renewed(names),
+        show: async (change) => {
+          board.apply(change);
+          traffic.challenged(change);
+          await traffic.settled();
+        },
+      },
+      config,
+    );
 
     const overlay = createOverlay(
       { logger, clock, key, deployments: noDeployments, addressBook: createMemoryAddressBook() },
@@ -169,7 +219,8 @@ class WiredGateway implements Gateway {
       logger,
       overlay,
       routes,
-      certificates: source,
+      certificates,
+      challenges: board,
       mayLink: (peer) => ledger.isUpstream(peer),
       identity: () => identityOf(config, keys, overlay, box.publicKey),
       onServed: (host) => intake.markServed(host),
@@ -210,15 +261,20 @@ class WiredGateway implements Gateway {
             for (const each of overlay.connections(peer)) overlay.close(each, 'news for a publisher');
         },
       },
-      { gateway: key.peerId, limits, urlOf },
+      {
+        gateway: key.peerId,
+        get limits(): GatewayLimits {
+          return reloader.config.limits;
+        },
+        urlOf,
+      },
     );
-    const dns = this.#createDns({
-      isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
-      tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
-    });
     const keeper = keepProofs({ clock, logger, desk: proofs, random: Math.random }, { registry, intake });
     const facts: GatewayFacts = {
-      config,
+      get config(): GatewayConfig {
+        return reloader.config;
+      },
+      needsRestart: () => reloader.needsRestart,
       keys,
       startedMs,
       clock,
@@ -256,6 +312,8 @@ class WiredGateway implements Gateway {
     traffic.identityChanged();
     await begin(opening, links, options.signal);
     if (dns !== undefined) await begin(opening, dns, options.signal);
+    // Proofs can be shown from here on.
+    await begin(opening, certificates, options.signal);
     opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
     await begin(opening, keeper, options.signal);
@@ -267,54 +325,27 @@ class WiredGateway implements Gateway {
       answers,
       audit: store.audit,
       refresh: () => traffic.refresh(),
-      reload: () => ({ count: 0, succeeded: true, atMs: startedMs }),
+      reload: () => reloader.figures,
       certificates: () => [],
       ready: () => this.#opened !== undefined && !this.#draining,
     });
     const listener = config.metrics && new OperationsListener({ operations }, config.metrics);
     if (listener) await begin(opening, listener, options.signal);
-    const admin = new AdminApi(
-      {
-        logger,
-        operations: (...exchange) => operations.answer(...exchange),
-        status: async () => {
-          await traffic.refresh();
-          return gatewayStatus(facts);
-        },
-        names: () => gatewayNames(facts),
-        routes: () => gatewayRoutes(facts),
-        publishers: () => gatewayPublishers(facts),
-        decide: (request) => {
-          const decided = decide(facts, intake, request);
-          if (request.rule === 'allow') resume(config, suspensions, intake, { subject: request.deployment });
-          return done(decided);
-        },
-        suspend: (request) => done(suspend(config, suspensions, intake, request)),
-        resume: (request) => done(resume(config, suspensions, intake, request)),
-        audit: (afterSeq, sinceMs) => readAudit(store.audit, afterSeq, sinceMs),
-        checkAudit: () => checkAudit(store.audit),
-        forget: (request) => done(forget(intake, request)),
-        invite: (request) => invite(facts, request),
-        rotateKey: async (finish) => {
-          if (!finish) {
-            const next = await keys.begin();
-            auditLog.record({ action: 'key.begun', actor: 'operator', details: { peer: key.peerId, next } });
-            traffic.identityChanged();
-            return { peerId: key.peerId, next };
-          }
-          const next = await keys.finish();
-          auditLog.record({ action: 'key.rotated', actor: 'operator', details: { peer: next } });
-          this.#deps.onRestartAsked();
-          return { peerId: next, next: null };
-        },
-        restartWorkers: async () => {
-          await traffic.restart();
-          auditLog.record({ action: 'workers.restarted', actor: 'operator' });
-        },
-        stop: () => this.#deps.onStopAsked(),
-      },
-      { socketPath: config.adminSocket, version: VERSION },
-    );
+    const desk = operatorsDesk(facts, {
+      logger,
+      traffic,
+      intake,
+      suspensions,
+      store,
+      keys,
+      certificates,
+      audit: auditLog,
+      reloader,
+      operations,
+      onStopAsked: () => this.#deps.onStopAsked(),
+      onRestartAsked: () => this.#deps.onRestartAsked(),
+    });
+    const admin = new AdminApi(desk, { socketPath: config.adminSocket, version: VERSION });
     await begin(opening, admin, options.signal);
 
     this.#edge = edge;
@@ -341,6 +372,11 @@ class WiredGateway implements Gateway {
     return createFleetTraffic(deps, this.#config, { count, level: this.#deps.logLevel ?? 'info' });
   }
 
+  reload(): Promise<ReloadResult> {
+    if (!this.#reloader) throw new Error('the gateway is not started');
+    return this.#reloader.reload();
+  }
+
   async drain(ms: number): Promise<void> {
     this.#draining = true;
     await this.#edge?.drain(ms);
@@ -360,10 +396,6 @@ class WiredGateway implements Gateway {
 async function begin(stack: AsyncDisposableStack, service: Service, signal: AbortSignal): Promise<void> {
   await service.start({ signal });
   stack.defer(() => service.stop());
-}
-
-function fileSource(clock: Clock, config: GatewayConfig): Promise<CertificateSource> {
-  return openFileCertificates({ clock }, config.tls === 'local' ? [] : config.tls.files);
 }
 
 function every(clock: Clock, ms: number, run: () => void): () => void {

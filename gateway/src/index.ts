@@ -23,4 +23,4 @@ export {
 export { createGateway, type Gateway, type GatewayAddresses, type GatewayDeps } from './create-gateway.ts';
 export { GATEWAY_ERROR_CODES, type GatewayErrorCode } from './errors.ts';
 export { createLogger } from './logger.ts';
-export { createGatewayLog, runGateway, type GatewayLog, type RunGatewayOptions } from './main.ts';
+export { createGatewayLog, onHangup, runGateway, type GatewayLog, type RunGatewayOptions } from './main.ts';

@@ -16,6 +16,10 @@ export interface RunGatewayOptions {
   /** Now, whatever runs. */
   readonly kill?: AbortSignal;
   readonly logger?: Logger;
+  /** Reads gateway.yaml anew. @throws `GATEWAY_CONFIG_INVALID` */
+  readonly readConfig?: () => Promise<GatewayConfig>;
+  /** Calls back whenever somebody asks for that, by SIGHUP; returns the way to stop. */
+  readonly onReloadAsked?: (reload: () => void) => () => void;
   /** Opened anew when gateway.yaml is read anew. */
   readonly access?: AccessLog;
   /** Level of the logs that workers write themselves. @defaultValue info */
@@ -61,12 +65,17 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
       clock: systemClock,
       logger,
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+      ...(options.readConfig === undefined ? {} : { readConfig: options.readConfig }),
+      access: options.access,
       onStopAsked: () => asked.abort(),
       onRestartAsked,
     },
     config,
   );
   await gateway.start({ signal });
+  // What was wrong is in the log.
+  using asking = new DisposableStack();
+  asking.defer(options.onReloadAsked?.(() => void gateway.reload().catch(() => undefined)) ?? (() => undefined));
   const { addresses } = gateway;
   releaseStartupMemory();
   logger.info({ component: 'gateway', host: addresses.domain, addresses: addresses.peers }, 'gateway ready');
@@ -92,6 +101,12 @@ async function readConfig(path: string): Promise<GatewayConfig> {
     throw refusal('GATEWAY_CONFIG_INVALID', `cannot read ${path} (${errorCode(cause)})`, { cause });
   }
   return parseGatewayConfig(text, path, process.env);
+}
+
+/** Calls back on SIGHUP, which would end the process otherwise; returns the way to stop. */
+export function onHangup(listener: () => void): () => void {
+  process.on('SIGHUP', listener);
+  return () => void process.off('SIGHUP', listener);
 }
 
 /** Exit statuses, the command's too. */
@@ -127,6 +142,8 @@ async function main(): Promise<void> {
       signal: orderly.signal,
       kill: now.signal,
       ...createGatewayLog(config, logLevel),
+      readConfig: () => readConfig(values.config),
+      onReloadAsked: onHangup,
       logLevel,
       onReady: (addresses) =>
         process.stdout.write(`${JSON.stringify({ kind: 'gateway-ready', version: 1, data: addresses })}\n`),

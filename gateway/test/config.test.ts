@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { gatewayHome, parseGatewayConfig } from '../src/config.ts';
 
 const BASE = 'version: 1\ndomain: apps.example.com\npublishers: open\ntls: local\n';
+const acme = (text: string): string => BASE.replace('local', `{ acme: ${text} }`);
 const parse = (text: string): ReturnType<typeof parseGatewayConfig> =>
   parseGatewayConfig(text, '/etc/moat/gateway.yaml', { MOAT_HOME: '/state' });
 
@@ -76,7 +77,15 @@ const WRONG: readonly (readonly [name: string, text: string, expected: RegExp])[
   ['no domain', BASE.replace('domain: apps.example.com\n', ''), /:1:1 domain: missing$/],
   ['a domain that is none', BASE.replace('apps.example.com', 'http://x'), /:2:9 domain: not a domain name$/],
   ['an address as domain', BASE.replace('apps.example.com', '10.0.0.1'), /:2:9 domain: not a domain name$/],
-  ['ACME', BASE.replace('local', '{ acme: { email: a@b.c } }'), /tls: ACME is not there yet/],
+  ['an unknown key of acme', acme('{ emal: a@b.c }'), /:4:16 tls\.acme\.emal: unknown key; did you mean email\?/],
+  ['a directory over http', acme('{ directory: "http://ca.example" }'), /:4:27 tls\.acme\.directory: .*https URL/],
+  ['a proof of no kind', acme('{ challenges: [dns-02] }'), /:4:29 tls\.acme\.challenges\.0: /],
+  ['a proof named twice', acme('{ challenges: [dns-01, dns-01] }'), /tls\.acme\.challenges: .*twice/],
+  ['half a binding', acme('{ eab: { kid: k } }'), /tls\.acme\.eab\.keyFile: /],
+  ['the same authority twice', acme('{ fallback: { directory: letsencrypt } }'), /tls\.acme\.fallback: .*another/],
+  ['a key of the second authority', acme('{ fallback: { kid: 1 } }'), /tls\.acme\.fallback\.kid: unknown key/],
+  ['two sources', BASE.replace('local', '{ local: {}, acme: {} }'), /:4:6 tls: local, /],
+  ['no source', BASE.replace('local', 'letsencrypt'), /:4:6 tls: local, .* or \{ acme/],
   ['PostgreSQL', `${BASE}store: postgres://x\n`, /store: a shared PostgreSQL is not there yet/],
   [
     'a wrong deployment id',
@@ -129,6 +138,37 @@ test('any text is a configuration or a coded refusal', () => {
   );
 });
 
+test('an authority by name, by URL, and a second one', () => {
+  const letsencrypt = {
+    directory: 'https://acme-v02.api.letsencrypt.org/directory',
+    caFile: undefined,
+    eab: undefined,
+  };
+  assert.deepEqual(parse(acme('{ email: ops@example.com }')).tls, {
+    acme: {
+      challenges: undefined,
+      authorities: [{ ...letsencrypt, email: 'ops@example.com', profile: undefined }],
+    },
+  });
+  const text =
+    '{ directory: "https://ca.internal/dir", ca: root.pem, eab: { kid: k, keyFile: hmac }, challenges: [dns-01, http-01], fallback: { profile: shortlived } }';
+  assert.deepEqual(parse(acme(text)).tls, {
+    acme: {
+      challenges: ['dns-01', 'http-01'],
+      authorities: [
+        {
+          directory: 'https://ca.internal/dir',
+          caFile: '/etc/moat/root.pem',
+          email: undefined,
+          eab: { kid: 'k', keyFile: '/etc/moat/hmac' },
+          profile: undefined,
+        },
+        { ...letsencrypt, email: undefined, profile: 'shortlived' },
+      ],
+    },
+  });
+});
+
 test('state lies where the platform keeps it', () => {
   assert.equal(gatewayHome({ MOAT_HOME: '/m' }), '/m/gateway');
   assert.equal(gatewayHome({ STATE_DIRECTORY: '/var/lib/moat' }), '/var/lib/moat/gateway');
@@ -137,5 +177,5 @@ test('state lies where the platform keeps it', () => {
 
 test('a problem names its place once, and the key it is in', () => {
   assert.deepEqual(problems(`${BASE}\tx: 1\n`)[0]?.match(/line|column/), null);
-  assert.match(problems(BASE.replace('tls: local', 'tls: { local: true }')).join(), /:4:6 tls: local: /);
+  assert.match(problems(BASE.replace('tls: local', 'tls: { local: true }')).join(), /:4:15 tls\.local: /);
 });

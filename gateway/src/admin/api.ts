@@ -7,6 +7,7 @@ import { getRequestListener } from '@hono/node-server';
 import {
   createApp,
   gatewayEndpoints,
+  type ConfigReload,
   type CreatedInvite,
   type CreateInviteRequest,
   type DecidePublisherRequest,
@@ -47,6 +48,8 @@ export interface AdminApiDeps {
   rotateKey(finish: boolean): Promise<KeyRotation>;
   /** Answers paths that are no part of the API; false = none of its own. */
   operations(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Reads gateway.yaml anew. */
+  reload(): Promise<ConfigReload>;
   /** Puts new workers in place; resolves when they accept clients. */
   restartWorkers(): Promise<void>;
   /** Asks the process to stop; returns at once. */
@@ -90,6 +93,7 @@ export class AdminApi implements Service {
         checkAudit: () => deps.checkAudit(),
         invite: ({ body }) => deps.invite(body),
         rotateKey: ({ body }) => deps.rotateKey(body.finish),
+        reload: () => deps.reload(),
         restartWorkers: async () => {
           await deps.restartWorkers();
           return { done: true as const };

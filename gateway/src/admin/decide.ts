@@ -31,12 +31,12 @@ export function decide(
 export function suspend(
   { domain }: { readonly domain: string },
   suspensions: SuspensionBook,
-  intake: Pick<Intake, 'suspensionChanged'>,
+  intake: Pick<Intake, 'recheck'>,
   { subject: named, status, note }: SuspendRequest,
 ): GatewaySuspension {
   const subject = subjectOf(named, domain);
   const record = suspensions.suspend({ subject, status, note: note ?? null });
-  intake.suspensionChanged(subject);
+  intake.recheck(subject);
   return suspensionOf(record);
 }
 
@@ -44,12 +44,12 @@ export function suspend(
 export function resume(
   { domain }: { readonly domain: string },
   suspensions: SuspensionBook,
-  intake: Pick<Intake, 'suspensionChanged'>,
+  intake: Pick<Intake, 'recheck'>,
   { subject: named }: ResumeRequest,
 ): Resumed {
   const subject = subjectOf(named, domain);
   const changed = suspensions.resume(subject);
-  if (changed) intake.suspensionChanged(subject);
+  if (changed) intake.recheck(subject);
   return { subject, changed };
 }
 

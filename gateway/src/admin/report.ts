@@ -39,6 +39,8 @@ export interface GatewayFacts {
   readonly routes: Routes;
   readonly intake: Pick<Intake, 'isLive'>;
   readonly edge: Pick<PublicSide, 'httpsPort' | 'httpPort' | 'counts'>;
+  /** Keys of gateway.yaml that wait for a restart. */
+  needsRestart(): readonly string[];
   workers(): readonly GatewayWorker[];
   urlOf(host: string): string;
 }
@@ -69,8 +71,15 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
     requestsTotal: edge.counts.total,
     rssBytes: process.memoryUsage.rss(),
     workers,
-    warnings: [...rotationWarning(facts), ...pipedWarning(workers)],
+    warnings: [...rotationWarning(facts), ...restartWarning(facts.needsRestart()), ...pipedWarning(workers)],
   };
+}
+
+function restartWarning(keys: readonly string[]): GatewayStatus['warnings'] {
+  if (keys.length === 0) return [];
+  return [
+    { code: 'RESTART_NEEDED', message: `gateway.yaml says otherwise, from the next start on: ${keys.join(', ')}` },
+  ];
 }
 
 function rotationWarning({ keys: { next } }: GatewayFacts): GatewayStatus['warnings'] {

@@ -16,7 +16,7 @@ export interface CertificatePair {
   readonly renewAtMs: number;
 }
 
-/** Where certificates come from: a local authority, files, later ACME. */
+/** Where certificates come from: a local authority, files, an authority of the public. */
 export interface CertificateSource {
   /** Undefined when there is none for `host`. @throws `CERTIFICATE_INVALID` */
   certificateFor(host: string): Promise<CertificatePair | undefined>;
@@ -81,6 +81,8 @@ export class SecureContexts {
   readonly #entries = new Map<string, Entry>();
   /** By certificate chain; insertion order is order of use. */
   readonly #contexts = new Map<string, Made>();
+  /** Counts up with each change that was told. */
+  #changes = 0;
   /** Bound: one a name that is being asked for, which clients' connections bound. */
   readonly #finding = new Map<string, Promise<Entry>>();
 
@@ -109,16 +111,23 @@ export class SecureContexts {
     return this.#contextOf(await finding);
   }
 
-  /** Forgets all contexts: certificates were replaced. */
-  clear(): void {
-    this.#entries.clear();
-    this.#contexts.clear();
+  /** There is another certificate for these names, wildcards among them: who comes next gets it. Connections keep theirs. */
+  forget(names: readonly string[]): void {
+    const changed = new Set(names);
+    for (const host of this.#entries.keys()) {
+      if (changed.has(host) || changed.has(`*${host.slice(host.indexOf('.'))}`)) this.#entries.delete(host);
+    }
+    this.#changes += 1;
   }
 
   async #find(host: string): Promise<Entry> {
+    const changes = this.#changes;
     const pair = await this.#deps.source.certificateFor(host);
     if (!pair) this.#deps.onMissing(host);
-    const entry = { pair, renewAtMs: pair?.renewAtMs ?? this.#deps.clock.now() + MISSING_MS };
+    const now = this.#deps.clock.now();
+    // What was found may be what has just been replaced.
+    const untilMs = changes === this.#changes ? (pair?.renewAtMs ?? now + MISSING_MS) : now;
+    const entry = { pair, renewAtMs: untilMs };
     use(this.#entries, host, entry, this.#nameCapacity);
     return entry;
   }

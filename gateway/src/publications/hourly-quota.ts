@@ -10,7 +10,8 @@ export interface HourlyQuotaDeps {
 }
 
 export interface HourlyQuotaOptions {
-  readonly perHour: number;
+  /** Asked at each use. */
+  perHour(): number;
   /** @defaultValue 10000 */
   readonly maxKeys?: number;
 }
@@ -31,7 +32,7 @@ export class HourlyQuota {
   /** Milliseconds until the key may take `cost`; 0 = now. Takes nothing. @defaultValue cost 1 */
   waitMs(key: string, cost: number = 1): number {
     const missing = this.#charged(cost) - this.#tokens(key);
-    return missing <= 0 ? 0 : Math.ceil((missing * HOUR_MS) / this.#options.perHour);
+    return missing <= 0 ? 0 : Math.ceil((missing * HOUR_MS) / this.#options.perHour());
   }
 
   /** Takes `cost` if there is as much. Returns 0, or the milliseconds until there is. @defaultValue cost 1 */
@@ -50,11 +51,11 @@ export class HourlyQuota {
 
   /** What costs more than an hour holds takes the whole hour: a small quota makes it rare, not impossible. */
   #charged(cost: number): number {
-    return Math.min(cost, this.#options.perHour);
+    return Math.min(cost, this.#options.perHour());
   }
 
   #tokens(key: string): number {
-    const { perHour } = this.#options;
+    const perHour = this.#options.perHour();
     const left = this.#left.get(key);
     if (left === undefined) return perHour;
     const elapsedMs = Math.max(0, this.#deps.clock.now() - left.atMs);

@@ -114,11 +114,10 @@ export class Intake {
   constructor(deps: IntakeDeps, options: IntakeOptions) {
     this.#deps = deps;
     this.#options = options;
-    const { bundlesPerHour, newDeploymentsPerHour, newNamesPerHour } = options.limits;
-    this.#bundles = new HourlyQuota(deps, { perHour: bundlesPerHour });
-    this.#newDeployments = new HourlyQuota(deps, { perHour: newDeploymentsPerHour });
-    this.#newNames = new HourlyQuota(deps, { perHour: newNamesPerHour });
-    this.#guesses = new HourlyQuota(deps, { perHour: GUESSES_PER_HOUR });
+    this.#bundles = new HourlyQuota(deps, { perHour: () => options.limits.bundlesPerHour });
+    this.#newDeployments = new HourlyQuota(deps, { perHour: () => options.limits.newDeploymentsPerHour });
+    this.#newNames = new HourlyQuota(deps, { perHour: () => options.limits.newNamesPerHour });
+    this.#guesses = new HourlyQuota(deps, { perHour: () => GUESSES_PER_HOUR });
   }
 
   /** The gateway's side of `/moat/publish/1`. Never rejects for what a peer may send. */
@@ -164,11 +163,12 @@ export class Intake {
     return record;
   }
 
-  /** The operator suspended a name or a deployment, or let it go on: counts at once, and its members hear of it. */
-  suspensionChanged(subject: string): void {
-    const { ledger, registry } = this.#deps;
+  /** What the operator says of a name or a deployment is another thing now: it counts at once, and members hear of it. */
+  recheck(subject: string): void {
+    const { ledger, publishers, registry } = this.#deps;
     const deployment = registry.get(subject)?.deployment ?? subject;
-    this.#refresh([deployment], {});
+    const dropped = publishers.mayPublish(deployment) ? [] : ledger.dropAll(deployment);
+    this.#refresh([deployment], { dropped });
     this.#deps.onNews([...ledger.upstreams(deployment)]);
   }
 

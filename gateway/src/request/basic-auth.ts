@@ -49,7 +49,7 @@ export class BasicAuth {
   #waiting = 0;
 
   constructor(deps: BasicAuthDeps) {
-    this.#wrong = new HourlyQuota(deps, { perHour: WRONG_PER_HOUR });
+    this.#wrong = new HourlyQuota(deps, { perHour: () => WRONG_PER_HOUR });
   }
 
   /**

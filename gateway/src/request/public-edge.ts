@@ -1,6 +1,8 @@
 /** The phases of a request wired to each other, with the listeners at their beginning: one public address. */
 import type { Socket } from 'node:net';
+import { ACME_TLS_PROTOCOL } from '@moat/acme';
 import type { Clock, Links, Logger, Service } from '@moat/core';
+import type { ChallengeBoard } from '../certificates/challenge-board.ts';
 import type { SecureContexts } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayLimits } from '../config.ts';
 import { normaliseHost } from '../names/host.ts';
@@ -26,6 +28,8 @@ export interface PublicEdgeDeps {
   readonly logger: Logger;
   readonly links: Pick<Links, 'get' | 'connect'>;
   readonly contexts: Pick<SecureContexts, 'get'>;
+  /** Proofs that certificate authorities ask for; absent = none are ever shown. */
+  readonly challenges?: Pick<ChallengeBoard, 'answerTo' | 'contextFor'> | undefined;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;
@@ -59,6 +63,7 @@ export class PublicEdge implements Service {
   readonly #http2: Http2;
   readonly #tunnels: TunnelServer;
   readonly #tls: (greeted: Greeted) => void;
+  readonly #challenges: (greeted: Greeted) => void;
   readonly #limits: ClientLimits;
   /** The options of the parts, which read them at each use: see {@link PublicEdge.reconfigure}. */
   readonly #parts: {
@@ -141,6 +146,16 @@ export class PublicEdge implements Service {
         },
       },
       { protocols: options.http2 === false ? ['http/1.1'] : ['h2', 'http/1.1'] },
+    );
+    this.#challenges = createTlsPhase(
+      {
+        clock,
+        logger,
+        contexts: { get: (host) => Promise.resolve(deps.challenges?.contextFor(host)) },
+        // The handshake was the proof.
+        serve: (socket) => socket.end(),
+      },
+      { protocols: [ACME_TLS_PROTOCOL] },
     );
     const hello = createHelloPhase({ clock, logger, serve: (...greeted) => this.#onHello(...greeted) });
     const plain = (socket: Socket, client: { address: string; port: number }): void =>
@@ -243,11 +258,17 @@ export class PublicEdge implements Service {
     // Nobody asks for it here.
     if (servername === undefined || route?.opaque === 'port') return endWithAlert(socket, ALERT.unrecognizedName);
     if (route?.opaque !== 'passthrough') {
+      if (isChallenge(hello)) return this.#challenges({ socket, client, hello, bytes });
       return this.#tls({ socket, client, hello, bytes, protocols: protocolsOf(route, hello) });
     }
     const refuse = (refused: Socket): void => endWithAlert(refused, ALERT.internalError);
     this.#tunnels.serve({ socket, client, route, servername, first: bytes, refuse });
   }
+}
+
+/** RFC 8737 §3: nothing else is offered beside it. */
+function isChallenge({ protocols }: ClientHello): boolean {
+  return protocols.length === 1 && protocols[0] === ACME_TLS_PROTOCOL;
 }
 
 /** Behind a tcp service nobody here knows what is spoken: a client gets what it asks for. Undefined = the gateway's own. */

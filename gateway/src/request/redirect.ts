@@ -1,4 +1,8 @@
-/** The plain http listener: every known name is sent to https, nothing else is answered. */
+/**
+ * The plain http listener: every known name is sent to https, nothing else is answered, but for the proofs that a
+ * certificate authority asks for while an order of ours runs.
+ */
+import type { ChallengeBoard } from '../certificates/challenge-board.ts';
 import { refusal } from '../errors.ts';
 import type { RouteSnapshot } from '../routes/snapshot.ts';
 import type { ClientRequest } from './client-request.ts';
@@ -6,6 +10,7 @@ import { errorAnswer, ownAnswer, type OwnAnswer } from './respond.ts';
 
 export interface RedirectDeps {
   snapshot(): RouteSnapshot;
+  readonly challenges?: Pick<ChallengeBoard, 'answerTo'> | undefined;
 }
 
 export interface RedirectOptions {
@@ -31,6 +36,8 @@ function redirect(deps: RedirectDeps, options: RedirectOptions, request: ClientR
     if (head.host !== options.domain && !deps.snapshot().isHeld(head.host)) {
       throw refusal('MISDIRECTED', 'no such name is served here');
     }
+    const proof = deps.challenges?.answerTo(head.host, head.target.replace(/\?.*$/s, ''));
+    if (proof !== undefined) return ownAnswer(200, 'CHALLENGE', 'application/octet-stream', proof, []);
     const port = options.httpsPort();
     const authority = port === 443 ? head.host : `${head.host}:${port}`;
     const location = `https://${authority}${head.target === '*' ? '/' : head.target}`;

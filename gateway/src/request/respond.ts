@@ -104,6 +104,7 @@ function narrowed(field: readonly [string, string], host: string, domain: string
 const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   REQUEST_MALFORMED: 400,
   AUTH_REQUIRED: 401,
+  SIGN_IN_EXPIRED: 400,
   ADDRESS_REFUSED: 403,
   PATH_UNKNOWN: 404,
   NAME_NOT_PUBLISHED: 404,

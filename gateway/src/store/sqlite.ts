@@ -3,9 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { CertificateState } from '@moat/acme';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { AUDIT_TABLES, AuditTable, type AuditStore, type AuditTableOptions } from './audit-table.ts';
+import { CERTIFICATE_TABLES, CertificateTable } from './certificate-table.ts';
 import type {
   DeploymentRecord,
   GatewayStore,
@@ -43,6 +45,7 @@ const MIGRATIONS = [
    CREATE TABLE name_grants (
      host TEXT PRIMARY KEY, deployment TEXT NOT NULL, since INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+  CERTIFICATE_TABLES,
 ];
 /** The version from which on there is an audit log. */
 const AUDIT_VERSION = 3;
@@ -100,6 +103,7 @@ class SqliteStore implements GatewayStore {
   readonly #deleteInvite: StatementSync;
   readonly #putSuspension: StatementSync;
   readonly #deleteSuspension: StatementSync;
+  readonly #certificates: CertificateTable;
   #open = true;
 
   constructor(database: DatabaseSync, audit: AuditTable) {
@@ -136,6 +140,7 @@ class SqliteStore implements GatewayStore {
        ON CONFLICT (subject) DO UPDATE SET status = excluded.status, note = excluded.note, since = excluded.since`,
     );
     this.#deleteSuspension = database.prepare('DELETE FROM suspensions WHERE subject = ?');
+    this.#certificates = new CertificateTable(database);
   }
 
   get audit(): AuditStore {
@@ -246,6 +251,10 @@ class SqliteStore implements GatewayStore {
     );
   }
 
+  certificates(): CertificateState {
+    return guarded('read', () => this.#certificates.state());
+  }
+
   commit(change: StoreChange): void {
     const { audit = [] } = change;
     const chained = this.#transaction(() => {
@@ -269,6 +278,7 @@ class SqliteStore implements GatewayStore {
         );
       }
       this.#writePublishers(change);
+      if (change.certificates) this.#certificates.write(change.certificates);
       return audit.length === 0 ? undefined : this.#audit.append(audit);
     });
     chained?.done();

@@ -5,6 +5,7 @@
  * Implementations: sqlite (one gateway); a fleet will share PostgreSQL.
  */
 import type { DeploymentId } from '@moat/core';
+import type { CertificateChange, CertificateState } from '@moat/acme';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
 import type { AuditEvent } from '../audit/chain.ts';
 import type { AuditStore } from './audit-table.ts';
@@ -96,6 +97,8 @@ export interface StoreChange {
   readonly suspensions?: readonly SuspensionRecord[];
   /** By subject. */
   readonly resumed?: readonly string[];
+  /** Keys in it are sealed. */
+  readonly certificates?: CertificateChange;
   /** Lines of the audit log, in order: what of the change somebody may ask about later. */
   readonly audit?: readonly AuditEvent[];
 }
@@ -107,6 +110,8 @@ export interface GatewayStore {
   publishers(): PublisherRecord[];
   invites(): InviteRecord[];
   suspensions(): SuspensionRecord[];
+  /** What is kept of certificates; keys in it are sealed. */
+  certificates(): CertificateState;
   readonly audit: AuditStore;
   /** Forgets lines of the audit log that are older than a time or more than so many; returns how many. @throws as `commit` */
   pruneAudit(beforeMs: number, keepLines: number): number;

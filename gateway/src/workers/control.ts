@@ -7,6 +7,7 @@ import { errorCode, type Clock, type Logger, type PeerId, type Service, type Tim
 import type { LinkDispatcher, LinkWorkers, SpentTicket } from '@moat/link';
 import type { ByteChannel } from '@moat/core';
 import type { Socket } from 'node:net';
+import type { ChallengeChange } from '../certificates/challenge-board.ts';
 import type { CertificateSource } from '../certificates/contexts.ts';
 import type { EdgeSettings, HostPort } from '../config.ts';
 import { refusal } from '../errors.ts';
@@ -37,6 +38,8 @@ export interface FleetDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly certificates: CertificateSource;
+  /** Proofs that are shown now, for a worker that begins. */
+  challenges(): ChallengeChange;
   readonly links: Pick<
     LinkDispatcher,
     'workerReady' | 'workerGone' | 'linked' | 'unlinked' | 'counted' | 'want' | 'peersOf'
@@ -189,6 +192,16 @@ export class WorkerFleet implements Service, LinkWorkers {
     this.#tell({ type: 'identity', identity });
   }
 
+  /** Tells every worker what is shown to certificate authorities. */
+  tellChallenges(change: ChallengeChange): void {
+    this.#tell({ type: 'challenges', change });
+  }
+
+  /** Tells every worker for which names it is to ask anew. */
+  tellCertificates(names: readonly string[]): void {
+    this.#tell({ type: 'certificates', names });
+  }
+
   /** Resolves when every worker has done what it was told until now; one that does not answer is killed. */
   async settled(): Promise<void> {
     await Promise.all([...this.#running.values()].map((worker) => this.#ask(worker)));
@@ -288,6 +301,7 @@ export class WorkerFleet implements Service, LinkWorkers {
       http: http && { host: http.host, port: this.httpPort ?? http.port },
       publicPort,
       identity: this.#deps.identity(),
+      challenges: this.#deps.challenges(),
       routes: this.#deps.routes(),
     };
   }

@@ -6,6 +6,7 @@ import type { PeerId } from '@moat/core';
 import type { SpentTicket, ToldLink } from '@moat/link';
 import type { EdgeSettings } from '../config.ts';
 import type { EdgeFigures } from '../metrics/figures.ts';
+import type { ChallengeChange } from '../certificates/challenge-board.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
 
@@ -21,6 +22,8 @@ export interface WorkerStart {
   readonly http: { readonly host: string; readonly port: number } | undefined;
   readonly publicPort: number | undefined;
   readonly identity: GatewayIdentity;
+  /** Proofs that are shown now. */
+  readonly challenges: ChallengeChange;
   readonly routes: RouteChange;
 }
 
@@ -31,6 +34,10 @@ export type ToWorker =
   | { readonly type: 'listen' }
   | { readonly type: 'routes'; readonly change: RouteChange }
   | { readonly type: 'identity'; readonly identity: GatewayIdentity }
+  /** Proofs that certificate authorities ask for. */
+  | { readonly type: 'challenges'; readonly change: ChallengeChange }
+  /** There are other certificates for these names. */
+  | { readonly type: 'certificates'; readonly names: readonly string[] }
   | { readonly type: 'settings'; readonly settings: EdgeSettings }
   | { readonly type: 'revoke'; readonly peers: readonly PeerId[] }
   /** With a socket of the link port. It is not touched before `begin`: control still holds it. */

@@ -3,6 +3,7 @@ import type { Clock, Links, Logger, PeerId, Service } from '@moat/core';
 import type { GatewayWorker } from '@moat/admin-api';
 import { createLinkDispatcher, createLinks, type LinkDispatcher, type LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
+import type { ChallengeBoard, ChallengeChange } from '../certificates/challenge-board.ts';
 import { SecureContexts, type CertificateSource } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayConfig } from '../config.ts';
 import { refusal } from '../errors.ts';
@@ -34,6 +35,10 @@ export interface Traffic {
   reconfigure(settings: EdgeSettings): void;
   /** Has the same routes from this turn on where that is this process; workers are told in order. */
   changed(change: RouteChange): void;
+  /** Other proofs are shown to certificate authorities; where that is this process, they are already. */
+  challenged(change: ChallengeChange): void;
+  /** There are other certificates for these names. */
+  renewed(names: readonly string[]): void;
   /** Ends what runs under hosts that were withdrawn. */
   withdraw(hosts: readonly string[]): void;
   /** Resolves when whatever was changed is in force everywhere. */
@@ -53,6 +58,8 @@ export interface TrafficDeps {
   readonly overlay: Overlay;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** Proofs that are shown now. */
+  readonly challenges: ChallengeBoard;
   /** True for whom a link is good for something. */
   readonly mayLink: (peer: PeerId) => boolean;
   identity(): GatewayIdentity;
@@ -82,6 +89,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
       logger,
       links,
       contexts,
+      challenges: deps.challenges,
       newId: newRequestId,
       snapshot: () => routes.current,
       identity: () => deps.identity(),
@@ -96,6 +104,8 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
     identityChanged: () => undefined,
     reconfigure: (settings) => edge.reconfigure(settings),
     changed: () => undefined,
+    challenged: () => undefined,
+    renewed: (names) => contexts.forget(names),
     withdraw: (hosts) => edge.withdraw(hosts),
     settled: () => Promise.resolve(),
     workers: () => [],
@@ -124,6 +134,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
         return links;
       },
       identity: () => deps.identity(),
+      challenges: () => deps.challenges.whole(),
       routes: () => routes.whole(),
       onServed: (host) => deps.onServed(host),
       onDied: (reason) => deps.onWorkerDied(reason),
@@ -152,6 +163,8 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     identityChanged: () => fleet.tellIdentity(),
     reconfigure: (settings) => fleet.reconfigure(settings),
     changed: (change) => fleet.apply(change),
+    challenged: (change) => fleet.tellChallenges(change),
+    renewed: (names) => fleet.tellCertificates(names),
     // A worker ends them itself when it hears of the change.
     withdraw: () => undefined,
     settled: () => fleet.settled(),

@@ -5,6 +5,7 @@ import type { Clock, Link, Logger } from '@moat/core';
 import { SocketChannel, createWorkerLinks, type SpentTicket, type WorkerLinks } from '@moat/link';
 import type { AccessLog } from '../access-log.ts';
 import type { EdgeSettings } from '../config.ts';
+import { ChallengeBoard } from '../certificates/challenge-board.ts';
 import { SecureContexts, type CertificatePair } from '../certificates/contexts.ts';
 import { PublicEdge } from '../request/public-edge.ts';
 import { newRequestId } from '../request/request-id.ts';
@@ -40,6 +41,8 @@ export class TrafficWorker {
   readonly #routes: Routes;
   readonly #links: WorkerLinks;
   readonly #edge: PublicEdge;
+  readonly #challenges = new ChallengeBoard();
+  readonly #contexts: SecureContexts;
   readonly #handed = new Map<number, { readonly socket: Socket; readonly ticket: SpentTicket }>();
   /** The numbers by which control knows links. */
   readonly #numbers = new Map<Link, number>();
@@ -64,6 +67,7 @@ export class TrafficWorker {
       ask: async (peer) => void (await ipc.ask({ what: 'link', peer }, ASK_MS)),
     });
     this.#links.onLink((link) => this.#onLink(link));
+    this.#challenges.apply(start.challenges);
     const contexts = new SecureContexts({
       clock,
       source: {
@@ -73,12 +77,14 @@ export class TrafficWorker {
       knows: (host) => host === domain || this.#routes.current.endsTls(host),
       onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
     });
+    this.#contexts = contexts;
     this.#edge = new PublicEdge(
       {
         clock,
         logger,
         links: this.#links,
         contexts,
+        challenges: this.#challenges,
         newId: newRequestId,
         snapshot: () => this.#routes.current,
         identity: () => this.#identity,
@@ -107,6 +113,10 @@ export class TrafficWorker {
         return;
       case 'settings':
         return this.#reconfigure(message.settings);
+      case 'challenges':
+        return this.#challenges.apply(message.change);
+      case 'certificates':
+        return this.#contexts.forget(message.names);
       case 'revoke':
         return this.#links.revoke(message.peers);
       case 'socket':

@@ -9,7 +9,6 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { systemClock } from '@moat/core';
 import { createManualClock } from '@moat/testkit';
-import { openFileCertificates } from '../../src/certificates/files.ts';
 import { SecureContexts, type CertificatePair } from '../../src/certificates/contexts.ts';
 import { openLocalAuthority } from '../../src/certificates/local-ca.ts';
 
@@ -79,41 +78,6 @@ test('an unreadable authority fails the start instead of being replaced', async 
   await openLocalAuthority({ clock: systemClock }, options);
   await writeFile(join(temporary.path, 'ca.key'), 'garbage');
   await assert.rejects(openLocalAuthority({ clock: systemClock }, options), { code: 'CERTIFICATE_INVALID' });
-});
-
-test('certificates from files: the longest valid one that covers the name, read again when it changes', async () => {
-  await using temporary = await directory();
-  const clock = createManualClock(Date.now());
-  const write = async (name: string, host: string): Promise<{ certificate: string; key: string }> => {
-    const authority = await openLocalAuthority(
-      { clock },
-      { directory: join(temporary.path, name), domain: 'localhost' },
-    );
-    const pair = await authority.certificateFor(host);
-    const files = { certificate: join(temporary.path, `${name}.pem`), key: join(temporary.path, `${name}.key`) };
-    await writeFile(files.certificate, pair?.certificate ?? '');
-    await writeFile(files.key, pair?.key ?? '');
-    return files;
-  };
-  const a = await write('a', 'a.localhost');
-  const b = await write('b', 'b.localhost');
-  const source = await openFileCertificates({ clock }, [a, b]);
-  assert.equal((await source.certificateFor('a.localhost'))?.certificate, await readFile(a.certificate, 'utf8'));
-  assert.equal(await source.certificateFor('c.localhost'), undefined);
-  clock.advance(DAY);
-  const c = await write('c', 'a.localhost');
-  await writeFile(a.key, await readFile(c.key));
-  // Half written: the last good pair stays.
-  assert.notEqual((await source.certificateFor('a.localhost'))?.key, await readFile(c.key, 'utf8'));
-  await writeFile(a.certificate, await readFile(c.certificate));
-  clock.advance(60_000);
-  assert.equal((await source.certificateFor('a.localhost'))?.key, await readFile(c.key, 'utf8'));
-  await assert.rejects(openFileCertificates({ clock }, [{ certificate: a.certificate, key: b.key }]), {
-    code: 'CERTIFICATE_INVALID',
-  });
-  await assert.rejects(openFileCertificates({ clock }, [{ certificate: '/none', key: b.key }]), {
-    code: 'CERTIFICATE_INVALID',
-  });
 });
 
 test('contexts are made once a name, only for known names, and dropped by use', async () => {

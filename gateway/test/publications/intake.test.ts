@@ -307,6 +307,7 @@ test('a full disk refuses what is new and serves what is there', async () => {
   const store: GatewayStore = {
     names: () => inner.names(),
     nameGrants: () => inner.nameGrants(),
+    certificates: () => inner.certificates(),
     deployments: () => inner.deployments(),
     publishers: () => inner.publishers(),
     invites: () => inner.invites(),

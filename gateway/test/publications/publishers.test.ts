@@ -107,6 +107,7 @@ test('a decision that cannot be kept does not count', () => {
     store: {
       names: () => inner.names(),
       nameGrants: () => inner.nameGrants(),
+      certificates: () => inner.certificates(),
       deployments: () => inner.deployments(),
       publishers: () => inner.publishers(),
       invites: () => inner.invites(),

@@ -14,18 +14,21 @@ import type {
   KeyRotation,
 } from './schema/gateway.ts';
 import type {
+  ConfigReload,
   GatewayAudit,
   GatewayAuditCheck,
   GatewaySuspension,
   Resumed,
   SuspendRequest,
 } from './schema/gateway-operator.ts';
+import type { GatewayCertificates } from './schema/gateway-certificates.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Every method throws as those of the agent's client. */
 export interface GatewayClient {
   status(options?: CallOptions): Promise<GatewayStatus>;
   names(options?: CallOptions): Promise<GatewayNames>;
+  certificates(options?: CallOptions): Promise<GatewayCertificates>;
   routes(options?: CallOptions): Promise<GatewayRoutes>;
   publishers(options?: CallOptions): Promise<GatewayPublishers>;
   decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
@@ -37,6 +40,7 @@ export interface GatewayClient {
   checkAudit(options?: CallOptions): Promise<GatewayAuditCheck>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
+  reload(options?: CallOptions): Promise<ConfigReload>;
   /** Resolves when every place has a new worker. */
   restartWorkers(options?: CallOptions): Promise<void>;
   stop(options?: CallOptions): Promise<void>;
@@ -48,6 +52,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
   return {
     status: (call) => client.call(gatewayEndpoints.status, {}, call),
     names: (call) => client.call(gatewayEndpoints.names, {}, call),
+    certificates: (call) => client.call(gatewayEndpoints.certificates, {}, call),
     routes: (call) => client.call(gatewayEndpoints.routes, {}, call),
     publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
     decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),
@@ -61,6 +66,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     checkAudit: (call) => client.call(gatewayEndpoints.checkAudit, {}, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
+    reload: (call) => client.call(gatewayEndpoints.reload, {}, call),
     restartWorkers: async (call) => void (await client.call(gatewayEndpoints.restartWorkers, {}, call)),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),
   };

@@ -1,6 +1,7 @@
 /** The admin API of a gateway, version 1, over its own Unix socket. */
 import { endpoint, type Endpoint } from './endpoint.ts';
 import { doneSchema, type Done } from './schema/answer.ts';
+import { gatewayCertificatesSchema, type GatewayCertificates } from './schema/gateway-certificates.ts';
 import {
   createdInviteSchema,
   createInviteRequestSchema,
@@ -29,12 +30,14 @@ import {
 } from './schema/gateway.ts';
 
 import {
+  configReloadSchema,
   gatewayAuditCheckSchema,
   gatewayAuditSchema,
   gatewaySuspensionSchema,
   resumedSchema,
   resumeRequestSchema,
   suspendRequestSchema,
+  type ConfigReload,
   type GatewayAudit,
   type GatewayAuditCheck,
   type GatewaySuspension,
@@ -47,6 +50,7 @@ import {
 export interface GatewayEndpoints {
   readonly status: Endpoint<null, GatewayStatus>;
   readonly names: Endpoint<null, GatewayNames>;
+  readonly certificates: Endpoint<null, GatewayCertificates>;
   readonly routes: Endpoint<null, GatewayRoutes>;
   readonly publishers: Endpoint<null, GatewayPublishers>;
   readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
@@ -57,6 +61,7 @@ export interface GatewayEndpoints {
   readonly checkAudit: Endpoint<null, GatewayAuditCheck>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
+  readonly reload: Endpoint<null, ConfigReload>;
   readonly restartWorkers: Endpoint<null, Done>;
   readonly stop: Endpoint<null, Done>;
 }
@@ -64,6 +69,7 @@ export interface GatewayEndpoints {
 export const gatewayEndpoints: GatewayEndpoints = {
   status: endpoint('get', '/v1/status', 'The gateway as a whole', gatewayStatusSchema),
   names: endpoint('get', '/v1/names', 'Names in the registry', gatewayNamesSchema),
+  certificates: endpoint('get', '/v1/certificates', 'Certificates held and wanted', gatewayCertificatesSchema),
   routes: endpoint('get', '/v1/routes', 'The route snapshot in force', gatewayRoutesSchema),
   publishers: endpoint(
     'get',
@@ -98,6 +104,7 @@ export const gatewayEndpoints: GatewayEndpoints = {
   rotateKey: endpoint('post', '/v1/key-rotation', 'Replaces the gateway’s key, in two steps', keyRotationSchema, {
     body: rotateKeyRequestSchema,
   }),
+  reload: endpoint('post', '/v1/config', 'Reads gateway.yaml anew', configReloadSchema),
   restartWorkers: endpoint('post', '/v1/workers/restart', 'Puts new workers in place, one by one', doneSchema),
   stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),
 };

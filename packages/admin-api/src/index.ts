@@ -71,7 +71,9 @@ export type {
   KeyRotation,
   RotateKeyRequest,
 } from './schema/gateway.ts';
+export type { CertificateFailure, GatewayCertificate, GatewayCertificates } from './schema/gateway-certificates.ts';
 export type {
+  ConfigReload,
   GatewayAudit,
   GatewayAuditCheck,
   GatewayAuditLine,

@@ -48,7 +48,7 @@ export interface ServiceStatus {
   /** `<service>.<network>.internal`. */
   readonly host: string;
   readonly port: number;
-  readonly protocol: 'tcp' | 'http';
+  readonly protocol: 'tcp' | 'http' | 'grpc';
   readonly target: string;
   /** Names of members that offer it now. */
   readonly on: readonly string[];
@@ -69,7 +69,7 @@ const serviceStatusSchema: z.ZodType<ServiceStatus> = z
     name: z.string(),
     host: z.string(),
     port: z.number().int(),
-    protocol: z.enum(['tcp', 'http']),
+    protocol: z.enum(['tcp', 'http', 'grpc']),
     target: z.string(),
     on: z.array(z.string()),
     granted: z.boolean(),

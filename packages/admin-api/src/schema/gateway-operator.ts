@@ -107,3 +107,14 @@ export const gatewayAuditCheckSchema: z.ZodType<GatewayAuditCheck> = z
     problems: z.array(z.object({ seq: z.number().int(), message: z.string() })),
   })
   .meta({ id: 'GatewayAuditCheck' });
+
+/** `POST /v1/config`: gateway.yaml was read anew. */
+export interface ConfigReload {
+  /** Keys that are in force now, dotted. */
+  readonly changed: readonly string[];
+  /** Keys that differ and need a restart. */
+  readonly needsRestart: readonly string[];
+}
+export const configReloadSchema: z.ZodType<ConfigReload> = z
+  .object({ changed: z.array(z.string()), needsRestart: z.array(z.string()) })
+  .meta({ id: 'ConfigReload' });

@@ -9,6 +9,7 @@ import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 import { addRotateKey } from './gateway-rotate-key.ts';
+import { addReload } from './gateway-reload.ts';
 import { addSuspend } from './gateway-suspend.ts';
 import { addRestartWorkers, workerLines } from './gateway-workers.ts';
 
@@ -90,6 +91,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
   );
   addGatewayPublishers(gateway, runner);
   addSuspend(gateway, runner);
+  addReload(gateway, runner);
   addRotateKey(gateway, runner);
   addRestartWorkers(gateway, runner);
 }

@@ -1,5 +1,5 @@
 /** The gateway in this process. A file of its own: loading it loads the whole gateway. */
-import { createGatewayLog, parseGatewayConfig, runGateway } from '@moat/gateway';
+import { createGatewayLog, onHangup, parseGatewayConfig, runGateway, type GatewayConfig } from '@moat/gateway';
 import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { readTextFile, resolvePath } from '../input/files.ts';
@@ -21,11 +21,16 @@ export async function runGatewayProcess(context: Context, options: RunGatewayPro
   if (!LOG_LEVELS.includes(logLevel)) {
     throw new MoatError('USAGE', `--log-level ${logLevel} is none of ${LOG_LEVELS.join(', ')}`);
   }
-  const text = await readTextFile(io, options.config, ['moat gateway init', 'or name yours with --config FILE']);
-  const config = parseGatewayConfig(text, resolvePath(io, options.config), io.env);
+  const readConfig = async (): Promise<GatewayConfig> => {
+    const text = await readTextFile(io, options.config, ['moat gateway init', 'or name yours with --config FILE']);
+    return parseGatewayConfig(text, resolvePath(io, options.config), io.env);
+  };
+  const config = await readConfig();
   await runGateway(config, {
     signal: io.signal,
     ...createGatewayLog(config, logLevel),
+    readConfig,
+    onReloadAsked: onHangup,
     logLevel,
     onReady: (addresses) => {
       const ready = { kind: 'gateway-ready', version: 1, data: addresses };

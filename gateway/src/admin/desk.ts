@@ -1,0 +1,82 @@
+/** The operator's wishes, wired to the parts of a running gateway that fulfil them. */
+import type { Logger } from '@moat/core';
+import type { AuditRecorder } from '../audit/audit-log.ts';
+import type { Certificates } from '../certificates/source.ts';
+import type { GatewayKeys } from '../gateway-keys.ts';
+import type { Operations } from '../metrics/endpoint.ts';
+import type { Intake } from '../publications/intake.ts';
+import type { SuspensionBook } from '../publications/suspensions.ts';
+import type { Reloader } from '../reload.ts';
+import type { GatewayStore } from '../store/store.ts';
+import type { Traffic } from '../workers/traffic.ts';
+import type { AdminApiDeps } from './api.ts';
+import { checkAudit, readAudit } from './audit.ts';
+import { decide, forget, invite, resume, suspend } from './decide.ts';
+import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './report.ts';
+
+export interface DeskParts {
+  readonly logger: Logger;
+  readonly traffic: Traffic;
+  readonly intake: Intake;
+  readonly suspensions: SuspensionBook;
+  readonly store: GatewayStore;
+  readonly keys: GatewayKeys;
+  readonly certificates: Pick<Certificates, 'list'>;
+  readonly audit: AuditRecorder;
+  readonly reloader: Reloader;
+  readonly operations: Operations;
+  onStopAsked(): void;
+  onRestartAsked(): void;
+}
+
+export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDeps {
+  const { audit, intake, keys, operations, reloader, store, suspensions, traffic } = parts;
+  const { config, registry } = facts;
+  const { peerId } = keys.key;
+  /** What was changed is in force at every worker before whoever changed it is told. */
+  const done = async <T>(result: T): Promise<T> => {
+    await traffic.settled();
+    return result;
+  };
+  return {
+    logger: parts.logger,
+    operations: (...exchange) => operations.answer(...exchange),
+    status: async () => {
+      await traffic.refresh();
+      return gatewayStatus(facts);
+    },
+    names: () => gatewayNames(facts),
+    certificates: () => parts.certificates.list(),
+    routes: () => gatewayRoutes(facts),
+    publishers: () => gatewayPublishers(facts),
+    decide: (request) => {
+      const decided = decide({ registry }, intake, request);
+      if (request.rule === 'allow') resume(config, suspensions, intake, { subject: request.deployment });
+      return done(decided);
+    },
+    suspend: (request) => done(suspend(config, suspensions, intake, request)),
+    resume: (request) => done(resume(config, suspensions, intake, request)),
+    audit: (afterSeq, sinceMs) => readAudit(store.audit, afterSeq, sinceMs),
+    checkAudit: () => checkAudit(store.audit),
+    forget: (request) => done(forget(intake, request)),
+    invite: (request) => invite(facts, request),
+    rotateKey: async (finish) => {
+      if (!finish) {
+        const next = await keys.begin();
+        audit.record({ action: 'key.begun', actor: 'operator', details: { peer: peerId, next } });
+        traffic.identityChanged();
+        return { peerId, next };
+      }
+      const next = await keys.finish();
+      audit.record({ action: 'key.rotated', actor: 'operator', details: { peer: next } });
+      parts.onRestartAsked();
+      return { peerId: next, next: null };
+    },
+    reload: async () => done(await reloader.reload()),
+    restartWorkers: async () => {
+      await traffic.restart();
+      audit.record({ action: 'workers.restarted', actor: 'operator' });
+    },
+    stop: () => parts.onStopAsked(),
+  };
+}
