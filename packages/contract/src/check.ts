@@ -113,7 +113,7 @@ function checkPublish(contract: Contract): void {
     }
     const problem = ruleProblem(rules, { service, tls, services: targets });
     if (problem !== undefined) throw invalid(`publish[${i}].rules.${problem.rule}`, problem.message);
-    if (auth !== undefined && (tls === 'passthrough' || service.protocol !== 'http')) {
+    if (auth !== undefined && (tls === 'passthrough' || service.protocol === 'tcp')) {
       throw invalid(`publish[${i}].auth`, 'a gateway can ask who comes in only where it ends TLS and speaks http');
     }
     if ((auth?.basic ?? auth?.oidc) !== undefined && gateway.box === undefined) {

@@ -128,6 +128,7 @@ export type {
   PublishLine,
   Receipt,
   Service,
+  ServiceProtocol,
   SignedClaim,
   SignedGatewayPeers,
   SignedHead,

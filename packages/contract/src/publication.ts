@@ -43,7 +43,7 @@ function publicationOf(
   const [, ...named] = servicesOfLine(line);
   const others = named.flatMap((name): OtherService[] => {
     const other = services.get(name);
-    return other === undefined ? [] : [{ service: name, kind: other.protocol, members: membersOf(other) }];
+    return other === undefined ? [] : [{ service: name, kind: kindOf(other), members: membersOf(other) }];
   });
   return {
     type: 'moat/publication/1',
@@ -52,7 +52,7 @@ function publicationOf(
     gateways: [...new Set(line.gateway.peers.map(peerIdOfMultiaddr))].sort(),
     name: line.name,
     service: line.service,
-    kind: service.protocol,
+    kind: kindOf(service),
     tls: line.tls,
     ...(line.port === undefined ? {} : { port: line.port }),
     members: membersOf(service),
@@ -61,6 +61,11 @@ function publicationOf(
     ...(others.length === 0 ? {} : { others }),
     witnesses,
   };
+}
+
+/** What a gateway needs to know of it: whether it carries requests or bytes. */
+function kindOf({ protocol }: Service): Publication['kind'] {
+  return protocol === 'tcp' ? 'tcp' : 'http';
 }
 
 function placeOf({ node, invite, expires }: Member): PublicationMember[] {

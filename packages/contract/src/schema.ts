@@ -45,6 +45,9 @@ export interface Member {
   readonly expires?: string;
 }
 
+/** What a service speaks: bytes, HTTP/1.1, or gRPC, which is HTTP/2 without TLS. */
+export type ServiceProtocol = 'tcp' | 'http' | 'grpc';
+
 export interface Service {
   readonly name: string;
   /** Member names or `tag:<tag>`. */
@@ -52,7 +55,7 @@ export interface Service {
   readonly port: number;
   /** `host:port` on the member's machine. */
   readonly target: string;
-  readonly protocol: 'tcp' | 'http';
+  readonly protocol: ServiceProtocol;
   /** Path of an http health check. */
   readonly health?: string;
   /** Each connection to the target begins with a header that names the client. */
@@ -221,7 +224,7 @@ export interface Publication {
 /** Another service of the deployment under the same name. */
 export interface OtherService {
   readonly service: string;
-  readonly kind: Service['protocol'];
+  readonly kind: 'tcp' | 'http';
   readonly members: readonly PublicationMember[];
 }
 

@@ -48,6 +48,19 @@ const [line] = contract.publish;
 assert.ok(first && line);
 const shop = first;
 
+test('a grpc service is shown to its gateway as one of requests', () => {
+  const [web] = contract.services;
+  assert.ok(web);
+  const { health, ...plain } = web;
+  assert.ok(health);
+  const services = [{ ...plain, protocol: 'grpc' as const }];
+  const access = contract.access.filter(({ to }) => to.every((name) => name === web.name));
+  const grpc = { ...contract, services, access };
+  checkContract(grpc);
+  assert.equal(publicationsOf(grpc)[0]?.kind, 'http');
+  assert.throws(() => checkContract({ ...grpc, services: [{ ...web, protocol: 'grpc' }] }), /health/);
+});
+
 test('rules travel with their publication, and so do the services they lead to', () => {
   const rules = {
     paths: [{ prefix: '/api', service: 'api' }],

@@ -18,6 +18,8 @@ import {
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
 import { admit, type Asked } from './admission.ts';
 import { Admitted } from './admitted.ts';
+import { serveH2c, type H2cDeps } from './connector/h2c.ts';
+import { H2cPool } from './connector/h2c-pool.ts';
 import { HealthChecks, type CheckedService } from './connector/health.ts';
 import { serveHttp, type HttpDeps } from './connector/http1.ts';
 import type { ConnectDeps } from './connector/connect.ts';
@@ -106,6 +108,7 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #connectDeps: ConnectDeps;
   readonly #pool: ServicePool;
   readonly #httpDeps: HttpDeps;
+  readonly #h2cDeps: H2cDeps;
   readonly #health: HealthChecks;
   readonly #opener: Opener;
   readonly #listeners: Listeners;
@@ -126,6 +129,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
     this.#pool = new ServicePool(this.#connectDeps);
     this.#httpDeps = { pool: this.#pool, clock, logger };
+    this.#h2cDeps = { sessions: new H2cPool(this.#connectDeps), clock, logger };
     this.#health = new HealthChecks({
       ...this.#httpDeps,
       onChange: (service, healthy) => {
@@ -162,6 +166,7 @@ class AttachedNetwork implements PrivateNetwork {
     for (const stream of this.#opened) stream.reset('NETWORK_STOPPED');
     this.#health.stop();
     this.#pool.close();
+    this.#h2cDeps.sessions.close();
     await this.#updating;
     await Promise.all([this.#listeners.close(), this.#socks?.stop()]);
     this.#socks = undefined;
@@ -208,16 +213,18 @@ class AttachedNetwork implements PrivateNetwork {
       stream.reset(code ?? 'GRANT_DENIED');
       return;
     }
-    const { target } = admission.service;
+    const { target, protocol } = admission.service;
     const address = parseTarget(target);
     const onClosed = (): void => {
       if (accepted) this.#accepted.delete(accepted);
     };
     let accepted: Accepted | undefined;
-    const running =
-      stream.request.kind === 'http'
-        ? serveHttp(this.#httpDeps, stream, address, onClosed)
-        : serveTcp(this.#connectDeps, stream, address, onClosed);
+    const serve = (): Running => {
+      if (stream.request.kind === 'tcp') return serveTcp(this.#connectDeps, stream, address, onClosed);
+      if (protocol === 'grpc') return serveH2c(this.#h2cDeps, stream, address, onClosed);
+      return serveHttp(this.#httpDeps, stream, address, onClosed);
+    };
+    const running = serve();
     if (running.closed) return;
     accepted = { asked: stream, target, running, place: -1 };
     this.#accepted.add(accepted);

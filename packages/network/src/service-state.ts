@@ -1,9 +1,11 @@
+import type { ServiceProtocol } from '@moat/contract';
+
 /** One service of the private network as this member sees it; what `status` shows. */
 export interface ServiceState {
   readonly name: string;
   /** `<service>.<network>.internal`. */
   readonly host: string;
-  readonly protocol: 'tcp' | 'http';
+  readonly protocol: ServiceProtocol;
   /** The port in the contract. */
   readonly servicePort: number;
   /** Loopback address of our listener; null when this member has no grant, or no listener could be opened. */

@@ -40,7 +40,7 @@ const serviceSchema: z.ZodType<Service> = z.strictObject({
   on: setOf(selector, CONTRACT_LIMITS.selectors, 1),
   port,
   target,
-  protocol: z.enum(['tcp', 'http']),
+  protocol: z.enum(['tcp', 'http', 'grpc']),
   health: z.exactOptional(urlPath),
   proxyProtocol: z.exactOptional(z.literal('v2')),
 });

@@ -7,6 +7,7 @@ import { isLabel, isPeerId, parseKey } from '@moat/core';
 import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import { isHostName, peerIdOfMultiaddr } from '../multiaddr.ts';
+import type { ServiceProtocol } from '../schema.ts';
 import { isTarget } from '../target.ts';
 import { DURATION_PATTERN, parseDuration, parseExpiry } from './duration.ts';
 import type { FieldPath } from './diagnostic.ts';
@@ -45,7 +46,7 @@ export interface RawService {
   readonly on: string | readonly string[];
   readonly port: number;
   readonly target?: string;
-  readonly protocol?: 'tcp' | 'http';
+  readonly protocol?: ServiceProtocol;
   readonly health?: string;
   readonly proxyProtocol?: 'v2';
 }
@@ -173,7 +174,7 @@ const service = z.strictObject({
   target: z
     .exactOptional(text(320, /^.+:\d{1,5}$/, isTarget, 'a target is written as host:port, as 127.0.0.1:3000'))
     .describe("Where it listens on its member's machine. Default: 127.0.0.1 and the same port."),
-  protocol: z.exactOptional(z.enum(['tcp', 'http'])).describe('Default: tcp.'),
+  protocol: z.exactOptional(z.enum(['tcp', 'http', 'grpc'])).describe('Default: tcp.'),
   health: z
     .exactOptional(text(512, /^\/[!-"$-~]*$/, () => true, 'a health path begins with /'))
     .describe('Path that answers 2xx when an http service is well.'),

@@ -4,7 +4,7 @@
  */
 import type { PeerId } from '@moat/core';
 import type { PublishRules } from '../publish-rules.ts';
-import type { GatewayPin, Owners } from '../schema.ts';
+import type { GatewayPin, Owners, ServiceProtocol } from '../schema.ts';
 import type { Expiry } from './duration.ts';
 import type { FileAuth } from './file-auth.ts';
 
@@ -46,7 +46,7 @@ export interface FileService {
   readonly on: readonly string[];
   readonly port: number;
   readonly target: string;
-  readonly protocol: 'tcp' | 'http';
+  readonly protocol: ServiceProtocol;
   readonly health?: string;
   readonly proxyProtocol?: 'v2';
 }
