@@ -357,7 +357,7 @@ class WiredGateway implements Gateway {
   #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf'>): GatewayDns | undefined {
     const { clock, logger } = this.#deps;
     const { dns, domain } = this.#config;
-    return dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server);
+    return dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server, dns.resolvers);
   }
 
   /** One process where one is enough, or where the system cannot share a port among several. */

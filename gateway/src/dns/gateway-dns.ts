@@ -2,6 +2,7 @@
 import type { Clock, Logger, Service } from '@moat/core';
 import { caaRecords, type CaaIssuer } from './caa.ts';
 import { DnsChallenges } from './challenges.ts';
+import { Delegations, createWayLookup } from './delegations.ts';
 import type { DnsServerConfig } from './dns-config.ts';
 import { PeerHealth, type PeerHealthDeps } from './health.ts';
 import { DnsServer } from './server.ts';
@@ -22,11 +23,13 @@ export interface GatewayDnsDeps {
 export class GatewayDns implements Service {
   /** For `dns-01`. */
   readonly challenges: DnsChallenges = new DnsChallenges();
+  readonly #deps: GatewayDnsDeps;
   readonly #domain: string;
+  readonly #delegations: Delegations;
   readonly #health: PeerHealth;
   readonly #server: DnsServer;
 
-  constructor(deps: GatewayDnsDeps, domain: string, config: DnsServerConfig) {
+  constructor(deps: GatewayDnsDeps, domain: string, config: DnsServerConfig, resolvers: readonly string[]) {
     const { clock, logger, probe } = deps;
     const { challenges } = this;
     const health = new PeerHealth(
@@ -54,7 +57,9 @@ export class GatewayDns implements Service {
             })
           : [],
     };
+    this.#deps = deps;
     this.#domain = domain;
+    this.#delegations = new Delegations({ clock, lookup: createWayLookup(resolvers) }, { domain, ns: config.ns });
     this.#health = health;
     this.#server = new DnsServer({ clock, logger, zone }, config.listen);
   }
@@ -66,7 +71,8 @@ export class GatewayDns implements Service {
 
   /** Whether an authority that asks for `_acme-challenge` of `host` is led here. */
   serves(host: string): boolean {
-    return host === this.#domain || host.endsWith(`.${this.#domain}`);
+    if (host === this.#domain || host.endsWith(`.${this.#domain}`)) return true;
+    return this.#deps.isForeignHost(host) && this.#delegations.leadsHere(host);
   }
 
   /** @throws `LISTEN_FAILED` */
