@@ -96,13 +96,23 @@ export class RequestEntry extends AccessEntry {
       `"component":"gateway.request","requestId":"${this.requestId}","remoteAddress":"${this.remoteAddress}",` +
       `"host":"${this.host}","method":"${this.method}","status":${this.status},"bytesIn":${this.bytesIn},` +
       `"bytesOut":${this.bytesOut},"durationMs":${this.durationMs}` +
-      (deployment === undefined ? '' : `,"deployment":"${deployment}","service":"${this.service}"`) +
-      (peer === undefined ? '' : `,"peer":"${peer}"`) +
+      servedBy(deployment, this.service, peer) +
       (code === undefined ? '' : `,"code":${JSON.stringify(code)}`) +
       (count === undefined ? '' : `,"count":${count}`) +
       (traceId === undefined ? '' : `,"traceId":"${traceId}"`)
     );
   }
+}
+
+/** Who served the last request, and as text: nearly always who serves this one too. */
+let served: { deployment: string; service: string | undefined; peer: string | undefined; text: string } | undefined;
+
+function servedBy(deployment: string | undefined, service: string | undefined, peer: string | undefined): string {
+  if (deployment === undefined) return '';
+  if (served?.deployment === deployment && served.service === service && served.peer === peer) return served.text;
+  const by = peer === undefined ? '' : `,"peer":"${peer}"`;
+  served = { deployment, service, peer, text: `,"deployment":"${deployment}","service":"${service}"${by}` };
+  return served.text;
 }
 
 function traceOf({ head: { fields } }: ClientRequest): string | undefined {
