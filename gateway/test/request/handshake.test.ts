@@ -47,12 +47,12 @@ test('no name at all ends the handshake', async () => {
   assert.match(await failure({}), /HANDSHAKE_FAILURE/);
 });
 
-test('TLS 1.1 and HTTP/2 alone are refused', async () => {
+test('TLS 1.1 and protocols we do not speak are refused', async () => {
   assert.match(
     await failure({ servername: HOST, maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'ALL@SECLEVEL=0' }),
     /./,
   );
-  assert.match(await failure({ servername: HOST, ALPNProtocols: ['h2'] }), /NO_APPLICATION_PROTOCOL/);
+  assert.match(await failure({ servername: HOST, ALPNProtocols: ['h3'] }), /NO_APPLICATION_PROTOCOL/);
 });
 
 test('a name withdrawn after the handshake is 404', async () => {
