@@ -335,6 +335,7 @@ class WiredGateway implements Gateway {
       logger,
       traffic,
       intake,
+      grants,
       suspensions,
       store,
       keys,

@@ -7,6 +7,8 @@ import { getRequestListener } from '@hono/node-server';
 import {
   createApp,
   gatewayEndpoints,
+  type ChangedName,
+  type ChangeNameRequest,
   type ConfigReload,
   type CreatedInvite,
   type CreateInviteRequest,
@@ -34,6 +36,7 @@ export interface AdminApiDeps {
   readonly logger: Logger;
   status(): Promise<GatewayStatus>;
   names(): readonly GatewayName[];
+  changeName(request: ChangeNameRequest): Promise<ChangedName>;
   certificates(): readonly GatewayCertificate[];
   routes(): { readonly snapshot: number; readonly routes: readonly GatewayRoute[] };
   publishers(): GatewayPublishers;
@@ -82,6 +85,7 @@ export class AdminApi implements Service {
       {
         status: () => deps.status(),
         names: () => ({ names: deps.names() }),
+        changeName: ({ body }) => deps.changeName(body),
         certificates: () => ({ certificates: deps.certificates() }),
         routes: () => deps.routes(),
         publishers: () => deps.publishers(),

@@ -4,12 +4,14 @@ import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Certificates } from '../certificates/source.ts';
 import type { GatewayKeys } from '../gateway-keys.ts';
 import type { Operations } from '../metrics/endpoint.ts';
+import type { NameGrants } from '../names/name-grants.ts';
 import type { Intake } from '../publications/intake.ts';
 import type { SuspensionBook } from '../publications/suspensions.ts';
 import type { Reloader } from '../reload.ts';
 import type { GatewayStore } from '../store/store.ts';
 import type { Traffic } from '../workers/traffic.ts';
 import type { AdminApiDeps } from './api.ts';
+import { changeName } from './change-name.ts';
 import { checkAudit, readAudit } from './audit.ts';
 import { decide, forget, invite, resume, suspend } from './decide.ts';
 import { gatewayNames, gatewayPublishers, gatewayRoutes, gatewayStatus, type GatewayFacts } from './report.ts';
@@ -18,6 +20,7 @@ export interface DeskParts {
   readonly logger: Logger;
   readonly traffic: Traffic;
   readonly intake: Intake;
+  readonly grants: NameGrants;
   readonly suspensions: SuspensionBook;
   readonly store: GatewayStore;
   readonly keys: GatewayKeys;
@@ -30,7 +33,7 @@ export interface DeskParts {
 }
 
 export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDeps {
-  const { audit, intake, keys, operations, reloader, store, suspensions, traffic } = parts;
+  const { audit, grants, intake, keys, operations, reloader, store, suspensions, traffic } = parts;
   const { config, registry } = facts;
   const { peerId } = keys.key;
   /** What was changed is in force at every worker before whoever changed it is told. */
@@ -46,6 +49,7 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
       return gatewayStatus(facts);
     },
     names: () => gatewayNames(facts),
+    changeName: (request) => done(changeName({ ...facts, intake, grants }, config.domain, request)),
     certificates: () => parts.certificates.list(),
     routes: () => gatewayRoutes(facts),
     publishers: () => gatewayPublishers(facts),

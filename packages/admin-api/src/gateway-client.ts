@@ -22,6 +22,7 @@ import type {
   SuspendRequest,
 } from './schema/gateway-operator.ts';
 import type { GatewayCertificates } from './schema/gateway-certificates.ts';
+import type { ChangedName, ChangeNameRequest } from './schema/gateway-names.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Every method throws as those of the agent's client. */
@@ -29,6 +30,7 @@ export interface GatewayClient {
   status(options?: CallOptions): Promise<GatewayStatus>;
   names(options?: CallOptions): Promise<GatewayNames>;
   certificates(options?: CallOptions): Promise<GatewayCertificates>;
+  changeName(request: ChangeNameRequest, options?: CallOptions): Promise<ChangedName>;
   routes(options?: CallOptions): Promise<GatewayRoutes>;
   publishers(options?: CallOptions): Promise<GatewayPublishers>;
   decide(request: DecidePublisherRequest, options?: CallOptions): Promise<GatewayPublisher>;
@@ -53,6 +55,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     status: (call) => client.call(gatewayEndpoints.status, {}, call),
     names: (call) => client.call(gatewayEndpoints.names, {}, call),
     certificates: (call) => client.call(gatewayEndpoints.certificates, {}, call),
+    changeName: (body, call) => client.call(gatewayEndpoints.changeName, { body }, call),
     routes: (call) => client.call(gatewayEndpoints.routes, {}, call),
     publishers: (call) => client.call(gatewayEndpoints.publishers, {}, call),
     decide: (body, call) => client.call(gatewayEndpoints.decide, { body }, call),

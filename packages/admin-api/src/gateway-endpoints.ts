@@ -1,6 +1,12 @@
 /** The admin API of a gateway, version 1, over its own Unix socket. */
 import { endpoint, type Endpoint } from './endpoint.ts';
 import { doneSchema, type Done } from './schema/answer.ts';
+import {
+  changedNameSchema,
+  changeNameRequestSchema,
+  type ChangedName,
+  type ChangeNameRequest,
+} from './schema/gateway-names.ts';
 import { gatewayCertificatesSchema, type GatewayCertificates } from './schema/gateway-certificates.ts';
 import {
   createdInviteSchema,
@@ -51,6 +57,7 @@ export interface GatewayEndpoints {
   readonly status: Endpoint<null, GatewayStatus>;
   readonly names: Endpoint<null, GatewayNames>;
   readonly certificates: Endpoint<null, GatewayCertificates>;
+  readonly changeName: Endpoint<ChangeNameRequest, ChangedName>;
   readonly routes: Endpoint<null, GatewayRoutes>;
   readonly publishers: Endpoint<null, GatewayPublishers>;
   readonly decide: Endpoint<DecidePublisherRequest, GatewayPublisher>;
@@ -70,6 +77,9 @@ export const gatewayEndpoints: GatewayEndpoints = {
   status: endpoint('get', '/v1/status', 'The gateway as a whole', gatewayStatusSchema),
   names: endpoint('get', '/v1/names', 'Names in the registry', gatewayNamesSchema),
   certificates: endpoint('get', '/v1/certificates', 'Certificates held and wanted', gatewayCertificatesSchema),
+  changeName: endpoint('post', '/v1/names', 'Gives a name away, or sets it free, at once', changedNameSchema, {
+    body: changeNameRequestSchema,
+  }),
   routes: endpoint('get', '/v1/routes', 'The route snapshot in force', gatewayRoutesSchema),
   publishers: endpoint(
     'get',

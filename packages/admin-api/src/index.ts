@@ -82,6 +82,7 @@ export type {
   ResumeRequest,
   SuspendRequest,
 } from './schema/gateway-operator.ts';
+export { type ChangedName, type ChangeNameRequest } from './schema/gateway-names.ts';
 export type {
   Explanation,
   Exposed,

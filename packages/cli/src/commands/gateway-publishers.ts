@@ -6,6 +6,7 @@ import { reserveFile } from '../input/files.ts';
 import { renderTable } from '../output/table.ts';
 import { parseDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
+import { addGatewayNameVerbs } from './gateway-names.ts';
 
 interface InviteOptions {
   readonly names?: string;
@@ -155,7 +156,7 @@ function requireId(deployment: string): void {
 }
 
 function addGatewayNames(gateway: Command, runner: VerbRunner): void {
-  addVerb<object>(
+  const listing = addVerb<object>(
     gateway,
     runner,
     {
@@ -207,6 +208,7 @@ function addGatewayNames(gateway: Command, runner: VerbRunner): void {
       };
     },
   );
+  addGatewayNameVerbs(listing, runner);
 }
 
 /** @throws `USAGE` */
