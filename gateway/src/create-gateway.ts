@@ -326,7 +326,7 @@ class WiredGateway implements Gateway {
       audit: store.audit,
       refresh: () => traffic.refresh(),
       reload: () => reloader.figures,
-      certificates: () => [],
+      certificates: () => certificates.list(),
       ready: () => this.#opened !== undefined && !this.#draining,
     });
     const listener = config.metrics && new OperationsListener({ operations }, config.metrics);
@@ -343,6 +343,7 @@ class WiredGateway implements Gateway {
       audit: auditLog,
       reloader,
       operations,
+      version: VERSION,
       onStopAsked: () => this.#deps.onStopAsked(),
       onRestartAsked: () => this.#deps.onRestartAsked(),
     });

@@ -11,6 +11,8 @@ export const GATEWAY_ERROR_CODES = [
   'RESTART_RUNNING', // workers that were replaced still serve their clients | wait a minute, see `moat gateway status`
   'NO_WORKERS', // the gateway is one process and has no workers to restart | set `workers` in gateway.yaml
   'STORE_FAILED', // the gateway's database cannot be read or written | check the path, its rights and the disk
+  'STATE_EXISTS', // a gateway's state is already where a backup would be restored | give --replace, which puts it aside, or another `state`
+  'BACKUP_INVALID', // the file is no backup, was damaged or changed, or is of another domain | take another backup
   'STATE_LOCKED', // another gateway runs with this state | stop it, or give this one another `state`
   'DISK_FULL', // nothing new can be kept; what is published is still served | free space on the disk of `store`
   // Answers to a member that publishes.

@@ -10,6 +10,8 @@
  * ```
  * @packageDocumentation
  */
+export { isSealedBackup, packBackup, type BackupFacts } from './backup/archive.ts';
+export { restoreBackup, type Restored, type RestoreOptions } from './backup/restore.ts';
 export type { CertificateFiles } from './certificates/files.ts';
 export {
   gatewayHome,

@@ -73,16 +73,16 @@ export class Reloader {
   }
 
   async #reload(): Promise<ReloadResult> {
-    const { audit, clock, logger, read, apply } = this.#deps;
+    const { audit, clock, logger } = this.#deps;
     this.#count += 1;
     try {
-      const file = await read();
+      const file = await this.#deps.read();
       const differs = differences(this.#current, file);
       const isInPlace = (key: string): boolean => IN_PLACE.some((each) => key === each || key.startsWith(`${each}.`));
       const [changed, needsRestart] = [differs.filter(isInPlace), differs.filter((key) => !isInPlace(key))];
       const { publishers, limits, abuse, accessLog, audit: kept } = file;
       const config = { ...this.#current, publishers, limits, abuse, accessLog, audit: kept };
-      await apply(config);
+      await this.#deps.apply(config);
       this.#current = config;
       this.#deps.changed();
       this.#needsRestart = needsRestart;

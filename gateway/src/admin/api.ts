@@ -22,6 +22,7 @@ import {
   type GatewayPublisher,
   type GatewayPublishers,
   type GatewayRoute,
+  type GatewaySnapshot,
   type GatewayStatus,
   type GatewaySuspension,
   type KeyRotation,
@@ -51,6 +52,8 @@ export interface AdminApiDeps {
   rotateKey(finish: boolean): Promise<KeyRotation>;
   /** Answers paths that are no part of the API; false = none of its own. */
   operations(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Copies everything into a directory beside the state, for whoever packs it. */
+  backup(): Promise<GatewaySnapshot>;
   /** Reads gateway.yaml anew. */
   reload(): Promise<ConfigReload>;
   /** Puts new workers in place; resolves when they accept clients. */
@@ -97,6 +100,7 @@ export class AdminApi implements Service {
         checkAudit: () => deps.checkAudit(),
         invite: ({ body }) => deps.invite(body),
         rotateKey: ({ body }) => deps.rotateKey(body.finish),
+        backup: () => deps.backup(),
         reload: () => deps.reload(),
         restartWorkers: async () => {
           await deps.restartWorkers();

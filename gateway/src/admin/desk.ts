@@ -2,6 +2,7 @@
 import type { Logger } from '@moat/core';
 import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Certificates } from '../certificates/source.ts';
+import { takeSnapshot } from '../backup/snapshot.ts';
 import type { GatewayKeys } from '../gateway-keys.ts';
 import type { Operations } from '../metrics/endpoint.ts';
 import type { NameGrants } from '../names/name-grants.ts';
@@ -28,6 +29,7 @@ export interface DeskParts {
   readonly audit: AuditRecorder;
   readonly reloader: Reloader;
   readonly operations: Operations;
+  readonly version: string;
   onStopAsked(): void;
   onRestartAsked(): void;
 }
@@ -75,6 +77,12 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
       audit.record({ action: 'key.rotated', actor: 'operator', details: { peer: next } });
       parts.onRestartAsked();
       return { peerId: next, next: null };
+    },
+    backup: async () => {
+      // The line is part of what is copied.
+      audit.record({ action: 'backup.made', actor: 'operator' });
+      const { directory, files } = await takeSnapshot(config, store);
+      return { directory, files, domain: config.domain, peer: peerId, version: parts.version };
     },
     reload: async () => done(await reloader.reload()),
     restartWorkers: async () => {

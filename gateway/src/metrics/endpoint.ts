@@ -41,13 +41,12 @@ export class Operations {
   }
 
   async #sayMetrics(response: ServerResponse): Promise<void> {
-    const { logger, refresh } = this.#deps;
     try {
-      await refresh();
+      await this.#deps.refresh();
       const registry = this.#deps.registry();
       send(response, 200, await registry.metrics(), registry.contentType);
     } catch (err) {
-      logger.error({ component: 'gateway.metrics', err }, 'metrics not collected');
+      this.#deps.logger.error({ component: 'gateway.metrics', err }, 'metrics not collected');
       send(response, 500, 'the log says why\n');
     }
   }

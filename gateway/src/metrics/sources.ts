@@ -1,4 +1,5 @@
 /** The parts of a running gateway as sources of its metrics. */
+import type { GatewayCertificate } from '@moat/admin-api';
 import type { GatewayFacts } from '../admin/report.ts';
 import { gatewayNames, gatewayRoutes } from '../admin/report.ts';
 import type { AuditStore } from '../store/audit-table.ts';
@@ -13,7 +14,7 @@ export interface MoreSources {
   readonly answers: AnswerCounter;
   readonly audit: Pick<AuditStore, 'lines'>;
   reload(): ReturnType<MetricSources['reload']>;
-  certificates(): ReturnType<MetricSources['certificates']>;
+  certificates(): readonly GatewayCertificate[];
   ready(): boolean;
 }
 
@@ -32,7 +33,7 @@ export function metricSources(facts: GatewayFacts, more: MoreSources): MetricSou
     workerRestarts: () => more.traffic.restarts(),
     auditLines: () => more.audit.lines,
     reload: () => more.reload(),
-    certificates: () => more.certificates(),
+    certificates: () => soonestEnds(more.certificates()),
     ready: () => more.ready(),
   };
 }
@@ -47,4 +48,16 @@ function namesByState(facts: GatewayFacts): ReturnType<MetricSources['names']> {
   const counts = { live: 0, idle: 0, released: 0, suspended: 0 };
   for (const { state, suspended } of gatewayNames(facts)) counts[suspended === null ? state : 'suspended'] += 1;
   return counts;
+}
+
+/** Of publishers' own hosts there may be many; those that end soonest are the ones to look at. */
+const MAX_CERTIFICATES = 20;
+
+function soonestEnds(certificates: readonly GatewayCertificate[]): ReturnType<MetricSources['certificates']> {
+  return certificates
+    .flatMap(({ names: [name], notAfter }) =>
+      name === undefined || notAfter === null ? [] : [{ name, notAfterMs: Date.parse(notAfter) }],
+    )
+    .toSorted((a, b) => a.notAfterMs - b.notAfterMs)
+    .slice(0, MAX_CERTIFICATES);
 }

@@ -113,6 +113,8 @@ export interface GatewayStore {
   /** What is kept of certificates; keys in it are sealed. */
   certificates(): CertificateState;
   readonly audit: AuditStore;
+  /** Writes the database as of one moment into a new file, while others write on. @throws `DISK_FULL`, `STORE_FAILED` */
+  backup(path: string): Promise<void>;
   /** Forgets lines of the audit log that are older than a time or more than so many; returns how many. @throws as `commit` */
   pruneAudit(beforeMs: number, keepLines: number): number;
   /** Returns when the change is on disk. @throws `DISK_FULL`, `STORE_FAILED` */

@@ -194,8 +194,8 @@ test('names outside the domain, too many, and kinds not served are refused one b
     c: 'NAME_LIMIT',
   });
   const raw = new Shop('two');
-  const passthrough = raw.next(raw.first, { publish: [raw.line('p', { tls: 'passthrough' })] });
-  assert.equal(refused(await desk.show(raw.web1, raw.bundle(passthrough))), 'PUBLICATION_UNSUPPORTED');
+  const ruled = raw.next(raw.first, { publish: [raw.line('p', { rules: { compress: true } })] });
+  assert.equal(refused(await desk.show(raw.web1, raw.bundle(ruled))), 'PUBLICATION_UNSUPPORTED');
 });
 
 test('only allowed deployments may publish', async () => {
@@ -313,6 +313,7 @@ test('a full disk refuses what is new and serves what is there', async () => {
     invites: () => inner.invites(),
     suspensions: () => inner.suspensions(),
     audit: inner.audit,
+    backup: (path) => inner.backup(path),
     pruneAudit: (...bounds) => inner.pruneAudit(...bounds),
     commit: (change) => {
       if (full) throw new MoatError('DISK_FULL', 'the disk of the gateway database is full', { retryable: true });

@@ -17,6 +17,7 @@ import type {
   ConfigReload,
   GatewayAudit,
   GatewayAuditCheck,
+  GatewaySnapshot,
   GatewaySuspension,
   Resumed,
   SuspendRequest,
@@ -42,6 +43,7 @@ export interface GatewayClient {
   checkAudit(options?: CallOptions): Promise<GatewayAuditCheck>;
   invite(request: CreateInviteRequest, options?: CallOptions): Promise<CreatedInvite>;
   rotateKey(request: { readonly finish: boolean }, options?: CallOptions): Promise<KeyRotation>;
+  backup(options?: CallOptions): Promise<GatewaySnapshot>;
   reload(options?: CallOptions): Promise<ConfigReload>;
   /** Resolves when every place has a new worker. */
   restartWorkers(options?: CallOptions): Promise<void>;
@@ -69,6 +71,7 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     checkAudit: (call) => client.call(gatewayEndpoints.checkAudit, {}, call),
     invite: (body, call) => client.call(gatewayEndpoints.invite, { body }, call),
     rotateKey: (body, call) => client.call(gatewayEndpoints.rotateKey, { body }, call),
+    backup: (call) => client.call(gatewayEndpoints.backup, {}, call),
     reload: (call) => client.call(gatewayEndpoints.reload, {}, call),
     restartWorkers: async (call) => void (await client.call(gatewayEndpoints.restartWorkers, {}, call)),
     stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),

@@ -39,6 +39,7 @@ import {
   configReloadSchema,
   gatewayAuditCheckSchema,
   gatewayAuditSchema,
+  gatewaySnapshotSchema,
   gatewaySuspensionSchema,
   resumedSchema,
   resumeRequestSchema,
@@ -46,6 +47,7 @@ import {
   type ConfigReload,
   type GatewayAudit,
   type GatewayAuditCheck,
+  type GatewaySnapshot,
   type GatewaySuspension,
   type Resumed,
   type ResumeRequest,
@@ -68,6 +70,7 @@ export interface GatewayEndpoints {
   readonly checkAudit: Endpoint<null, GatewayAuditCheck>;
   readonly invite: Endpoint<CreateInviteRequest, CreatedInvite>;
   readonly rotateKey: Endpoint<RotateKeyRequest, KeyRotation>;
+  readonly backup: Endpoint<null, GatewaySnapshot>;
   readonly reload: Endpoint<null, ConfigReload>;
   readonly restartWorkers: Endpoint<null, Done>;
   readonly stop: Endpoint<null, Done>;
@@ -114,6 +117,7 @@ export const gatewayEndpoints: GatewayEndpoints = {
   rotateKey: endpoint('post', '/v1/key-rotation', 'Replaces the gateway’s key, in two steps', keyRotationSchema, {
     body: rotateKeyRequestSchema,
   }),
+  backup: endpoint('post', '/v1/backups', 'Copies everything that a backup holds', gatewaySnapshotSchema),
   reload: endpoint('post', '/v1/config', 'Reads gateway.yaml anew', configReloadSchema),
   restartWorkers: endpoint('post', '/v1/workers/restart', 'Puts new workers in place, one by one', doneSchema),
   stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),

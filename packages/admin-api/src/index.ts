@@ -77,6 +77,7 @@ export type {
   GatewayAudit,
   GatewayAuditCheck,
   GatewayAuditLine,
+  GatewaySnapshot,
   GatewaySuspension,
   Resumed,
   ResumeRequest,

@@ -118,3 +118,21 @@ export interface ConfigReload {
 export const configReloadSchema: z.ZodType<ConfigReload> = z
   .object({ changed: z.array(z.string()), needsRestart: z.array(z.string()) })
   .meta({ id: 'ConfigReload' });
+
+/** `POST /v1/backups`: everything was copied into a directory beside the state; whoever asked packs it and removes it. */
+export interface GatewaySnapshot {
+  readonly directory: string;
+  readonly files: readonly string[];
+  readonly domain: string;
+  readonly peer: string;
+  readonly version: string;
+}
+export const gatewaySnapshotSchema: z.ZodType<GatewaySnapshot> = z
+  .object({
+    directory: z.string(),
+    files: z.array(z.string()),
+    domain: z.string(),
+    peer: z.string(),
+    version: z.string(),
+  })
+  .meta({ id: 'GatewaySnapshot' });

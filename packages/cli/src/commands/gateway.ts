@@ -9,6 +9,7 @@ import { formatDuration, shorten } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 import { addRotateKey } from './gateway-rotate-key.ts';
+import { addBackup } from './gateway-backup.ts';
 import { addReload } from './gateway-reload.ts';
 import { addSuspend } from './gateway-suspend.ts';
 import { addRestartWorkers, workerLines } from './gateway-workers.ts';
@@ -92,6 +93,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
   addGatewayPublishers(gateway, runner);
   addSuspend(gateway, runner);
   addReload(gateway, runner);
+  addBackup(gateway, runner);
   addRotateKey(gateway, runner);
   addRestartWorkers(gateway, runner);
 }
