@@ -4,9 +4,10 @@ import { z } from 'zod';
 import { isDeploymentId } from '@moat/core';
 import { acmeKeys, acmeSchema, type AcmeFile } from './certificates/acme-config.ts';
 import type { HostPort, Publishers } from './config.ts';
-import { complain, domain, hostPort } from './config-values.ts';
+import { complain, domain, hostPort, portRanges, publicPort } from './config-values.ts';
 import { DNS_KEYS, dnsSchema, type DnsFile } from './dns/dns-config.ts';
 import { refusal } from './errors.ts';
+import type { PortRange } from './names/port.ts';
 import { NAMES_KEYS, namesSchema, type NamesFile } from './names/names-config.ts';
 import { MAX_WORKERS } from './workers/shares.ts';
 
@@ -31,6 +32,7 @@ export interface ConfigFile {
         readonly link?: HostPort | undefined;
       }
     | undefined;
+  readonly tcpPorts?: readonly PortRange[] | undefined;
   readonly workers?: number | 'auto' | undefined;
   readonly anchor?: boolean | undefined;
   readonly announce?: readonly string[] | undefined;
@@ -140,8 +142,8 @@ const limitsShape = {
 };
 
 const listenShape = {
-  https: hostPort.optional(),
-  http: z.union([z.literal('off'), hostPort]).optional(),
+  https: publicPort.optional(),
+  http: z.union([z.literal('off'), publicPort]).optional(),
   overlay: z.array(z.string().startsWith('/', 'a multiaddr begins with /ip4, /ip6 or /dns4')).optional(),
   link: hostPort.optional(),
 };
@@ -171,6 +173,7 @@ const shape = {
   limits: z.strictObject(limitsShape).optional(),
   tls,
   listen: z.strictObject(listenShape).optional(),
+  tcpPorts: portRanges.optional(),
   workers: z.union([z.literal('auto'), z.number().int().min(1).max(MAX_WORKERS)]).optional(),
   anchor: z.boolean().optional(),
   announce: z.array(z.string().startsWith('/')).optional(),
@@ -275,7 +278,10 @@ function explain(issue: z.core.$ZodIssue, file: unknown): string {
 function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path.length === 0) return Object.keys(shape);
   if (path[0] === 'limits') return Object.keys(limitsShape);
-  if (path[0] === 'listen') return Object.keys(listenShape);
+  if (path[0] === 'listen') {
+    if (path.length === 1) return Object.keys(listenShape);
+    return path.length === 2 ? ['address', 'proxyProtocol'] : ['from'];
+  }
   if (path[0] === 'console') return ['socket'];
   if (path[0] === 'dns') return [...DNS_KEYS];
   if (path[0] === 'names') return [...NAMES_KEYS];

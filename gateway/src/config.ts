@@ -16,6 +16,7 @@ import { acmeConfigOf, type AcmeConfig } from './certificates/acme-config.ts';
 import type { CertificateFiles } from './certificates/files.ts';
 import { readConfigText, type ConfigFile } from './config-text.ts';
 import { dnsConfigOf, type DnsConfig } from './dns/dns-config.ts';
+import type { PortRange } from './names/port.ts';
 import { RESERVED } from './names/reserved.ts';
 import type { AbuseContact } from './request/abuse.ts';
 import type { WorkersOption } from './workers/shares.ts';
@@ -29,6 +30,8 @@ export interface GatewayConfig {
   readonly limits: GatewayLimits;
   readonly tls: TlsConfig;
   readonly listen: GatewayListen;
+  /** TCP ports that may be published. @defaultValue none */
+  readonly tcpPorts: readonly PortRange[];
   /** Processes that carry traffic; 1 = the gateway is one process, `auto` = one a core, at most 8. @defaultValue 1 */
   readonly workers: WorkersOption;
   /** Relay for others that use this gateway as their anchor. @defaultValue true */
@@ -86,6 +89,8 @@ export interface GatewayListen {
 export interface HostPort {
   readonly host: string;
   readonly port: number;
+  /** Ranges of load balancers, who alone connect to it and send a PROXY header. @defaultValue anybody connects */
+  readonly proxyFrom?: readonly string[];
 }
 
 export interface GatewayLimits {
@@ -176,6 +181,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
       overlay: listen.overlay ?? ['/ip4/0.0.0.0/tcp/4410'],
       link: listen.link ?? { host: '0.0.0.0', port: 4_411 },
     },
+    tcpPorts: file.tcpPorts ?? [],
     workers: file.workers ?? 1,
     anchor: file.anchor ?? true,
     announce: file.announce ?? [],

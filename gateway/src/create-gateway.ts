@@ -18,6 +18,7 @@ import type { GatewayConfig, GatewayLimits } from './config.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
 import { GatewayDns, type GatewayDnsDeps } from './dns/gateway-dns.ts';
 import { isUnderDomain } from './names/host.ts';
+import { isInRanges, portOfKey } from './names/port.ts';
 import { keepProofs } from './names/keep-proofs.ts';
 import { NameGrants } from './names/name-grants.ts';
 import { ProofDesk } from './names/proof-desk.ts';
@@ -167,6 +168,7 @@ class WiredGateway implements Gateway {
           return reloader.config.limits.names;
         },
         reserved: reservedLabels(config),
+        mayOpen: (port) => isInRanges(port, config.tcpPorts),
       },
       store.names(),
     );
@@ -232,6 +234,9 @@ class WiredGateway implements Gateway {
 
     const urlOf = (host: string): string => {
       const port = config.publicPort ?? edge.httpsPort;
+      const route = routes.find(host);
+      if (route?.port !== undefined) return `tcp://${portOfKey(host) === undefined ? host : domain}:${route.port}`;
+      if (route?.opaque === 'terminated') return `tls://${host}:${port}`;
       return port === 443 ? `https://${host}` : `https://${host}:${port}`;
     };
     const intake = new Intake(
@@ -359,7 +364,9 @@ class WiredGateway implements Gateway {
   #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf'>): GatewayDns | undefined {
     const { clock, logger } = this.#deps;
     const { dns, domain } = this.#config;
-    return dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server, dns.resolvers);
+    return (
+      dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server, dns.resolvers)
+    );
   }
 
   /** One process where one is enough, or where the system cannot share a port among several. */

@@ -33,8 +33,10 @@ export const GATEWAY_ERROR_CODES = [
   'PROOF_WRONG', // the record at `_moat.HOST` names another deployment | create one with your deployment's id beside it, or instead of it
   'PROOF_UNCHECKED', // the record of a host could not be looked up, or not yet | wait a minute; if it stays, look at the name servers of the host's zone
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
+  'PORT_NOT_ALLOWED', // the operator of this gateway does not let that TCP port be published | choose a port of the range they allow (`tcpPorts` in gateway.yaml), or leave `port` out and publish by name
+  'PORT_HELD', // another deployment holds the TCP port at this gateway | choose another port, or wait until its lease ends
   'SECRET_UNREADABLE', // the gateway cannot open the box with a name's users, or they are no users | apply again, so that it is boxed for this gateway's key
-  'PUBLICATION_UNSUPPORTED', // this gateway serves `http` with `tls: terminate` only | change the publish line
+  'PUBLICATION_UNSUPPORTED', // the line has an edge rule that this gateway does not keep | leave the rule out, or ask the operator to update the gateway
   // Answers to a client.
   'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length

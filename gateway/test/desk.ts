@@ -7,6 +7,7 @@ import type { PublishAnswer } from '@moat/overlay';
 import { createManualClock, type ManualClock } from '@moat/testkit';
 import { parseGatewayConfig, type GatewayLimits, type Publishers } from '../src/config.ts';
 import { NameGrants } from '../src/names/name-grants.ts';
+import { isInRanges, type PortRange } from '../src/names/port.ts';
 import { ProofDesk } from '../src/names/proof-desk.ts';
 import { NameRegistry } from '../src/names/registry.ts';
 import { EdgeRules } from '../src/publications/edge-rules.ts';
@@ -30,6 +31,7 @@ export interface DeskOptions {
   readonly store?: GatewayStore;
   readonly clock?: ManualClock;
   readonly reserved?: readonly string[];
+  readonly tcpPorts?: readonly PortRange[];
 }
 
 export class Desk {
@@ -74,7 +76,12 @@ export class Desk {
         isGranted: (host, deployment) => this.grants.isGranted(host, deployment),
         prove: (host, deployment) => this.proofs.judge(host, deployment),
       },
-      { domain, maxNames: limits.names, reserved: options.reserved ?? [] },
+      {
+        domain,
+        maxNames: limits.names,
+        reserved: options.reserved ?? [],
+        mayOpen: (port) => isInRanges(port, options.tcpPorts ?? []),
+      },
       this.store.names(),
     );
     const edgeRules = new EdgeRules({ boxKey: BOX.privateKey });

@@ -24,6 +24,7 @@ export interface LogLine {
 export interface EdgeOptions {
   readonly limits?: Partial<GatewayLimits>;
   readonly clock?: Clock;
+  readonly proxyFrom?: readonly string[];
 }
 
 export class EdgeUnderTest implements AsyncDisposable {
@@ -82,7 +83,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       {
         domain: DOMAIN,
         limits: { ...limits, ...options.limits },
-        https: { host: '127.0.0.1', port: 0 },
+        https: { host: '127.0.0.1', port: 0, proxyFrom: options.proxyFrom },
         http: { host: '127.0.0.1', port: 0 },
         publicPort: undefined,
       },
@@ -118,14 +119,14 @@ export class EdgeUnderTest implements AsyncDisposable {
   }
 
   /** A TLS connection as a browser makes it. */
-  connect(servername: string = HOST): Promise<TLSSocket> {
+  connect(servername: string = HOST, protocols: readonly string[] = ['http/1.1']): Promise<TLSSocket> {
     return new Promise((resolve, reject) => {
       const socket = connect({
         host: '127.0.0.1',
         port: this.edge.httpsPort,
         ca: this.ca,
         servername,
-        ALPNProtocols: ['http/1.1'],
+        ALPNProtocols: [...protocols],
       });
       socket.once('secureConnect', () => {
         socket.off('error', reject);

@@ -119,11 +119,11 @@ export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: 
   const { links, routes } = facts;
   return {
     snapshot: routes.version,
-    routes: routes.current.list().map(({ host, deployment, service, members, balancer }) => ({
+    routes: routes.current.list().map(({ host, deployment, service, members, balancer, opaque }) => ({
       host,
       deployment,
       service,
-      kind: 'http',
+      kind: opaque === undefined ? 'http' : 'tcp',
       upstreams: members.map((peer) => {
         const link = links.get(peer);
         return {

@@ -9,6 +9,7 @@ import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { NameRecord } from '../store/store.ts';
 import { hostOfName, isUnderDomain } from './host.ts';
 import { leaseEndMs } from './lease.ts';
+import { portOfKey } from './port.ts';
 import { skeletonOf, spellingProblem } from './look-alike.ts';
 import type { Proof } from './proof-desk.ts';
 
@@ -28,6 +29,8 @@ export interface NameRegistryOptions {
   readonly maxNames?: number;
   /** First labels that nobody may claim without the operator's word. */
   readonly reserved?: readonly string[];
+  /** TCP ports that the operator lets be published. @defaultValue none */
+  mayOpen?(port: number): boolean;
 }
 
 /** What became of a claim: the record to keep, with what is wrong with it nevertheless, or why not. */
@@ -146,6 +149,8 @@ export class NameRegistry {
     limits: ClaimLimits & { readonly held: number; readonly all: number },
   ): ClaimOutcome {
     const { domain } = this.#options;
+    const port = portOfKey(name);
+    if (port !== undefined) return this.#claimPort({ host: name, deployment }, port, limits);
     const host = hostOfName(name, domain);
     if (host === undefined || host === domain) return invalid(name);
     const now = this.#deps.clock.now();
@@ -177,6 +182,24 @@ export class NameRegistry {
     const proven = { provenMs: now, failingMs: null };
     if (isOwn) return { record: { ...current, lastLiveMs: now, proof: proven } };
     return this.#new({ host, deployment, proof: proven }, limits);
+  }
+
+  #claimPort(
+    name: Pick<NameRecord, 'host' | 'deployment'>,
+    port: number,
+    limits: ClaimLimits & { readonly held: number; readonly all: number },
+  ): ClaimOutcome {
+    if (this.#options.mayOpen?.(port) !== true) {
+      const message = `this gateway opens no port ${port}; ask its operator which it does`;
+      return { error: refusal('PORT_NOT_ALLOWED', message, { details: { port } }) };
+    }
+    const current = this.get(name.host);
+    if (current === undefined) return this.#new(name, limits);
+    if (current.deployment === name.deployment) return { record: { ...current, lastLiveMs: this.#deps.clock.now() } };
+    const { deployment } = current;
+    const free = dayOf(this.leaseEndMs(current));
+    const message = `port ${port} is held by deployment ${deployment}; it is free on ${free} if none of its members comes until then`;
+    return { error: refusal('PORT_HELD', message, { details: { port, deployment, free } }) };
   }
 
   /** Why nobody gets a name below the domain that nobody holds. */

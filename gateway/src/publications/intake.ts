@@ -295,7 +295,7 @@ export class Intake {
       return { ok: false, code: refused[0].code, message: refused[0].message };
     }
     if (!current) this.#take(this.#newDeployments, origin, 'brings too many new deployments');
-    const records = names.map(({ record }) => record);
+    const records = names.flatMap(({ record, port }) => (port === undefined ? [record] : [record, port]));
     const holders = records.map(({ host }) => registry.get(host)?.deployment);
     const isKnown =
       upstreams.has(peer) && isSame(judged.record, current) && holders.every((holder) => holder === deployment);

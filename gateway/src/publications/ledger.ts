@@ -5,8 +5,9 @@
 import type { Clock, DeploymentId, PeerId } from '@moat/core';
 import { mayServe, parseTime, servicesServedBy, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
+import { portKey } from '../names/port.ts';
 import type { EdgeRules } from './edge-rules.ts';
-import type { RouteSpec } from '../routes/snapshot.ts';
+import type { Opaque, RouteSpec } from '../routes/snapshot.ts';
 import type { DeploymentRecord } from '../store/store.ts';
 
 export interface LedgerDeps {
@@ -120,12 +121,32 @@ export class Ledger {
     for (const publication of record.publications) {
       const host = this.hostOf(publication.name);
       if (host === undefined || routes.has(host) || !holds(host)) continue;
-      const { service } = publication;
-      const members = presented.filter((peer) =>
-        servicesServedBy(publication, peer, record.claims, nowMs).includes(service),
-      );
+      const { service, port } = publication;
+      if (port !== undefined && !holds(portKey(port))) continue;
+      const serving = presented.map((peer) => ({
+        peer,
+        services: servicesServedBy(publication, peer, record.claims, nowMs),
+      }));
+      const membersOf = (wanted: string): PeerId[] =>
+        serving.flatMap(({ peer, services }) => (services.includes(wanted) ? [peer] : []));
+      const { rules, others } = publication;
       const auth = this.#deps.edgeRules.authOf(publication);
-      routes.set(host, { host, deployment, service, members, ...(auth === undefined ? {} : { auth }) });
+      const opaque = opaqueOf(publication);
+      const spec: RouteSpec = {
+        host,
+        deployment,
+        service,
+        members: membersOf(service),
+        ...(rules === undefined ? {} : { rules }),
+        ...(others === undefined
+          ? {}
+          : { others: others.map((other) => ({ service: other.service, members: membersOf(other.service) })) }),
+        ...(auth === undefined ? {} : { auth }),
+        ...(opaque === undefined ? {} : { opaque }),
+        ...(port === undefined ? {} : { port }),
+      };
+      routes.set(host, spec);
+      if (port !== undefined) routes.set(portKey(port), { ...spec, host: portKey(port) });
     }
     return [...routes.values()];
   }
@@ -144,6 +165,12 @@ export class Ledger {
     }
     return { deployment, peer };
   }
+}
+
+function opaqueOf({ kind, tls, port }: Publication): Opaque | undefined {
+  if (port !== undefined) return 'port';
+  if (tls === 'passthrough') return 'passthrough';
+  return kind === 'tcp' ? 'terminated' : undefined;
 }
 
 function holdsPlace(record: DeploymentRecord, peer: PeerId, nowMs: number): boolean {

@@ -70,7 +70,7 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
     .filter((publication) => !isServable(publication))
     .map((publication) => ({
       publication,
-      error: refusal('PUBLICATION_UNSUPPORTED', 'this gateway serves http services with `tls: terminate` only'),
+      error: refusal('PUBLICATION_UNSUPPORTED', 'this gateway does not keep a rule of the line'),
     }));
   return { record, servable, refused, refusedAs };
 }
@@ -116,8 +116,8 @@ function isSuperseded(pinned: HeadProof | null, offered: HeadProof): boolean {
 /** Rules this gateway keeps. A name under a rule that nobody keeps is not served at all. */
 const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([]);
 
-function isServable({ kind, tls, rules = {} }: Publication): boolean {
-  return kind === 'http' && tls === 'terminate' && Object.keys(rules).every((rule) => KEPT_RULES.has(rule));
+function isServable({ rules = {} }: Publication): boolean {
+  return Object.keys(rules).every((rule) => KEPT_RULES.has(rule));
 }
 
 function uniqueByHash(publications: readonly Publication[]): Publication[] {

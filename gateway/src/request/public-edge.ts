@@ -20,6 +20,7 @@ import { Http2 } from './http2.ts';
 import { serveRedirect } from './redirect.ts';
 import { RequestServer, type RequestServerOptions } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
+import { TcpPorts } from './tcp-ports.ts';
 import { createTlsPhase, type Greeted } from './tls.ts';
 import { TunnelServer, type TunnelCounts, type TunnelServerOptions } from './tunnels.ts';
 
@@ -62,6 +63,7 @@ export class PublicEdge implements Service {
   readonly #plainHttp: Http1;
   readonly #http2: Http2;
   readonly #tunnels: TunnelServer;
+  readonly #ports: TcpPorts;
   readonly #tls: (greeted: Greeted) => void;
   readonly #challenges: (greeted: Greeted) => void;
   readonly #limits: ClientLimits;
@@ -157,6 +159,16 @@ export class PublicEdge implements Service {
       },
       { protocols: [ACME_TLS_PROTOCOL] },
     );
+    this.#ports = new TcpPorts(
+      {
+        clock,
+        logger,
+        limits: this.#limits,
+        snapshot: () => deps.snapshot(),
+        serve: (socket, client, route) => this.#tunnels.serve({ socket, client, route, servername: undefined }),
+      },
+      { host: options.https.host, shared: options.https.fd !== undefined },
+    );
     const hello = createHelloPhase({ clock, logger, serve: (...greeted) => this.#onHello(...greeted) });
     const plain = (socket: Socket, client: { address: string; port: number }): void =>
       this.#plainHttp.accept(socket, client, '');
@@ -189,7 +201,7 @@ export class PublicEdge implements Service {
 
   async start(options: { readonly signal: AbortSignal }): Promise<void> {
     await using opening = new AsyncDisposableStack();
-    for (const listener of [this.#https, this.#http]) {
+    for (const listener of [this.#https, this.#http, this.#ports]) {
       if (!listener) continue;
       await listener.start(options);
       opening.defer(() => listener.stop());
@@ -207,16 +219,18 @@ export class PublicEdge implements Service {
     Object.assign(this.#parts.tunnels, tunnelOptions(limits));
   }
 
-  /** Ends what runs under these hosts. */
+  /** Ends what runs under these hosts; to be called after each change of routes. */
   withdraw(hosts: readonly string[]): void {
     this.#server.withdraw(hosts);
     this.#tunnels.withdraw(hosts);
+    this.#ports.refresh();
   }
 
   /** Another process takes what is new: accepts no connection, and ends each behind its next answer. */
   retire(): void {
     this.#https.close();
     this.#http?.close();
+    this.#ports.close();
     this.#secureHttp.retire();
     this.#plainHttp.retire();
     this.#http2.retire();
@@ -226,6 +240,7 @@ export class PublicEdge implements Service {
   async drain(ms: number): Promise<void> {
     this.#https.close();
     this.#http?.close();
+    this.#ports.close();
     this.#server.drain();
     this.#tunnels.drain();
     this.#secureHttp.drain();
@@ -244,7 +259,7 @@ export class PublicEdge implements Service {
     this.#secureHttp.stop();
     this.#plainHttp.stop();
     this.#http2.stop();
-    await Promise.all([this.#https.stop(), this.#http?.stop()]);
+    await Promise.all([this.#https.stop(), this.#http?.stop(), this.#ports.stop()]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,10 @@
  * Lookup: one Map, no lock.
  */
 import { Balancer, type BalancerDeps, type DeploymentId, type PeerId } from '@moat/core';
+import type { PublishRules } from '@moat/contract';
+import { portOfKey } from '../names/port.ts';
 import type { EdgeAuth } from '../publications/edge-rules.ts';
+import { NameRules } from '../rules/name-rules.ts';
 import type { SuspensionStatus } from '../store/store.ts';
 
 /** A name that leads somewhere now. */
@@ -21,10 +24,16 @@ export interface Route {
   readonly auth?: EdgeAuth;
   /** Its bytes are nobody's to read here; absent = http. */
   readonly opaque?: Opaque;
+  /** The port that it has to itself. */
+  readonly port?: number;
   /** The operator took it off the air: nobody comes in, and this is the status that clients get. */
   readonly suspended?: SuspensionStatus;
   /** Chooses among `members`; outlives the route, as what it learned stays true. */
   readonly balancer: Balancer<PeerId>;
+  /** What its publisher wants done besides; outlives the route while it is written the same. */
+  readonly rules?: NameRules;
+  /** Where the rules lead to besides `service`, by service: this route with another service and its members. */
+  readonly others?: ReadonlyMap<string, Route>;
   /** Outlives the route while the deployment keeps the name. */
   readonly usage: RouteUsage;
 }
@@ -41,8 +50,14 @@ export interface RouteUsage {
   servedToldMs: number;
 }
 
-/** What a route is made of. */
-export type RouteSpec = Omit<Route, 'balancer' | 'usage'>;
+/** Another service that a name leads to, and the members that have it. */
+export type OtherMembers = Pick<Route, 'service' | 'members'>;
+
+/** What a route is made of: plain data. */
+export interface RouteSpec extends Omit<Route, 'balancer' | 'usage' | 'rules' | 'others'> {
+  readonly rules?: PublishRules;
+  readonly others?: readonly OtherMembers[];
+}
 
 /** The state of this turn: to be asked at once, not to be kept. */
 export interface RouteSnapshot {
@@ -52,6 +67,8 @@ export interface RouteSnapshot {
   isHeld(host: string): boolean;
   /** True when a handshake for the name is answered here: it is held, and not passed through. */
   endsTls(host: string): boolean;
+  /** Ports that lead somewhere. */
+  ports(): ReadonlySet<number>;
   list(): Route[];
 }
 
@@ -81,6 +98,7 @@ export class Routes implements RouteSnapshot {
   readonly #deps: RoutesDeps;
   readonly #routes = new Map<string, Route>();
   readonly #held = new Set<string>();
+  readonly #ports = new Set<number>();
   /** Hosts that each deployment led somewhere when it was last replaced. */
   readonly #hosts = new Map<DeploymentId, readonly string[]>();
   #version = 0;
@@ -104,6 +122,10 @@ export class Routes implements RouteSnapshot {
 
   isHeld(host: string): boolean {
     return this.#held.has(host);
+  }
+
+  ports(): ReadonlySet<number> {
+    return this.#ports;
   }
 
   endsTls(host: string): boolean {
@@ -130,7 +152,8 @@ export class Routes implements RouteSnapshot {
   /** Everything as one change, for whoever has nothing yet. */
   whole(): RouteChange {
     const all = new Map<DeploymentId, RouteSpec[]>();
-    for (const { balancer: _balancer, usage: _usage, ...spec } of this.#routes.values()) {
+    for (const route of this.#routes.values()) {
+      const spec = specOf(route);
       const routes = all.get(spec.deployment);
       if (routes) routes.push(spec);
       else all.set(spec.deployment, [spec]);
@@ -161,16 +184,35 @@ export class Routes implements RouteSnapshot {
       if (spec.suspended !== undefined && known !== undefined && known.suspended === undefined)
         suspended.push(spec.host);
       if (known !== undefined && known.deployment !== deployment) this.#forget(known);
-      const balancer = known?.balancer ?? new Balancer<PeerId>(this.#deps);
-      balancer.retain(spec.members);
-      const usage = known?.deployment === deployment ? known.usage : { servedToldMs: -Infinity };
-      this.#routes.set(spec.host, { ...spec, balancer, usage });
+      this.#routes.set(spec.host, this.#routeOf(spec, known));
     }
     if (hosts.size > 0) this.#hosts.set(deployment, [...hosts]);
     else this.#hosts.delete(deployment);
     const gone = before.filter((host) => !hosts.has(host));
     for (const host of gone) this.#routes.delete(host);
+    for (const port of gone.flatMap((host) => portOfKey(host) ?? [])) this.#ports.delete(port);
+    for (const port of [...hosts].flatMap((host) => portOfKey(host) ?? [])) this.#ports.add(port);
     return gone.concat(suspended);
+  }
+
+  #routeOf({ rules: written, others, ...spec }: RouteSpec, known: Route | undefined): Route {
+    const balancer = known?.balancer ?? new Balancer<PeerId>(this.#deps);
+    balancer.retain(spec.members);
+    const isSameHolder = known?.deployment === spec.deployment;
+    const usage = isSameHolder ? known.usage : { servedToldMs: -Infinity };
+    const route = { ...spec, balancer, usage };
+    if (written === undefined) return route;
+    const kept = isSameHolder && known.rules?.are(written) === true ? known.rules : undefined;
+    const rules = kept ?? new NameRules(this.#deps, written);
+    const all = new Map<string, Route>();
+    for (const { service, members } of others ?? []) {
+      const own = known?.others?.get(service)?.balancer ?? new Balancer<PeerId>(this.#deps);
+      own.retain(members);
+      rules.retain(service, members);
+      all.set(service, { ...route, rules, service, members, balancer: own });
+    }
+    rules.retain(spec.service, spec.members);
+    return { ...route, rules, others: all };
   }
 
   /** A name becomes another deployment's. */
@@ -179,4 +221,10 @@ export class Routes implements RouteSnapshot {
     if (hosts.length > 0) this.#hosts.set(deployment, hosts);
     else this.#hosts.delete(deployment);
   }
+}
+
+function specOf({ balancer: _balancer, usage: _usage, rules, others, ...spec }: Route): RouteSpec {
+  if (rules === undefined) return spec;
+  const plain = [...(others ?? new Map<string, Route>()).values()].map(({ service, members }) => ({ service, members }));
+  return { ...spec, rules: rules.written, ...(plain.length === 0 ? {} : { others: plain }) };
 }

@@ -4,7 +4,7 @@
  */
 import type { PeerId } from '@moat/core';
 import type { SpentTicket, ToldLink } from '@moat/link';
-import type { EdgeSettings } from '../config.ts';
+import type { EdgeSettings, HostPort } from '../config.ts';
 import type { EdgeFigures } from '../metrics/figures.ts';
 import type { ChallengeChange } from '../certificates/challenge-board.ts';
 import type { GatewayIdentity } from '../request/self.ts';
@@ -18,8 +18,8 @@ export interface WorkerStart {
   readonly domain: string;
   /** With this worker's share, where a bound is one of the whole gateway. */
   readonly settings: EdgeSettings;
-  readonly https: { readonly host: string; readonly port: number };
-  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly https: HostPort;
+  readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
   readonly identity: GatewayIdentity;
   /** Proofs that are shown now. */
