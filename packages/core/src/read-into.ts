@@ -4,8 +4,6 @@
  * read, and collecting them was a quarter of a gateway's time with large bodies (measured: 1 MiB answers cost the reader
  * 0.62 ms of CPU, and 0.42 ms with this; 1 KiB answers 5.9 and 4.8 µs). test/bench/link-pair.ts guards it.
  */
-import type { Socket } from 'node:net';
-
 /** One for all sockets: each read is handed over before the next one begins. */
 const shared = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -20,9 +18,9 @@ interface Handle {
  * never to a `data` event. Each read goes where `room` says, by default into one buffer that all share. False, and nothing is
  * changed, where this Node has other names for it (socket-channel.test.ts).
  */
-export function readInto(socket: Socket, onRead: (chunk: Buffer) => void, room: () => Buffer = sharedBuffer): boolean {
-  const fields = socket as unknown as Record<symbol, unknown>;
-  const { _handle: handle } = socket as unknown as { readonly _handle?: Handle | null };
+export function readInto(socket: object, onRead: (chunk: Buffer) => void, room: () => Buffer = sharedBuffer): boolean {
+  const fields = socket as Record<symbol, unknown>;
+  const { _handle: handle } = socket as { readonly _handle?: Handle | null };
   const symbols = Object.getOwnPropertySymbols(socket);
   const buffer = symbols.find(({ description }) => description === 'kBuffer');
   const callback = symbols.find(({ description }) => description === 'kBufferCb');
