@@ -34,7 +34,7 @@ export function createHelloPhase(
   return (socket, client) => {
     const reader = new ClientHelloReader();
     const deadline = clock.after(helloMs, () => socket.destroy());
-    socket.once('close', () => deadline.cancel());
+    socket.once('close', finish);
     socket.on('readable', read);
 
     function read(): void {
@@ -61,8 +61,10 @@ export function createHelloPhase(
       socket.destroy();
     }
 
+    /** Nothing of this phase outlives it: a client that stays would keep its hello in memory. */
     function finish(): void {
       deadline.cancel();
+      socket.off('close', finish);
       socket.off('readable', read);
       socket.pause();
     }
