@@ -51,6 +51,8 @@ export interface WorldOptions {
   readonly namespaceOf?: (machine: string) => string | undefined;
   /** Address the gateway listens on. @defaultValue 127.0.0.1 */
   readonly gatewayAddress?: string;
+  /** PEM that clients trust, where the gateway is not its own authority. */
+  readonly caFile?: string;
 }
 
 /** Everything is stopped and removed with the world. */
@@ -108,12 +110,14 @@ export class World implements AsyncDisposable {
       }),
     );
     const { daemon, status } = await this.#runGateway(machine);
-    const ca = await readFile(String(status['caFile']), 'utf8');
+    const caFile = typeof status['caFile'] === 'string' ? status['caFile'] : this.#options.caFile;
+    const ca = await readFile(caFile ?? '', 'utf8');
+    const domain = String(status['domain']);
     this.#gateway = {
       machine,
       daemon,
       port,
-      pin: { domain: 'localhost', peers: status['peers'] as string[] },
+      pin: { domain, peers: status['peers'] as string[] },
       browser: new Browser({ port, ca }),
     };
   }

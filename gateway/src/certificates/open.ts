@@ -38,7 +38,8 @@ export interface OpenedCertificates {
 
 /** Reads what it needs; nothing is ordered before `start`. @throws `CERTIFICATE_INVALID`, codes of private files */
 export async function openCertificates(deps: OpenCertificatesDeps, config: GatewayConfig): Promise<OpenedCertificates> {
-  const { clock, logger, changed } = deps;
+  const { clock, logger } = deps;
+  const changed = (names: readonly string[]): void => deps.changed(names);
   const { domain, listen, stateDirectory, tls } = config;
   if (tls === 'local') {
     const authority = await openLocalAuthority({ clock }, { directory: stateDirectory, domain });

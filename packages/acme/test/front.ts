@@ -17,6 +17,8 @@ export interface Front extends AsyncDisposable {
   readonly asked: string[];
   /** What is said of every certificate; undefined = 404. */
   window: { readonly start: Date; readonly end: Date } | undefined;
+  /** What a request waits for before it is passed on. */
+  hold: ((path: string) => Promise<void>) | undefined;
   /** Answers instead of pebble. */
   refuse: ((path: string, payload: Readonly<Record<string, unknown>>) => Refusal | undefined) | undefined;
 }
@@ -49,6 +51,7 @@ export async function standBefore(pebble: Pebble): Promise<Front> {
       outgoing.end(JSON.stringify(problem));
       return;
     }
+    await front.hold?.(path);
     const answer = await pass(pebble, incoming, body);
     // A nonce that pebble refused is sent again.
     if (path.startsWith('/order-plz') && answer.statusCode === 201) front.orders.push(payload);
@@ -66,6 +69,7 @@ export async function standBefore(pebble: Pebble): Promise<Front> {
     orders: [],
     asked: [],
     window: undefined,
+    hold: undefined,
     refuse: undefined,
     [Symbol.asyncDispose]: () =>
       new Promise<void>((resolve) => {

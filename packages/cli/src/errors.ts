@@ -31,6 +31,7 @@ export const CLI_ERROR_CODES = [
   'TARGET_INVALID', // not a port, host:port or unix:path | write it as the help shows
   'COMMAND_NOT_FOUND', // the program to run does not exist | check its name and PATH
   'NOT_DIRECT', // the time is over and the path is still not direct | the message says why; open a port on one of the two machines
+  'TRUST_UNCHANGED', // this machine's trusted authorities could not be changed | run the line of the message, as root
   'DURATION_INVALID', // not a length of time such as 30s, 15m, 1h or 7d | write a number and a unit
 ] as const;
 

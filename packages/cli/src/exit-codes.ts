@@ -134,6 +134,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'RESERVATION_REFUSED',
     'LINK_REFUSED',
     'LINK_REVOKED',
+    'TRUST_UNCHANGED',
   ],
   [EXIT.notFound]: [
     'FILE_MISSING',

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { VerbRunner } from '../verb.ts';
 import { addApply } from './apply.ts';
 import { addAudit } from './audit.ts';
+import { addCerts } from './certs.ts';
 import { addDestroy } from './destroy.ts';
 import { addDev } from './dev.ts';
 import { addDoctor } from './doctor.ts';
@@ -25,6 +26,7 @@ import { addRollback } from './rollback.ts';
 import { addRun } from './run.ts';
 import { addSign } from './sign.ts';
 import { addStatus } from './status.ts';
+import { addTrust } from './trust.ts';
 import { addValidate } from './validate.ts';
 
 /** Adds every verb to the program. */
@@ -53,6 +55,8 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addNames,
     addPassword,
     addGateway,
+    addCerts,
+    addTrust,
     addAudit,
     addDoctor,
   ];

@@ -19,6 +19,7 @@ interface InitOptions {
   readonly config: string;
   readonly open?: boolean;
   readonly allow: readonly string[];
+  readonly email?: string;
   readonly certificate?: string;
   readonly certificateKey?: string;
 }
@@ -106,9 +107,10 @@ function addInit(gateway: Command, runner: VerbRunner): void {
       usage: 'init',
       summary: 'writes gateway.yaml',
       examples: [
+        ['moat gateway init --domain apps.example.com --email ops@example.com', 'a public domain'],
         [
           'moat gateway init --domain apps.example.com --certificate fullchain.pem --certificate-key key.pem',
-          'a public domain',
+          'with a certificate from elsewhere',
         ],
         ['moat gateway init --domain localhost', 'this machine only, with a certificate authority of its own'],
       ],
@@ -117,6 +119,7 @@ function addInit(gateway: Command, runner: VerbRunner): void {
         { flags: '--config <file>', text: 'where to write', preset: 'gateway.yaml' },
         { flags: '--open', text: 'anyone may publish' },
         { flags: '--allow <deployment>', text: 'this deployment may publish; repeatable', list: true },
+        { flags: '--email <address>', text: 'for the authority that certificates come from' },
         { flags: '--certificate <file>', text: 'PEM, for the domain and one label below it' },
         { flags: '--certificate-key <file>', text: 'PEM' },
       ],
@@ -163,17 +166,16 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
     throw new MoatError('USAGE', '--certificate and --certificate-key go together');
   }
   const local = domain === 'localhost' || domain.endsWith('.localhost');
-  if (options.certificate === undefined && !local) {
-    throw new MoatError('USAGE', `${domain} needs a certificate`, {
-      reason: 'getting one by ACME comes with a later version',
-      next: [`moat gateway init --domain ${domain} --certificate FILE --certificate-key FILE`],
-    });
+  if (options.email !== undefined && (local || options.certificate !== undefined)) {
+    throw new MoatError('USAGE', '--email is for the authority that certificates of a public domain come from');
   }
   const allowed = options.allow.length > 0 ? `{ allow: [${options.allow.join(', ')}] }` : 'invited';
   const publishers = options.open === true ? 'open' : allowed;
+  const acme = options.email === undefined ? '{ acme: {} }' : `{ acme: { email: ${scalar(options.email)} } }`;
+  const own = local ? 'local # a certificate authority of this machine' : `${acme} # by default from Let's Encrypt`;
   const tls =
     options.certificate === undefined
-      ? 'local # a certificate authority of this machine'
+      ? own
       : `{ files: [{ certificate: ${scalar(options.certificate)}, key: ${scalar(options.certificateKey ?? '')} }] }`;
   return [
     'version: 1',
@@ -186,5 +188,5 @@ function renderGatewayFile(domain: string, options: InitOptions): string {
 
 /** A path inside `{ … }`: quoted where a character would mean something to YAML. */
 function scalar(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : JSON.stringify(path);
+  return /^[\w./-][\w./@-]*$/.test(path) ? path : JSON.stringify(path);
 }
