@@ -4,9 +4,17 @@
  * is ended with a TLS alert.
  */
 import type { Socket } from 'node:net';
-import type { Clock, Logger } from '@moat/core';
+import {
+  ALERT,
+  ClientHelloReader,
+  HelloRefused,
+  alertRecord,
+  type Alert,
+  type ClientHello,
+  type Clock,
+  type Logger,
+} from '@moat/core';
 import type { ClientAddress } from './client-request.ts';
-import { ALERT, ClientHelloReader, HelloRefused, alertRecord, type Alert, type ClientHello } from './client-hello.ts';
 
 export interface HelloDeps {
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 /** The phases of a request wired to each other, with the listeners at their beginning: one public address. */
 import type { Socket } from 'node:net';
 import { ACME_TLS_PROTOCOL } from '@moat/acme';
-import type { Clock, Links, Logger, Service } from '@moat/core';
+import { ALERT, type ClientHello, type Clock, type Links, type Logger, type Service } from '@moat/core';
 import type { ChallengeBoard } from '../certificates/challenge-board.ts';
 import type { SecureContexts } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayLimits } from '../config.ts';
@@ -10,7 +10,6 @@ import { EdgeCounters, type EdgeFigures } from '../metrics/figures.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
 import { PublicListener, type PublicListenerOptions } from './accept.ts';
 import type { AbuseContact } from './abuse.ts';
-import { ALERT, type ClientHello } from './client-hello.ts';
 import type { ClientAddress } from './client-request.ts';
 import { createHelloPhase, endWithAlert } from './hello.ts';
 import type { ConnectionOptions } from './http1-connection.ts';

@@ -12,10 +12,9 @@
  */
 import type { Socket } from 'node:net';
 import { TLSSocket, createSecureContext, type SecureContext } from 'node:tls';
-import type { Clock, Logger } from '@moat/core';
+import type { ClientHello, Clock, Logger } from '@moat/core';
 import { TLS_OPTIONS, type SecureContexts } from '../certificates/contexts.ts';
 import { normaliseHost } from '../names/host.ts';
-import type { ClientHello } from './client-hello.ts';
 import type { ClientAddress } from './client-request.ts';
 
 export interface TlsDeps {

@@ -51,6 +51,7 @@ export { silentLogger, type Logger } from './logger.ts';
 export { noteReadBuffer } from './read-buffers.ts';
 export { readInto } from './read-into.ts';
 export { RateLimit, type RateLimitDeps, type RateLimitOptions } from './rate-limit.ts';
+export { ALERT, ClientHelloReader, HelloRefused, alertRecord, type Alert, type ClientHello } from './client-hello.ts';
 export { Recent } from './recent.ts';
 export { RecentOf } from './recent-of.ts';
 export { releaseStartupMemory } from './startup-memory.ts';

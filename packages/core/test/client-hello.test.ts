@@ -5,7 +5,7 @@ import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { connect, type ConnectionOptions } from 'node:tls';
 import fc from 'fast-check';
-import { ALERT, ClientHelloReader, HelloRefused, type ClientHello } from '../../src/request/client-hello.ts';
+import { ALERT, ClientHelloReader, HelloRefused, type ClientHello } from '../src/client-hello.ts';
 
 interface Parts {
   readonly name?: string | readonly string[];
