@@ -57,6 +57,12 @@ const MISUSES = { burst: 200, perSecond: 50 };
 /** Clients of gRPC measure the line with them, several a round trip. */
 const PINGS = { burst: 200, perSecond: 50 };
 const SETTINGS = { burst: 20, perSecond: 2 };
+/** Bytes that carry neither head nor body nor what goes with them: frames that nobody needs, padding, TLS around little. */
+const OVERHEAD = { burst: 1_024 * 1_024, perSecond: 256 * 1_024 };
+/** What a client sends beside a request's head, beside a part of its body, and for so many bytes that it takes. */
+const PER_REQUEST = 512;
+const PER_PART = 64;
+const TAKEN_PER_BYTE = 64;
 
 export class Http2Connection implements Http2Carrier {
   readonly client: ClientAddress;
@@ -71,6 +77,10 @@ export class Http2Connection implements Http2Carrier {
   readonly #misuses: TokenBucket;
   readonly #pings: TokenBucket;
   readonly #settings: TokenBucket;
+  readonly #overhead: TokenBucket;
+  /** Bytes that the client had reason to send, and what it had sent at the last look. */
+  #useful = 0;
+  #overheadBytes = 0;
   #served = false;
   /** Since when there has been no request. */
   #idleSinceMs: number;
@@ -92,6 +102,7 @@ export class Http2Connection implements Http2Carrier {
     this.#misuses = new TokenBucket(MISUSES, now);
     this.#pings = new TokenBucket(PINGS, now);
     this.#settings = new TokenBucket(SETTINGS, now);
+    this.#overhead = new TokenBucket(OVERHEAD, now);
     // Only tls.Server says so itself, and a session waits for it.
     Object.assign(from.socket, { secureConnecting: false });
     const session = performServerHandshake(from.socket, sessionOptions(options));
@@ -110,7 +121,12 @@ export class Http2Connection implements Http2Carrier {
 
   onQueued(bytes: number): void {
     this.queued += bytes;
+    if (bytes > 0) this.#useful += PER_PART + bytes / TAKEN_PER_BYTE;
     this.#deps.onQueued(bytes);
+  }
+
+  onReceived(bytes: number): void {
+    this.#useful += bytes + PER_PART;
   }
 
   onOver(request: Http2Request): void {
@@ -127,6 +143,7 @@ export class Http2Connection implements Http2Carrier {
       if (nowMs - this.#endedMs > LINGER_MS) this.#socket.destroy();
       return;
     }
+    this.#countOverhead(nowMs);
     if (this.#requests.size === 0) {
       const { headMs, idleMs } = this.#options;
       if (nowMs - this.#idleSinceMs > (this.#served ? idleMs : headMs)) this.end(constants.NGHTTP2_NO_ERROR);
@@ -148,12 +165,15 @@ export class Http2Connection implements Http2Carrier {
   end(code: number): void {
     if (this.#endedMs !== undefined) return;
     this.#endedMs = this.#deps.now();
-    this.#session.destroy(undefined, code);
+    // Without a code of its own an error of undefined would count as none.
+    this.#session.destroy(null as unknown as undefined, code);
   }
 
   #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     if (stream.destroyed || stream.closed) return this.#onMisuse();
     const now = this.#deps.now();
+    this.#useful += PER_REQUEST;
+    for (const text of raw) this.#useful += text.length;
     let head: ParsedHead;
     try {
       head = readHttp2Head(raw, {
@@ -189,6 +209,13 @@ export class Http2Connection implements Http2Carrier {
     stream.close(constants.NGHTTP2_NO_ERROR);
     stream.resume();
     this.#onMisuse();
+  }
+
+  #countOverhead(nowMs: number): void {
+    const overhead = Math.max(0, this.#socket.bytesRead - this.#useful);
+    const more = overhead - this.#overheadBytes;
+    this.#overheadBytes = overhead;
+    if (more > 0 && !this.#overhead.spend(nowMs, more)) this.#abused('frames');
   }
 
   #onMisuse(): void {

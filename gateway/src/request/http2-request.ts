@@ -23,6 +23,8 @@ import type { ParsedHead } from './parse.ts';
 /** What a request needs of its connection. */
 export interface Http2Carrier {
   now(): number;
+  /** A part of a body came. */
+  onReceived(bytes: number): void;
   /** `bytes` more wait for the client, or fewer where negative. */
   onQueued(bytes: number): void;
   /** The last of it. */
@@ -99,6 +101,7 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
     stream.on('trailers', (_headers: object, _flags: number, raw: readonly string[]) => this.#onTrailers(raw));
     stream.on('data', (chunk: Buffer) => {
       this.receivedBytes += chunk.length;
+      this.#carrier.onReceived(chunk.length);
       noteReadBuffer(chunk.length);
       events.onData(chunk);
     });

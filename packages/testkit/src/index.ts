@@ -16,6 +16,19 @@
  * ```
  * @packageDocumentation
  */
+export {
+  FLAG,
+  FRAME,
+  HTTP2_ERROR,
+  Http2Wire,
+  hpackNumber,
+  hpackText,
+  http2Fields,
+  http2Frame,
+  http2Request,
+  uint32,
+  type Http2Frame,
+} from './http2-wire.ts';
 export { checkLeaks, type LeakCheck } from './leak-check.ts';
 export { createManualClock, type ManualClock } from './manual-clock.ts';
 export { createChannelPair, type MemoryChannelOptions, type MemoryChannelPair } from './memory-channel.ts';
