@@ -160,6 +160,7 @@ class WiredGateway implements Gateway {
         clock,
         isLive: (host) => intake.isLive(host),
         isGranted: (host, deployment) => grants.isGranted(host, deployment),
+        heirOf: (host, holder) => ledger.heirOf(holder, host),
         prove: (host, deployment) => proofs.judge(host, deployment),
       },
       {

@@ -25,6 +25,7 @@ export const GATEWAY_ERROR_CODES = [
   'NAME_HELD', // another deployment holds the name | choose another name, or wait until its lease ends
   'NAME_INVALID', // neither one DNS label below the gateway's domain nor a whole host name | use a-z, 0-9 and inner hyphens; A-labels (xn--…) for others
   'NAME_SUSPENDED', // the operator of this gateway took the name, or all of its deployment, off the air | read the operator's note in `moat names`; write to the contact on the name's page
+  'NAME_GIVEN', // the name is given up by a line with `transfer` | take the line out of the file once the name has its new holder
   'NAME_FREE', // nobody holds the name | moat gateway names lists those that are held
   'NAME_PUBLISHED', // the name cannot be set free: its deployment publishes it | suspend it, or have it unpublished first
   'NAME_RESERVED', // the gateway's operator keeps the name, or one that looks like it | choose another, or send the operator the line of the message

@@ -74,6 +74,7 @@ export class Desk {
         clock: this.clock,
         isLive: (host) => this.intake.isLive(host),
         isGranted: (host, deployment) => this.grants.isGranted(host, deployment),
+        heirOf: (host, holder) => this.ledger.heirOf(holder, host),
         prove: (host, deployment) => this.proofs.judge(host, deployment),
       },
       {

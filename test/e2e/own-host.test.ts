@@ -127,3 +127,13 @@ test('once the record is there the host is served by itself, and names says it i
     [HOST],
   );
 });
+
+test('a host that is given up is nobody’s at once', async () => {
+  const owner = world.machine('owner');
+  await owner.ok(['names', 'release', HOST]);
+  await assert.rejects(curl('/'), 'no handshake');
+  const listed = await world.gateway.machine.ok(['gateway', 'names']);
+  assert.deepEqual(listed.json['names'], []);
+  const names = await owner.ok(['names']);
+  assert.match(names.stdout, /NAME_GIVEN/);
+});

@@ -3,7 +3,7 @@
  * The registry proposes changes as records; the caller commits them and then applies them here, so that
  * nothing is used before it is on disk.
  */
-import { MAX_HOST_LENGTH } from '@moat/contract';
+import { MAX_HOST_LENGTH, type Heir } from '@moat/contract';
 import type { Clock, DeploymentId, MoatError } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { NameRecord } from '../store/store.ts';
@@ -19,6 +19,8 @@ export interface NameRegistryDeps {
   isLive(host: string): boolean;
   /** True where the operator gave the host to the deployment, reserved or not. */
   isGranted(host: string, deployment: DeploymentId): boolean;
+  /** To whom its holder gives the host. */
+  heirOf(host: string, holder: DeploymentId): Heir | undefined;
   /** Whether a host outside the domain is the deployment's. */
   prove(host: string, deployment: DeploymentId): Proof;
 }
@@ -158,8 +160,9 @@ export class NameRegistry {
     const isOwn = current?.deployment === deployment;
     if (isUnderDomain(host, domain)) {
       if (isOwn) return { record: { ...current, lastLiveMs: now } };
-      if (current) return { error: this.#heldByAnother(current) };
-      const error = this.#isGranted(host, deployment) ? undefined : this.#whyNot(host, deployment);
+      const isHeir = current !== undefined && this.#deps.heirOf(host, current.deployment) === deployment;
+      if (current && !isHeir) return { error: this.#heldByAnother(current) };
+      const error = isHeir || this.#isGranted(host, deployment) ? undefined : this.#whyNot(host, deployment);
       return error === undefined ? this.#new({ host, deployment }, limits) : { error };
     }
     // One label more than we serve is a mistake.

@@ -16,7 +16,7 @@ import {
   type PeerId,
   type Timer,
 } from '@moat/core';
-import { deploymentIdOf, headHash, type PublicationBundle } from '@moat/contract';
+import { deploymentIdOf, type PublicationBundle } from '@moat/contract';
 import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import type { AuditEvent } from '../audit/chain.ts';
@@ -33,7 +33,7 @@ import { HourlyQuota } from './hourly-quota.ts';
 import type { Dropped, Ledger } from './ledger.ts';
 import type { PublisherBook } from './publisher-book.ts';
 import type { SuspensionBook } from './suspensions.ts';
-import { judgeBundle, type JudgedBundle } from './verify.ts';
+import { isSame, judgeBundle, type JudgedBundle } from './verify.ts';
 
 export interface IntakeDeps {
   readonly clock: Clock;
@@ -204,7 +204,7 @@ export class Intake {
    * Gives names to others, or to nobody, at once; whoever serves under one of them hears of it.
    * @throws what the store throws; nothing has changed then
    */
-  changeNames({ names = [], released = [], grants = [], audit }: NameChange): void {
+  changeNames({ names = [], released = [], grants = [], audit }: NameChange, presenter?: PeerId): void {
     const { ledger, registry, store } = this.#deps;
     const changed = new Set(names.map(({ deployment }) => deployment));
     for (const { host } of [...names, ...released]) changed.add(registry.get(host)?.deployment ?? '');
@@ -212,8 +212,10 @@ export class Intake {
     const releasedHosts = released.map(({ host }) => host);
     store.commit({ names, releasedHosts, nameGrants: grants, audit });
     registry.apply(names, releasedHosts);
-    this.#refresh(changed, { held: names.map(({ host }) => host), released: releasedHosts });
-    this.#deps.onNews([...changed].flatMap((deployment) => [...ledger.upstreams(deployment)]));
+    const told = [...changed].flatMap((deployment) => [...ledger.upstreams(deployment)]);
+    const waits = presenter === undefined ? {} : { presenter };
+    this.#refresh(changed, { held: names.map(({ host }) => host), released: releasedHosts, ...waits });
+    this.#deps.onNews(told.filter((peer) => peer !== presenter));
   }
 
   /** Writes what is known of names that stay whose they are. */
@@ -308,6 +310,7 @@ export class Intake {
     // Whose proof of a host is gone loses it to whoever has one.
     const losers = new Set(holders.filter((holder) => holder !== undefined && holder !== deployment));
     for (const loser of losers) this.#deps.onNews([...ledger.upstreams(loser ?? '')]);
+    this.#setFree(judged.record, peer);
     const { version } = judged.record.proof.newest.head;
     const fields = { component: 'gateway.intake', peer, deployment, version, count: names.length };
     logger.info(fields, 'publication accepted');
@@ -318,6 +321,17 @@ export class Intake {
       names: served.map(({ name, record }) => ({ name, host: record.host, url: this.#options.urlOf(record.host) })),
       refused,
     };
+  }
+
+  /** Names that a deployment gives to nobody in particular are nobody's. */
+  #setFree({ deployment, publications }: DeploymentRecord, presenter: PeerId): void {
+    const { ledger, registry } = this.#deps;
+    const hosts = publications.flatMap(({ name, transfer }) =>
+      transfer === 'nobody' ? (ledger.hostOf(name) ?? []) : [],
+    );
+    const released = hosts.flatMap((host) => registry.get(host) ?? []).filter((name) => name.deployment === deployment);
+    if (released.length === 0) return;
+    this.changeNames({ released, audit: releasedNames(released, presenter) }, presenter);
   }
 
   /** Replaces the routes of these deployments, which costs what they publish, whatever all others do. */
@@ -423,16 +437,6 @@ export class Intake {
       return { ok: false, code: isMoatError(error) ? code : 'INTERNAL', message };
     }
   }
-}
-
-/** True when nothing but the time differs: what is kept of one head only grows. */
-function isSame(record: DeploymentRecord, before: DeploymentRecord | undefined): boolean {
-  return (
-    before !== undefined &&
-    headHash(record.proof.newest.head) === headHash(before.proof.newest.head) &&
-    record.publications.length === before.publications.length &&
-    record.claims.length === before.claims.length
-  );
 }
 
 /** Whom quotas count a connection for; what comes through a relay counts together. */

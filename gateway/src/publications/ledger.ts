@@ -3,7 +3,7 @@
  * publication itself on this run of the gateway: the store remembers what may be served, never who is there.
  */
 import type { Clock, DeploymentId, PeerId } from '@moat/core';
-import { mayServe, parseTime, servicesServedBy, type Publication } from '@moat/contract';
+import { mayServe, parseTime, servicesServedBy, type Heir, type Publication } from '@moat/contract';
 import { hostOfName } from '../names/host.ts';
 import { portKey } from '../names/port.ts';
 import type { EdgeRules } from './edge-rules.ts';
@@ -108,7 +108,12 @@ export class Ledger {
 
   /** The publication behind `host` in what `deployment` has shown. */
   publicationAt(deployment: DeploymentId, host: string): Publication | undefined {
-    return this.#records.get(deployment)?.publications.find(({ name }) => this.hostOf(name) === host);
+    return this.#find(deployment, host, ({ transfer }) => transfer === undefined);
+  }
+
+  /** To whom `deployment` gives the name `host`. */
+  heirOf(deployment: DeploymentId, host: string): Heir | undefined {
+    return this.#find(deployment, host, ({ transfer }) => transfer !== undefined)?.transfer;
   }
 
   /** Routes of what the deployment publishes under names that it `holds`. */
@@ -120,7 +125,7 @@ export class Ledger {
     const presented = [...this.upstreams(deployment)];
     for (const publication of record.publications) {
       const host = this.hostOf(publication.name);
-      if (host === undefined || routes.has(host) || !holds(host)) continue;
+      if (host === undefined || routes.has(host) || !holds(host) || publication.transfer !== undefined) continue;
       const { service, port } = publication;
       if (port !== undefined && !holds(portKey(port))) continue;
       const serving = presented.map((peer) => ({
@@ -149,6 +154,11 @@ export class Ledger {
       if (port !== undefined) routes.set(portKey(port), { ...spec, host: portKey(port) });
     }
     return [...routes.values()];
+  }
+
+  #find(deployment: DeploymentId, host: string, fits: (publication: Publication) => boolean): Publication | undefined {
+    const publications = this.#records.get(deployment)?.publications ?? [];
+    return publications.find((publication) => fits(publication) && this.hostOf(publication.name) === host);
   }
 
   hostOf(name: string): string | undefined {

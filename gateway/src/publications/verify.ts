@@ -65,13 +65,11 @@ export function judgeBundle(bundle: PublicationBundle, rules: PublicationRules):
   const claims = relevantClaims(publications, [...(current?.claims ?? []), ...verified.claims]);
   const { deployment } = verified;
   const record: DeploymentRecord = { deployment, proof: bundle.proof, publications, claims, updatedMs: rules.nowMs };
-  const servable = publications.filter(isServable);
-  const refused = publications
-    .filter((publication) => !isServable(publication))
-    .map((publication) => ({
-      publication,
-      error: refusal('PUBLICATION_UNSUPPORTED', 'this gateway does not keep a rule of the line'),
-    }));
+  const servable = publications.filter((publication) => whyNotServed(publication) === undefined);
+  const refused = publications.flatMap((publication) => {
+    const error = whyNotServed(publication);
+    return error === undefined ? [] : [{ publication, error }];
+  });
   return { record, servable, refused, refusedAs };
 }
 
@@ -115,6 +113,28 @@ function isSuperseded(pinned: HeadProof | null, offered: HeadProof): boolean {
 
 /** Rules this gateway keeps. A name under a rule that nobody keeps is not served at all. */
 const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([]);
+
+/** True when nothing but the time differs: what is kept of one head only grows. */
+export function isSame(record: DeploymentRecord, before: DeploymentRecord | undefined): boolean {
+  return (
+    before !== undefined &&
+    headHash(record.proof.newest.head) === headHash(before.proof.newest.head) &&
+    record.publications.length === before.publications.length &&
+    record.claims.length === before.claims.length
+  );
+}
+
+/** Why nothing is served under it. */
+function whyNotServed(publication: Publication): MoatError<GatewayErrorCode> | undefined {
+  const { name, transfer } = publication;
+  if (transfer === 'nobody') return refusal('NAME_GIVEN', `${name} was given up; take its line out of the file`);
+  if (transfer !== undefined) {
+    const message = `${name} is given to deployment ${transfer}, which gets it by publishing it here`;
+    return refusal('NAME_GIVEN', message, { details: { transfer } });
+  }
+  if (isServable(publication)) return undefined;
+  return refusal('PUBLICATION_UNSUPPORTED', 'this gateway does not keep a rule of the line');
+}
 
 function isServable({ rules = {} }: Publication): boolean {
   return Object.keys(rules).every((rule) => KEPT_RULES.has(rule));

@@ -125,6 +125,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'MEMBER_REFUSED',
     'NAME_SUSPENDED',
     'NAME_RESERVED',
+    'NAME_GIVEN',
     'NAME_LOOKALIKE',
     'PROOF_MISSING',
     'PROOF_WRONG',

@@ -179,6 +179,21 @@ test('publish and unpublish make the same contract as the file', async () => {
   assert.deepEqual(names?.toSorted(), ['shop', 'store', 'www.shop.example']);
 });
 
+test('a name is given up by its publish line', async () => {
+  await using shop = await openShop({ publish: true });
+  const { terminal, agent } = shop;
+  await terminal.run(['apply', '--yes']);
+  const to = 'abcdefghijklmnopqrstuvwx23';
+  const lineOf = (): string | undefined => [...agent.held.values()][0]?.contract.publish[0]?.transfer;
+  const given = await terminal.json(['names', 'transfer', 'shop', '--to', to]);
+  assert.equal(given.exitCode, 0, given.stderr);
+  assert.equal(lineOf(), to);
+  assert.equal((await terminal.json(['names', 'release', 'shop'])).exitCode, 0);
+  assert.equal(lineOf(), 'nobody');
+  assert.equal((await terminal.json(['names', 'release', 'nothing'])).error.code, 'NAME_UNKNOWN');
+  assert.equal((await terminal.json(['names', 'transfer', 'shop', '--to', 'shop'])).error.code, 'USAGE');
+});
+
 test('a host of one’s own is whole, in ASCII, and one', async () => {
   await using shop = await openShop({ publish: true });
   const { terminal } = shop;

@@ -109,6 +109,7 @@ export type {
   GatewayPin,
   Genesis,
   Grant,
+  Heir,
   Head,
   HeadProof,
   Invite,

@@ -1,6 +1,7 @@
 /** What a version allows but its writer may not want, said before it is signed. */
 import { canonicalize } from './canonical.ts';
 import { ownerSetOf } from './genesis.ts';
+import { proofRecord } from './host-proof.ts';
 import type { Place } from './places.ts';
 import { servicesOfLine } from './publish-rules.ts';
 import type { Contract } from './schema.ts';
@@ -18,6 +19,7 @@ export type PlanWarningCode =
   | 'MEMBERSHIP_OVER'
   | 'GRANT_OVER'
   | 'SERVICE_UNREACHABLE'
+  | 'PROOF_NEEDED'
   | 'NOT_ACTED_ON_YET';
 
 export interface PlanWarning {
@@ -48,6 +50,7 @@ export function planWarnings({ from, to, ends, places = [], now }: WarningInput)
     ...frozen(from, to, places),
     ...over(to, now),
     ...unreachable(to),
+    ...hosts(from, to),
     ...ahead(to),
   ];
 }
@@ -131,14 +134,19 @@ function unreachable(to: Contract): PlanWarning[] {
 function ahead(to: Contract): PlanWarning[] {
   const warn = (path: string, text: string): PlanWarning => ({ code: 'NOT_ACTED_ON_YET', path, text });
   const { plane } = to.network;
-  return [
-    ...(plane === 'wireguard'
-      ? [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')]
-      : []),
-    ...to.publish.flatMap(({ name }) => [
-      ...(name.includes('.')
-        ? [warn(`publish.${name}`, 'gateways of this Moat serve names under their own domain only')]
-        : []),
-    ]),
-  ];
+  if (plane !== 'wireguard') return [];
+  return [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')];
+}
+
+/** Hosts outside the gateway's domain that are new: they need a record before anybody serves them. */
+function hosts(from: Contract | null, to: Contract): PlanWarning[] {
+  const before = new Set(from?.publish.map(({ name }) => name));
+  const fresh = to.publish.filter(
+    ({ name, gateway }) => name.includes('.') && !name.endsWith(`.${gateway.domain}`) && !before.has(name),
+  );
+  return [...new Set(fresh.map(({ name }) => name))].map((name): PlanWarning => {
+    const { name: record, value } = proofRecord(name, to.deployment);
+    const text = `${name} is served once this record is there: ${record}. TXT "${value}"`;
+    return { code: 'PROOF_NEEDED', path: `publish.${name}`, text };
+  });
 }

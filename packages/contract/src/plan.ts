@@ -180,12 +180,13 @@ function serviceFields({ on, port, target, protocol, health, proxyProtocol }: Se
   ];
 }
 
-function publishFields({ service, tls, port, gateway, salt, auth, rules }: PublishLine): FieldTexts {
+function publishFields({ service, tls, port, transfer, gateway, salt, auth, rules }: PublishLine): FieldTexts {
   const written = rules === undefined ? {} : writeRules(rules);
   return [
     ['service', service],
     ['tls', tls],
     ['port', port === undefined ? undefined : String(port)],
+    ['given to', transfer],
     ['users', auth === undefined ? 'everybody' : auth.basic && `list ${auth.basic.digest.slice(0, 8)}`],
     ['boxed for its key', auth?.basic?.box.slice(0, 8)],
     ['sign-in', auth?.oidc && describeOidc(auth.oidc)],
@@ -255,12 +256,13 @@ function describeGrant({
   return `${from.join(' ')} may reach ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
-function describePublish({ name, service, tls, port, gateway, auth, rules }: PublishLine): string {
+function describePublish({ name, service, tls, port, transfer, gateway, auth, rules }: PublishLine): string {
   const written = rules === undefined ? {} : writeRules(rules);
   const said = RULE_FIELDS.flatMap((rule) =>
     written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
   );
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
+  if (transfer !== undefined) return `${host} is given to ${transfer}, and not public any more`;
   const at = port === undefined ? host : `${host}:${port} (tcp)`;
   return `public ${at} leads to ${service}${tls === 'terminate' || port !== undefined ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;
 }

@@ -55,6 +55,7 @@ function publicationOf(
     kind: kindOf(service),
     tls: line.tls,
     ...(line.port === undefined ? {} : { port: line.port }),
+    ...(line.transfer === undefined ? {} : { transfer: line.transfer }),
     members: membersOf(service),
     ...(line.auth === undefined ? {} : { auth: line.auth }),
     ...(line.rules === undefined ? {} : { rules: line.rules }),

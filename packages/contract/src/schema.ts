@@ -88,11 +88,16 @@ export interface PublishLine {
   readonly tls: 'terminate' | 'passthrough';
   /** TCP port of the gateway whose bytes all go to the service, instead of a name on its https port. */
   readonly port?: number;
+  /** Whom the name is given to: nothing is served under it here any more. */
+  readonly transfer?: Heir;
   readonly gateway: GatewayPin;
   /** Who may come in, checked by a terminating gateway. */
   readonly auth?: PublishAuth;
   readonly rules?: PublishRules;
 }
+
+/** Who gets a name that its holder gives up: the id of a deployment, or `nobody`: whoever comes first. */
+export type Heir = string;
 
 /** A secret only one gateway can open: members see that it is there, and whether it changed. */
 export interface BoxedSecret {
@@ -212,6 +217,7 @@ export interface Publication {
   readonly kind: 'tcp' | 'http';
   readonly tls: 'terminate' | 'passthrough';
   readonly port?: number;
+  readonly transfer?: Heir;
   readonly members: readonly PublicationMember[];
   readonly auth?: PublishAuth;
   readonly rules?: PublishRules;

@@ -130,7 +130,7 @@ describe('warnings of a plan', () => {
     );
   });
 
-  it('name what is signed before this version acts on it', () => {
+  it('name what is signed before this version acts on it, and the record a new host needs', () => {
     const [line] = contract.publish;
     assert.ok(line);
     const publish = [line, { ...line, name: 'www.shop.example' }];
@@ -141,9 +141,10 @@ describe('warnings of a plan', () => {
       members: edited('db-1', { keeper: true }),
     };
     assert.deepEqual(codes(null, to), [
+      'PROOF_NEEDED publish.www.shop.example',
       'NOT_ACTED_ON_YET network.plane',
-      'NOT_ACTED_ON_YET publish.www.shop.example',
     ]);
+    assert.deepEqual(codes(to, { ...to, version: to.version + 1 }), ['NOT_ACTED_ON_YET network.plane'], 'said once');
   });
 
   it('name new owners, what is over, and services out of reach', () => {

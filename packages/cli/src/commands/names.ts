@@ -13,6 +13,7 @@ import {
 import { renderTable } from '../output/table.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 import { addNamesCheck } from './names-check.ts';
+import { addNamesTransfer } from './names-transfer.ts';
 
 export function addNames(program: Command, runner: VerbRunner): void {
   const names = addVerb<{ readonly network?: string }>(
@@ -54,6 +55,7 @@ export function addNames(program: Command, runner: VerbRunner): void {
     },
   );
   addNamesCheck(names, runner);
+  addNamesTransfer(names, runner);
 }
 
 /** What there is to say of the proof of a name; null for one below the gateway's domain. */

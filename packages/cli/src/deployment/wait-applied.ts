@@ -32,7 +32,7 @@ export async function waitUntilApplied(
     for (;;) {
       const detail = await context.agent.deployment(id);
       const taken = isTaken(detail, version);
-      const pending = detail.publications.filter(concerns).find(({ state }) => state !== 'live' && state !== 'waiting');
+      const pending = detail.publications.filter(concerns).find(isPending);
       if (taken && pending === undefined) return;
       refusedSince = taken && pending?.state === 'refused' ? (refusedSince ?? io.now()) : undefined;
       if (pending && refusedSince !== undefined && io.now() - refusedSince > REFUSED_FOR_MS)
@@ -48,6 +48,11 @@ export async function waitUntilApplied(
     }
   })();
   await context.progress.during(`waiting until version ${version} works here`, work);
+}
+
+/** A name that its line gives up is refused for good, as it should be. */
+function isPending({ state, error }: Publication): boolean {
+  return state !== 'live' && state !== 'waiting' && error?.code !== 'NAME_GIVEN';
 }
 
 function isTaken(detail: DeploymentDetail, version: number): boolean {

@@ -9,6 +9,11 @@ type Text = z.ZodType<string>;
 
 export const label: Text = text(63, isLabel, 'a label is 1–63 of a–z, 0–9 and inner hyphens');
 export const deploymentId: Text = text(26, isDeploymentId, 'a deployment id is 26 characters of base32');
+export const heir: Text = text(
+  26,
+  (to) => to === 'nobody' || isDeploymentId(to),
+  'a name is given to a deployment id, or to nobody',
+);
 export const peerId: Text = text(64, isPeerId, 'a PeerId of an Ed25519 key is written as 12D3Koo…');
 export const ownerKey: Text = text(
   64,

@@ -5,6 +5,7 @@ import type { Publication, PublicationBundle } from '../schema.ts';
 import { witnessedClaimSchema } from './claim.ts';
 import {
   deploymentId,
+  heir,
   hostName,
   isAscending,
   label,
@@ -36,6 +37,7 @@ const publicationSchema: z.ZodType<Publication> = z.strictObject({
   kind,
   tls: z.enum(['terminate', 'passthrough']),
   port: z.exactOptional(port),
+  transfer: z.exactOptional(heir),
   members,
   auth: z.exactOptional(publishAuthSchema),
   rules: z.exactOptional(publishRulesSchema),

@@ -132,7 +132,7 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
 }
 
 function publishLines(
-  { name, service, tls, port, gateways, auth, rules }: FilePublish,
+  { name, service, tls, port, transfer, gateways, auth, rules }: FilePublish,
   input: BuildInput,
   people: Pick<Contract, 'owners' | 'members'>,
 ): PublishLine[] {
@@ -146,6 +146,7 @@ function publishLines(
       tls,
       gateway: pin,
       ...(port === undefined ? {} : { port }),
+      ...(transfer === undefined ? {} : { transfer }),
       ...(rules === undefined ? {} : { rules }),
     };
     return auth === undefined ? line : { ...line, auth: boxAuth(auth, line, input, keysOf(auth.keys ?? [], people)) };

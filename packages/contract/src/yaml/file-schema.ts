@@ -3,7 +3,7 @@
  * editors use. Patterns are given as patterns so that the JSON Schema has them; what a pattern cannot say
  * is refined beside it.
  */
-import { isLabel, isPeerId, parseKey } from '@moat/core';
+import { isDeploymentId, isLabel, isPeerId, parseKey } from '@moat/core';
 import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import { isHostName, peerIdOfMultiaddr } from '../multiaddr.ts';
@@ -65,6 +65,7 @@ export interface RawPublish extends RawRules {
   readonly service: string;
   readonly tls?: 'terminate' | 'passthrough';
   readonly port?: number;
+  readonly transfer?: string;
   readonly auth?: RawAuth;
 }
 
@@ -211,6 +212,9 @@ const publish = z.strictObject({
   port: z
     .exactOptional(z.int().min(1).max(65_535))
     .describe('A TCP port of the gateway whose bytes all go to a tcp service, unread.'),
+  transfer: z
+    .exactOptional(z.string().refine(isHeir, 'the id of a deployment (26 of a–z and 2–7), or nobody'))
+    .describe('Gives the name up: to another deployment, by its id, or to nobody. It is not served any more.'),
   auth: z.exactOptional(authSchema).describe('Who may come in; the gateway asks. Default: everybody.'),
   ...rulesShape,
 });
@@ -269,6 +273,10 @@ function text(maxChars: number, pattern: RegExp, is: (text: string) => boolean, 
     .max(maxChars, { error: rule, abort: true })
     .regex(pattern, { error: rule, abort: true })
     .refine(is, rule);
+}
+
+function isHeir(text: string): boolean {
+  return text === 'nobody' || isDeploymentId(text);
 }
 
 function isSelector(value: string): boolean {

@@ -4,7 +4,7 @@
  */
 import type { PeerId } from '@moat/core';
 import type { PublishRules } from '../publish-rules.ts';
-import type { GatewayPin, Owners, ServiceProtocol } from '../schema.ts';
+import type { GatewayPin, Heir, Owners, ServiceProtocol } from '../schema.ts';
 import type { Expiry } from './duration.ts';
 import type { FileAuth } from './file-auth.ts';
 
@@ -63,6 +63,8 @@ export interface FilePublish {
   readonly tls: 'terminate' | 'passthrough';
   /** TCP port of the gateway. */
   readonly port?: number;
+  /** Whom the name is given to. */
+  readonly transfer?: Heir;
   /** Each a domain to resolve, or a pin taken as it is. */
   readonly gateways: readonly (string | GatewayPin)[];
   readonly auth?: FileAuth;

@@ -83,13 +83,13 @@ function grantFields({ from, to, expires }: Grant): object {
 }
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
-  interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'port' | 'rules'> {
+  interface Entry extends Pick<PublishLine, 'service' | 'tls' | 'port' | 'transfer' | 'rules'> {
     readonly auth: RawAuth | null;
     readonly domains: string[];
   }
   const byName = new Map<string, Entry>();
-  for (const { name, service, tls, port, gateway, auth, rules } of lines) {
-    const ofPort = port === undefined ? {} : { port };
+  for (const { name, service, tls, port, transfer, gateway, auth, rules } of lines) {
+    const ofPort = { ...(port === undefined ? {} : { port }), ...(transfer === undefined ? {} : { transfer }) };
     const written = auth === undefined ? null : writeAuth(auth);
     const entry = byName.get(name) ?? {
       service,
@@ -110,13 +110,14 @@ function publishEntries(lines: readonly PublishLine[]): Map<string, object> {
     byName.set(name, entry);
   }
   return new Map(
-    [...byName].map(([name, { service, tls, port, auth, domains, rules }]) => [
+    [...byName].map(([name, { service, tls, port, transfer, auth, domains, rules }]) => [
       name,
       {
         gateway: domains.length === 1 ? domains[0] : domains,
         service,
         ...(tls === 'terminate' || port !== undefined ? {} : { tls }),
         ...(port === undefined ? {} : { port }),
+        ...(transfer === undefined ? {} : { transfer }),
         ...(auth === null ? {} : { auth }),
         ...(rules === undefined ? {} : writeRules(rules)),
       },

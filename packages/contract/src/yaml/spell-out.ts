@@ -80,7 +80,7 @@ function spellService(name: string, raw: RawService): FileService {
 }
 
 function spellPublish(name: string, raw: RawPublish): FilePublish {
-  const { service, port, gateway, auth } = raw;
+  const { service, port, transfer, gateway, auth } = raw;
   // Of a port nobody at the gateway reads a byte.
   const { tls = port === undefined ? 'terminate' : 'passthrough' } = raw;
   const rules = spellRules(raw);
@@ -90,6 +90,7 @@ function spellPublish(name: string, raw: RawPublish): FilePublish {
     service,
     tls,
     ...(port === undefined ? {} : { port }),
+    ...(transfer === undefined ? {} : { transfer }),
     gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
     ...(auth === undefined ? {} : { auth: spellAuth(auth) }),
     ...(rules === undefined ? {} : { rules }),
