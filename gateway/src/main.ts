@@ -19,7 +19,7 @@ export interface RunGatewayOptions {
   /** Reads gateway.yaml anew. @throws `GATEWAY_CONFIG_INVALID` */
   readonly readConfig?: () => Promise<GatewayConfig>;
   /** Calls back whenever somebody asks for that, by SIGHUP; returns the way to stop. */
-  readonly onReloadAsked?: (reload: () => void) => () => void;
+  readonly onReloadAsked?: (reload: () => Promise<void>) => () => void;
   /** Opened anew when gateway.yaml is read anew. */
   readonly access?: AccessLog;
   /** Level of the logs that workers write themselves. @defaultValue info */
@@ -75,7 +75,8 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
   await gateway.start({ signal });
   // What was wrong is in the log.
   using asking = new DisposableStack();
-  asking.defer(options.onReloadAsked?.(() => void gateway.reload().catch(() => undefined)) ?? (() => undefined));
+  const reload = async (): Promise<void> => void (await gateway.reload().catch(() => undefined));
+  asking.defer(options.onReloadAsked?.(reload) ?? (() => undefined));
   const { addresses } = gateway;
   releaseStartupMemory();
   logger.info({ component: 'gateway', host: addresses.domain, addresses: addresses.peers }, 'gateway ready');
@@ -143,7 +144,7 @@ async function main(): Promise<void> {
       kill: now.signal,
       ...createGatewayLog(config, logLevel),
       readConfig: () => readConfig(values.config),
-      onReloadAsked: onHangup,
+      onReloadAsked: (reload) => onHangup(() => void reload()),
       logLevel,
       onReady: (addresses) =>
         process.stdout.write(`${JSON.stringify({ kind: 'gateway-ready', version: 1, data: addresses })}\n`),

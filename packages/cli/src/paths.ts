@@ -2,8 +2,12 @@
  * Where this machine keeps things: in `MOAT_HOME`, else where the agent and the gateway put them by default.
  * The rules are theirs (`loadNodeConfig`, `gatewayHome`), repeated so that a client need not load either.
  */
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+
+/** State of the gateway that `moat service install gateway` runs. */
+const SERVICE_GATEWAY = '/var/lib/moat-gateway/gateway';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -26,7 +30,10 @@ export function resolvePaths(env: Environment, isRoot: boolean = process.getuid?
   const user = join(stateHome(env), 'moat');
   const service = env['STATE_DIRECTORY'];
   const paths = pathsIn(isRoot ? '/var/lib/moat' : user);
-  const gatewayHome = join(service === undefined || service === '' ? user : service, 'gateway');
+  const own = join(service === undefined || service === '' ? user : service, 'gateway');
+  // Root asks the gateway that `moat service` runs, unless it has one of its own.
+  const isServed = isRoot && !existsSync(own) && existsSync(SERVICE_GATEWAY);
+  const gatewayHome = isServed ? SERVICE_GATEWAY : own;
   return { ...paths, gatewayHome, gatewaySocket: join(gatewayHome, 'gateway.sock'), dev: join(user, 'dev') };
 }
 

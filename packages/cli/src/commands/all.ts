@@ -4,6 +4,7 @@ import type { VerbRunner } from '../verb.ts';
 import { addApply } from './apply.ts';
 import { addAudit } from './audit.ts';
 import { addCerts } from './certs.ts';
+import { addCompletion } from './completion.ts';
 import { addDestroy } from './destroy.ts';
 import { addDev } from './dev.ts';
 import { addDoctor } from './doctor.ts';
@@ -24,6 +25,7 @@ import { addProposals } from './proposals.ts';
 import { addPublish } from './publish.ts';
 import { addRollback } from './rollback.ts';
 import { addRun } from './run.ts';
+import { addService } from './service.ts';
 import { addSign } from './sign.ts';
 import { addStatus } from './status.ts';
 import { addTrust } from './trust.ts';
@@ -58,6 +60,8 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addCerts,
     addTrust,
     addAudit,
+    addService,
+    addCompletion,
     addDoctor,
   ];
   for (const add of all) add(program, runner);

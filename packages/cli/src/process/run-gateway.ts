@@ -3,6 +3,7 @@ import { createGatewayLog, onHangup, parseGatewayConfig, runGateway, type Gatewa
 import { MoatError } from '@moat/core';
 import type { Context } from '../context.ts';
 import { readTextFile, resolvePath } from '../input/files.ts';
+import { ServiceManager } from '../service/notify.ts';
 
 const LOG_LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error'];
 
@@ -26,13 +27,21 @@ export async function runGatewayProcess(context: Context, options: RunGatewayPro
     return parseGatewayConfig(text, resolvePath(io, options.config), io.env);
   };
   const config = await readConfig();
+  using manager = new ServiceManager(io.env);
+  const serving = `serving ${config.domain}`;
+  io.signal.addEventListener('abort', () => manager.stopping(), { once: true });
   await runGateway(config, {
     signal: io.signal,
     ...createGatewayLog(config, logLevel),
     readConfig,
-    onReloadAsked: onHangup,
+    onReloadAsked: (reload) =>
+      onHangup(() => {
+        manager.reloading();
+        void reload().then(() => manager.ready(serving));
+      }),
     logLevel,
     onReady: (addresses) => {
+      manager.ready(serving);
       const ready = { kind: 'gateway-ready', version: 1, data: addresses };
       const line = `${style.ok} gateway ${style.bold(addresses.domain)} is ready, https on port ${addresses.httpsPort}`;
       io.stdout.write(`${context.json ? JSON.stringify(ready) : line}\n`);

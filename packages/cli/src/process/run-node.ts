@@ -4,14 +4,18 @@ import { loadNodeConfig, runNode, type NodeConfigInput, type NodeReady } from '@
 import type { NodeRunOptions } from '../commands/node.ts';
 import type { Context } from '../context.ts';
 import type { Style } from '../output/style.ts';
+import { ServiceManager } from '../service/notify.ts';
 
 /** Runs until Ctrl-C or `POST /stop`. @throws `CONFIG_INVALID`, `STATE_LOCKED` and the other codes of starting */
 export async function runNodeProcess(context: Context, options: NodeRunOptions): Promise<void> {
   const { io, style } = context;
   const config = await loadNodeConfig({ flags: flagsOf(options), env: io.env });
+  using manager = new ServiceManager(io.env);
+  io.signal.addEventListener('abort', () => manager.stopping(), { once: true });
   await runNode(config, {
     signal: io.signal,
     onReady: (ready) => {
+      manager.ready(`agent ${ready.peerId}`);
       const lines = [`${style.ok} agent ${style.bold(ready.peerId)} is ready`, accessLine(ready, style)];
       const text = context.json ? JSON.stringify({ kind: 'ready', version: 1, data: ready }) : lines.join('\n');
       io.stdout.write(`${text}\n`);
