@@ -140,10 +140,7 @@ describe('warnings of a plan', () => {
       network: { ...contract.network, plane: 'wireguard' as const },
       members: edited('db-1', { keeper: true }),
     };
-    assert.deepEqual(codes(null, to), [
-      'PROOF_NEEDED publish.www.shop.example',
-      'NOT_ACTED_ON_YET network.plane',
-    ]);
+    assert.deepEqual(codes(null, to), ['PROOF_NEEDED publish.www.shop.example', 'NOT_ACTED_ON_YET network.plane']);
     assert.deepEqual(codes(to, { ...to, version: to.version + 1 }), ['NOT_ACTED_ON_YET network.plane'], 'said once');
   });
 
