@@ -188,6 +188,7 @@ class WiredGateway implements Gateway {
     const dns = this.#createDns({
       isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
       tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
+      issuers: () => certificates.issuers(),
     });
     const board = new ChallengeBoard();
     const { certificates, authority } = await openCertificates(
@@ -318,7 +319,6 @@ class WiredGateway implements Gateway {
     traffic.identityChanged();
     await begin(opening, links, options.signal);
     if (dns !== undefined) await begin(opening, dns, options.signal);
-    // Proofs can be shown from here on.
     await begin(opening, certificates, options.signal);
     opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
@@ -362,12 +362,10 @@ class WiredGateway implements Gateway {
   }
 
   /** Undefined where others serve the zone of the domain. */
-  #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf'>): GatewayDns | undefined {
+  #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf' | 'issuers'>): GatewayDns | undefined {
     const { clock, logger } = this.#deps;
     const { dns, domain } = this.#config;
-    return (
-      dns.server && new GatewayDns({ clock, logger, ...zone, issuers: () => [] }, domain, dns.server, dns.resolvers)
-    );
+    return dns.server && new GatewayDns({ clock, logger, ...zone }, domain, dns.server, dns.resolvers);
   }
 
   /** One process where one is enough, or where the system cannot share a port among several. */

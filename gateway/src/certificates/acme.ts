@@ -7,6 +7,7 @@ import {
   createAcmeCertificates,
   type AcmeCertificates,
   type AuthorityOptions,
+  type CertificateIssuer,
   type CertificateReport,
   type CertificateStore,
   type ChallengeSolver,
@@ -94,6 +95,10 @@ export class AcmeSource implements Certificates {
 
   list(): GatewayCertificate[] {
     return this.#certificates.list().map(describe);
+  }
+
+  issuers(): CertificateIssuer[] {
+    return this.#certificates.issuers();
   }
 
   #want(): void {

@@ -90,6 +90,10 @@ class FileSource implements Certificates {
     // Files are there for whatever names they cover.
   }
 
+  issuers(): readonly [] {
+    return [];
+  }
+
   list(): GatewayCertificate[] {
     const now = this.#deps.clock.now();
     return this.#loaded.map(({ files, leaf, failure }) => ({

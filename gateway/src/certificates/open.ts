@@ -106,6 +106,10 @@ class LocalCertificates implements Certificates {
     return [{ ...none, names, source: 'local', state: 'valid', origin: this.#authority.certificatePath }];
   }
 
+  issuers(): readonly [] {
+    return [];
+  }
+
   namesChanged(): void {
     // Each name's is made when it is asked for.
   }

@@ -1,4 +1,5 @@
 /** Where a gateway's certificates come from, as a part of it. */
+import type { CertificateIssuer } from '@moat/acme';
 import type { GatewayCertificate } from '@moat/admin-api';
 import type { Service } from '@moat/core';
 import type { CertificateSource } from './contexts.ts';
@@ -7,6 +8,8 @@ import type { CertificateSource } from './contexts.ts';
 export interface Certificates extends CertificateSource, Service {
   /** What the operator is told. */
   list(): GatewayCertificate[];
+  /** Authorities it orders from, as CAA records name them. */
+  issuers(): readonly CertificateIssuer[];
   /** Other names than before lead somewhere. */
   namesChanged(): void;
 }

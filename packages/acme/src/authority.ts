@@ -39,7 +39,11 @@ export interface RenewalInfo {
 /** What a directory may say, of which only this is read here. */
 interface Directory {
   readonly renewalInfo?: unknown;
-  readonly meta?: { readonly profiles?: unknown; readonly externalAccountRequired?: unknown };
+  readonly meta?: {
+    readonly profiles?: unknown;
+    readonly externalAccountRequired?: unknown;
+    readonly caaIdentities?: unknown;
+  };
 }
 
 /** Parts of acme-client's client that its types leave out. */
@@ -59,6 +63,7 @@ export class Authority {
   readonly #transport: AcmeTransport;
   #account: AccountRecord | undefined;
   #client: Promise<Client> | undefined;
+  #identities: readonly string[] = [];
 
   /** @param account as it was kept */
   constructor(
@@ -71,6 +76,16 @@ export class Authority {
     this.directory = options.directory;
     this.#account = account;
     this.#transport = new AcmeTransport(deps, { trust: options.trust, signal });
+  }
+
+  /** Names that CAA records know it by (RFC 8659), once its directory was read. */
+  get identities(): readonly string[] {
+    return this.#identities;
+  }
+
+  /** URL of our account there; undefined until there is one. */
+  get accountUrl(): string | undefined {
+    return this.#account?.url;
   }
 
   /** Host name of the directory, for messages. */
@@ -263,7 +278,15 @@ export class Authority {
     throw failure('ACME_REFUSED', `${this.host} has no profile ${profile}: ${has}`);
   }
 
-  #directory(client: Client): Promise<Directory> {
-    return this.#translated(() => (client as unknown as ClientInside).http.getDirectory());
+  async #directory(client: Client): Promise<Directory> {
+    const directory = await this.#translated(() => (client as unknown as ClientInside).http.getDirectory());
+    const { caaIdentities } = directory.meta ?? {};
+    this.#identities = Array.isArray(caaIdentities) ? caaIdentities.filter(isDomain).slice(0, 10) : [];
+    return directory;
   }
+}
+
+/** It goes into records of others' zones. */
+function isDomain(value: unknown): value is string {
+  return typeof value === 'string' && /^[a-z0-9.-]{1,253}$/.test(value);
 }

@@ -52,6 +52,14 @@ export interface CertificateReport {
   readonly explanation: string | undefined;
 }
 
+/** An authority that certificates are ordered from, as CAA records name it: RFC 8659, RFC 8657. */
+export interface CertificateIssuer {
+  /** Such as `letsencrypt.org`. */
+  readonly identity: string;
+  /** URL of our account there; undefined until there is one. */
+  readonly accountUri: string | undefined;
+}
+
 /** Obtains, keeps and renews certificates for the names it is told, and for no others. */
 export interface AcmeCertificates extends Service {
   /** Sets what is wanted: each entry the names of one certificate. What is not in it any more is not renewed. */
@@ -63,4 +71,6 @@ export interface AcmeCertificates extends Service {
   /** Tells of each certificate that was obtained. Returns the way to stop. */
   onObtained(listener: (certificate: HeldCertificate) => void): () => void;
   list(): CertificateReport[];
+  /** Authorities that say by which names CAA records know them; of one that was not asked yet nothing is known. */
+  issuers(): CertificateIssuer[];
 }

@@ -2,6 +2,7 @@
 import { errorCode, isMoatError, type Clock, type ErrorDetails, type Logger } from '@moat/core';
 import { Authority, type AuthorityOptions } from './authority.ts';
 import { SPENT_MS, limitsOf, orderableAtMs } from './budget.ts';
+import type { CertificateIssuer } from './certificates.ts';
 import type { ChallengeSolver } from './challenge.ts';
 import { failure } from './errors.ts';
 import { Failures } from './failures.ts';
@@ -62,6 +63,13 @@ export class OrderDesk {
       const account = state.accounts.find(({ directory }) => directory === options.directory);
       return new Authority(deps, options, { account, signal });
     });
+  }
+
+  /** What CAA records know the authorities by, as far as their directories were read. */
+  issuers(): CertificateIssuer[] {
+    return this.#authorities.flatMap(({ identities, accountUrl }) =>
+      identities.map((identity) => ({ identity, accountUri: accountUrl })),
+    );
   }
 
   /** The configured authority with this directory. */

@@ -18,6 +18,7 @@ export {
   type AcmeCertificates,
   type AcmeCertificatesDeps,
   type AcmeCertificatesOptions,
+  type CertificateIssuer,
   type CertificateReport,
   type HeldCertificate,
 } from './certificates.ts';

@@ -7,6 +7,7 @@ import type {
   AcmeCertificates,
   AcmeCertificatesDeps,
   AcmeCertificatesOptions,
+  CertificateIssuer,
   CertificateReport,
   HeldCertificate,
 } from './certificates.ts';
@@ -140,6 +141,10 @@ class ManagedCertificates implements AcmeCertificates {
         explanation: held?.explanation,
       };
     });
+  }
+
+  issuers(): CertificateIssuer[] {
+    return this.#desk?.issuers() ?? [];
   }
 
   /** Runs what is due after `delayMs`, and then whenever something is. */

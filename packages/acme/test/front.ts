@@ -90,7 +90,11 @@ function pass(pebble: Pebble, incoming: IncomingMessage, body: string): Promise<
 
 function withMore(text: string, directory: string): string {
   const told = JSON.parse(text) as { meta?: object };
-  const meta = { ...told.meta, profiles: { classic: 'as ever', shortlived: 'six days' } };
+  const meta = {
+    ...told.meta,
+    caaIdentities: ['ca.example'],
+    profiles: { classic: 'as ever', shortlived: 'six days' },
+  };
   return JSON.stringify({ ...told, meta, renewalInfo: new URL('/renewal-info', directory).href });
 }
 

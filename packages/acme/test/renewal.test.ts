@@ -108,6 +108,9 @@ suite('renewal', { ...(withoutPebble !== undefined && { skip: withoutPebble }), 
     assert.equal(told.explanation, 'https://ca.example/why');
     const renewalId = renewalIdOf(first.certificate);
     assert.deepEqual(front.asked, [renewalId]);
+    const [issuer] = started.certificates.issuers();
+    assert.equal(issuer?.identity, 'ca.example');
+    assert.match(issuer.accountUri ?? '', /\/my-account\//);
     const renewAtMs = told.nextMs ?? 0;
     assert.ok(renewAtMs >= front.window.start.getTime() && renewAtMs <= front.window.end.getTime());
     // A day later it wants all of them back at once: they were issued wrongly.

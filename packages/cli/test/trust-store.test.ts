@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,18 +8,18 @@ import { changeTrust, type TrustStoreDeps } from '../src/process/trust-store.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'moat-trust-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-execFileSync(
-  'openssl',
-  ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=local'].concat([
-    '-keyout',
-    join(directory, 'ca.key'),
-    '-out',
-    join(directory, 'ca.pem'),
-  ]),
-  { stdio: 'ignore' },
-);
-const caFile = join(directory, 'ca.pem');
-const pem = readFileSync(caFile, 'utf8');
+const caFile = '/state/ca.pem';
+const pem = `-----BEGIN CERTIFICATE-----
+MIIBdjCCAR2gAwIBAgIUVQNX0FmVJihivKTppMvtqKhsccUwCgYIKoZIzj0EAwIw
+EDEOMAwGA1UEAwwFbG9jYWwwIBcNMjYxMTIxMTA0NzQ0WhgPMjA4MTA4MjQxMDQ3
+NDRaMBAxDjAMBgNVBAMMBWxvY2FsMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
++gsOZI33hiBbCi3GPFj/l4i1fUrtpzZvxhse4daIvQL+NG6xrnH8P+bMLdTj1+NM
+f/Jg/LKNDFjIK0sgnbuu06NTMFEwHQYDVR0OBBYEFEBtJulwTu5eScdlMmIuq9PM
+JcgqMB8GA1UdIwQYMBaAFEBtJulwTu5eScdlMmIuq9PMJcgqMA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgYsZdHkBaH20e2v+xQTjrmmEzFDK8ST3E
+NSP7qT6KkxYCICPih1YLej/Y60Xwsj4ftpiRo46LNeOMdHXWhJvW25on
+-----END CERTIFICATE-----
+`;
 const store = join(directory, 'store');
 
 function machine(changes: Partial<TrustStoreDeps> = {}): TrustStoreDeps & { updates: number } {
