@@ -3,7 +3,7 @@
  * server of a second gateway, whose domain the host lies in.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { createGatewayClient } from '@moat/admin-api';
@@ -13,6 +13,7 @@ import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
 const HOST = 'www.shop.test';
+const noDig = spawnSync('dig', ['-v']).error === undefined ? false : 'dig (bind9-dnsutils) is not installed';
 const world = new World();
 let web: WebService;
 let zone: Machine;
@@ -126,6 +127,16 @@ test('once the record is there the host is served by itself, and names says it i
     (listed.json['names'] as { name: string }[]).map((each) => each.name),
     [HOST],
   );
+});
+
+test('dig gets the zone from the gateway’s own process', { skip: noDig }, async () => {
+  const dig = async (...asked: readonly string[]): Promise<string> =>
+    (await promisify(execFile)('dig', ['@127.0.0.1', '-p', String(dnsPort), '+short', '+tries=1', ...asked])).stdout;
+  for (const way of ['+notcp', '+tcp']) {
+    assert.equal(await dig(way, HOST, 'A'), '127.0.0.1\n');
+    assert.equal(await dig(way, `_moat.${HOST}`, 'TXT'), `"moat-deployment=${deployment}"\n`);
+    assert.match(await dig(way, 'shop.test', 'SOA'), /^ns\.shop\.test\. hostmaster\.shop\.test\. \d+ /);
+  }
 });
 
 test('a host that is given up is nobody’s at once', async () => {

@@ -21,7 +21,7 @@ import type { PublisherBook } from '../publications/publisher-book.ts';
 import type { SuspensionBook } from '../publications/suspensions.ts';
 import type { PublicSide } from '../workers/traffic.ts';
 import type { Routes } from '../routes/snapshot.ts';
-import type { InviteRecord, PublisherRecord, SuspensionRecord } from '../store/store.ts';
+import type { InviteRecord, NameRecord, PublisherRecord, SuspensionRecord } from '../store/store.ts';
 
 /** The parts of a gateway that a report reads. */
 export interface GatewayFacts {
@@ -111,8 +111,18 @@ export function gatewayNames(facts: GatewayFacts): GatewayName[] {
       suspended: suspensions.of(host, deployment)?.status ?? null,
       claimedAt: new Date(record.claimedAtMs).toISOString(),
       heldUntil: live ? null : new Date(registry.leaseEndMs(record)).toISOString(),
+      proof: proofOf(record),
     };
   });
+}
+
+function proofOf({ proof }: NameRecord): GatewayName['proof'] {
+  if (proof === undefined) return null;
+  const { provenMs, failingMs } = proof;
+  return {
+    seenAt: new Date(provenMs).toISOString(),
+    goneSince: failingMs === null ? null : new Date(failingMs).toISOString(),
+  };
 }
 
 export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: GatewayRoute[] } {

@@ -84,8 +84,13 @@ export class PeerHealth implements Service {
     await this.stop();
   }
 
-  async #round(): Promise<void> {
+  /** Asks every one of them once. */
+  async ask(): Promise<void> {
     await Promise.all(this.#peers.map((peer) => this.#ask(peer)));
+  }
+
+  async #round(): Promise<void> {
+    await this.ask();
     if (!this.#stopped.signal.aborted) this.#timer = this.#deps.clock.after(EVERY_MS, () => void this.#round());
   }
 

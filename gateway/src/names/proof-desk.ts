@@ -2,8 +2,8 @@
  * What the DNS said lately about hosts outside the domain. A claim asks {@link ProofDesk.judge}, which answers at once
  * from what is known and has the rest looked up; whoever claims again a moment later finds it.
  *
- * Bounds: {@link MAX_ANSWERS} hosts remembered, the longest unused is forgotten; {@link MAX_LOOKUPS} lookups at a time and
- * {@link MAX_LOOKUPS_PER_HOUR} an hour for one deployment, beyond which nothing is asked; {@link LOOKUP_MS} for one. What was not
+ * Bounds: {@link MAX_ANSWERS} hosts remembered, the longest unused is forgotten; {@link MAX_LOOKUPS} lookups at a time, of one
+ * deployment {@link MAX_LOOKUPS_OF_ONE} and {@link MAX_LOOKUPS_PER_HOUR} an hour, beyond which nothing is asked; {@link LOOKUP_MS} for one. What was not
  * found is not asked for again within {@link AGAIN_MS}; how often claims come is the members' to choose, and bounded there.
  */
 import { proofRecord, provenBy } from '@moat/contract';
@@ -23,7 +23,8 @@ export type Proof =
   | { readonly kind: 'refused'; readonly error: MoatError<GatewayErrorCode> };
 
 const MAX_ANSWERS = 10_000;
-const MAX_LOOKUPS = 32;
+const MAX_LOOKUPS = 128;
+const MAX_LOOKUPS_OF_ONE = 8;
 const MAX_LOOKUPS_PER_HOUR = 240;
 const HOUR_MS = 3_600_000;
 const LOOKUP_MS = 4_000;
@@ -47,6 +48,7 @@ export class ProofDesk {
   /** In order of use. */
   readonly #answers = new Map<string, Answer>();
   readonly #running = new Map<string, Promise<void>>();
+  readonly #runningOf = new Map<DeploymentId, number>();
   /** Lookups that a deployment began and did not wait for yet. */
   readonly #begun = new Map<DeploymentId, Promise<void>[]>();
   #waiting = 0;
@@ -61,7 +63,9 @@ export class ProofDesk {
     const answer = this.#answers.get(host);
     if (answer !== undefined && this.#isFresh(answer, deployment)) return judged(host, deployment, answer);
     const isBegun = this.#begin(host, deployment);
-    if (!isBegun && answer !== undefined) return judged(host, deployment, answer);
+    // What was not there may be told again; what was there may be gone.
+    const old = answer && judged(host, deployment, answer);
+    if (!isBegun && old?.kind === 'refused') return old;
     const { name } = proofRecord(host, deployment);
     const message = isBegun ? `the record ${name} is being looked up` : `too many records are being looked up`;
     return { kind: 'refused', error: refusal('PROOF_UNCHECKED', message, { details: { host }, retryable: true }) };
@@ -101,13 +105,22 @@ export class ProofDesk {
   #begin(host: string, deployment: DeploymentId): boolean {
     let running = this.#running.get(host);
     if (running === undefined) {
-      if (this.#running.size >= MAX_LOOKUPS || this.#perDeployment.take(deployment) > 0) return false;
-      running = this.#look(host);
+      const own = this.#runningOf.get(deployment) ?? 0;
+      if (own >= MAX_LOOKUPS_OF_ONE || this.#running.size >= MAX_LOOKUPS) return false;
+      if (this.#perDeployment.take(deployment) > 0) return false;
+      this.#runningOf.set(deployment, own + 1);
+      running = this.#look(host).finally(() => this.#ended(deployment));
     }
     const begun = this.#begun.get(deployment) ?? [];
     begun.push(running);
     this.#begun.set(deployment, begun);
     return true;
+  }
+
+  #ended(deployment: DeploymentId): void {
+    const left = (this.#runningOf.get(deployment) ?? 1) - 1;
+    if (left > 0) this.#runningOf.set(deployment, left);
+    else this.#runningOf.delete(deployment);
   }
 
   #look(host: string): Promise<void> {

@@ -7,6 +7,7 @@ import { caaRecords, caaText } from '../../src/dns/caa.ts';
 import { DnsChallenges } from '../../src/dns/challenges.ts';
 import { createDnsSolver } from '../../src/dns/dns-solver.ts';
 import { PeerHealth } from '../../src/dns/health.ts';
+import { home, started } from '../whole-gateway.ts';
 
 test('a gateway that fails twice is left out, and comes back after two answers; there is always one', async () => {
   const clock = createManualClock(0);
@@ -38,6 +39,23 @@ test('a gateway that fails twice is left out, and comes back after two answers; 
   await round();
   assert.deepEqual(health.addresses(), ['192.0.2.1', '192.0.2.2']);
   assert.equal(health.changes, 3);
+});
+
+test('another gateway is asked over https whether it serves the domain', async () => {
+  await using state = await home();
+  await using gateway = await started(state.config);
+  const clock = createManualClock(0);
+  const healthOf = async (domain: string, port: number): Promise<readonly string[]> => {
+    const peers = [{ host: '127.0.0.1', port }];
+    await using health = new PeerHealth({ clock, logger: silentLogger }, { domain, own: ['192.0.2.1'], peers });
+    await health.ask();
+    await health.ask();
+    return health.addresses();
+  };
+  const { httpsPort, linkPort = 0 } = gateway.addresses;
+  assert.deepEqual(await healthOf('localhost', httpsPort), ['192.0.2.1', '127.0.0.1']);
+  assert.deepEqual(await healthOf('elsewhere.example', httpsPort), ['192.0.2.1']);
+  assert.deepEqual(await healthOf('localhost', linkPort), ['192.0.2.1']);
 });
 
 test('CAA names our account where we order, and keeps out of the way where a member does', () => {

@@ -132,7 +132,9 @@ test('lookups are bounded: one a host at a time, so many at once, so many an hou
   let running = 0;
   const desk = new ProofDesk({ clock, logger: silentLogger, lookup: () => new Promise(() => void running++) });
   for (let i = 0; i < 100; i++) desk.judge(`h${i % 50}.example`, 'a');
-  assert.equal(running, 32);
+  assert.equal(running, 8);
+  for (let i = 0; i < 400; i++) desk.judge(`h${i}.example`, `d${i}`);
+  assert.equal(running, 128);
   let asked = 0;
   const hourly = new ProofDesk({ clock, logger: silentLogger, lookup: async () => ((asked += 1), []) });
   for (let i = 0; i < 400; i++) {
@@ -141,6 +143,28 @@ test('lookups are bounded: one a host at a time, so many at once, so many an hou
   }
   assert.equal(asked, 240);
   assert.equal(await hourly.ask('h1.example').then((found) => found?.size), 0);
+});
+
+test('a proof that was there is not believed later, however busy name servers are', async () => {
+  const clock = createManualClock(NOW);
+  let texts: readonly string[] = ['moat-deployment=abcdefghijklmnopqrstuvwx23'];
+  const desk = new ProofDesk({ clock, logger: silentLogger, lookup: async () => texts });
+  const deployment = 'abcdefghijklmnopqrstuvwx23';
+  const judge = (): string => {
+    const proof = desk.judge(HOST, deployment);
+    return proof.kind === 'refused' ? proof.error.code : proof.kind;
+  };
+  assert.equal(judge(), 'PROOF_UNCHECKED');
+  await desk.settled(deployment);
+  assert.equal(judge(), 'proven');
+  texts = [];
+  for (let i = 0; i < 239; i++) {
+    desk.judge(`h${i}.example`, deployment);
+    await desk.settled(deployment);
+  }
+  clock.advance(MINUTE);
+  for (let i = 0; i < 10; i++) desk.judge(`more${i}.example`, deployment);
+  assert.equal(judge(), 'PROOF_UNCHECKED');
 });
 
 test('what a record may say', () => {

@@ -109,6 +109,8 @@ export interface GatewayName {
   readonly claimedAt: string;
   /** When the name is free again if no member comes. */
   readonly heldUntil: string | null;
+  /** Of a host outside the domain: what its record said. */
+  readonly proof: { readonly seenAt: string; /** Since when it is gone. */ readonly goneSince: string | null } | null;
 }
 /** `GET /v1/names`. */
 export interface GatewayNames {
@@ -128,6 +130,7 @@ export const gatewayNamesSchema: z.ZodType<GatewayNames> = z
           suspended: z.union([z.literal(451), z.literal(410)]).nullable(),
           claimedAt: z.string(),
           heldUntil: z.string().nullable(),
+          proof: z.object({ seenAt: z.string(), goneSince: z.string().nullable() }).nullable(),
         })
         .meta({ id: 'GatewayName' }),
     ),

@@ -176,7 +176,12 @@ function addGatewayNames(gateway: Command, runner: VerbRunner): void {
         `→ ${name.service || '–'}`,
         name.deployment,
         name.suspended === null ? name.state : `suspended (${name.suspended})`,
-        name.heldUntil === null ? '' : `held until ${name.heldUntil.slice(0, 10)}`,
+        [
+          ...(name.heldUntil === null ? [] : [`held until ${name.heldUntil.slice(0, 10)}`]),
+          ...((name.proof?.goneSince ?? null) === null
+            ? []
+            : [`its record is gone since ${name.proof?.goneSince ?? ''}`]),
+        ].join('; '),
       ]);
       const rules = publishers.map(({ deployment, rule, held, names: limit, invite }) => [
         rule === 'allow' ? style.ok : style.fail,
