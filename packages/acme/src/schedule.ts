@@ -33,18 +33,20 @@ export interface RenewalWindow {
 
 /**
  * A moment in the window: the one chosen before while it lies in it, so that asking again does not move it; never
- * later than an hour before the end of the certificate.
+ * later than an hour before the end of the certificate, and never within an hour after it was obtained: an authority that
+ * always wants the newest one back must not be given what it asks for.
  * @param chosenMs what was chosen before
  * @param chance 0 to 1
  */
 export function renewInWindow(
   { startMs, endMs }: RenewalWindow,
-  { notAfterMs }: Validity,
+  { notAfterMs, obtainedMs }: Pick<Validity, 'notAfterMs'> & { readonly obtainedMs: number },
   chosenMs: number,
   chance: number,
 ): number {
   const keeps = chosenMs >= startMs && chosenMs <= endMs;
-  return Math.min(keeps ? chosenMs : Math.round(startMs + (endMs - startMs) * chance), notAfterMs - HOUR_MS);
+  const moment = keeps ? chosenMs : Math.round(startMs + (endMs - startMs) * chance);
+  return Math.max(Math.min(moment, notAfterMs - HOUR_MS), obtainedMs + HOUR_MS);
 }
 
 /** RFC 9773 §4.3.2 asks every six hours where it does not say otherwise, and for a bound on what it says. */

@@ -16,13 +16,16 @@ test('a certificate of six days is renewed at its half', () => {
 });
 
 test('a moment in the window of the authority is chosen once', () => {
+  const held = { ...life, obtainedMs: 0 };
   const window = { startMs: 40 * DAY_MS, endMs: 50 * DAY_MS };
-  assert.equal(renewInWindow(window, life, 60 * DAY_MS, 0.5), 45 * DAY_MS);
-  assert.equal(renewInWindow(window, life, 42 * DAY_MS, 0.5), 42 * DAY_MS);
+  assert.equal(renewInWindow(window, held, 60 * DAY_MS, 0.5), 45 * DAY_MS);
+  assert.equal(renewInWindow(window, held, 42 * DAY_MS, 0.5), 42 * DAY_MS);
   const moved = { startMs: 1 * DAY_MS, endMs: 2 * DAY_MS };
-  assert.equal(renewInWindow(moved, life, 42 * DAY_MS, 0), 1 * DAY_MS, 'an early window is an early renewal');
+  assert.equal(renewInWindow(moved, held, 42 * DAY_MS, 0), 1 * DAY_MS, 'an early window is an early renewal');
   const late = { startMs: 89 * DAY_MS, endMs: 95 * DAY_MS };
-  assert.ok(renewInWindow(late, life, 0, 1) < life.notAfterMs, 'never after the end');
+  assert.ok(renewInWindow(late, held, 0, 1) < life.notAfterMs, 'never after the end');
+  const past = { startMs: -2 * DAY_MS, endMs: -DAY_MS };
+  assert.equal(renewInWindow(past, held, 0, 0.5), 3_600_000, 'nor at once, again and again');
 });
 
 test('what the authority says of the next question is bounded', () => {
