@@ -95,6 +95,14 @@ suite('a claim', () => {
     assert.deepEqual(codesOf(await desk.show(one.web1, one.bundle(one.first))), ['PROOF_WRONG']);
   });
 
+  test('is granted at several gateways by one record', async () => {
+    const shop = new Shop('one', { publish: [HOST] });
+    for (const desk of [new Desk(), new Desk()]) {
+      desk.texts.set(RECORD, [valueOf(shop)]);
+      assert.deepEqual(hostsOf(await desk.show(shop.web1, shop.bundle(shop.first))), [HOST]);
+    }
+  });
+
   test('of what is no host of anybody is refused without a lookup', async () => {
     const desk = new Desk();
     const long = `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(50)}.example`;
