@@ -225,6 +225,7 @@ class WiredGateway implements Gateway {
       routes,
       certificates,
       challenges: board,
+      secret: box.edgeSecret,
       mayLink: (peer) => ledger.isUpstream(peer),
       identity: () => identityOf(config, keys, overlay, box.publicKey),
       onServed: (host) => intake.markServed(host),

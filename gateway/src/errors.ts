@@ -36,13 +36,13 @@ export const GATEWAY_ERROR_CODES = [
   'NAME_LIMIT', // this deployment holds as many names as the gateway allows | unpublish one, or ask the operator
   'PORT_NOT_ALLOWED', // the operator of this gateway does not let that TCP port be published | choose a port of the range they allow (`tcpPorts` in gateway.yaml), or leave `port` out and publish by name
   'PORT_HELD', // another deployment holds the TCP port at this gateway | choose another port, or wait until its lease ends
-  'SECRET_UNREADABLE', // the gateway cannot open the box with a name's users, or they are no users | apply again, so that it is boxed for this gateway's key
+  'SECRET_UNREADABLE', // the gateway cannot open a box with a name's secrets, or they are not what they must be | apply again, so that it is boxed for this gateway's key
   'PUBLICATION_UNSUPPORTED', // the line has an edge rule that this gateway does not keep | leave the rule out, or ask the operator to update the gateway
   // Answers to a client.
   'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length
   'HTTP_VERSION_UNSUPPORTED', // neither HTTP/1.1 nor HTTP/1.0 | correct the client
-  'AUTH_REQUIRED', // the name asks for a user and a password, and these are not right | send them as HTTP Basic
+  'AUTH_REQUIRED', // the name asks who comes in, and nobody it knows has said so | send user and password as HTTP Basic, or sign in: the page says how
   'TARGET_TOO_LARGE', // the request line does not fit into a head | ask for a shorter target, or send it in the body
   'METHOD_REFUSED', // CONNECT and TRACE are never forwarded | use another method
   'METHOD_UNKNOWN', // a method that is in no registry | use a registered method, in capitals
@@ -61,9 +61,15 @@ export const GATEWAY_ERROR_CODES = [
   'LINK_LOST', // the link to the member broke before the answer | retry; see `moat status`
   'ANSWER_INVALID', // the member or its service answered what is not HTTP | correct the service
   'ANSWER_TIMEOUT', // the service did not answer in time | retry; look at the service
+  'SIGN_IN_REFUSED', // whoever signed in is nobody who may come in under this name | sign in as somebody else; ask the publisher, who names people under auth: in moat.yaml
+  'SIGN_IN_FAILED', // the answer of the provider belongs to no sign-in that was begun in this browser, or is not what it must be | begin again at the page you wanted
+  'ISSUER_UNREACHABLE', // the provider at which people sign in does not answer, or not as one | retry; the publisher checks auth.oidc in moat.yaml
+  'CERTIFICATE_REQUIRED', // the name asks for a client certificate of its authorities, and this connection showed none | connect anew with the certificate
   'SIGN_IN_EXPIRED', // a question to a key was not asked here, is over, or was answered before | sign in anew
   'ADDRESS_REFUSED', // the rules of this name do not let this client address in | ask the publisher; the rule is from: in moat.yaml
   'NAME_BUSY', // as many requests under this name run as its publisher lets run at once | retry later
+  'NAME_CLOSED', // its publisher closed the name for maintenance | come back later; the rule is maintenance: in moat.yaml
+  'MEMBERS_RESTING', // what serves the name failed so often in a row that it gets nothing for a while | retry later; look at the service; the rule is breaker: in moat.yaml
   'DEPLOYMENT_BUSY', // as many requests of this deployment run as the gateway lets one have | retry later; ask the operator for more
   'GATEWAY_BUSY', // a bound of the gateway is met | retry later
   'GATEWAY_STOPPING', // the gateway is going down | retry

@@ -71,6 +71,7 @@ export class EdgeUnderTest implements AsyncDisposable {
         logger: started.#logger(),
         links: started.links,
         contexts,
+        secret: Buffer.alloc(32, 7),
         newId: () => `id-${(started.#ids += 1)}`,
         snapshot: () => {
           if (started.onceRouted) queueMicrotask(started.onceRouted);

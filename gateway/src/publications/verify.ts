@@ -112,7 +112,21 @@ function isSuperseded(pinned: HeadProof | null, offered: HeadProof): boolean {
 }
 
 /** Rules this gateway keeps. A name under a rule that nobody keeps is not served at all. */
-const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([]);
+const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([
+  'rate',
+  'concurrency',
+  'from',
+  'headers',
+  'redirect',
+  'compress',
+  'maxBodyBytes',
+  'paths',
+  'split',
+  'sticky',
+  'retries',
+  'breaker',
+  'maintenance',
+]);
 
 /** True when nothing but the time differs: what is kept of one head only grows. */
 export function isSame(record: DeploymentRecord, before: DeploymentRecord | undefined): boolean {

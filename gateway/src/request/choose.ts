@@ -1,6 +1,8 @@
 /** Which member gets a request: one with a link, the better of two, each at most once. */
-import type { Link, Links, PeerId } from '@moat/core';
+import type { Link, Links, MoatError, PeerId } from '@moat/core';
+import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
+import type { Breaker } from '../rules/breaker.ts';
 
 /** Members asked for a link at once where none has one. */
 const MAX_CONNECTS = 4;
@@ -11,16 +13,28 @@ export class MemberChoice {
   readonly #route: Route;
   /** Comes first while it has a link. */
   readonly #preferred: PeerId | undefined;
+  /** Who rests gets nothing. */
+  readonly #breaker: Breaker<PeerId> | undefined;
   /** Made with the second try: most requests need none. */
   #tried: PeerId[] | undefined;
   #first: PeerId | undefined;
   /** Set once members were asked for a link. Made only then: aborting one costs 5% of a request. */
   #asking: AbortController | undefined;
 
-  constructor(links: Pick<Links, 'get' | 'connect'>, route: Route, preferred?: PeerId) {
+  constructor(links: Pick<Links, 'get' | 'connect'>, route: Route, preferred?: PeerId, breaker?: Breaker<PeerId>) {
     this.#links = links;
     this.#route = route;
     this.#preferred = preferred;
+    this.#breaker = breaker;
+  }
+
+  /** Why nobody is left to try, where none failed. */
+  nobody(): MoatError<GatewayErrorCode> {
+    const breaker = this.#breaker;
+    if (breaker !== undefined && this.#route.members.some((peer) => breaker.isOpen(peer))) {
+      return refusal('MEMBERS_RESTING', 'what serves this name failed and rests for a moment', { retryable: true });
+    }
+    return refusal('NO_MEMBER_CONNECTED', 'no machine that serves this name is connected now', { retryable: true });
   }
 
   /** Members tried so far. */
@@ -66,7 +80,9 @@ export class MemberChoice {
 
   #untried(): readonly PeerId[] {
     const { members } = this.#route;
-    if (this.#first === undefined) return members;
-    return members.filter((peer) => peer !== this.#first && !(this.#tried?.includes(peer) ?? false));
+    const breaker = this.#breaker;
+    const awake = breaker === undefined ? members : members.filter((peer) => !breaker.isOpen(peer));
+    if (this.#first === undefined) return awake;
+    return awake.filter((peer) => peer !== this.#first && !(this.#tried?.includes(peer) ?? false));
   }
 }

@@ -15,13 +15,17 @@ import {
   type Links,
   type LinkStream,
   type MoatError,
+  type PeerId,
   type RequestHead,
 } from '@moat/core';
 import { refusal, type GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
+import { codedFields } from '../rules/compression.ts';
+import type { RuledRequest } from '../rules/ruled-request.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
+import { CodedAnswer } from './coded-answer.ts';
 import { isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
@@ -51,6 +55,8 @@ export interface ExchangeWork {
   readonly head: ParsedHead;
   readonly route: Route;
   readonly inward: RequestHead;
+  /** Absent where its name has no rules. */
+  readonly rules?: RuledRequest | undefined;
 }
 
 /** Called once, by either. Not a promise: each costs every request a microtask and its memory. */
@@ -82,9 +88,12 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
   readonly #head: ParsedHead;
   readonly #inward: RequestHead;
   readonly #end: ExchangeEnd;
+  readonly #rules: RuledRequest | undefined;
   readonly #choice: MemberChoice;
   #attempt: Attempt | undefined;
   #answer: CheckedAnswer | undefined;
+  /** What stands between the service's answer and the client, if anything. */
+  #coded: CodedAnswer | undefined;
   #bodyRead = false;
   #bodyPaused = false;
   #bodyDone: boolean;
@@ -109,7 +118,8 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.#request = work.request;
     this.#head = work.head;
     this.route = work.route;
-    this.#choice = new MemberChoice(deps.links, work.route);
+    this.#rules = work.rules;
+    this.#choice = new MemberChoice(deps.links, work.route, work.rules?.preferred, work.rules?.breaker);
     this.#inward = work.inward;
     this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
     this.#clientMs = this.#serviceMs = work.request.startedMs;
@@ -134,6 +144,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
       const waitsForClient = !this.#bodyDone && !this.#bodyPaused && this.#head.upgrade === undefined;
       if (waitsForClient && this.#isStalled(nowMs)) this.#fail(stalled());
       else if (!waitsForClient && nowMs - this.#serviceMs > this.#options.answerMs) {
+        if (this.#attempt) this.#failed(this.#attempt.peer);
         this.#fail(refusal('ANSWER_TIMEOUT', 'the service did not answer in time', { retryable: true }));
       }
     }
@@ -156,8 +167,20 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
   }
 
   onDrain(): void {
+    if (this.#coded) this.#coded.resume();
+    else this.#unblock();
+  }
+
+  #unblock(): void {
     this.#blocked = false;
     this.#attempt?.stream.resume();
+  }
+
+  #block(): void {
+    if (this.#blocked) return;
+    this.#blocked = true;
+    this.#clientMs = this.#deps.clock.now();
+    this.#attempt?.stream.pause();
   }
 
   onBroken(error: Error): void {
@@ -183,7 +206,8 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
         this.#lastError = failureOf(errorCode(error));
         // What is wrong with the request is wrong on every link.
         if (!this.#lastError.retryable) return this.#fail(this.#lastError);
-        this.route.balancer.failure(peer);
+        this.#failed(peer);
+        if (!this.#mayTryAnother()) return this.#fail(this.#lastError);
       }
     }
   }
@@ -193,8 +217,17 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
       if (!this.#over) this.#open();
     });
     if (asked) return;
-    const message = 'no machine that serves this name is connected now';
-    this.#fail(this.#lastError ?? refusal('NO_MEMBER_CONNECTED', message, { retryable: true }));
+    this.#fail(this.#lastError ?? this.#choice.nobody());
+  }
+
+  /** `peer` could not be reached, or did not answer as it should. */
+  #failed(peer: PeerId): void {
+    this.route.balancer.failure(peer);
+    this.#rules?.breaker?.failure(peer);
+  }
+
+  #mayTryAnother(): boolean {
+    return this.#rules === undefined || this.#choice.tries <= this.#rules.retries;
   }
 
   #begin(attempt: Attempt): void {
@@ -202,6 +235,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.#attempt = attempt;
     this.#serviceMs = this.#deps.clock.now();
     this.route.balancer.begin(peer);
+    this.#rules?.breaker?.begin(peer);
     stream.listen(attempt);
     if (this.#bodyDone) stream.end();
     else if (this.#head.upgrade === undefined) this.#readBody(stream);
@@ -213,12 +247,15 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.#clientMs = this.#deps.clock.now();
     this.#countRateFrom(this.#clientMs);
     const { body } = this.#request;
-    const limit = this.#head.upgrade === undefined ? this.#options.maxBodyBytes : undefined;
+    const { maxBodyBytes: gatewayLimit = Infinity } = this.#options;
+    const nameLimit = this.#rules?.maxBodyBytes ?? Infinity;
+    const limit = this.#head.upgrade === undefined ? Math.min(gatewayLimit, nameLimit) : Infinity;
     body.read({
       onData: (chunk) => {
         if (this.#over) return;
         this.#clientMs = this.#deps.clock.now();
-        if (limit !== undefined && body.receivedBytes > limit) {
+        if (body.receivedBytes > limit) {
+          if (this.#rules && limit === nameLimit) return this.#fail(this.#rules.tooLarge());
           return this.#fail(refusal('BODY_TOO_LARGE', `this gateway takes bodies of at most ${limit} bytes`));
         }
         if (stream.write(chunk)) return;
@@ -272,50 +309,65 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
       this.#request.answer.inform(status, interimFields(head.fields));
       return;
     }
+    const attempt = this.#attempt;
     let answer: CheckedAnswer;
     try {
-      answer = checkAnswer(head, this.#head, this.#options);
+      const fields = this.#rules === undefined ? head.fields : this.#rules.outward(head.fields, attempt?.peer);
+      answer = checkAnswer(fields === head.fields ? head : { status, fields }, this.#head, this.#options);
     } catch (error) {
       return this.#invalid((error as Error).message);
     }
     this.#answer = answer;
-    const attempt = this.#attempt;
-    if (attempt) this.route.balancer.success(attempt.peer);
-    if (status !== 101) return this.#request.answer.writeHead(status, answer.fields);
+    if (attempt) {
+      this.route.balancer.success(attempt.peer);
+      this.#rules?.answered(attempt.peer, status);
+    }
+    if (status !== 101) return this.#request.answer.writeHead(status, this.#encode(answer));
     const protocol = head.fields.find(([name]) => name === 'upgrade')?.[1] ?? this.#head.upgrade ?? '';
     this.#request.answer.writeHead(101, [['connection', 'Upgrade'], ['upgrade', protocol], ...answer.fields]);
     if (attempt) this.#readBody(attempt.stream);
   }
 
+  /** Puts a compressor in the way where the rules say so; gives the fields that go with it. */
+  #encode(answer: CheckedAnswer): FieldList {
+    const coding = this.#rules?.codingOf(answer);
+    if (coding === undefined) return answer.fields;
+    this.#coded = new CodedAnswer(this.#request.answer, coding, {
+      onDrain: () => this.#unblock(),
+      onBlocked: () => this.#block(),
+    });
+    return codedFields(answer.fields, coding);
+  }
+
   onAnswerData(chunk: Uint8Array): void {
     const answer = this.#answer;
+    const to = this.#coded ?? this.#request.answer;
     if (!answer) return this.#invalid('the member sent a body before its head');
     if (answer.status !== 101) {
       if (!answer.hasBody) return this.#invalid('the service sent a body where none may be');
-      const total = this.#request.answer.sentBytes + chunk.length;
+      const total = to.sentBytes + chunk.length;
       if (answer.contentLength !== undefined && total > answer.contentLength) {
         return this.#invalid('the service sent more than it announced');
       }
       // The client has what it was promised, whether or not the member says that this is all.
       if (total === answer.contentLength) this.#answerDone = true;
     }
-    if (this.#request.answer.write(chunk) || this.#blocked) return;
-    this.#blocked = true;
-    this.#clientMs = this.#deps.clock.now();
-    this.#attempt?.stream.pause();
+    if (!to.write(chunk)) this.#block();
+    if (this.#answerDone) this.#coded?.end([]);
   }
 
   #onEnd(trailers: FieldList): void {
     const answer = this.#answer;
     if (!answer) return this.#invalid('the member ended without an answer');
-    const sent = this.#request.answer.sentBytes;
+    const to = this.#coded ?? this.#request.answer;
+    const sent = to.sentBytes;
     if (answer.contentLength !== undefined && sent < answer.contentLength) {
       return this.#invalid('the service sent less than it announced');
     }
     if (!trailers.every(isWritable)) return this.#invalid('a trailer of the answer is malformed');
     this.#answerDone = true;
     const passed = answer.contentLength === undefined && answer.hasBody;
-    this.#request.answer.end(passed ? trailers.filter(([name]) => isTrailerAllowed(name)) : []);
+    to.end(passed ? trailers.filter(([name]) => isTrailerAllowed(name)) : []);
   }
 
   onStreamClose(code: string | undefined): void {
@@ -325,14 +377,14 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
       return;
     }
     const attempt = this.#attempt;
-    if (attempt && !this.#answer) this.route.balancer.failure(attempt.peer);
+    if (attempt && !this.#answer) this.#failed(attempt.peer);
     this.#failOrRetry(failureOf(code));
   }
 
   /** Another member may be tried while nothing came back and nothing can happen twice. */
   #failOrRetry(error: MoatError<GatewayErrorCode>): void {
     const harmless = IDEMPOTENT.has(this.#head.method) && this.#head.bodyless && !this.#bodyRead;
-    if (this.#answer !== undefined || !harmless) return this.#fail(error);
+    if (this.#answer !== undefined || !harmless || !this.#mayTryAnother()) return this.#fail(error);
     this.#release();
     // A machine that lets nobody in is no news where another one has the service and it is down.
     if (this.#lastError === undefined || !LETS_NOBODY_IN.has(error.code)) this.#lastError = error;
@@ -341,7 +393,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
 
   #invalid(message: string): void {
     const attempt = this.#attempt;
-    if (attempt) this.route.balancer.failure(attempt.peer);
+    if (attempt) this.#failed(attempt.peer);
     this.#fail(refusal('ANSWER_INVALID', message));
   }
 
@@ -362,6 +414,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
 
   #finish(code: string | undefined, resetCode: string): void {
     this.#over = true;
+    this.#coded?.close();
     this.#choice.end();
     const { peer } = this.#attempt ?? {};
     this.#release(resetCode);

@@ -1,7 +1,15 @@
 /** The phases of a request wired to each other, with the listeners at their beginning: one public address. */
 import type { Socket } from 'node:net';
 import { ACME_TLS_PROTOCOL } from '@moat/acme';
-import { ALERT, type ClientHello, type Clock, type Links, type Logger, type Service } from '@moat/core';
+import {
+  ALERT,
+  type ClientHello,
+  type Clock,
+  type LinkStream,
+  type Links,
+  type Logger,
+  type Service,
+} from '@moat/core';
 import type { ChallengeBoard } from '../certificates/challenge-board.ts';
 import type { SecureContexts } from '../certificates/contexts.ts';
 import type { EdgeSettings, GatewayLimits } from '../config.ts';
@@ -17,6 +25,7 @@ import { ClientLimits } from './limits.ts';
 import { Http1 } from './http1.ts';
 import { Http2 } from './http2.ts';
 import { serveRedirect } from './redirect.ts';
+import { Orders } from './orders.ts';
 import { RequestServer, type RequestServerOptions } from './serve.ts';
 import type { GatewayIdentity } from './self.ts';
 import { TcpPorts } from './tcp-ports.ts';
@@ -30,6 +39,8 @@ export interface PublicEdgeDeps {
   readonly contexts: Pick<SecureContexts, 'get'>;
   /** Proofs that certificate authorities ask for; absent = none are ever shown. */
   readonly challenges?: Pick<ChallengeBoard, 'answerTo' | 'contextFor'> | undefined;
+  /** The gateway's own, the same in each of its processes and after a restart. */
+  readonly secret: Uint8Array;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;
@@ -62,6 +73,7 @@ export class PublicEdge implements Service {
   readonly #plainHttp: Http1;
   readonly #http2: Http2;
   readonly #tunnels: TunnelServer;
+  readonly #orders: Orders;
   readonly #ports: TcpPorts;
   readonly #tls: (greeted: Greeted) => void;
   readonly #challenges: (greeted: Greeted) => void;
@@ -158,6 +170,7 @@ export class PublicEdge implements Service {
       },
       { protocols: [ACME_TLS_PROTOCOL] },
     );
+    this.#orders = new Orders({ clock, snapshot: () => deps.snapshot() });
     this.#ports = new TcpPorts(
       {
         clock,
@@ -265,6 +278,11 @@ export class PublicEdge implements Service {
     await this.stop();
   }
 
+  /** A stream that a member opened. */
+  accept(stream: LinkStream): void {
+    this.#orders.accept(stream);
+  }
+
   /** Who answers a handshake is decided by its name alone, before anybody has. */
   #onHello(socket: Socket, client: ClientAddress, hello: ClientHello, bytes: Buffer): void {
     const servername = normaliseHost(hello.serverName);
@@ -276,7 +294,8 @@ export class PublicEdge implements Service {
       return this.#tls({ socket, client, hello, bytes, protocols: protocolsOf(route, hello) });
     }
     const refuse = (refused: Socket): void => endWithAlert(refused, ALERT.internalError);
-    this.#tunnels.serve({ socket, client, route, servername, first: bytes, refuse });
+    const preferred = this.#orders.memberFor(servername, hello);
+    this.#tunnels.serve({ socket, client, route, servername, first: bytes, refuse, preferred });
   }
 }
 

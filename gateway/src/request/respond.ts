@@ -105,6 +105,9 @@ const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   REQUEST_MALFORMED: 400,
   AUTH_REQUIRED: 401,
   SIGN_IN_EXPIRED: 400,
+  SIGN_IN_FAILED: 400,
+  SIGN_IN_REFUSED: 403,
+  CERTIFICATE_REQUIRED: 403,
   ADDRESS_REFUSED: 403,
   PATH_UNKNOWN: 404,
   NAME_NOT_PUBLISHED: 404,
@@ -126,8 +129,11 @@ const STATUS: Partial<Record<GatewayErrorCode, number>> = {
   NOT_PUBLIC: 503,
   NO_MEMBER_CONNECTED: 503,
   SECRET_UNREADABLE: 503,
+  ISSUER_UNREACHABLE: 503,
   GATEWAY_BUSY: 503,
   NAME_BUSY: 503,
+  NAME_CLOSED: 503,
+  MEMBERS_RESTING: 503,
   DEPLOYMENT_BUSY: 503,
   GATEWAY_STOPPING: 503,
   ANSWER_TIMEOUT: 504,
@@ -182,9 +188,10 @@ function blockedBy(error: unknown): string {
   return typeof domain === 'string' ? domain : '';
 }
 
-/** RFC 7617 §2.1; a realm is a host name, which needs no quoting. */
+/** RFC 7617 §2.1; a realm is a host name, which needs no quoting. Ways in besides passwords have no scheme in a registry. */
 function challenge(error: unknown): string {
-  const realm = isMoatError(error) ? error.details['realm'] : undefined;
+  const { realm, signIn } = isMoatError(error) ? error.details : {};
+  if (typeof signIn === 'string') return `Moat realm="${signIn}"`;
   return `Basic realm="${typeof realm === 'string' ? realm : ''}", charset="UTF-8"`;
 }
 
@@ -205,6 +212,13 @@ export function ownAnswer(status: number, code: string, type: string, text: stri
   };
 }
 
+/** Sends a client elsewhere. */
+export function redirectAnswer(status: number, location: string): OwnAnswer {
+  const link = escapeHtml(location);
+  const body = htmlPage(`${status} ${STATUS_CODES[status] ?? ''}`, `<p><a href="${link}">${link}</a></p>`);
+  return ownAnswer(status, 'REDIRECT', 'text/html; charset=utf-8', body, [['location', location]]);
+}
+
 /** The whole answer as bytes, for connections whose request could not be read. */
 export function rawAnswer({ status, fields, body }: OwnAnswer): Buffer {
   return Buffer.concat([
@@ -214,7 +228,7 @@ export function rawAnswer({ status, fields, body }: OwnAnswer): Buffer {
 }
 
 /** True when `application/json` is asked for and not less than HTML. */
-function prefersJson(accept: string | undefined): boolean {
+export function prefersJson(accept: string | undefined): boolean {
   if (accept === undefined) return false;
   let json = 0;
   let html = 0;

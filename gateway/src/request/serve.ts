@@ -3,6 +3,10 @@ import { Bag, errorCode, isMoatError, type DeploymentId, type Logger } from '@mo
 import { refusal } from '../errors.ts';
 import type { EdgeCounters } from '../metrics/figures.ts';
 import type { Route, RouteSnapshot } from '../routes/snapshot.ts';
+import type { NameRules } from '../rules/name-rules.ts';
+import { locationOf } from '../rules/redirect.ts';
+import { RuledRequest } from '../rules/ruled-request.ts';
+import { StickyMarks } from '../rules/sticky.ts';
 import type { AbuseContact } from './abuse.ts';
 import { BasicAuth } from './basic-auth.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
@@ -10,7 +14,7 @@ import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
 import type { ClientLimits } from './limits.ts';
 import { logRequest, UnreadableEntry, type Outcome } from './log.ts';
-import { errorAnswer, rawAnswer, type OwnAnswer } from './respond.ts';
+import { errorAnswer, rawAnswer, redirectAnswer, type OwnAnswer } from './respond.ts';
 import { findDestination } from './route.ts';
 import { answerSelf, type GatewayIdentity } from './self.ts';
 
@@ -18,6 +22,8 @@ export interface RequestServerDeps extends ExchangeDeps {
   readonly logger: Logger;
   readonly limits: ClientLimits;
   readonly counters: EdgeCounters;
+  /** The gateway's own, the same in each of its processes and after a restart. */
+  readonly secret: Uint8Array;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;
@@ -50,6 +56,7 @@ export class RequestServer {
    */
   readonly #perDeployment = new Map<DeploymentId, { running: number }>();
   readonly #auth: BasicAuth;
+  readonly #marks: StickyMarks;
   #stopping = false;
   #watching = false;
 
@@ -57,6 +64,7 @@ export class RequestServer {
     this.#deps = deps;
     this.#options = options;
     this.#auth = new BasicAuth(deps);
+    this.#marks = new StickyMarks(deps.secret);
   }
 
   /** Requests in work. */
@@ -69,8 +77,15 @@ export class RequestServer {
     let exchange: Exchange | undefined;
     let outcome: Outcome | undefined;
     let delivered: boolean | undefined;
+    /** The rules that counted it in, and where it was to go. */
+    let entered: NameRules | undefined;
+    let routed: Route | undefined;
     const settle = (result: Outcome | undefined): void => {
       outcome ??= result;
+      if (outcome !== undefined && entered !== undefined) {
+        entered.leave();
+        entered = undefined;
+      }
       if (outcome === undefined || delivered === undefined) return;
       const durationMs = this.#deps.clock.now() - request.startedMs;
       this.#count(request, outcome, { delivered, durationMs });
@@ -78,7 +93,7 @@ export class RequestServer {
     };
     const fail = (error: unknown): void => {
       if (exchange) this.#leave(exchange);
-      settle(this.#refuse(request, error, exchange?.route));
+      settle(this.#refuse(request, error, exchange?.route ?? routed));
     };
     request.listen({
       onDrain: () => exchange?.onDrain(),
@@ -98,6 +113,15 @@ export class RequestServer {
         if (destination.kind === 'self')
           return settle(this.#send(request, answerSelf(head, this.#deps.identity(), this.#options.abuse)));
         const { route } = destination;
+        const { rules } = (routed = route);
+        if (rules !== undefined) {
+          // Whoever's password was checked comes here a second time, and counts once.
+          if (entered === undefined) {
+            rules.enter(request.client.address);
+            entered = rules;
+          }
+          rules.requireOpen();
+        }
         const visitor =
           route.auth && this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
         if (visitor instanceof Promise) {
@@ -108,8 +132,18 @@ export class RequestServer {
           visitor.then(() => ifThere(enter)).catch((error: unknown) => ifThere(() => fail(error)));
           return;
         }
+        const redirect = rules?.written.redirect;
+        if (redirect !== undefined) {
+          const { deployment, service } = route;
+          const answer = redirectAnswer(redirect.status, locationOf(redirect, head.target));
+          return settle({ ...this.#send(request, answer), deployment, service });
+        }
+        const ruled = rules && this.#ruled(request, route, rules);
         const inward = inwardHead(request, head, { domain }, visitor);
-        exchange = this.#exchange({ request, head, route, inward }, settle);
+        exchange =
+          ruled === undefined
+            ? this.#exchange({ request, head, route, inward }, settle)
+            : this.#exchange({ request, head, route: ruled.route, inward: ruled.inward(inward), rules: ruled }, settle);
         this.#run(exchange);
       };
       enter();
@@ -168,6 +202,11 @@ export class RequestServer {
   stop(): void {
     this.#stopping = true;
     for (const exchange of this.#running.list()) exchange.end('GATEWAY_STOPPING');
+  }
+
+  #ruled({ head, client: { address } }: ClientRequest, found: Route, rules: NameRules): RuledRequest {
+    const { target, fields, contentLength } = head;
+    return new RuledRequest({ marks: this.#marks }, { found, rules, target, fields, contentLength, address });
   }
 
   #exchange(work: ExchangeWork, settle: (outcome: Outcome) => void): Exchange {

@@ -1,5 +1,5 @@
 /** All connections whose bytes nobody here reads: within their bounds, watched, and a line said about each at its end. */
-import { Bag, type Arrival, type DeploymentId, type Logger, type PeerId } from '@moat/core';
+import { Bag, isMoatError, type Arrival, type DeploymentId, type Logger, type PeerId } from '@moat/core';
 import type { Socket } from 'node:net';
 import type { GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
@@ -85,6 +85,7 @@ export class TunnelServer {
         onConnected: () => this.#served(route),
         onDone: (outcome) => {
           this.#leave(tunnel);
+          route.rules?.leave();
           this.#bytesIn += outcome.bytesIn;
           this.#bytesOut += outcome.bytesOut;
           this.#log(incoming, outcome, this.#deps.clock.now() - startedMs);
@@ -121,7 +122,8 @@ export class TunnelServer {
     if (route.suspended !== undefined) return 'NAME_SUSPENDED';
     if (this.#deps.limits.spend(client.address) > 0) return 'RATE_LIMITED';
     const running = this.#perDeployment.get(route.deployment) ?? 0;
-    return running >= this.#options.maxPerDeployment ? 'DEPLOYMENT_BUSY' : undefined;
+    if (running >= this.#options.maxPerDeployment) return 'DEPLOYMENT_BUSY';
+    return enterByRules(route, client);
   }
 
   #leave(tunnel: Tunnel): void {
@@ -171,6 +173,17 @@ export class TunnelServer {
       for (const tunnel of this.#running.list()) tunnel.watch(now);
       if (this.#running.size > 0) this.#watch();
     });
+  }
+}
+
+/** The last thing asked: whoever is let in is counted. */
+function enterByRules({ rules }: Route, { address }: ClientAddress): GatewayErrorCode | undefined {
+  try {
+    rules?.enter(address);
+    return undefined;
+  } catch (error) {
+    if (!isMoatError(error)) throw error;
+    return error.code as GatewayErrorCode;
   }
 }
 

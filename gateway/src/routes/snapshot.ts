@@ -225,6 +225,9 @@ export class Routes implements RouteSnapshot {
 
 function specOf({ balancer: _balancer, usage: _usage, rules, others, ...spec }: Route): RouteSpec {
   if (rules === undefined) return spec;
-  const plain = [...(others ?? new Map<string, Route>()).values()].map(({ service, members }) => ({ service, members }));
+  const plain = [...(others ?? new Map<string, Route>()).values()].map(({ service, members }) => ({
+    service,
+    members,
+  }));
   return { ...spec, rules: rules.written, ...(plain.length === 0 ? {} : { others: plain }) };
 }

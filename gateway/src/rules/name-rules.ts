@@ -25,8 +25,9 @@ export class NameRules {
   readonly changeResponse: ChangeFields;
   /** Which of the name's services a request is for. */
   readonly destinationOf: (target: string, address: string) => Destination;
-  /** Undefined where no member ever rests. */
-  readonly breaker: Breaker<PeerId> | undefined;
+  readonly #deps: NameRulesDeps;
+  /** By service: a member that fails at one may be well at another. */
+  readonly #breakers = new Map<string, Breaker<PeerId>>();
   readonly #mayCome: ((address: string) => boolean) | undefined;
   readonly #each: RateLimit | undefined;
   readonly #all: RateLimit | undefined;
@@ -34,13 +35,13 @@ export class NameRules {
   #running = 0;
 
   constructor(deps: NameRulesDeps, written: PublishRules) {
-    const { rate, from, headers, breaker } = written;
+    const { rate, from, headers } = written;
+    this.#deps = deps;
     this.written = written;
     this.#text = JSON.stringify(written);
     this.changeRequest = headers?.request === undefined ? same : compileHeaderChanges(headers.request);
     this.changeResponse = headers?.response === undefined ? same : compileHeaderChanges(headers.response);
     this.destinationOf = compileDestinations(written);
-    this.breaker = breaker && new Breaker(deps, breaker);
     this.#mayCome = from && compileAddressRule(from);
     this.#each = rate?.each && new RateLimit(deps, rate.each);
     this.#all = rate?.all && new RateLimit(deps, rate.all);
@@ -49,6 +50,20 @@ export class NameRules {
   /** True when these are the rules of `written`. */
   are(written: PublishRules): boolean {
     return JSON.stringify(written) === this.#text;
+  }
+
+  /** Who rests among the members of a service; undefined where nobody ever does. */
+  breakerOf(service: string): Breaker<PeerId> | undefined {
+    const { breaker: options } = this.written;
+    if (options === undefined) return undefined;
+    let breaker = this.#breakers.get(service);
+    if (breaker === undefined) this.#breakers.set(service, (breaker = new Breaker(this.#deps, options)));
+    return breaker;
+  }
+
+  /** These are the members of the service now. */
+  retain(service: string, members: readonly PeerId[]): void {
+    this.#breakers.get(service)?.retain(members);
   }
 
   /**
@@ -68,6 +83,16 @@ export class NameRules {
       throw refusal('RATE_LIMITED', 'too many requests for this name', { retryable: true, details });
     }
     this.#running += 1;
+  }
+
+  /** @throws `NAME_CLOSED` under maintenance */
+  requireOpen(): void {
+    const { maintenance } = this.written;
+    if (maintenance === undefined) return;
+    const { message = 'this name is closed for maintenance', retryAfterMs } = maintenance;
+    const details = retryAfterMs === undefined ? {} : { retryAfterMs };
+    // The page ends the sentence.
+    throw refusal('NAME_CLOSED', message.replace(/\.$/, ''), { retryable: true, details });
   }
 
   leave(): void {

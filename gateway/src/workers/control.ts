@@ -57,6 +57,7 @@ export interface FleetOptions {
   readonly level: string;
   readonly self: PeerId;
   readonly domain: string;
+  readonly secret: Uint8Array;
   readonly settings: EdgeSettings;
   readonly https: HostPort;
   readonly http: HostPort | undefined;
@@ -291,11 +292,12 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   #startOf(): WorkerStart {
-    const { level, self, domain, https, http, publicPort } = this.#options;
+    const { level, self, domain, secret, https, http, publicPort } = this.#options;
     return {
       level,
       self,
       domain,
+      secret,
       settings: this.#share(),
       https: { ...https, port: this.httpsPort },
       http: http && { ...http, port: this.httpPort ?? http.port },

@@ -16,6 +16,8 @@ export interface WorkerStart {
   /** The gateway's PeerId. */
   readonly self: PeerId;
   readonly domain: string;
+  /** What marks of clients are made with. */
+  readonly secret: Uint8Array;
   /** With this worker's share, where a bound is one of the whole gateway. */
   readonly settings: EdgeSettings;
   readonly https: HostPort;

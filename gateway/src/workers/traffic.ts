@@ -60,6 +60,8 @@ export interface TrafficDeps {
   readonly certificates: CertificateSource;
   /** Proofs that are shown now. */
   readonly challenges: ChallengeBoard;
+  /** What marks of clients are made with. */
+  readonly secret: Uint8Array;
   /** True for whom a link is good for something. */
   readonly mayLink: (peer: PeerId) => boolean;
   identity(): GatewayIdentity;
@@ -78,18 +80,18 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
     knows: (host) => host === domain || routes.current.endsTls(host),
     onMissing: (host) => logger.warn({ component: 'gateway.tls', host }, 'no certificate covers a name served here'),
   });
-  const links = createLinks(
-    // Nobody opens streams towards a gateway: it serves no one's services.
-    { logger, clock, control: overlay, accept: (stream) => stream.reset('SERVICE_UNKNOWN') },
+  const links: LinkService = createLinks(
+    { logger, clock, control: overlay, accept: (stream) => edge.accept(stream) },
     { role: 'gateway', mayLink, listen: listen.link, splice: anchor },
   );
-  const edge = new PublicEdge(
+  const edge: PublicEdge = new PublicEdge(
     {
       clock,
       logger,
       links,
       contexts,
       challenges: deps.challenges,
+      secret: deps.secret,
       newId: newRequestId,
       snapshot: () => routes.current,
       identity: () => deps.identity(),
@@ -142,6 +144,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     {
       ...options,
       self: overlay.self,
+      secret: deps.secret,
       domain,
       settings: { limits, abuse, accessLog },
       https: listen.https,

@@ -65,6 +65,7 @@ export class TrafficWorker {
       logger,
       self: start.self,
       ask: async (peer) => void (await ipc.ask({ what: 'link', peer }, ASK_MS)),
+      accept: (stream) => this.#edge.accept(stream),
     });
     this.#links.onLink((link) => this.#onLink(link));
     this.#challenges.apply(start.challenges);
@@ -85,6 +86,7 @@ export class TrafficWorker {
         links: this.#links,
         contexts,
         challenges: this.#challenges,
+        secret: start.secret,
         newId: newRequestId,
         snapshot: () => this.#routes.current,
         identity: () => this.#identity,

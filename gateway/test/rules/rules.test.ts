@@ -7,6 +7,8 @@ import { compileHeaderChanges } from '../../src/rules/header-changes.ts';
 import { locationOf } from '../../src/rules/redirect.ts';
 import { StickyMarks, withoutMark } from '../../src/rules/sticky.ts';
 
+const SHOP = { host: 'shop.example', service: 'web' };
+
 describe('addresses', () => {
   const rows = [
     [{ allow: ['192.0.2.0/24'] }, '192.0.2.7', true],
@@ -101,14 +103,15 @@ describe('destinations', () => {
 describe('the cookie of a member', () => {
   const members = ['12D3KooWA', '12D3KooWB'];
   const marks = new StickyMarks(Buffer.from('secret'));
-  const cookie = marks.cookie('shop.example', members[1] as string).split(';')[0] as string;
+  const cookie = marks.cookie(SHOP, members[1] as string).split(';')[0] as string;
 
   it('leads back to the member, under its host and with its key only', () => {
-    assert.equal(marks.find(`a=b; ${cookie}; c=d`, 'shop.example', members), members[1]);
-    assert.equal(marks.find(cookie, 'other.example', members), undefined);
-    assert.equal(new StickyMarks(Buffer.from('other')).find(cookie, 'shop.example', members), undefined);
-    assert.equal(marks.find(cookie, 'shop.example', ['12D3KooWA']), undefined);
-    assert.equal(marks.find(undefined, 'shop.example', members), undefined);
+    assert.equal(marks.find(`a=b; ${cookie}; c=d`, SHOP, members), members[1]);
+    assert.equal(marks.find(cookie, { host: 'other.example', service: 'web' }, members), undefined);
+    assert.equal(new StickyMarks(Buffer.from('other')).find(cookie, SHOP, members), undefined);
+    assert.equal(marks.find(cookie, SHOP, ['12D3KooWA']), undefined);
+    assert.equal(marks.find(undefined, SHOP, members), undefined);
+    assert.equal(marks.find(cookie, { ...SHOP, service: 'api' }, members), undefined, 'each service has its own');
   });
 
   it('says nothing of who the member is, and does not reach the service', () => {
@@ -118,6 +121,6 @@ describe('the cookie of a member', () => {
   });
 
   it('takes any bytes for a cookie', () => {
-    fc.assert(fc.property(fc.string(), (text) => marks.find(text, 'shop.example', members) === undefined));
+    fc.assert(fc.property(fc.string(), (text) => marks.find(text, SHOP, members) === undefined));
   });
 });

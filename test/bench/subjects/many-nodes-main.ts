@@ -69,6 +69,7 @@ async function runGateway(): Promise<void> {
       logger: silentLogger,
       links: { get: (peer) => sessions.get(peer), connect: () => Promise.reject(new Error('nobody is asked')) },
       contexts: { get: () => Promise.resolve(context) },
+      secret: Buffer.alloc(32, 7),
       newId: () => String(++ids),
       snapshot: () => routes.current,
       identity: () => ({ domain: 'localhost', peers: [], box: '' }),
