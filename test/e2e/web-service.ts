@@ -96,6 +96,9 @@ async function answer(
       response.writeEarlyHints({ link: '</style.css>; rel=preload; as=style' });
       response.end('hinted');
       return;
+    case '/headers':
+      response.end(JSON.stringify(request.headers));
+      return;
     case '/drop':
       request.socket.destroy();
       return;
