@@ -19,7 +19,6 @@ export class AccessLog {
   constructor(target: AccessLogTarget) {
     this.#target = target;
     this.#out = open(target);
-    process.on('exit', () => this.#finish());
   }
 
   /** True: lines stand among the others. */
@@ -44,7 +43,8 @@ export class AccessLog {
     if (last !== undefined && last.fd !== STDOUT) last.writer.end(() => closeSync(last.fd));
   }
 
-  #finish(): void {
+  /** Writes what waits before it returns; for the end of the process. */
+  finish(): void {
     this.#out?.batch.flush();
     this.#out?.writer.finish();
   }

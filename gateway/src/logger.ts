@@ -59,6 +59,7 @@ export function createLogger(level: string, { shared = false, access }: LoggerOp
   const writer = new LogWriter(2, shared ? ATOMIC_BYTES : undefined);
   const batch = new LineBatch(writer);
   process.on('exit', () => {
+    access?.finish();
     batch.flush();
     writer.finish();
   });
