@@ -78,11 +78,11 @@ test('new handshakes get the new certificate; requests and WebSockets go on', as
     return new WebSocket(`wss://127.0.0.1:${port}/ws`, options);
   });
   await Promise.all(sockets.map((socket) => once(socket, 'open')));
-  let running = true;
+  const stopping = new AbortController();
   let answered = 0;
   const failed: unknown[] = [];
   const clients = Array.from({ length: 4 }, async () => {
-    while (running) {
+    while (!stopping.signal.aborted) {
       try {
         const { status } = await browser.fetch(HOST);
         if (status !== 200) failed.push(status);
@@ -101,7 +101,7 @@ test('new handshakes get the new certificate; requests and WebSockets go on', as
       return serials.every((serial) => serial !== before);
     });
   }
-  running = false;
+  stopping.abort();
   await Promise.all(clients);
   assert.deepEqual(failed, []);
   assert.ok(answered > 20, `${answered} requests`);

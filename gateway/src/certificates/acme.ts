@@ -41,7 +41,7 @@ const WAIT_MS = 8_000;
 /** Milliseconds until a context is asked for anew, should a change not have been told. */
 const RECHECK_MS = 3_600_000;
 /** Milliseconds in which changes of names are gathered. */
-const GATHER_MS = 200;
+const GATHER_MS = 1_000;
 
 export class AcmeSource implements Certificates {
   readonly #deps: AcmeSourceDeps;

@@ -27,29 +27,39 @@ export function limitsOf(directory: string): AuthorityLimits {
   return /^https:\/\/[^/]*\.letsencrypt\.org\//.test(directory) ? LETS_ENCRYPT : OTHERS;
 }
 
+/** When an order may be placed, and what it waits for. */
+export interface Allowance {
+  /** Milliseconds since the epoch; now or later. */
+  readonly atMs: number;
+  /** Whom the wait is for: every order, every first one for this registered domain, or this one. */
+  readonly scope: 'orders' | { readonly domain: string } | 'names';
+}
+
 /**
  * When an order for these names may be placed: now, or when enough of what was spent is old enough.
  * @param order `isRenewal`: of the same names, which counts for no domain
  * @param spent at this authority
- * @returns milliseconds since the epoch
  */
-export function orderableAtMs(
+export function allowanceOf(
   order: { readonly id: string; readonly names: readonly string[]; readonly isRenewal: boolean },
   spent: readonly SpentRecord[],
   limits: AuthorityLimits,
   nowMs: number,
-): number {
+): Allowance {
   const orders = spent.filter(({ kind }) => kind === 'order');
   const certificates = spent.filter(({ kind }) => kind === 'certificate');
   const same = certificates.filter(({ id }) => id === order.id);
-  const bounds = [freeAt(orders, limits.orders, ORDERS_MS, nowMs), freeAt(same, limits.duplicates, SPENT_MS, nowMs)];
+  const found: Allowance[] = [
+    { scope: 'orders', atMs: freeAt(orders, limits.orders, ORDERS_MS, nowMs) },
+    { scope: 'names', atMs: freeAt(same, limits.duplicates, SPENT_MS, nowMs) },
+  ];
   if (!order.isRenewal && limits.certificatesPerDomain !== undefined) {
     for (const domain of new Set(order.names.map(registeredDomain))) {
       const under = certificates.filter(({ id }) => id.split(',').some((name) => registeredDomain(name) === domain));
-      bounds.push(freeAt(under, limits.certificatesPerDomain, SPENT_MS, nowMs));
+      found.push({ scope: { domain }, atMs: freeAt(under, limits.certificatesPerDomain, SPENT_MS, nowMs) });
     }
   }
-  return Math.max(...bounds);
+  return found.reduce((latest, each) => (each.atMs > latest.atMs ? each : latest));
 }
 
 function freeAt(spent: readonly SpentRecord[], limit: number | undefined, periodMs: number, nowMs: number): number {

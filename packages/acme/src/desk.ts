@@ -1,7 +1,7 @@
 /** Where orders are placed: the authorities in their order, what was spent at each, what is begun, and what failed. */
 import { errorCode, isMoatError, type Clock, type ErrorDetails, type Logger } from '@moat/core';
 import { Authority, type AuthorityOptions } from './authority.ts';
-import { SPENT_MS, limitsOf, orderableAtMs } from './budget.ts';
+import { SPENT_MS, allowanceOf, limitsOf, registeredDomain } from './budget.ts';
 import type { CertificateIssuer } from './certificates.ts';
 import type { ChallengeSolver } from './challenge.ts';
 import { failure } from './errors.ts';
@@ -48,6 +48,8 @@ export class OrderDesk {
   /** Begun and not ended, by id and directory. */
   readonly #orders = new Map<string, OrderRecord>();
   #spent: SpentRecord[];
+  /** Until when no first order is placed at an authority for a registered domain. Bound: domains that met a limit. */
+  readonly #fullUntilMs = new Map<string, number>();
 
   /** @param state as it was kept */
   constructor(deps: OrderDeskDeps, { authorities, signal }: OrderDeskOptions, state: CertificateState) {
@@ -109,12 +111,14 @@ export class OrderDesk {
   }
 
   /** When it may, and should, be ordered from `authority`. */
-  #dueAtMs({ id, held }: Wanted, authority: Authority, now: number): number {
+  #dueAtMs({ id, names, held }: Wanted, authority: Authority, now: number): number {
     // What came from an authority that is configured no more is replaced at once.
     const wantedMs = held && this.authority(held.directory) ? held.renewAtMs : now;
     const last = this.failures.last(id);
     const failed = last && !ABOUT_AUTHORITY.has(last.code) ? last : this.failures.at(id, authority.directory);
-    return Math.max(wantedMs, failed?.nextMs ?? 0, authority.blockedUntilMs);
+    const domain = held ? '' : registeredDomain(names[0] ?? '');
+    const fullMs = this.#fullUntilMs.get(`${domain} ${authority.directory}`) ?? 0;
+    return Math.max(wantedMs, failed?.nextMs ?? 0, authority.blockedUntilMs, fullMs);
   }
 
   async #orderFrom(authority: Authority, wanted: Wanted): Promise<CertificateRecord> {
@@ -157,12 +161,16 @@ export class OrderDesk {
   }
 
   /** @throws `ACME_LIMITED` */
-  #checkBudget({ id, names, held }: Wanted, { directory, host }: Authority): void {
+  #checkBudget({ id, names, held }: Wanted, authority: Authority): void {
+    const { directory, host } = authority;
     const now = this.#deps.clock.now();
     const spent = this.#spent.filter((entry) => entry.directory === directory);
     const order = { id, names, isRenewal: held !== undefined };
-    const atMs = orderableAtMs(order, spent, limitsOf(directory), now);
+    const { atMs, scope } = allowanceOf(order, spent, limitsOf(directory), now);
     if (atMs <= now) return;
+    // Whoever waits for the same is not tried, one after the other, to find the same.
+    if (scope === 'orders') authority.blockedUntilMs = atMs;
+    else if (scope !== 'names') this.#fullUntilMs.set(`${scope.domain} ${directory}`, atMs);
     throw failure('ACME_LIMITED', `as many certificates as ${host} gives for such names were ordered lately`, {
       details: { retryAfterMs: atMs - now },
       retryable: true,

@@ -2,18 +2,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SpentRecord } from '@moat/acme';
-import { limitsOf, orderableAtMs, registeredDomain } from '../src/budget.ts';
+import { allowanceOf, limitsOf, registeredDomain } from '../src/budget.ts';
 
 const HOUR_MS = 3_600_000;
 const WEEK_MS = 7 * 24 * HOUR_MS;
 const directory = 'https://acme-v02.api.letsencrypt.org/directory';
 const limits = limitsOf(directory);
 const now = 100 * WEEK_MS;
-const order = (name: string, isRenewal = false): Parameters<typeof orderableAtMs>[0] => ({
+const order = (name: string, isRenewal = false): Parameters<typeof allowanceOf>[0] => ({
   id: name,
   names: [name],
   isRenewal,
 });
+const orderableAtMs = (...of: Parameters<typeof allowanceOf>): number => allowanceOf(...of).atMs;
 const spent = (kind: SpentRecord['kind'], id: string, atMs: number): SpentRecord => ({ directory, kind, id, atMs });
 
 test('a domain with as many certificates as may be waits for the oldest to be a week old', () => {
@@ -22,6 +23,7 @@ test('a domain with as many certificates as may be waits for the oldest to be a 
   );
   const atMs = orderableAtMs(order('new.apps.example.com'), many, limits, now);
   assert.equal(atMs, now - 44 * HOUR_MS + WEEK_MS);
+  assert.deepEqual(allowanceOf(order('new.apps.example.com'), many, limits, now).scope, { domain: 'example.com' });
   assert.equal(orderableAtMs(order('example.org'), many, limits, now), now, 'another domain does not wait');
   assert.equal(orderableAtMs(order('n1.example.com', true), many, limits, now), now, 'nor does a renewal');
   assert.equal(orderableAtMs(order('new.example.com'), many, limits, atMs + 1), atMs + 1);
