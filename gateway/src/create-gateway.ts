@@ -16,8 +16,7 @@ import type { LocalAuthority } from './certificates/local-ca.ts';
 import { openCertificates } from './certificates/open.ts';
 import type { GatewayConfig, GatewayLimits } from './config.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
-import { GatewayDns, type GatewayDnsDeps } from './dns/gateway-dns.ts';
-import { isUnderDomain } from './names/host.ts';
+import { createGatewayDns } from './dns/gateway-dns.ts';
 import { isInRanges, portOfKey } from './names/port.ts';
 import { keepProofs } from './names/keep-proofs.ts';
 import { NameGrants } from './names/name-grants.ts';
@@ -185,11 +184,7 @@ class WiredGateway implements Gateway {
         certificates.namesChanged();
       },
     });
-    const dns = this.#createDns({
-      isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
-      tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
-      issuers: () => certificates.issuers(),
-    });
+    const dns = createGatewayDns({ clock, logger, registry, ledger, issuers: () => certificates.issuers() }, config);
     const board = new ChallengeBoard();
     const { certificates, authority } = await openCertificates(
       {
@@ -360,13 +355,6 @@ class WiredGateway implements Gateway {
     this.#edge = edge;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey, listener });
     this.#opened = opening.move();
-  }
-
-  /** Undefined where others serve the zone of the domain. */
-  #createDns(zone: Pick<GatewayDnsDeps, 'isForeignHost' | 'tlsOf' | 'issuers'>): GatewayDns | undefined {
-    const { clock, logger } = this.#deps;
-    const { dns, domain } = this.#config;
-    return dns.server && new GatewayDns({ clock, logger, ...zone }, domain, dns.server, dns.resolvers);
   }
 
   /** One process where one is enough, or where the system cannot share a port among several. */

@@ -3,7 +3,10 @@ import type { Clock, Logger, Service } from '@moat/core';
 import { caaRecords, type CaaIssuer } from './caa.ts';
 import { DnsChallenges } from './challenges.ts';
 import { Delegations, createWayLookup } from './delegations.ts';
-import type { DnsServerConfig } from './dns-config.ts';
+import { isUnderDomain } from '../names/host.ts';
+import type { NameRegistry } from '../names/registry.ts';
+import type { Ledger } from '../publications/ledger.ts';
+import type { DnsConfig, DnsServerConfig } from './dns-config.ts';
 import { PeerHealth, type PeerHealthDeps } from './health.ts';
 import { DnsServer } from './server.ts';
 import type { ZoneView } from './zone.ts';
@@ -18,6 +21,26 @@ export interface GatewayDnsDeps {
   tlsOf(host: string): 'terminate' | 'passthrough' | undefined;
   /** Authorities that the gateway orders certificates from; none = nothing is said about them. */
   issuers(): readonly CaaIssuer[];
+}
+
+/** What the zone is asked from. */
+export interface ZoneParts extends Pick<GatewayDnsDeps, 'clock' | 'logger' | 'issuers'> {
+  readonly registry: Pick<NameRegistry, 'get'>;
+  readonly ledger: Pick<Ledger, 'publicationAt'>;
+}
+
+/** Undefined where others serve the zone of the domain. */
+export function createGatewayDns(
+  { registry, ledger, ...parts }: ZoneParts,
+  { domain, dns }: { readonly domain: string; readonly dns: DnsConfig },
+): GatewayDns | undefined {
+  if (dns.server === undefined) return undefined;
+  const deps: GatewayDnsDeps = {
+    ...parts,
+    isForeignHost: (host) => registry.get(host) !== undefined && !isUnderDomain(host, domain),
+    tlsOf: (host) => ledger.publicationAt(registry.get(host)?.deployment ?? '', host)?.tls,
+  };
+  return new GatewayDns(deps, domain, dns.server, dns.resolvers);
 }
 
 export class GatewayDns implements Service {

@@ -26,14 +26,13 @@ import type { NameRegistry } from '../names/registry.ts';
 import type { DeploymentRoutes, RouteSpec, Routes } from '../routes/snapshot.ts';
 import type { DeploymentRecord, GatewayStore, NameGrantRecord, NameRecord, PublisherRecord } from '../store/store.ts';
 import { claimedNames, releasedNames } from './audit-names.ts';
-import { costOf } from './bundle-cost.ts';
-import { claimNames, type ClaimedNames } from './claim-names.ts';
+import { claimNames } from './claim-names.ts';
 import type { EdgeRules } from './edge-rules.ts';
-import { HourlyQuota } from './hourly-quota.ts';
+import { IntakeQuotas } from './intake-quotas.ts';
 import type { Dropped, Ledger } from './ledger.ts';
 import type { PublisherBook } from './publisher-book.ts';
 import type { SuspensionBook } from './suspensions.ts';
-import { isSame, judgeBundle, type JudgedBundle } from './verify.ts';
+import { isSame, judgeBundle } from './verify.ts';
 
 export interface IntakeDeps {
   readonly clock: Clock;
@@ -92,8 +91,6 @@ interface Refresh {
   readonly presenter?: PeerId;
 }
 
-/** Wrong codes from one address in an hour. */
-const GUESSES_PER_HOUR = 10;
 /** A quarter: longer than any lease. */
 const FORGOTTEN_AFTER_MS = 90 * 24 * 3_600_000;
 /** Timers take no longer. */
@@ -104,20 +101,14 @@ export class Intake {
   readonly #options: IntakeOptions;
   /** Hosts whose first answer could not be written; tried again by the sweep, not by every request. */
   readonly #unkept = new Set<string>();
-  readonly #bundles: HourlyQuota;
-  readonly #newDeployments: HourlyQuota;
-  readonly #newNames: HourlyQuota;
-  readonly #guesses: HourlyQuota;
+  readonly #quotas: IntakeQuotas;
   /** Each fires when the next membership of an upstream of the deployment ends. */
   readonly #endings = new Map<DeploymentId, Timer>();
 
   constructor(deps: IntakeDeps, options: IntakeOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#bundles = new HourlyQuota(deps, { perHour: () => options.limits.bundlesPerHour });
-    this.#newDeployments = new HourlyQuota(deps, { perHour: () => options.limits.newDeploymentsPerHour });
-    this.#newNames = new HourlyQuota(deps, { perHour: () => options.limits.newNamesPerHour });
-    this.#guesses = new HourlyQuota(deps, { perHour: () => GUESSES_PER_HOUR });
+    this.#quotas = new IntakeQuotas(deps, options);
   }
 
   /** The gateway's side of `/moat/publish/1`. Never rejects for what a peer may send. */
@@ -125,7 +116,7 @@ export class Intake {
     const origin = originOf(connection);
     return this.#answered(peer, 'publication refused', async () => {
       // Before anything is verified: a forged proof costs as much as a true one.
-      this.#take(this.#bundles, origin, 'shows too many publications', costOf(bundle));
+      this.#quotas.takeBundle(origin, bundle);
       const answer = this.#accept(peer, origin, bundle);
       // What the DNS says about a new host comes in a moment; meanwhile anything may have changed.
       const isLookedUp = await this.#deps.proofs.settled(deploymentIdOf(bundle.proof.genesis));
@@ -138,12 +129,11 @@ export class Intake {
     return this.#answered(peer, 'invite code refused', () => {
       const { logger, publishers } = this.#deps;
       const origin = originOf(connection);
-      const waitMs = this.#guesses.waitMs(origin);
-      if (waitMs > 0) throw tooMuch('CODE_GUESSES', 'too many wrong invite codes came from this address', waitMs);
+      this.#quotas.requireGuess(origin);
       try {
         publishers.redeem(deployment, code, peer);
       } catch (error) {
-        if (isMoatError(error, 'CODE_INVALID')) this.#guesses.take(origin);
+        if (isMoatError(error, 'CODE_INVALID')) this.#quotas.takeGuess(origin);
         throw error;
       }
       logger.info({ component: 'gateway.intake', peer, deployment }, 'invite code taken');
@@ -291,12 +281,12 @@ export class Intake {
       throw refusal('MEMBER_LIMIT', message, { details: { deployment }, retryable: true });
     }
     if (!current) this.#requireRoom(origin);
-    const { names, refused } = this.#claimNames(judged, origin);
+    const { names, refused } = claimNames(this.#deps, judged, () => this.#quotas.takeName(origin));
     if (!current && names.length === 0 && refused[0]) {
       // Nothing of a newcomer can be served: nothing of it is kept.
       return { ok: false, code: refused[0].code, message: refused[0].message };
     }
-    if (!current) this.#take(this.#newDeployments, origin, 'brings too many new deployments');
+    if (!current) this.#quotas.takeDeployment(origin);
     const records = names.flatMap(({ record, port }) => (port === undefined ? [record] : [record, port]));
     const holders = records.map(({ host }) => registry.get(host)?.deployment);
     const isKnown =
@@ -358,24 +348,9 @@ export class Intake {
 
   /** Takes nothing: who waits for a proof shows itself often before it is let in. @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */
   #requireRoom(origin: string): void {
-    const waitMs = this.#newDeployments.waitMs(origin);
-    if (waitMs > 0) throw tooMuch('PUBLISH_RATE', 'this address brings too many new deployments', waitMs);
+    this.#quotas.requireDeployment(origin);
     if (this.#deps.ledger.size < this.#options.limits.deployments) return;
     throw refusal('GATEWAY_BUSY', 'this gateway serves as many deployments as it may', { retryable: true });
-  }
-
-  #claimNames(judged: JudgedBundle, origin: string): ClaimedNames {
-    return claimNames(this.#deps, judged, () => {
-      const waitMs = this.#newNames.take(origin);
-      if (waitMs === 0) return undefined;
-      return tooMuch('PUBLISH_RATE', 'this address claimed too many names in an hour', waitMs);
-    });
-  }
-
-  /** @throws `PUBLISH_RATE` */
-  #take(quota: HourlyQuota, origin: string, what: string, cost: number = 1): void {
-    const waitMs = quota.take(origin, cost);
-    if (waitMs > 0) throw tooMuch('PUBLISH_RATE', `this address ${what}`, waitMs);
   }
 
   #forgetNameless(): void {
@@ -442,9 +417,4 @@ export class Intake {
 /** Whom quotas count a connection for; what comes through a relay counts together. */
 function originOf({ remote }: PeerConnection): string {
   return remote ? addressKey(remote.host) : 'relayed';
-}
-
-function tooMuch(code: 'PUBLISH_RATE' | 'CODE_GUESSES', message: string, waitMs: number): ReturnType<typeof refusal> {
-  const minutes = Math.ceil(waitMs / 60_000);
-  return refusal(code, `${message}; again in ${minutes} min`, { retryable: true });
 }
