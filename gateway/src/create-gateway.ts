@@ -13,7 +13,7 @@ import { AuditLog } from './audit/audit-log.ts';
 import { loadOrCreateAuditKey } from './audit/audit-key.ts';
 import { ChallengeBoard } from './certificates/challenge-board.ts';
 import type { LocalAuthority } from './certificates/local-ca.ts';
-import { openCertificates } from './certificates/open.ts';
+import { ReplaceableCertificates } from './certificates/replaceable.ts';
 import type { GatewayConfig, GatewayLimits } from './config.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
 import { createGatewayDns } from './dns/gateway-dns.ts';
@@ -139,6 +139,7 @@ class WiredGateway implements Gateway {
         audit: auditLog,
         read: async () => (await this.#deps.readConfig?.()) ?? reloader.config,
         apply: async (next) => {
+          await certificates.reconfigure(next);
           this.#deps.access?.reopen(next.accessLog);
           auditLog.reconfigure(next.audit);
           traffic.reconfigure(next);
@@ -186,7 +187,7 @@ class WiredGateway implements Gateway {
     });
     const dns = createGatewayDns({ clock, logger, registry, ledger, issuers: () => certificates.issuers() }, config);
     const board = new ChallengeBoard();
-    const { certificates, authority } = await openCertificates(
+    const certificates: ReplaceableCertificates = await ReplaceableCertificates.open(
       {
         clock,
         logger,
@@ -281,7 +282,7 @@ class WiredGateway implements Gateway {
       keys,
       startedMs,
       clock,
-      authority,
+      authority: certificates.authority,
       overlay,
       links,
       registry,
@@ -353,6 +354,7 @@ class WiredGateway implements Gateway {
     await begin(opening, admin, options.signal);
 
     this.#edge = edge;
+    const { authority } = certificates;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey, listener });
     this.#opened = opening.move();
   }

@@ -26,7 +26,7 @@ export interface ReloadResult {
 }
 
 /** Keys of a configuration that change in place. Sockets, keys, and what the store is bound to do not. */
-const IN_PLACE = ['publishers', 'limits', 'abuse', 'accessLog', 'audit'] as const;
+const IN_PLACE = ['publishers', 'limits', 'abuse', 'accessLog', 'audit', 'tls.files', 'tls.acme'] as const;
 
 export class Reloader {
   readonly #deps: ReloaderDeps;
@@ -81,7 +81,9 @@ export class Reloader {
       const isInPlace = (key: string): boolean => IN_PLACE.some((each) => key === each || key.startsWith(`${each}.`));
       const [changed, needsRestart] = [differs.filter(isInPlace), differs.filter((key) => !isInPlace(key))];
       const { publishers, limits, abuse, accessLog, audit: kept } = file;
-      const config = { ...this.#current, publishers, limits, abuse, accessLog, audit: kept };
+      // The authority of this machine is part of its addresses: it neither begins nor ends in place.
+      const tls = file.tls === 'local' || this.#current.tls === 'local' ? this.#current.tls : file.tls;
+      const config = { ...this.#current, publishers, limits, abuse, accessLog, audit: kept, tls };
       await this.#deps.apply(config);
       this.#current = config;
       this.#deps.changed();

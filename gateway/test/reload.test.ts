@@ -1,9 +1,14 @@
 /** gateway.yaml read anew: what can change in place does, what cannot is named, what is wrong changes nothing. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { connect, type TLSSocket } from 'node:tls';
 import { createGatewayClient } from '@moat/admin-api';
 import { silentLogger, systemClock } from '@moat/core';
+import type { CertificateFiles } from '../src/certificates/files.ts';
+import { openLocalAuthority } from '../src/certificates/local-ca.ts';
 import { parseGatewayConfig, type GatewayConfig } from '../src/config.ts';
 import { createGateway } from '../src/create-gateway.ts';
 import { refusal } from '../src/errors.ts';
@@ -84,6 +89,53 @@ test('limits, pages and policy change at every worker, links and names stay, a w
     lines.map(({ action }) => action).filter((action) => action.startsWith('config.')),
     ['config.reloaded', 'config.reloaded', 'config.refused', 'config.reloaded', 'config.reloaded'],
   );
+});
+
+test('other files of certificates are shown from the next handshake on, and connections that stand go on', async () => {
+  await using place = await home(`workers: ${workers}\n`);
+  const write = async (name: string): Promise<CertificateFiles> => {
+    const directory = join(place.path, name);
+    const authority = await openLocalAuthority({ clock: systemClock }, { directory, domain: 'localhost' });
+    const pair = (await authority.certificateFor('localhost')) ?? assert.fail();
+    const files = { certificate: join(directory, 'chain.pem'), key: join(directory, 'chain.key') };
+    await writeFile(files.certificate, pair.certificate);
+    await writeFile(files.key, pair.key, { mode: 0o600 });
+    return files;
+  };
+  const [one, two] = [await write('one'), await write('two')];
+  const config = { ...place.config, tls: { files: [one] } };
+  let file: GatewayConfig = config;
+  await using gateway = createGateway(
+    {
+      clock: systemClock,
+      logger: silentLogger,
+      logLevel: 'silent',
+      readConfig: () => Promise.resolve(file),
+      onStopAsked: () => undefined,
+      onRestartAsked: () => undefined,
+    },
+    config,
+  );
+  await gateway.start({ signal: AbortSignal.timeout(30_000) });
+  const shake = async (): Promise<TLSSocket> => {
+    const { httpsPort: port } = gateway.addresses;
+    const socket = connect({ host: '127.0.0.1', port, servername: 'localhost', rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    return socket;
+  };
+  const standing = await shake();
+  const serial = standing.getPeerCertificate().serialNumber;
+  file = { ...config, tls: { files: [{ ...two, key: '/nowhere' }] } };
+  await assert.rejects(gateway.reload(), { code: 'CERTIFICATE_INVALID' });
+  file = { ...config, tls: { files: [two] } };
+  assert.deepEqual(await gateway.reload(), { changed: ['tls.files'], needsRestart: [] });
+  const after = await Promise.all(Array.from({ length: 8 }, shake));
+  const serials = new Set(after.map((socket) => socket.getPeerCertificate().serialNumber));
+  assert.deepEqual([serials.size, serials.has(serial)], [1, false]);
+  for (const socket of after) socket.destroy();
+  standing.write('GET /.well-known/moat HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n');
+  assert.match(String((await once(standing, 'data'))[0]), /^HTTP\/1\.1 200/);
+  standing.destroy();
 });
 
 test('a file that says the same in other words changes nothing', async () => {
