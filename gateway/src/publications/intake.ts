@@ -1,7 +1,7 @@
 /**
  * Members dial in, prove what they publish, and become upstreams. Everything that changes what is served goes
  * through here: bundle → allowed → judged → names claimed → on disk → ledger → routes.
- * Bounds: per address so many bundles (one with many signatures counts as several, see {@link costOf}), new deployments, names and wrong codes an hour; per deployment so many names
+ * Bounds: per address so many bundles (one with many signatures counts as several), new deployments, names and wrong codes an hour; per deployment so many names
  * and members; so many names and deployments in all. What is above is refused with its code and drops nothing; a
  * deployment that holds no name is forgotten {@link FORGOTTEN_AFTER_MS} after it was last heard of.
  */
