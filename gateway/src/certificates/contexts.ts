@@ -7,6 +7,7 @@
 import { constants } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import type { Clock } from '@moat/core';
+import type { MtlsWay } from '../publications/edge-rules.ts';
 
 /** A certificate chain with its key, PEM. */
 export interface CertificatePair {
@@ -56,7 +57,9 @@ export const TLS_OPTIONS: SecureContextOptions = {
     'ECDHE-ECDSA-CHACHA20-POLY1305',
     'ECDHE-RSA-CHACHA20-POLY1305',
   ].join(':'),
-  secureOptions: constants.SSL_OP_NO_TICKET,
+  // Of what both speak the first of these, but ChaCha20 where the client has it first, as phones without AES do.
+  secureOptions:
+    constants.SSL_OP_NO_TICKET | constants.SSL_OP_CIPHER_SERVER_PREFERENCE | constants.SSL_OP_PRIORITIZE_CHACHA,
 };
 
 /** A name without a certificate is asked for again after this. */
@@ -92,8 +95,8 @@ export class SecureContexts {
     this.#nameCapacity = options.nameCapacity ?? 20_000;
   }
 
-  /** The context for `host` (normalised); undefined when the gateway does not answer for it. */
-  async get(host: string): Promise<SecureContext | undefined> {
+  /** The context for `host` (normalised), with authorities of client certificates where they are asked for; undefined when the gateway does not answer for it. */
+  async get(host: string, mtls?: Pick<MtlsWay, 'ca'>): Promise<SecureContext | undefined> {
     if (!this.#deps.knows(host)) {
       this.#entries.delete(host);
       return undefined;
@@ -101,14 +104,14 @@ export class SecureContexts {
     const known = this.#entries.get(host);
     if (known && this.#deps.clock.now() < known.renewAtMs) {
       use(this.#entries, host, known, this.#nameCapacity);
-      return this.#contextOf(known);
+      return this.#contextOf(known, mtls?.ca);
     }
     let finding = this.#finding.get(host);
     if (!finding) {
       finding = this.#find(host).finally(() => this.#finding.delete(host));
       this.#finding.set(host, finding);
     }
-    return this.#contextOf(await finding);
+    return this.#contextOf(await finding, mtls?.ca);
   }
 
   /** There is another certificate for these names, wildcards among them: who comes next gets it. Connections keep theirs. */
@@ -132,14 +135,15 @@ export class SecureContexts {
     return entry;
   }
 
-  #contextOf({ pair }: Entry): SecureContext | undefined {
+  #contextOf({ pair }: Entry, ca: string | undefined): SecureContext | undefined {
     if (!pair) return undefined;
     const { certificate, key } = pair;
-    let made = this.#contexts.get(certificate);
+    const id = ca === undefined ? certificate : certificate + ca;
+    let made = this.#contexts.get(id);
     if (made?.key !== key) {
-      made = { key, context: createSecureContext({ ...TLS_OPTIONS, cert: certificate, key }) };
+      made = { key, context: createSecureContext({ ...TLS_OPTIONS, cert: certificate, key, ...(ca && { ca }) }) };
     }
-    use(this.#contexts, certificate, made, this.#capacity);
+    use(this.#contexts, id, made, this.#capacity);
     return made.context;
   }
 }
