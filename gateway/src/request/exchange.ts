@@ -30,7 +30,7 @@ import { isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
-import { failureOf } from './stream-failure.ts';
+import { failureOf, isByRule } from './stream-failure.ts';
 
 export interface ExchangeDeps {
   readonly clock: Clock;
@@ -377,8 +377,10 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
       return;
     }
     const attempt = this.#attempt;
+    const error = failureOf(code);
+    if (isByRule(error)) return this.#fail(error);
     if (attempt && !this.#answer) this.#failed(attempt.peer);
-    this.#failOrRetry(failureOf(code));
+    this.#failOrRetry(error);
   }
 
   /** Another member may be tried while nothing came back and nothing can happen twice. */

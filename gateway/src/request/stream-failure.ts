@@ -12,6 +12,8 @@ const MESSAGES: ReadonlyMap<string, readonly [GatewayErrorCode, string]> = new M
     SERVICE_RESET: ['SERVICE_UNREACHABLE', 'the service behind this name broke off before it answered'],
     SERVICE_PROTOCOL: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
     SERVICE_TIMEOUT: ['ANSWER_TIMEOUT', 'the service behind this name did not answer in time'],
+    PUBLIC_RATE: ['RATE_LIMITED', 'too many requests for this name'],
+    PUBLIC_BUSY: ['NAME_BUSY', 'this name has too much to do'],
     SERVICE_BUSY: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
     STREAM_LIMIT: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
     OPEN_RATE: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
@@ -24,6 +26,14 @@ const MESSAGES: ReadonlyMap<string, readonly [GatewayErrorCode, string]> = new M
 
 /** Failures that another try meets again. */
 const FINAL: ReadonlySet<GatewayErrorCode> = new Set(['REQUEST_MALFORMED', 'HEAD_TOO_LARGE', 'ANSWER_INVALID']);
+
+/** A member that keeps its publisher's rules is well. */
+const KEPT: ReadonlySet<GatewayErrorCode> = new Set(['RATE_LIMITED', 'NAME_BUSY']);
+
+/** True when the member did what it should: nothing that another one would do better. */
+export function isByRule(error: MoatError<GatewayErrorCode>): boolean {
+  return KEPT.has(error.code);
+}
 
 /** `code` is what the other side reset the stream with; undefined when it just ended. */
 export function failureOf(code: string | undefined): MoatError<GatewayErrorCode> {
