@@ -76,10 +76,13 @@ function checkServices({ services, members }: Contract): void {
     'two services have this name',
   );
   const names = new Set(members.map(({ name }) => name));
-  for (const [i, { on, protocol, health }] of services.entries()) {
+  for (const [i, { on, protocol, health, proxyProtocol }] of services.entries()) {
     known(on, names, (k) => `services[${i}].on[${k}]`);
     if (health !== undefined && protocol !== 'http') {
       throw invalid(`services[${i}].health`, 'only an http service has a health path');
+    }
+    if (proxyProtocol !== undefined && protocol === 'grpc') {
+      throw invalid(`services[${i}].proxyProtocol`, 'clients of a grpc service share connections');
     }
   }
 }

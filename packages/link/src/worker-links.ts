@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net';
 
 import { errorCode } from '@moat/core';
-import type { ByteChannel, Clock, Link, Links, Logger, PeerId } from '@moat/core';
+import type { ByteChannel, Clock, Link, Links, Logger, PeerId, StreamAcceptor } from '@moat/core';
 
 import { Births } from './births.ts';
 import { DEFAULT_GUARD_LIMITS, handshakeError } from './guard.ts';
@@ -26,6 +26,8 @@ export interface WorkerLinksDeps {
   readonly self: PeerId;
   /** Has the peer sent a ticket for this worker. @throws where the peer cannot be asked now */
   readonly ask: (peer: PeerId, signal: AbortSignal) => Promise<void>;
+  /** Takes streams that members open. @defaultValue they are reset with `SERVICE_UNKNOWN` */
+  readonly accept?: StreamAcceptor;
 }
 
 /** What a worker's links are besides {@link Links}. */
@@ -68,8 +70,7 @@ class HandedLinks implements WorkerLinks {
         clock,
         logger,
         roster: this.#roster,
-        // A gateway serves no one's services.
-        accept: (stream) => stream.reset('SERVICE_UNKNOWN'),
+        accept: deps.accept ?? ((stream) => stream.reset('SERVICE_UNKNOWN')),
         mayLink: (peer) => !this.#closed && this.#welcome.has(peer),
         isWorn: (session) => this.#wornSince.has(session),
         onWorn: (session) => this.#onWorn(session),

@@ -8,7 +8,11 @@ import type { NetworkErrorCode } from './errors.ts';
 import type { ExposedTargets } from './exposed.ts';
 
 export type Admission =
-  | { readonly admitted: true; readonly service: Service }
+  | {
+      readonly admitted: true;
+      readonly service: Service;
+      /** Let in by a publication, as no grant does. */ readonly isGateway: boolean;
+    }
   | { readonly admitted: false; readonly code: DenialCode | NetworkErrorCode };
 
 export interface AdmissionRules {
@@ -43,7 +47,7 @@ export function admit(rules: AdmissionRules, asked: Asked, now: number): Admissi
   if (!rules.exposed.isExposed(service.target, deployment, opener.isGateway)) {
     return refuse(opener.isGateway ? 'NOT_PUBLIC' : 'NOT_EXPOSED');
   }
-  return { admitted: true, service };
+  return { admitted: true, service, isGateway: opener.isGateway };
 }
 
 /** As a member where its grants allow it, else as a gateway; one PeerId may be both. */

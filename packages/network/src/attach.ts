@@ -14,9 +14,10 @@ import {
   type OpenRequest,
   type Service,
   type Timer,
+  allFields,
 } from '@moat/core';
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
-import { admit, type Asked } from './admission.ts';
+import { admit, type Admission, type Asked } from './admission.ts';
 import { Admitted } from './admitted.ts';
 import { serveH2c, type H2cDeps } from './connector/h2c.ts';
 import { H2cPool } from './connector/h2c-pool.ts';
@@ -24,7 +25,9 @@ import { HealthChecks, type CheckedService } from './connector/health.ts';
 import { serveHttp, type HttpDeps } from './connector/http1.ts';
 import type { ConnectDeps } from './connector/connect.ts';
 import { ServicePool } from './connector/service-pool.ts';
+import { clientOf, proxyHeader } from './connector/proxy-header.ts';
 import { serveTcp, type Running } from './connector/tcp.ts';
+import { serveTls, type TlsEnds } from './connector/tls-end.ts';
 import { parseTarget, type ExposedTargets, type SocketAddress } from './exposed.ts';
 import type { HeldStream } from './held-stream.ts';
 import { Opener, type Candidate } from './opener.ts';
@@ -41,6 +44,8 @@ export interface NetworkDeps {
   readonly clock: Clock;
   /** Uniform in [0, 1). @defaultValue Math.random */
   readonly random?: () => number;
+  /** Certificates for names that gateways pass through. @defaultValue none, and such streams are refused */
+  readonly tlsEnds?: TlsEnds | undefined;
 }
 
 export interface NetworkOptions {
@@ -91,6 +96,8 @@ export interface PrivateNetwork extends Service {
 export function createNetwork(deps: NetworkDeps, options: NetworkOptions): PrivateNetwork {
   return new AttachedNetwork(deps, options);
 }
+
+const NO_ENDS: TlsEnds = { contextFor: () => Promise.resolve(undefined), proofFor: () => undefined };
 
 /** A stream from a peer, with what was decided about it. */
 interface Accepted extends Bagged {
@@ -219,10 +226,25 @@ class AttachedNetwork implements PrivateNetwork {
       if (accepted) this.#accepted.delete(accepted);
     };
     let accepted: Accepted | undefined;
+    const preamble = this.#preamble(stream, admission);
     const serve = (): Running => {
-      if (stream.request.kind === 'tcp') return serveTcp(this.#connectDeps, stream, address, onClosed);
+      if (stream.request.kind === 'tcp') {
+        const { tlsEnds, logger } = this.#deps;
+        // What a gateway passes on unread ends here, or at a service that speaks TLS itself: never in the clear.
+        if (admission.isGateway && protocol !== 'tcp') {
+          const ends = tlsEnds ?? NO_ENDS;
+          const speaks = protocol === 'grpc' ? 'h2' : 'http/1.1';
+          return serveTls(
+            { ...this.#connectDeps, logger, ends },
+            stream,
+            { target: address, protocol: speaks, preamble },
+            onClosed,
+          );
+        }
+        return serveTcp(this.#connectDeps, stream, { target: address, preamble }, onClosed);
+      }
       if (protocol === 'grpc') return serveH2c(this.#h2cDeps, stream, address, onClosed);
-      return serveHttp(this.#httpDeps, stream, address, onClosed);
+      return serveHttp(this.#httpDeps, stream, preamble === undefined ? address : { ...address, preamble }, onClosed);
     };
     const running = serve();
     if (running.closed) return;
@@ -296,6 +318,22 @@ class AttachedNetwork implements PrivateNetwork {
     return admission;
   }
 
+  /** What a service that asks for it is told of a connection first: its public client, or the member that opened it. */
+  #preamble(stream: LinkStream, { service, isGateway }: Admission & { readonly admitted: true }): Buffer | undefined {
+    if (service.proxyProtocol === undefined) return undefined;
+    if (isGateway) {
+      const { requestHead } = stream;
+      const client = requestHead && clientOf(allFields(requestHead));
+      return proxyHeader(stream.arrival ?? (client === undefined ? {} : { client }));
+    }
+    const addressOf = (place: Place | undefined): string | undefined =>
+      this.#view?.contract.members.find(({ name }) => name === place?.name)?.ipv4;
+    const from = addressOf(this.#view?.memberOf(stream.peer));
+    const own = addressOf(this.#view?.places.get(this.#options.self));
+    if (from === undefined || own === undefined) return proxyHeader();
+    return proxyHeader({ client: { host: from, port: 0 }, server: { host: own, port: service.port } });
+  }
+
   /** Why this member may not open `service`; undefined when it may. */
   #denialOf(service: string, now: number): MoatError | undefined {
     const view = this.#view;
@@ -326,10 +364,13 @@ class AttachedNetwork implements PrivateNetwork {
     if (!view || view.contract.state === 'ended' || this.#stopped) return [];
     if (this.#options.refusal?.() !== undefined) return [];
     const { self, deployment, exposed } = this.#options;
-    return view.servicesOf(self).flatMap(({ name, target, protocol, health: path }): CheckedService[] => {
-      const asked = path !== undefined && protocol === 'http' && exposed.isExposed(target, deployment, false);
-      return asked ? [{ name, target, path, host: hostNameOf(name, view.contract.name) }] : [];
-    });
+    return view
+      .servicesOf(self)
+      .flatMap(({ name, target, protocol, health: path, proxyProtocol }): CheckedService[] => {
+        const asked = path !== undefined && protocol === 'http' && exposed.isExposed(target, deployment, false);
+        const preamble = proxyProtocol === undefined ? undefined : proxyHeader();
+        return asked ? [{ name, target, path, host: hostNameOf(name, view.contract.name), preamble }] : [];
+      });
   }
 
   /** A stream to this member itself takes the same checks as one from outside. */

@@ -29,6 +29,11 @@ export interface SocketAddress {
   readonly port: number;
 }
 
+/** A target whose connections begin with bytes that say for whom they are. */
+export interface IntroducedAddress extends SocketAddress {
+  readonly preamble?: Uint8Array | undefined;
+}
+
 export interface ExposedTableDeps {
   /** Sockets Moat listens on now: libp2p, links, proxy, loopback listeners. `0.0.0.0` and `::` mean every local address. */
   ownSockets(): Iterable<SocketAddress>;

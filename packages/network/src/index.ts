@@ -32,3 +32,4 @@ export {
   type RunRequest,
   type RunUser,
 } from './rootless/run.ts';
+export type { TlsEnds } from './connector/tls-end.ts';

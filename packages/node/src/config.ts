@@ -31,6 +31,12 @@ export interface NodeConfig {
   readonly dns: boolean;
   /** `loopback`: every user of this machine reaches granted services; `private`: only forwards to Unix sockets, and a proxy with a password. @defaultValue `loopback` */
   readonly access: 'loopback' | 'private';
+  /** Where certificates are ordered for names that gateways pass through: URL of an ACME directory, `letsencrypt`, or `off`. @defaultValue `letsencrypt` */
+  readonly acmeDirectory: string;
+  /** PEM file by which that directory's own https is verified. @defaultValue the public authorities */
+  readonly acmeCa: string | undefined;
+  /** Certificates for such names that are not ordered: PEM files. @defaultValue none */
+  readonly certificates: readonly { readonly certificate: string; readonly key: string }[];
   /** @defaultValue `info` */
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
 }
@@ -73,6 +79,15 @@ const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   socksPort: port.nullable().optional(),
   dns: z.boolean().optional(),
   access: z.enum(ACCESS, { error: `one of ${ACCESS.join(', ')}` }).optional(),
+  acmeDirectory: z
+    .string()
+    .refine(
+      (text) => ['letsencrypt', 'off'].includes(text) || /^https:\/\/./.test(text),
+      'letsencrypt, off, or an https URL',
+    )
+    .optional(),
+  acmeCa: z.string().optional(),
+  certificates: z.array(z.strictObject({ certificate: z.string(), key: z.string() })).optional(),
   logLevel: z.enum(LOG_LEVELS, { error: `one of ${LOG_LEVELS.join(', ')}` }).optional(),
   inbound: z.boolean().optional(),
 });
@@ -88,6 +103,9 @@ const KEYS = [
   'socksPort',
   'dns',
   'access',
+  'acmeDirectory',
+  'acmeCa',
+  'certificates',
   'logLevel',
   'inbound',
 ] as const;
@@ -95,7 +113,8 @@ const KEYS = [
 /**
  * The configuration in force. Variables: `MOAT_HOME` (state directory), `MOAT_SOCKET`, `MOAT_LISTEN` and `MOAT_ANNOUNCE`
  * (comma-separated), `MOAT_LINK_PORT`, `MOAT_LINK_HOST`, `MOAT_SOCKS_PORT` (a number or `off`), `MOAT_ANCHOR`,
- * `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_LOG_LEVEL`.
+ * `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_ACME_DIRECTORY`, `MOAT_ACME_CA`,
+ * `MOAT_LOG_LEVEL`.
  * @throws `CONFIG_INVALID` with file, line and column where a file is wrong.
  */
 export async function loadNodeConfig(sources: ConfigSources = {}): Promise<NodeConfig> {
@@ -139,6 +158,9 @@ function complete(
     socksPortChosen: merged.socksPort !== undefined,
     dns: merged.dns ?? true,
     access: merged.access ?? 'loopback',
+    acmeDirectory: merged.acmeDirectory ?? 'letsencrypt',
+    acmeCa: merged.acmeCa,
+    certificates: merged.certificates ?? [],
     logLevel: merged.logLevel ?? 'info',
   };
 }
@@ -166,6 +188,8 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Rec
     socksPort: number('MOAT_SOCKS_PORT'),
     dns: flag('MOAT_DNS'),
     access: env['MOAT_ACCESS'],
+    acmeDirectory: env['MOAT_ACME_DIRECTORY'],
+    acmeCa: env['MOAT_ACME_CA'],
     logLevel: env['MOAT_LOG_LEVEL'],
     inbound: flag('MOAT_INBOUND'),
   });

@@ -2,8 +2,9 @@
  * The agent's wiring: what is made of what, in one place. The first half touches the key and the database and
  * makes objects that only store; the second half opens sockets, each with its undo on the stack.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AuthorityOptions } from '@moat/acme';
 import {
   MoatError,
   errorCode,
@@ -24,6 +25,9 @@ import { createHandlers } from './api/handlers.ts';
 import { keepersOf } from './api/report.ts';
 import { ApiServer } from './api/server.ts';
 import { statusOf } from './api/status.ts';
+import { FileCertificateStore } from './certificates/file-store.ts';
+import { MemberCertificates } from './certificates/member-certificates.ts';
+import { passedNames } from './certificates/passed-names.ts';
 import type { NodeConfig } from './config.ts';
 import { Consent } from './consent.ts';
 import { Deployments, type Change } from './deployments/deployments.ts';
@@ -120,6 +124,7 @@ async function openNode(
     void reconciler.follow(change);
     owners.follow(change);
     rotation.changed();
+    certificates.namesChanged();
   };
   const deployments = new Deployments({
     self,
@@ -189,8 +194,21 @@ async function openNode(
   const consent = new Consent({
     store: machine,
     ownSockets: () => ownSockets,
-    onChanged: () => reconciler.consentChanged(),
+    onChanged: () => {
+      reconciler.consentChanged();
+      certificates.namesChanged();
+    },
   });
+  const certificates: MemberCertificates = new MemberCertificates(
+    {
+      clock: machineClock,
+      logger,
+      store: new FileCertificateStore(join(config.stateDir, 'certificates.json')),
+      links,
+      names: () => passedNames(deployments.list(), consent.targets),
+    },
+    { authority: await authorityOf(config), files: config.certificates },
+  );
   const reconciler: Reconciler = new Reconciler(
     {
       deployments,
@@ -199,6 +217,7 @@ async function openNode(
       publisher,
       receipts: owners.receipts,
       exposed: consent.targets,
+      tlsEnds: certificates,
       time,
       logger,
       feed,
@@ -297,6 +316,8 @@ async function openNode(
   stack.defer(() => doors.stop());
   ownSockets.settle({ listen: config.listen, overlay, links, doors: doors.sockets() });
   stack.defer(() => reconciler.stop());
+  await certificates.start({ signal });
+  stack.defer(() => certificates.stop());
   await reconciler.start();
   owners.start();
   stack.defer(() => owners.stop());
@@ -316,6 +337,20 @@ async function openNode(
   logger.info({ component: 'node', peer: self, count: deployments.list().length }, 'agent started');
   for (const { code, message } of status().warnings) logger.info({ component: 'node', code }, message);
   return status;
+}
+
+const LETSENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
+
+/** @throws `CONFIG_INVALID` */
+async function authorityOf({ acmeDirectory, acmeCa }: NodeConfig): Promise<AuthorityOptions | undefined> {
+  if (acmeDirectory === 'off') return undefined;
+  const directory = acmeDirectory === 'letsencrypt' ? LETSENCRYPT : acmeDirectory;
+  if (acmeCa === undefined) return { directory };
+  try {
+    return { directory, trust: await readFile(acmeCa, 'utf8') };
+  } catch (cause) {
+    throw new MoatError('CONFIG_INVALID', `acmeCa: ${acmeCa} cannot be read`, { cause, reason: errorCode(cause) });
+  }
 }
 
 async function makeStateDir(path: string): Promise<void> {

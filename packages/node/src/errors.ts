@@ -4,6 +4,10 @@ export const NODE_ERROR_CODES = [
   'STATE_LOCKED', // another agent runs with this state directory | stop it, or give this one another with MOAT_HOME
   'STATE_UNUSABLE', // the state directory or its database cannot be opened | check its owner, rights and disk; restore a backup
   'STATE_TOO_NEW', // the database was written by a newer Moat | install that version again
+  'CERTIFICATE_INVALID', // a certificate of `certificates` and its key cannot be read, or do not belong together | give a pair of PEM files that fit
+  'NO_GATEWAY_LINK', // no gateway that passes the name on is connected, so no proof could reach this machine | wait until `moat status` shows the name as published; it is tried again by itself
+  'ORDER_RUNNING', // another member orders a certificate for the name just now | nothing to do; it is tried again by itself
+  'ORDER_ENDED', // in the log of a link only: an announced order is over | nothing to do
   'DISK_FULL', // the disk is full: nothing new is taken, what runs goes on | free space; the same call works then
   'DISK_FAILED', // the disk under the state directory does not read or write | look at the system's log and the disk; a full disk is DISK_FULL
   'SOCKET_FAILED', // the local API's socket cannot be opened | check the directory's rights, or use a shorter path

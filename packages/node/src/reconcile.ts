@@ -3,7 +3,7 @@
  * same turn, then it adds. One deployment's steps run one after another, the newest state last.
  */
 import { errorCode, type DeploymentId, type Links, type Logger, type PeerId, type StreamAcceptor } from '@moat/core';
-import { createNetwork, type ExposedTargets, type PrivateNetwork } from '@moat/network';
+import { createNetwork, type ExposedTargets, type PrivateNetwork, type TlsEnds } from '@moat/network';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
 import type { Deployment } from './deployments/deployment.ts';
@@ -25,6 +25,8 @@ export interface ReconcilerDeps {
   readonly publisher: Publisher;
   readonly receipts: Pick<MemberReceipts, 'make' | 'ownOf'>;
   readonly exposed: ExposedTargets;
+  /** Certificates for names that gateways pass through. */
+  readonly tlsEnds?: TlsEnds | undefined;
   readonly time: LocalTime;
   readonly logger: Logger;
   readonly feed: EventFeed;
@@ -228,9 +230,9 @@ export class Reconciler {
     if (member === undefined) return;
     let network = this.#running.get(id)?.network;
     if (network === undefined) {
-      const { links, logger, time, exposed } = this.#deps;
+      const { links, logger, time, exposed, tlsEnds } = this.#deps;
       network = createNetwork(
-        { links, logger: logger.child({ deployment: id, member }), clock: time },
+        { links, logger: logger.child({ deployment: id, member }), clock: time, tlsEnds },
         {
           self: member,
           deployment: id,

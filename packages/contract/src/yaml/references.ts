@@ -125,7 +125,7 @@ function addressProblem(network: string | undefined, name: string, ipv4: string 
 function checkServices(file: DeploymentFile, findings: Findings): void {
   const takenBy = new Map<string, string>();
   const members = knownMembers(file);
-  for (const { name, on, port, protocol, health } of file.services) {
+  for (const { name, on, port, protocol, health, proxyProtocol } of file.services) {
     checkSelectors(on, (i) => ['services', name, 'on', i], members, findings);
     if (health !== undefined && protocol !== 'http') {
       const hint = 'add protocol: http';
@@ -134,6 +134,10 @@ function checkServices(file: DeploymentFile, findings: Findings): void {
         message: 'only an http service has one',
         hint,
       });
+    }
+    if (proxyProtocol !== undefined && protocol === 'grpc') {
+      const message = 'clients of a grpc service share connections';
+      findings.add(['services', name, 'proxyProtocol'], { code: 'FILE_INVALID', message, hint: 'leave it out' });
     }
     for (const member of membersOf(file, on)) {
       const address = `${member}:${port}`;

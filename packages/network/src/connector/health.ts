@@ -15,6 +15,8 @@ export interface CheckedService {
   readonly host: string;
   /** `host:port` */
   readonly target: string;
+  /** Sent first on each connection. */
+  readonly preamble?: Uint8Array | undefined;
   /** Path and query. */
   readonly path: string;
 }
@@ -86,7 +88,7 @@ export class HealthChecks {
   }
 
   #ask(check: Check): void {
-    const { host, path, target } = check.service;
+    const { host, path, target, preamble } = check.service;
     const { opened, accepted } = createStreamPair({
       request: { deployment: '', service: check.service.name, kind: 'http' },
       requestHead: {
@@ -112,7 +114,7 @@ export class HealthChecks {
     opened.end();
     check.timer = this.#deps.clock.after(this.#timeoutMs, () => opened.reset('SERVICE_TIMEOUT'));
     check.cancel = () => opened.reset('REQUEST_CANCELLED');
-    serveHttp(this.#deps, accepted, parseTarget(target), () => undefined);
+    serveHttp(this.#deps, accepted, { ...parseTarget(target), preamble }, () => undefined);
   }
 
   #onAnswer(check: Check, good: boolean): void {

@@ -16,7 +16,7 @@ import {
   type StreamEvents,
   type Timer,
 } from '@moat/core';
-import type { SocketAddress } from '../exposed.ts';
+import type { IntroducedAddress } from '../exposed.ts';
 import { ResponseParser, type ResponseEvents } from './http1-parser.ts';
 import { RequestWriter } from './http1-request.ts';
 import { RequestSender } from './request-sender.ts';
@@ -47,7 +47,7 @@ export interface HttpOptions {
 export function serveHttp(
   deps: HttpDeps,
   stream: LinkStream,
-  target: SocketAddress,
+  target: IntroducedAddress,
   onClosed: () => void,
   options: HttpOptions = NO_OPTIONS,
 ): Running {
@@ -88,7 +88,7 @@ const NO_OPTIONS: HttpOptions = {};
 class Exchange implements Running, ConnectionUser, ResponseEvents {
   readonly #deps: HttpDeps;
   readonly #stream: LinkStream;
-  readonly #target: SocketAddress;
+  readonly #target: IntroducedAddress;
   readonly #options: HttpOptions;
   #onClosed: (() => void) | undefined;
   #writer: RequestWriter | undefined;
@@ -109,7 +109,13 @@ class Exchange implements Running, ConnectionUser, ResponseEvents {
   #earlyBytes = 0;
   #earlyEnd = false;
 
-  constructor(deps: HttpDeps, stream: LinkStream, target: SocketAddress, onClosed: () => void, options: HttpOptions) {
+  constructor(
+    deps: HttpDeps,
+    stream: LinkStream,
+    target: IntroducedAddress,
+    onClosed: () => void,
+    options: HttpOptions,
+  ) {
     this.#deps = deps;
     this.#stream = stream;
     this.#target = target;

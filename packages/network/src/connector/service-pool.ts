@@ -3,7 +3,7 @@
  */
 import type { Socket } from 'node:net';
 import { MoatError, type Timer } from '@moat/core';
-import type { SocketAddress } from '../exposed.ts';
+import type { IntroducedAddress, SocketAddress } from '../exposed.ts';
 import { CONNECT_TIMEOUT_MS, connectTarget, type ConnectDeps } from './connect.ts';
 
 export interface ServicePoolOptions {
@@ -33,6 +33,8 @@ export interface ConnectionUser {
 /** What is open to one address. */
 interface Target extends SocketAddress {
   readonly key: string;
+  /** Connections to it are for one client each, and not kept. */
+  readonly introduced: boolean;
   connections: number;
   /** The idle ones, used last at the end. */
   readonly idle: ServiceConnection[];
@@ -160,11 +162,13 @@ export class ServicePool {
   }
 
   /**
-   * The idle connection used last, or a new one that is still connecting. `fresh` asks for a new one.
+   * The idle connection used last, or a new one that is still connecting. `fresh` asks for a new one; one that begins
+   * with a preamble is new, and not kept.
    * @throws `SERVICE_BUSY`
    */
-  take(address: SocketAddress, options: { readonly fresh: boolean }): ServiceConnection {
-    const target = this.#target(address);
+  take(address: IntroducedAddress, options: { readonly fresh: boolean }): ServiceConnection {
+    const { preamble } = address;
+    const target = preamble === undefined ? this.#target(address) : introduced(address);
     while (!options.fresh) {
       const kept = target.idle.pop();
       if (!kept) break;
@@ -184,7 +188,8 @@ export class ServicePool {
     );
     this.#all.add(connection);
     target.connections += 1;
-    this.#targets.set(target.key, target);
+    if (preamble === undefined) this.#targets.set(target.key, target);
+    else connection.socket.write(preamble);
     connection.socket.once('close', () => this.#forget(connection));
     this.#timer ??= this.#arm();
     return connection;
@@ -194,8 +199,8 @@ export class ServicePool {
   give(connection: ServiceConnection, keepAliveMs: number | undefined): void {
     // One second earlier than promised: our next request must arrive before the service closes.
     const idleMs = keepAliveMs === undefined ? this.#idleMs : Math.min(this.#idleMs, keepAliveMs - 1_000);
-    const { idle } = connection.target;
-    if (idleMs <= 0 || connection.socket.destroyed || idle.length >= this.#maxIdlePerTarget) {
+    const { idle, introduced: isForOne } = connection.target;
+    if (idleMs <= 0 || isForOne || connection.socket.destroyed || idle.length >= this.#maxIdlePerTarget) {
       connection.destroy();
       return;
     }
@@ -215,7 +220,7 @@ export class ServicePool {
     const last = this.#last;
     if (last !== undefined && last.host === host && last.port === port) return last;
     const key = `${host} ${port}`;
-    const target = this.#targets.get(key) ?? { host, port, key, connections: 0, idle: [] };
+    const target = this.#targets.get(key) ?? { host, port, key, introduced: false, connections: 0, idle: [] };
     this.#last = target;
     return target;
   }
@@ -236,6 +241,10 @@ export class ServicePool {
     const place = target.idle.indexOf(connection);
     if (place !== -1) target.idle.splice(place, 1);
     target.connections -= 1;
-    if (target.connections === 0) this.#targets.delete(target.key);
+    if (target.connections === 0 && !target.introduced) this.#targets.delete(target.key);
   }
+}
+
+function introduced({ host, port }: SocketAddress): Target {
+  return { host, port, key: `${host} ${port}`, introduced: true, connections: 0, idle: [] };
 }

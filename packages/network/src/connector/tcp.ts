@@ -123,10 +123,17 @@ export class StreamPipe implements Running {
 }
 
 /** Connects an accepted `tcp` stream to `target`. `onClosed` is called once, when both sides are gone. */
-export function serveTcp(deps: ConnectDeps, stream: LinkStream, target: SocketAddress, onClosed: () => void): Running {
+export function serveTcp(
+  deps: ConnectDeps,
+  stream: LinkStream,
+  { target, preamble }: { readonly target: SocketAddress; readonly preamble?: Uint8Array | undefined },
+  onClosed: () => void,
+): Running {
   const socket = connectTarget(deps, target, { onRead: (buffer, length) => pipe.receive(buffer.subarray(0, length)) });
   const pipe = new StreamPipe(stream, socket, 'SERVICE_RESET', onClosed);
   pipe.announce('SERVICE_UNREACHABLE');
+  // Queued until the target takes the connection.
+  if (preamble !== undefined) socket.write(preamble);
   stream.listen(pipe.events);
   return pipe;
 }

@@ -21,7 +21,7 @@ function open(
     windowBytes: WINDOW,
   });
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  serveTcp({ clock: systemClock, isOwnSocket }, accepted, target, resolve);
+  serveTcp({ clock: systemClock, isOwnSocket }, accepted, { target }, resolve);
   return Object.assign(new Peer(opened), { done });
 }
 

@@ -17,7 +17,7 @@ function opener(target: { host: string; port: number }): { open(): Promise<LinkS
     open: () => {
       const request = { deployment: 'd', service: 'db', kind: 'tcp' } as const;
       const { opened, accepted } = createStreamPair({ request, opener: 'a', acceptor: 'b' });
-      serveTcp({ clock: systemClock, isOwnSocket: () => false }, accepted, target, () => undefined);
+      serveTcp({ clock: systemClock, isOwnSocket: () => false }, accepted, { target }, () => undefined);
       return Promise.resolve(opened);
     },
   };

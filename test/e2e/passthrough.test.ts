@@ -1,0 +1,133 @@
+/**
+ * End-to-end TLS: a gateway of two workers passes a name on unread, and two members obtain a certificate each, from a real
+ * authority, through that gateway.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, suite, test } from 'node:test';
+import { connect } from 'node:tls';
+import { freePorts, startPebble, withoutPebble, type Pebble } from '../../packages/acme/test/pebble.ts';
+import { Browser } from './browser.ts';
+import { eventually } from './machine.ts';
+import { startWebService, type WebService } from './web-service.ts';
+import { World } from './world.ts';
+
+const DOMAIN = 'apps.test';
+const HOST = `shop.${DOMAIN}`;
+
+interface Shown {
+  readonly issuer: string;
+  readonly serial: string;
+  readonly alpn: string | false | null;
+}
+
+suite('end-to-end TLS through a gateway', { ...(withoutPebble !== undefined && { skip: withoutPebble }) }, () => {
+  let pebble: Pebble;
+  let world: World;
+  let port = 0;
+  const services: WebService[] = [];
+
+  before(async () => {
+    const [https = 0, http = 0, overlay = 0, link = 0] = await freePorts(4);
+    port = https;
+    pebble = await startPebble({ httpPort: http, tlsPort: https });
+    process.env['MOAT_ACME_DIRECTORY'] = pebble.directory;
+    process.env['MOAT_ACME_CA'] = pebble.trustFile;
+    for (const name of ['web-1', 'web-2']) services.push(await startWebService(name));
+    const [one, two] = services.map((service) => service.port);
+    world = new World();
+    await world.startGateway('open', {
+      domain: DOMAIN,
+      workers: 2,
+      listen: {
+        https: `127.0.0.1:${https}`,
+        http: `127.0.0.1:${http}`,
+        overlay: [`/ip4/127.0.0.1/tcp/${overlay}`],
+        link: `127.0.0.1:${link}`,
+      },
+    });
+    const gateway = world.gateway.pin;
+    await world.grow({
+      name: 'shop',
+      members: {
+        owner: { keeper: true },
+        'web-1': { expose: [`${one},public`] },
+        'web-2': { expose: [`${two},public`] },
+      },
+      // One target a service: the second member's listens on a port of its own.
+      services: {
+        web: { on: ['web-1'], port: 80, target: `127.0.0.1:${one}`, protocol: 'http' },
+        web2: { on: ['web-2'], port: 81, target: `127.0.0.1:${two}`, protocol: 'http' },
+      },
+      extraPublish: {
+        shop: { gateway, service: 'web', tls: 'passthrough' },
+        other: { gateway, service: 'web2', tls: 'passthrough' },
+      },
+    });
+  });
+
+  after(async () => {
+    delete process.env['MOAT_ACME_DIRECTORY'];
+    delete process.env['MOAT_ACME_CA'];
+    await world?.[Symbol.asyncDispose]();
+    await pebble?.[Symbol.asyncDispose]();
+    for (const service of services) await service[Symbol.asyncDispose]();
+  });
+
+  /** What a stranger is shown, or the alert it gets. */
+  async function look(servername: string, protocols: string[] = ['h2', 'http/1.1']): Promise<Shown | string> {
+    const socket = connect({
+      host: '127.0.0.1',
+      port,
+      servername,
+      ALPNProtocols: protocols,
+      rejectUnauthorized: false,
+    });
+    try {
+      await once(socket, 'secureConnect');
+    } catch (error) {
+      return String((error as NodeJS.ErrnoException).code);
+    }
+    const { issuer, serialNumber } = socket.getPeerCertificate();
+    socket.destroy();
+    return { issuer: String(issuer.CN), serial: serialNumber, alpn: socket.alpnProtocol };
+  }
+
+  test('each member gets its own certificate through the gateway, which has none', async () => {
+    const shown = await eventually(
+      'certificates of the authority',
+      async () => {
+        const both = await Promise.all([look(HOST), look(`other.${DOMAIN}`)]);
+        return both.every((each) => typeof each !== 'string' && /Pebble/.test(each.issuer)) && (both as Shown[]);
+      },
+      45_000,
+    );
+    assert.notEqual(shown[0]?.serial, shown[1]?.serial);
+    assert.deepEqual(
+      shown.map(({ alpn }) => alpn),
+      ['http/1.1', 'http/1.1'],
+    );
+    assert.equal(pebble.issued(), 2);
+    const browser = new Browser({ port, ca: await pebble.root() });
+    for (let i = 0; i < 4; i++) assert.match((await browser.fetch(HOST)).text, /hello from web-1/);
+    assert.match((await browser.fetch(`other.${DOMAIN}`)).text, /hello from web-2/);
+    const own = (await look(DOMAIN)) as Shown;
+    assert.doesNotMatch(own.issuer, /Pebble/);
+  });
+
+  test('a proof is shown to nobody while no order runs, and another name of the gateway to nobody there', async () => {
+    assert.match(String(await look(HOST, ['acme-tls/1'])), /UNRECOGNIZED_NAME|INTERNAL_ERROR/);
+    assert.match(String(await look(`nobody.${DOMAIN}`)), /UNRECOGNIZED_NAME/);
+  });
+
+  test('a member that comes back has its certificate still', async () => {
+    const before = (await look(HOST)) as Shown;
+    await world.agent('web-1').kill('SIGKILL');
+    await world.restart('web-1');
+    await eventually('the same certificate', async () => {
+      const shown = await look(HOST);
+      return typeof shown !== 'string' && shown.serial === before.serial;
+    });
+    assert.equal(pebble.issued(), 2);
+  });
+});
