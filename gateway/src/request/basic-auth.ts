@@ -10,7 +10,7 @@ import { addressKey, type Clock, type DeploymentId } from '@moat/core';
 import type { ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { HourlyQuota } from '../publications/hourly-quota.ts';
-import type { EdgeAuth } from '../publications/edge-rules.ts';
+import type { BasicWay } from '../publications/edge-rules.ts';
 
 /** libuv has four threads for this, files and names. */
 const MAX_HASHING = 2;
@@ -29,6 +29,10 @@ export interface BasicAuthDeps {
 /** Who came in. */
 export interface Visitor {
   readonly user: string;
+  /** The certificate shown, for the service: `Hash=…;Subject="…"`. */
+  readonly certificate?: string;
+  /** Authorization was for the gateway, and is not passed on. */
+  readonly byPassword?: boolean;
 }
 
 /** For whom a hash runs. */
@@ -54,10 +58,9 @@ export class BasicAuth {
 
   /**
    * Who sent `authorization`; a promise only where it has to be hashed.
-   * @throws `AUTH_REQUIRED`, `SECRET_UNREADABLE`, `RATE_LIMITED`, `GATEWAY_BUSY`; a promise rejects with them
+   * @throws `AUTH_REQUIRED`, `RATE_LIMITED`, `GATEWAY_BUSY`; a promise rejects with them
    */
-  check(auth: EdgeAuth, authorization: string | undefined, address: string): Visitor | Promise<Visitor> {
-    if (auth.kind === 'unreadable') throw refusal('SECRET_UNREADABLE', 'nobody can be let in under this name now');
+  check(auth: BasicWay, authorization: string | undefined, address: string): Visitor | Promise<Visitor> {
     const credentials = parseCredentials(authorization);
     if (credentials === undefined) throw unauthorised(auth.realm);
     const { user, password } = credentials;
@@ -67,11 +70,11 @@ export class BasicAuth {
     const mark = this.#markOf(user, password, hash);
     if (this.#remembered.delete(mark)) {
       this.#remembered.add(mark);
-      return { user };
+      return { user, byPassword: true };
     }
     return this.#verified(mark, password, hash, { origin: addressKey(address), deployment: auth.deployment }).then(
       (isRight) => {
-        if (isRight && known !== undefined) return { user };
+        if (isRight && known !== undefined) return { user, byPassword: true };
         throw unauthorised(auth.realm);
       },
     );

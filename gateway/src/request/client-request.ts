@@ -10,6 +10,20 @@ export interface ClientAddress {
   /** IPv4, or IPv6 without a zone; IPv4-mapped addresses as IPv4. */
   readonly address: string;
   readonly port: number;
+  /** Shown in the handshake, and signed by who may sign it. */
+  readonly certificate?: ClientCertificate;
+}
+
+/** Of a client that showed one of the authorities of the name it asked for. */
+export interface ClientCertificate {
+  /** Mark of the authorities it was held against. */
+  readonly authority: string;
+  /** Its common name, or its fingerprint. */
+  readonly user: string;
+  /** What a service is told of it. */
+  readonly field: string;
+  /** Milliseconds since the epoch. */
+  readonly untilMs: number;
 }
 
 export interface RequestBodyEvents {

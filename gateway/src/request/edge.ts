@@ -1,10 +1,11 @@
 /**
  * edge, second half: what the gateway takes away from and adds to a request before it goes inward. The rules of a
- * publication are signed with it; who may come in was asked before (`basic-auth.ts`).
+ * publication are signed with it; who may come in was asked before (`sign-in/door.ts`).
  */
 import { RecentOf, type FieldList, type RequestHead } from '@moat/core';
 import type { Visitor } from './basic-auth.ts';
 import type { ClientRequest } from './client-request.ts';
+import { withoutOwnCookies } from '../sign-in/own-fields.ts';
 import { endToEndFields } from './fields.ts';
 import type { ParsedHead } from './parse.ts';
 
@@ -29,7 +30,7 @@ interface Inward {
   readonly authority: string;
   readonly version: string;
   readonly domain: string;
-  readonly user: string | undefined;
+  readonly visitor: Visitor | undefined;
   readonly fields: FieldList;
 }
 
@@ -43,14 +44,14 @@ export function inwardHead(
   visitor?: Visitor,
 ): RequestHead {
   const { method, authority, target, bodyless, upgrade } = head;
-  const fields = fieldsFor(head, request.client.address, domain, visitor?.user);
+  const fields = fieldsFor(head, request.client.address, domain, visitor);
   const more: FieldList = [['x-request-id', request.id]];
   if (upgrade === undefined) return { method, authority, target, fields, more, bodyless };
   return { method, authority, target, fields, more, bodyless, upgrade };
 }
 
 /** All that goes into it is compared: a list may come from several clients. */
-function fieldsFor(head: ParsedHead, address: string, domain: string, user: string | undefined): FieldList {
+function fieldsFor(head: ParsedHead, address: string, domain: string, visitor: Visitor | undefined): FieldList {
   const known = lately.get(head.fields);
   if (known !== undefined) {
     const { inward } = known;
@@ -59,22 +60,30 @@ function fieldsFor(head: ParsedHead, address: string, domain: string, user: stri
       inward.authority === head.authority &&
       inward.version === head.version &&
       inward.domain === domain &&
-      inward.user === user;
+      isSameVisitor(inward.visitor, visitor);
     if (isSame) return inward.fields;
   }
   const { authority, version } = head;
-  const fields = makeFields(head, address, domain, user);
-  const inward = { address, authority, version, domain, user, fields };
+  const fields = makeFields(head, address, domain, visitor);
+  const inward = { address, authority, version, domain, visitor, fields };
   if (known === undefined) lately.keep(head.fields, { inward });
   else known.inward = inward;
   return fields;
 }
 
-function makeFields(head: ParsedHead, address: string, domain: string, user: string | undefined): FieldList {
+function isSameVisitor(one: Visitor | undefined, other: Visitor | undefined): boolean {
+  return one?.user === other?.user && one?.certificate === other?.certificate && one?.byPassword === other?.byPassword;
+}
+
+function makeFields(head: ParsedHead, address: string, domain: string, visitor: Visitor | undefined): FieldList {
   // The password was for the gateway; the service learns the name that it belongs to.
   const dropped = (name: string): boolean =>
-    OURS.has(name) || name.startsWith('x-forwarded-') || (user !== undefined && name === 'authorization');
-  const fields = endToEndFields(head.fields).filter(([name]) => !dropped(name));
+    OURS.has(name) || name.startsWith('x-forwarded-') || (visitor?.byPassword === true && name === 'authorization');
+  const fields = endToEndFields(head.fields).flatMap((field) => {
+    if (field[0] !== 'cookie') return dropped(field[0]) ? [] : [field];
+    const cookie = withoutOwnCookies(field[1]);
+    return cookie === field[1] ? [field] : cookie === undefined ? [] : [['cookie', cookie] as const];
+  });
   const node = address.includes(':') ? `"[${address}]"` : address;
   fields.push(
     ['x-forwarded-for', address],
@@ -84,6 +93,8 @@ function makeFields(head: ParsedHead, address: string, domain: string, user: str
     ['forwarded', `for=${node};host="${head.authority}";proto=https`],
     ['via', `${head.version} ${domain}`],
   );
-  if (user !== undefined) fields.push(['x-forwarded-user', encodeURIComponent(user)]);
+  if (visitor === undefined) return fields;
+  fields.push(['x-forwarded-user', encodeURIComponent(visitor.user)]);
+  if (visitor.certificate !== undefined) fields.push(['x-forwarded-client-cert', visitor.certificate]);
   return fields;
 }

@@ -291,7 +291,8 @@ export class PublicEdge implements Service {
     if (servername === undefined || route?.opaque === 'port') return endWithAlert(socket, ALERT.unrecognizedName);
     if (route?.opaque !== 'passthrough') {
       if (isChallenge(hello)) return this.#challenges({ socket, client, hello, bytes });
-      return this.#tls({ socket, client, hello, bytes, protocols: protocolsOf(route, hello) });
+      const mtls = route?.auth?.kind === 'ways' ? route.auth.mtls : undefined;
+      return this.#tls({ socket, client, hello, bytes, protocols: protocolsOf(route, hello), mtls });
     }
     const refuse = (refused: Socket): void => endWithAlert(refused, ALERT.internalError);
     const preferred = this.#orders.memberFor(servername, hello);
@@ -327,6 +328,8 @@ function serverOptions(
     maxRequests: limits.requests,
     maxRequestsPerDeployment: limits.requestsPerDeployment,
     abuse,
+    // On one machine the provider is there too.
+    privateIssuers: domain === 'localhost' || domain.endsWith('.localhost'),
   };
 }
 

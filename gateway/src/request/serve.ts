@@ -7,8 +7,9 @@ import type { NameRules } from '../rules/name-rules.ts';
 import { locationOf } from '../rules/redirect.ts';
 import { RuledRequest } from '../rules/ruled-request.ts';
 import { StickyMarks } from '../rules/sticky.ts';
+import { Door } from '../sign-in/door.ts';
+import { fieldOf } from '../sign-in/own-fields.ts';
 import type { AbuseContact } from './abuse.ts';
-import { BasicAuth } from './basic-auth.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
@@ -38,6 +39,8 @@ export interface RequestServerOptions extends ExchangeOptions {
   readonly maxRequestsPerDeployment: number;
   /** Where the public reports names. */
   readonly abuse?: AbuseContact | undefined;
+  /** Whether providers at which people sign in may be reached at addresses that are not public. */
+  readonly privateIssuers: boolean;
 }
 
 const WATCH_MS = 1_000;
@@ -55,7 +58,7 @@ export class RequestServer {
    * costs more than it holds; above {@link MAX_IDLE} they are dropped.
    */
   readonly #perDeployment = new Map<DeploymentId, { running: number }>();
-  readonly #auth: BasicAuth;
+  readonly #door: Door;
   readonly #marks: StickyMarks;
   #stopping = false;
   #watching = false;
@@ -63,7 +66,7 @@ export class RequestServer {
   constructor(deps: RequestServerDeps, options: RequestServerOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#auth = new BasicAuth(deps);
+    this.#door = new Door(deps, options);
     this.#marks = new StickyMarks(deps.secret);
   }
 
@@ -122,16 +125,18 @@ export class RequestServer {
           }
           rules.requireOpen();
         }
-        const visitor =
-          route.auth && this.#auth.check(route.auth, fieldOf(request, 'authorization'), request.client.address);
-        if (visitor instanceof Promise) {
+        const entry = route.auth && this.#door.enter(request, route.auth);
+        if (entry instanceof Promise) {
           // While a password was checked the client may have gone, and its user or the name with it: what is right is
           // remembered, so the request enters anew.
           const ifThere = (next: () => void): void =>
             delivered === undefined ? next() : settle({ status: 499, code: 'CLIENT_GONE' });
-          visitor.then(() => ifThere(enter)).catch((error: unknown) => ifThere(() => fail(error)));
+          entry
+            .then((late) => ifThere(() => (late?.answer ? settle(this.#send(request, late.answer)) : enter())))
+            .catch((error: unknown) => ifThere(() => fail(error)));
           return;
         }
+        if (entry?.answer) return settle(this.#send(request, entry.answer));
         const redirect = rules?.written.redirect;
         if (redirect !== undefined) {
           const { deployment, service } = route;
@@ -139,7 +144,7 @@ export class RequestServer {
           return settle({ ...this.#send(request, answer), deployment, service });
         }
         const ruled = rules && this.#ruled(request, route, rules);
-        const inward = inwardHead(request, head, { domain }, visitor);
+        const inward = inwardHead(request, head, { domain }, entry?.visitor);
         exchange =
           ruled === undefined
             ? this.#exchange({ request, head, route, inward }, settle)
@@ -310,9 +315,4 @@ export class RequestServer {
       if (this.#running.size > 0) this.#watch();
     });
   }
-}
-
-/** The first field of that name, in lower case. */
-function fieldOf({ head: { fields } }: ClientRequest, wanted: string): string | undefined {
-  return fields.find(([name]) => name === wanted)?.[1];
 }

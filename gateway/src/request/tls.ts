@@ -15,6 +15,8 @@ import { TLSSocket, createSecureContext, type SecureContext } from 'node:tls';
 import type { ClientHello, Clock, Logger } from '@moat/core';
 import { TLS_OPTIONS, type SecureContexts } from '../certificates/contexts.ts';
 import { normaliseHost } from '../names/host.ts';
+import type { MtlsWay } from '../publications/edge-rules.ts';
+import { withCertificate } from './client-certificate.ts';
 import type { ClientAddress } from './client-request.ts';
 
 export interface TlsDeps {
@@ -48,6 +50,8 @@ export interface Greeted {
   readonly bytes: Buffer;
   /** Instead of those of all connections; none = ALPN is not answered. */
   readonly protocols?: readonly string[] | undefined;
+  /** A certificate is asked for, which they sign. */
+  readonly mtls?: MtlsWay | undefined;
 }
 
 /** Makes the phase: a function that takes greeted connections. */
@@ -56,7 +60,7 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
   const handshakeMs = options.handshakeMs ?? 10_000;
   const ours = [...(options.protocols ?? ['http/1.1'])];
 
-  return ({ socket, client, hello, bytes, protocols = ours }) => {
+  return ({ socket, client, hello, bytes, protocols = ours, mtls }) => {
     const deadline = deps.clock.after(handshakeMs, () => socket.destroy());
     socket.once('close', () => deadline.cancel());
     const secure = new TLSSocket(socket, {
@@ -65,6 +69,8 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
       ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
       // Missing from the types: the same option tls.createServer takes.
       ...({ SNICallback: choose, allowHalfOpen: true } as object),
+      // Who shows none may come in another way.
+      ...(mtls === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
     });
     let stands = false;
     secure.once('close', () => {
@@ -80,13 +86,13 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
       const servername = nameOf(secure);
       // Both read the same hello; who is served is decided by what both saw.
       if (servername === undefined || servername !== normaliseHost(hello.serverName)) secure.destroy();
-      else deps.serve(secure, client, servername);
+      else deps.serve(secure, mtls === undefined ? client : withCertificate(client, secure, mtls), servername);
     });
     receive(secure, socket, bytes);
 
     function choose(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
       const host = normaliseHost(name);
-      const found = host === undefined ? Promise.resolve(undefined) : deps.contexts.get(host);
+      const found = host === undefined ? Promise.resolve(undefined) : deps.contexts.get(host, mtls);
       found.then(
         (context) => {
           if (context) done(null, context);

@@ -29,11 +29,11 @@ export class Questions {
     this.#key = Buffer.from(hkdfSync('sha256', secret, '', 'moat/question/1', 32));
   }
 
-  /** A nonce for `host`, base64url, good for two minutes. */
-  ask(host: string): string {
+  /** A nonce for `host`, base64url. @param lastsMs @defaultValue 120000 */
+  ask(host: string, lastsMs: number = LASTS_MS): string {
     const body = Buffer.allocUnsafe(NONCE_BYTES + TIME_BYTES);
     randomBytes(NONCE_BYTES).copy(body);
-    body.writeUIntBE(this.#deps.now() + LASTS_MS, NONCE_BYTES, TIME_BYTES);
+    body.writeUIntBE(this.#deps.now() + lastsMs, NONCE_BYTES, TIME_BYTES);
     return Buffer.concat([body, this.#mac(body, host)]).toString('base64url');
   }
 
@@ -50,7 +50,7 @@ export class Questions {
     if (!isOurs || endsMs <= now || this.#answered.has(key)) {
       throw refusal('SIGN_IN_EXPIRED', 'this was not asked here, is over or was answered before');
     }
-    this.#forget(now);
+    if (this.#answered.size >= MAX_ANSWERED) this.#forget(now);
     if (this.#answered.size >= MAX_ANSWERED) {
       throw refusal('GATEWAY_BUSY', 'too many people are signing in', { retryable: true });
     }
@@ -59,8 +59,7 @@ export class Questions {
 
   #forget(now: number): void {
     for (const [nonce, endsMs] of this.#answered) {
-      if (endsMs > now) return;
-      this.#answered.delete(nonce);
+      if (endsMs <= now) this.#answered.delete(nonce);
     }
   }
 

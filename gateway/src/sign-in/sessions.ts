@@ -82,11 +82,3 @@ export class Sessions {
     return mac.digest('base64url');
   }
 }
-
-/** The cookie field without the session, which no service is to see; undefined when nothing is left. */
-export function withoutSession(cookie: string): string | undefined {
-  if (!cookie.includes(NAME)) return cookie;
-  const kept = cookie.split(';').filter((pair) => !pair.trim().startsWith(`${NAME}=`));
-  const rest = kept.join(';').trim();
-  return rest === '' ? undefined : rest;
-}

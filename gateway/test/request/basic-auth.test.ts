@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { isMoatError } from '@moat/core';
 import { formatBasicUser, parseBasicUsers } from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
-import type { EdgeAuth } from '../../src/publications/edge-rules.ts';
+import type { BasicWay, EdgeAuth } from '../../src/publications/edge-rules.ts';
 import { BasicAuth } from '../../src/request/basic-auth.ts';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { echoing, recording, type Seen } from '../member.ts';
@@ -22,7 +22,8 @@ function lineOf(user: string, password: string): string {
 }
 
 const users = parseBasicUsers([lineOf('ana', 'correct horse'), lineOf('zoë', 'pa:ss wörd')].join('\n'));
-const auth: EdgeAuth = { kind: 'basic', deployment: 'd', realm: 'shop', users };
+const basicWay: BasicWay = { deployment: 'd', realm: 'shop', users };
+const auth: EdgeAuth = { kind: 'ways', deployment: 'd', mark: 'one', basic: basicWay };
 const basic = (user: string, password: string): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 
@@ -136,7 +137,7 @@ test('what changes under a name while a password is checked counts for the reque
   await using edge = await EdgeUnderTest.start();
   const seen = await published(edge);
   const spec = { host: HOST, deployment: 'd', service: 'web', members: ['m1'] };
-  const others: EdgeAuth = { ...auth, users: parseBasicUsers(lineOf('zoë', 'x')) };
+  const others: EdgeAuth = { ...auth, basic: { ...basicWay, users: parseBasicUsers(lineOf('zoë', 'x')) } };
   edge.onceRouted = () => edge.route({ ...spec, auth: others });
   assert.equal((await answerTo(ask(edge, basic('ana', 'correct horse')))).statusCode, 401, 'the user was taken out');
   await using again = await EdgeUnderTest.start();
@@ -159,7 +160,7 @@ test('a box that cannot be opened lets nobody in', async () => {
 test('the same credentials are hashed once for all who wait, others are few at once', async () => {
   const checks = new BasicAuth({ clock: createManualClock() });
   const right = basic('ana', 'correct horse');
-  const together = Array.from({ length: 50 }, () => checks.check(auth, right, '192.0.2.1'));
+  const together = Array.from({ length: 50 }, () => checks.check(basicWay, right, '192.0.2.1'));
   assert.ok(together.every((one) => one instanceof Promise));
   const asked = [
     ['d', '192.0.2.2'],
@@ -168,14 +169,18 @@ test('the same credentials are hashed once for all who wait, others are few at o
     ['f', '192.0.2.3'],
   ] as const;
   const codes = asked.map(([deployment, address], i) =>
-    Promise.resolve(checks.check({ ...auth, deployment }, basic('ana', `guess ${i}`), address)).catch(
+    Promise.resolve(checks.check({ ...basicWay, deployment }, basic('ana', `guess ${i}`), address)).catch(
       (error: unknown) => (isMoatError(error) ? error.code : 'none'),
     ),
   );
   // One a network and one an address, so that no network takes them all; then two in all.
   assert.deepEqual(await Promise.all(codes), ['GATEWAY_BUSY', 'GATEWAY_BUSY', 'AUTH_REQUIRED', 'GATEWAY_BUSY']);
   assert.deepEqual(new Set((await Promise.all(together)).map(({ user }) => user)), new Set(['ana']));
-  assert.deepEqual(checks.check(auth, right, '192.0.2.9'), { user: 'ana' }, 'remembered: no hash');
+  assert.deepEqual(
+    checks.check(basicWay, right, '192.0.2.9'),
+    { user: 'ana', byPassword: true },
+    'remembered: no hash',
+  );
 });
 
 test('wrong passwords are so many an hour from one address; who is remembered is not held up', async () => {
@@ -183,7 +188,7 @@ test('wrong passwords are so many an hour from one address; who is remembered is
   const checks = new BasicAuth({ clock });
   const codeOf = async (password: string, address: string): Promise<string> => {
     try {
-      return (await checks.check(auth, basic('ana', password), address)).user;
+      return (await checks.check(basicWay, basic('ana', password), address)).user;
     } catch (error) {
       return isMoatError(error) ? error.code : String(error);
     }
@@ -199,8 +204,8 @@ test('wrong passwords are so many an hour from one address; who is remembered is
 
 test('a password that was changed is not remembered', async () => {
   const checks = new BasicAuth({ clock: createManualClock() });
-  await checks.check(auth, basic('ana', 'correct horse'), '192.0.2.1');
-  const changed: EdgeAuth = { ...auth, users: parseBasicUsers(lineOf('ana', 'another')) };
+  await checks.check(basicWay, basic('ana', 'correct horse'), '192.0.2.1');
+  const changed: BasicWay = { ...basicWay, users: parseBasicUsers(lineOf('ana', 'another')) };
   await assert.rejects(
     async () => checks.check(changed, basic('ana', 'correct horse'), '192.0.2.1'),
     (error) => isMoatError(error, 'AUTH_REQUIRED'),

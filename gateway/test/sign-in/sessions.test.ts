@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { errorCode } from '@moat/core';
 import { Questions } from '../../src/sign-in/questions.ts';
-import { Sessions, withoutSession } from '../../src/sign-in/sessions.ts';
+import { withoutOwnCookies } from '../../src/sign-in/own-fields.ts';
+import { Sessions } from '../../src/sign-in/sessions.ts';
 
 const secret = Buffer.from('a secret of the gateway');
 const scope = { host: 'shop.apps.example.com', ways: 'w1' };
@@ -48,9 +49,9 @@ describe('a session', () => {
   });
 
   it('is not for the service', () => {
-    assert.equal(withoutSession(`a=b; ${cookie}; c=d`), 'a=b; c=d');
-    assert.equal(withoutSession(cookie), undefined);
-    assert.equal(withoutSession('a=b'), 'a=b');
+    assert.equal(withoutOwnCookies(`a=b; ${cookie}; c=d`), 'a=b; c=d');
+    assert.equal(withoutOwnCookies(cookie), undefined);
+    assert.equal(withoutOwnCookies('a=b'), 'a=b');
   });
 });
 

@@ -1,0 +1,171 @@
+/** Sign-in with a key at the edge: a question, its signature, and what a session then opens. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { test } from 'node:test';
+import { createSignIn, type SignedSignIn } from '@moat/contract';
+import { createOwnerKey, type OwnerKeyPair } from '@moat/identity';
+import { createManualClock } from '@moat/testkit';
+import type { EdgeAuth } from '../../src/publications/edge-rules.ts';
+import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
+import { recording, type Seen } from '../member.ts';
+
+const PATH = '/.well-known/moat/sign-in';
+const ana = createOwnerKey();
+const stranger = createOwnerKey();
+
+function waysOf(keys: readonly OwnerKeyPair[], mark = 'one'): EdgeAuth {
+  return { kind: 'ways', deployment: 'd', mark, keys: keys.map(({ key }) => key) };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+interface Asked {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+async function ask(edge: EdgeUnderTest, path: string, { headers, body }: Asked = {}): Promise<Answer> {
+  const sent = httpsRequest({
+    host: '127.0.0.1',
+    port: edge.edge.httpsPort,
+    servername: HOST,
+    ca: edge.ca,
+    agent: false,
+    path,
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { host: HOST, ...headers },
+  });
+  const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
+  sent.end(body);
+  const [response] = await answered;
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return { status: response.statusCode ?? 0, headers: response.headers, text: Buffer.concat(chunks).toString('utf8') };
+}
+
+function published(edge: EdgeUnderTest, auth: EdgeAuth): Seen[] {
+  const seen: Seen[] = [];
+  edge.links.add('m1', recording(seen));
+  edge.route({ host: HOST, deployment: 'd', service: 'web', members: ['m1'], auth });
+  return seen;
+}
+
+async function question(edge: EdgeUnderTest): Promise<string> {
+  const { text } = await ask(edge, PATH, { headers: { accept: 'application/json' } });
+  const { host, nonce } = JSON.parse(text) as { readonly host: string; readonly nonce: string };
+  assert.equal(host, HOST);
+  return nonce;
+}
+
+function answer(edge: EdgeUnderTest, signed: SignedSignIn): Promise<Answer> {
+  return ask(edge, PATH, { body: JSON.stringify(signed), headers: { accept: 'application/json' } });
+}
+
+function codeOf({ text }: Answer): string {
+  return (JSON.parse(text) as { readonly error: { readonly code: string } }).error.code;
+}
+
+test('a key that may come in gets a session, which no service sees', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen = published(edge, waysOf([ana]));
+  const refused = await ask(edge, '/', { headers: { accept: 'application/json' } });
+  assert.equal(refused.status, 401);
+  assert.equal(refused.headers['www-authenticate'], `Moat realm="${HOST}"`);
+  const page = await ask(edge, PATH, { headers: { accept: 'text/html' } });
+  assert.match(page.text, /moat sign-in shop\.localhost/);
+
+  const nonce = await question(edge);
+  const done = await answer(edge, createSignIn({ host: HOST, nonce }, ana.signer));
+  assert.equal(done.status, 200, done.text);
+  const { user, cookie, url } = JSON.parse(done.text) as { user: string; cookie: string; url: string };
+  assert.equal(user, ana.key);
+  assert.match(String(done.headers['set-cookie']), /^__Host-moat-session=.*; Path=\/; Secure; HttpOnly; SameSite=Lax/);
+  assert.equal(seen.length, 0);
+
+  const spoofed = { 'x-forwarded-user': 'root', 'x-forwarded-client-cert': 'Hash=1', authorization: 'Bearer own' };
+  const served = await ask(edge, '/page', { headers: { cookie: `a=b; ${cookie}; c=d`, ...spoofed } });
+  assert.equal(served.status, 200);
+  const fields = seen[0]?.fields ?? [];
+  const valuesOf = (wanted: string): string[] => fields.filter(([name]) => name === wanted).map(([, value]) => value);
+  assert.deepEqual(valuesOf('x-forwarded-user'), [encodeURIComponent(ana.key)]);
+  assert.deepEqual(valuesOf('x-forwarded-client-cert'), []);
+  assert.deepEqual(valuesOf('cookie'), ['a=b; c=d']);
+  assert.deepEqual(valuesOf('authorization'), ['Bearer own'], 'it was not for the gateway');
+
+  const opened = await ask(edge, new URL(url).pathname + new URL(url).search);
+  assert.equal(opened.status, 303);
+  assert.equal(opened.headers.location, '/');
+  const browsers = String(opened.headers['set-cookie']).split(';')[0] ?? '';
+  assert.equal((await ask(edge, '/', { headers: { cookie: browsers } })).status, 200);
+  const again = await ask(edge, new URL(url).pathname + new URL(url).search);
+  assert.equal(again.status, 400, 'a ticket is good once');
+  const out = await ask(edge, '/.well-known/moat/sign-out', { headers: { cookie: browsers } });
+  assert.match(String(out.headers['set-cookie']), /Max-Age=0/);
+});
+
+test('another key, name, question or signature signs nobody in, and no answer does twice', async () => {
+  await using edge = await EdgeUnderTest.start();
+  published(edge, waysOf([ana]));
+  const nonce = await question(edge);
+  const right = createSignIn({ host: HOST, nonce }, ana.signer);
+  const other = createSignIn({ host: 'blog.localhost', nonce }, ana.signer);
+  const cases: readonly (readonly [string, SignedSignIn, number, string])[] = [
+    ['another key', createSignIn({ host: HOST, nonce }, stranger.signer), 403, 'SIGN_IN_REFUSED'],
+    ['another name', other, 403, 'SIGN_IN_REFUSED'],
+    ['a moved signature', { ...right, signature: other.signature }, 403, 'SIGN_IN_REFUSED'],
+    ['a question of its own', createSignIn({ host: HOST, nonce: 'A'.repeat(46) }, ana.signer), 400, 'SIGN_IN_EXPIRED'],
+  ];
+  for (const [what, signed, status, code] of cases) {
+    const said = await answer(edge, signed);
+    assert.deepEqual([said.status, codeOf(said)], [status, code], what);
+    assert.equal(said.headers['set-cookie'], undefined, what);
+  }
+  assert.equal((await answer(edge, right)).status, 200, 'what others tried used nothing up');
+  assert.equal(codeOf(await answer(edge, right)), 'SIGN_IN_EXPIRED');
+  for (const body of ['', '{', '{}', 'x'.repeat(5_000)]) {
+    const said = await ask(edge, PATH, { body, headers: { accept: 'application/json' } });
+    assert.equal(said.status, body.length > 4_096 ? 413 : 400, body.slice(0, 10));
+  }
+});
+
+test('a key that was taken out is asked anew, and false answers are so many an hour', async () => {
+  const clock = createManualClock();
+  await using edge = await EdgeUnderTest.start({ clock });
+  published(edge, waysOf([ana, stranger]));
+  const nonce = await question(edge);
+  const done = await answer(edge, createSignIn({ host: HOST, nonce }, stranger.signer));
+  const { cookie } = JSON.parse(done.text) as { cookie: string };
+  assert.equal((await ask(edge, '/', { headers: { cookie } })).status, 200);
+  published(edge, waysOf([ana], 'two'));
+  assert.equal((await ask(edge, '/', { headers: { cookie } })).status, 401);
+
+  const late = await question(edge);
+  clock.advance(120_001);
+  assert.equal(codeOf(await answer(edge, createSignIn({ host: HOST, nonce: late }, ana.signer))), 'SIGN_IN_EXPIRED');
+  const false1 = createSignIn({ host: HOST, nonce: late }, stranger.signer);
+  const codes = new Set<string>();
+  for (let i = 0; i < 61; i++) codes.add(codeOf(await answer(edge, false1)));
+  assert.deepEqual([...codes], ['SIGN_IN_REFUSED', 'RATE_LIMITED']);
+  clock.advance(3_600_000);
+  const fresh = await question(edge);
+  const fine = await answer(edge, createSignIn({ host: HOST, nonce: fresh }, ana.signer));
+  assert.equal(fine.status, 200);
+  const { cookie: kept } = JSON.parse(fine.text) as { cookie: string };
+  clock.advance(12 * 3_600_000);
+  assert.equal((await ask(edge, '/', { headers: { cookie: kept } })).status, 401, 'a session ends');
+});
+
+test('where keys are no way in, its pages are the service’s', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen: Seen[] = [];
+  edge.links.add('m1', recording(seen));
+  edge.route({ host: HOST, deployment: 'd', service: 'web', members: ['m1'] });
+  assert.equal((await ask(edge, PATH)).status, 200);
+  assert.equal(seen[0]?.target, PATH);
+});
