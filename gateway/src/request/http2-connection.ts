@@ -60,6 +60,7 @@ const SETTINGS = { burst: 20, perSecond: 2 };
 /** Bytes that carry neither head nor body nor what goes with them: frames that nobody needs, padding, TLS around little. */
 const OVERHEAD = { burst: 1_024 * 1_024, perSecond: 256 * 1_024 };
 /** What a client sends beside a request's head, beside a part of its body, and for so many bytes that it takes. */
+const STREAMS_PER_LOOK = 16;
 const PER_REQUEST = 512;
 const PER_PART = 64;
 const TAKEN_PER_BYTE = 64;
@@ -81,6 +82,7 @@ export class Http2Connection implements Http2Carrier {
   /** Bytes that the client had reason to send, and what it had sent at the last look. */
   #useful = 0;
   #overheadBytes = 0;
+  #streams = 0;
   #served = false;
   /** Since when there has been no request. */
   #idleSinceMs: number;
@@ -133,7 +135,8 @@ export class Http2Connection implements Http2Carrier {
     this.#requests.delete(request);
     if (this.#requests.size === 0) this.#idleSinceMs = this.#deps.now();
     // Broken off by the client, or by nghttp2 for what the client did: either way the work was for nothing.
-    const isMisuse = !request.destroyed && !request.delivered;
+    // What ends with a connection that was ended has been counted.
+    const isMisuse = this.#endedMs === undefined && !request.destroyed && !request.delivered;
     if (isMisuse) this.#onMisuse();
   }
 
@@ -170,10 +173,17 @@ export class Http2Connection implements Http2Carrier {
   }
 
   #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    // Also for those that are over before they are shown here: an error without a listener ends the process.
+    stream.on('error', () => undefined);
+    if (this.#endedMs !== undefined) return;
     if (stream.destroyed || stream.closed) return this.#onMisuse();
     const now = this.#deps.now();
     this.#useful += PER_REQUEST;
     for (const text of raw) this.#useful += text.length;
+    // Heads cost most of what a client can send: their account is not left to the next look.
+    this.#streams += 1;
+    if (this.#streams % STREAMS_PER_LOOK === 0) this.#countOverhead(now);
+    if (stream.destroyed) return;
     let head: ParsedHead;
     try {
       head = readHttp2Head(raw, {
@@ -201,7 +211,6 @@ export class Http2Connection implements Http2Carrier {
 
   #refuse(stream: ServerHttp2Stream, error: Error): void {
     const { status, fields, body } = this.#deps.refuseUnreadable(this.client, this.servername, error);
-    stream.on('error', () => undefined);
     const headers: Record<string, string | number> = { ':status': status };
     for (const [name, value] of fields) headers[name] = value;
     stream.respond(headers);

@@ -79,8 +79,7 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
     this.servername = facts.servername;
     this.head = facts.head;
     this.complete = facts.head.bodyless && facts.head.upgrade === undefined;
-    // Its reason is in `rstCode`.
-    stream.on('error', () => undefined);
+    // The connection listens to `error`; its reason is in `rstCode`.
     stream.once('close', () => this.#onClosed());
   }
 
