@@ -126,6 +126,8 @@ const KEPT_RULES: ReadonlySet<string> = new Set<keyof PublishRules>([
   'retries',
   'breaker',
   'maintenance',
+  // It is kept by members; a gateway passes on what they say.
+  'enforce',
 ]);
 
 /** True when nothing but the time differs: what is kept of one head only grows. */

@@ -54,7 +54,7 @@ export interface PublishRules {
   readonly breaker?: { readonly failures: number; readonly openMs: number };
   /** Every request is answered 503. */
   readonly maintenance?: { readonly message?: string; readonly retryAfterMs?: number };
-  /** Members check who comes in and how often, whatever the gateway does. */
+  /** Members count what comes from gateways too, each for itself: `rate` and `concurrency`, whatever the gateway does. */
   readonly enforce?: 'member';
 }
 

@@ -36,6 +36,7 @@ import { hostNameOf } from './rootless/names.ts';
 import { createProxy, type ProxyServer } from './rootless/proxy.ts';
 import type { ProxyDestination } from './rootless/proxy-rules.ts';
 import type { ServiceState } from './service-state.ts';
+import { PublicLimits } from './public-limits.ts';
 import { createStreamPair } from './stream-pair.ts';
 
 export interface NetworkDeps {
@@ -120,6 +121,7 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #opener: Opener;
   readonly #listeners: Listeners;
   readonly #admitted = new Admitted();
+  readonly #limits: PublicLimits;
   readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
@@ -134,6 +136,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#options = options;
     const { clock, logger } = deps;
     this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
+    this.#limits = new PublicLimits(clock);
     this.#pool = new ServicePool(this.#connectDeps);
     this.#httpDeps = { pool: this.#pool, clock, logger };
     this.#h2cDeps = { sessions: new H2cPool(this.#connectDeps), clock, logger };
@@ -186,6 +189,7 @@ class AttachedNetwork implements PrivateNetwork {
   update(view: ContractView): Promise<void> {
     if (this.#stopped) return Promise.resolve();
     this.#view = view;
+    this.#limits.update(view);
     this.review();
     this.#opener.retain(new Map(view.contract.services.map(({ name }) => [name, peersOn(view, name)])));
     this.#armExpiry(view);
@@ -214,15 +218,20 @@ class AttachedNetwork implements PrivateNetwork {
   accept(stream: LinkStream): void {
     const admission = this.#admit(stream, this.#deps.clock.now());
     const code = admission.admitted ? this.#unableCode(stream.request.service) : admission.code;
-    if (!admission.admitted || code !== undefined) {
-      this.#deps.logger.debug({ peer: stream.peer, service: stream.request.service, code }, 'refused a stream');
+    const counted = admission.admitted && admission.isGateway && code === undefined ? this.#limits.enter(stream) : code;
+    if (!admission.admitted || typeof counted === 'string') {
+      this.#deps.logger.debug(
+        { peer: stream.peer, service: stream.request.service, code: counted },
+        'refused a stream',
+      );
       stream.listen(IGNORED);
-      stream.reset(code ?? 'GRANT_DENIED');
+      stream.reset(typeof counted === 'string' ? counted : 'GRANT_DENIED');
       return;
     }
     const { target, protocol } = admission.service;
     const address = parseTarget(target);
     const onClosed = (): void => {
+      counted?.();
       if (accepted) this.#accepted.delete(accepted);
     };
     let accepted: Accepted | undefined;

@@ -8,6 +8,8 @@ export const NETWORK_ERROR_CODES = [
   'NOT_PUBLIC', // a name leads to a target that the member's operator opens to no gateway | on that machine: moat node expose PORT --to DEPLOYMENT --public
   'NOT_PUBLISHED', // a gateway opened a stream to a service that is not published at it | add a publish line for this gateway and apply
   'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service) | set the service's protocol in moat.yaml
+  'PUBLIC_RATE', // a gateway asked under a name more often than its publisher lets it | nothing to do; the rule is rate: in moat.yaml, with enforce: member
+  'PUBLIC_BUSY', // as many requests of a name run on this member as its publisher lets run at once | retry later; the rule is concurrency: in moat.yaml, with enforce: member
   'SERVICE_UNREACHABLE', // no connection to the service's target, or no instance of it could be reached | start the service; moat status shows its target and instances
   'SERVICE_PROTOCOL', // the service answered with something that is not valid HTTP/1.1 | fix the service, or declare it protocol: tcp
   'SERVICE_TIMEOUT', // the service took too long to connect or to begin its answer | look at the service's load and logs
