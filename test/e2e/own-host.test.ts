@@ -139,6 +139,16 @@ test('dig gets the zone from the gateway’s own process', { skip: noDig }, asyn
   }
 });
 
+test('a crash of the gateway and silent name servers change nothing: what was proven stays so', async () => {
+  await server?.kill('SIGKILL');
+  await world.gateway.daemon.kill('SIGKILL');
+  await world.restartGateway();
+  await eventually('the host is live again', async () => (await curl('/hello')).length > 0, 30_000);
+  const listed = await world.gateway.machine.ok(['gateway', 'names']);
+  const [name] = listed.json['names'] as { host: string; proof: { goneSince: string | null } | null }[];
+  assert.deepEqual([name?.host, name?.proof?.goneSince], [HOST, null]);
+});
+
 test('a host that is given up is nobody’s at once', async () => {
   const owner = world.machine('owner');
   await owner.ok(['names', 'release', HOST]);
