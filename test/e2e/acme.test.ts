@@ -185,6 +185,8 @@ suite('certificates of an authority', { ...(withoutPebble !== undefined && { ski
     assert.equal(shown.state, 'waiting');
     assert.equal(shown.failure?.code, 'ACME_UNREACHABLE');
     assert.ok(shown.next !== null && Date.parse(shown.next) > Date.now());
+    const status = await machine.ok(['gateway', 'status']);
+    assert.match(status.stdout, /CERTIFICATE_MISSING.*moat certs show never\.apps\.test/);
     const audit = await machine.ok(['audit', '--since', '1h']);
     assert.match(audit.stdout, /certificate\.issued/);
     assert.match(audit.stdout, /certificate\.failed/);

@@ -92,7 +92,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   const run = async (): Promise<void> => {
     const started = spawn(
       PEBBLE,
-      ['-config', join(folder, 'pebble.json'), '-dnsserver', `127.0.0.1:${options.dnsPort ?? names}`],
+      ['-strict', '-config', join(folder, 'pebble.json'), '-dnsserver', `127.0.0.1:${options.dnsPort ?? names}`],
       {
         env: {
           PEBBLE_VA_NOSLEEP: '1',
