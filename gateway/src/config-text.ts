@@ -40,6 +40,7 @@ export interface ConfigFile {
   readonly state?: string | undefined;
   readonly store?: string | undefined;
   readonly abuse?: { readonly email?: string | undefined; readonly url?: string | undefined } | undefined;
+  readonly interstitial?: 'off' | 'unverified' | undefined;
   readonly accessLog?: string | undefined;
   readonly audit?: { readonly keep?: number | undefined; readonly lines?: number | undefined } | undefined;
   readonly metrics?: { readonly listen: HostPort } | undefined;
@@ -184,6 +185,7 @@ const shape = {
     .regex(/^sqlite:./, 'sqlite:PATH (one gateway keeps its own database)')
     .optional(),
   abuse: abuse.optional(),
+  interstitial: z.enum(['off', 'unverified']).optional(),
   accessLog: z.string().min(1).optional(),
   audit: z.strictObject(auditShape).optional(),
   metrics: z.strictObject({ listen: hostPort }).optional(),

@@ -46,6 +46,8 @@ export interface GatewayConfig {
   readonly storePath: string;
   /** Where the public reports names. @defaultValue no page */
   readonly abuse: AbuseContact | undefined;
+  /** Whether people read a page before they come in to a publisher whom the operator does not know. @defaultValue `off` */
+  readonly interstitial: 'off' | 'unverified';
   /** Where the line of each request goes. @defaultValue `log` */
   readonly accessLog: AccessLogTarget;
   /** What the audit log keeps. @defaultValue 400 days, a million lines */
@@ -190,6 +192,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     storePath:
       file.store === undefined ? join(stateDirectory, 'gateway.db') : resolve(base, file.store.slice('sqlite:'.length)),
     abuse: file.abuse,
+    interstitial: file.interstitial ?? 'off',
     accessLog: accessLogOf(file.accessLog ?? 'log', base),
     audit: { keepMs: file.audit?.keep ?? 400 * 24 * 3_600_000, keepLines: file.audit?.lines ?? 1_000_000 },
     metrics: file.metrics,

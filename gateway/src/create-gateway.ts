@@ -267,6 +267,7 @@ class WiredGateway implements Gateway {
       },
       {
         gateway: key.peerId,
+        warnsOfStrangers: config.interstitial === 'unverified',
         get limits(): GatewayLimits {
           return reloader.config.limits;
         },

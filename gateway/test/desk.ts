@@ -30,6 +30,7 @@ export interface DeskOptions {
   readonly limits?: Partial<GatewayLimits>;
   readonly store?: GatewayStore;
   readonly clock?: ManualClock;
+  readonly warnsOfStrangers?: boolean;
   readonly reserved?: readonly string[];
   readonly tcpPorts?: readonly PortRange[];
 }
@@ -110,7 +111,12 @@ export class Desk {
         onDropped: (dropped) => this.dropped.push(...dropped),
         onNews: (peers) => this.news.push(...peers),
       },
-      { gateway: GATEWAY.peer, limits, urlOf: (host) => `https://${host}:8443` },
+      {
+        gateway: GATEWAY.peer,
+        warnsOfStrangers: options.warnsOfStrangers === true,
+        limits,
+        urlOf: (host) => `https://${host}:8443`,
+      },
     );
     this.intake.refreshRoutes();
   }

@@ -2,7 +2,6 @@
 import type { Logger } from '@moat/core';
 import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Certificates } from '../certificates/source.ts';
-import { certificateWarnings } from '../certificates/warnings.ts';
 import { takeSnapshot } from '../backup/snapshot.ts';
 import type { GatewayKeys } from '../gateway-keys.ts';
 import type { Operations } from '../metrics/endpoint.ts';
@@ -49,9 +48,7 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
     operations: (...exchange) => operations.answer(...exchange),
     status: async () => {
       await traffic.refresh();
-      const status = gatewayStatus(facts);
-      const warnings = certificateWarnings(parts.certificates.list(), facts.clock.now());
-      return { ...status, warnings: [...status.warnings, ...warnings] };
+      return gatewayStatus(facts);
     },
     names: () => gatewayNames(facts),
     changeName: (request) => done(changeName({ ...facts, intake, grants }, config.domain, request)),
@@ -61,6 +58,8 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
     decide: (request) => {
       const decided = decide({ registry }, intake, request);
       if (request.rule === 'allow') resume(config, suspensions, intake, { subject: request.deployment });
+      // Whoever is known now is not warned of any more.
+      if (config.interstitial === 'unverified') intake.recheck(request.deployment);
       return done(decided);
     },
     suspend: (request) => done(suspend(config, suspensions, intake, request)),

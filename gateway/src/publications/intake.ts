@@ -62,6 +62,8 @@ export interface IntakeOptions {
     GatewayLimits,
     'membersPerDeployment' | 'deployments' | 'newDeploymentsPerHour' | 'newNamesPerHour' | 'bundlesPerHour'
   >;
+  /** People read a page before they come in to a publisher whom the operator does not know. @defaultValue false */
+  readonly warnsOfStrangers?: boolean;
   /** Public address of a host. */
   urlOf(host: string): string;
 }
@@ -333,7 +335,7 @@ export class Intake {
       for (const placeless of ledger.dropPlaceless(deployment)) gone.push(placeless);
       const mayPublish = publishers.mayPublish(deployment);
       const holds = (host: string): boolean => mayPublish && registry.get(host)?.deployment === deployment;
-      const specs = ledger.routes(deployment, holds).map((spec) => this.#orSuspended(spec));
+      const specs = ledger.routes(deployment, holds).map((spec) => this.#decided(spec));
       deployments.push({ deployment, routes: specs });
       this.#awaitNextEnd(deployment);
     }
@@ -341,9 +343,12 @@ export class Intake {
     if (gone.length > 0) this.#deps.onDropped(gone.filter(({ peer }) => peer !== presenter));
   }
 
-  #orSuspended(spec: RouteSpec): RouteSpec {
-    const suspension = this.#deps.suspensions.of(spec.host, spec.deployment);
-    return suspension === undefined ? spec : { ...spec, suspended: suspension.status };
+  /** With what the operator decided about it. */
+  #decided(spec: RouteSpec): RouteSpec {
+    const { publishers, suspensions } = this.#deps;
+    const suspension = suspensions.of(spec.host, spec.deployment);
+    const warns = this.#options.warnsOfStrangers === true && !publishers.isKnown(spec.deployment);
+    return { ...spec, ...(suspension && { suspended: suspension.status }), ...(warns && { warns }) };
   }
 
   /** Takes nothing: who waits for a proof shows itself often before it is let in. @throws `PUBLISH_RATE`, `GATEWAY_BUSY` */

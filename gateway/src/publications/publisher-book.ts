@@ -66,6 +66,11 @@ export class PublisherBook {
     return publishers === 'open' || (publishers !== 'invited' && publishers.allow.includes(deployment));
   }
 
+  /** True for whom the operator named or gave a code; where anybody may publish, the others are strangers. */
+  isKnown(deployment: DeploymentId): boolean {
+    return this.#rules.get(deployment)?.rule === 'allow' || this.#options.publishers !== 'open';
+  }
+
   /** @throws `PUBLISHER_NOT_INVITED`, `PUBLISHER_REFUSED` */
   require(deployment: DeploymentId): void {
     if (this.mayPublish(deployment)) return;

@@ -13,6 +13,7 @@ import type { AbuseContact } from './abuse.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { inwardHead } from './edge.ts';
 import { Exchange, type ExchangeDeps, type ExchangeOptions, type ExchangeWork } from './exchange.ts';
+import { Interstitial } from './interstitial.ts';
 import type { ClientLimits } from './limits.ts';
 import { logRequest, UnreadableEntry, type Outcome } from './log.ts';
 import { errorAnswer, rawAnswer, redirectAnswer, type OwnAnswer } from './respond.ts';
@@ -59,6 +60,7 @@ export class RequestServer {
    */
   readonly #perDeployment = new Map<DeploymentId, { running: number }>();
   readonly #door: Door;
+  readonly #interstitial: Interstitial;
   readonly #marks: StickyMarks;
   #stopping = false;
   #watching = false;
@@ -67,6 +69,7 @@ export class RequestServer {
     this.#deps = deps;
     this.#options = options;
     this.#door = new Door(deps, options);
+    this.#interstitial = new Interstitial(deps);
     this.#marks = new StickyMarks(deps.secret);
   }
 
@@ -116,6 +119,8 @@ export class RequestServer {
         if (destination.kind === 'self')
           return settle(this.#send(request, answerSelf(head, this.#deps.identity(), this.#options.abuse)));
         const { route } = destination;
+        const page = route.warns && this.#interstitial.answer(request, domain, this.#options.abuse);
+        if (page) return settle(this.#send(request, page));
         const { rules } = (routed = route);
         if (rules !== undefined) {
           // Whoever's password was checked comes here a second time, and counts once.

@@ -28,6 +28,8 @@ export interface Route {
   readonly port?: number;
   /** The operator took it off the air: nobody comes in, and this is the status that clients get. */
   readonly suspended?: SuspensionStatus;
+  /** The operator does not know who publishes it: people read so before they come in the first time. */
+  readonly warns?: true;
   /** Chooses among `members`; outlives the route, as what it learned stays true. */
   readonly balancer: Balancer<PeerId>;
   /** What its publisher wants done besides; outlives the route while it is written the same. */
