@@ -157,7 +157,8 @@ export class PublicListener implements Service {
       return;
     }
     this.#sockets.add(socket);
-    socket.once('close', () => {
+    // Not `once`, here and in the phases behind: what Node wraps around such a listener is kept as long as the client.
+    socket.on('close', () => {
       this.#sockets.delete(socket);
       this.#deps.limits.leave(client.address);
     });

@@ -7,8 +7,8 @@ import type { Socket } from 'node:net';
 import { noteReadBuffer, readInto, type FieldList } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
-import { Output } from './http1-output.ts';
-import { RequestParser, type ParserRules } from './http1-parser.ts';
+import { Output, type OutputEvents } from './http1-output.ts';
+import { RequestParser, type ParserEvents, type ParserRules } from './http1-parser.ts';
 import { Http1Request, type RequestCarrier } from './http1-request.ts';
 import type { ParsedHead } from './parse.ts';
 
@@ -36,7 +36,8 @@ const MAX_BEHIND = 4;
 /** How long a client that has its last answer may go on sending before its connection is reset. */
 const LINGER_MS = 1_000;
 
-export class Http1Connection implements RequestCarrier {
+/** It is the listener of its parts: an idle client costs memory for each closure. */
+export class Http1Connection implements RequestCarrier, ParserEvents, OutputEvents {
   readonly output: Output;
   readonly #deps: ConnectionDeps;
   readonly #options: ConnectionOptions;
@@ -76,15 +77,8 @@ export class Http1Connection implements RequestCarrier {
     this.#client = from.client;
     this.#servername = from.servername;
     this.#sinceMs = deps.now();
-    this.output = new Output(from.socket, {
-      onWritten: () => this.#onWritten(),
-      onDrain: () => (this.#current === undefined ? this.advance() : this.#current.onDrain()),
-    });
-    this.#parser = new RequestParser(options, {
-      onHead: (head) => this.#onHead(head),
-      onBody: (chunk) => this.#current?.onBody(chunk) === true && !this.#lingering,
-      onEnd: (trailers) => this.#onRequestEnd(trailers),
-    });
+    this.output = new Output(from.socket, this);
+    this.#parser = new RequestParser(options, this);
     const { socket } = from;
     // What Node has read already it hands over itself.
     if (socket.readableLength > 0 || !readInto(socket, (chunk) => this.#onData(chunk))) {
@@ -94,12 +88,12 @@ export class Http1Connection implements RequestCarrier {
       });
     }
     socket.resume();
-    socket.once('end', () => {
+    socket.on('end', () => {
       this.#ended = true;
       this.#sinceMs = this.#deps.now();
       this.#onClientEnd();
     });
-    socket.once('close', () => this.#onSocketClose());
+    socket.on('close', () => this.#onSocketClose());
   }
 
   get isEnding(): boolean {
@@ -241,7 +235,7 @@ export class Http1Connection implements RequestCarrier {
     this.#behind = [];
   }
 
-  #onHead(head: ParsedHead): void {
+  onHead(head: ParsedHead): void {
     const request = new Http1Request(this, {
       id: this.#deps.newId(),
       startedMs: this.#deps.now(),
@@ -256,7 +250,11 @@ export class Http1Connection implements RequestCarrier {
     this.#deps.serve(request);
   }
 
-  #onRequestEnd(trailers: FieldList): void {
+  onBody(chunk: Buffer): boolean {
+    return this.#current?.onBody(chunk) === true && !this.#lingering;
+  }
+
+  onEnd(trailers: FieldList): void {
     const current = this.#current;
     if (current === undefined || current.complete) return;
     current.onBodyEnd(trailers);
@@ -299,7 +297,12 @@ export class Http1Connection implements RequestCarrier {
     this.#socket.resume();
   }
 
-  #onWritten(): void {
+  onDrain(): void {
+    if (this.#current === undefined) this.advance();
+    else this.#current.onDrain();
+  }
+
+  onWritten(): void {
     if (this.#ended || this.#lingering || this.#rest !== undefined || this.#isIdle) this.#sinceMs = this.#deps.now();
     if (this.output.isEmpty) this.#settle();
   }

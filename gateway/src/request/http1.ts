@@ -37,7 +37,7 @@ export class Http1 {
     const connection = new Http1Connection(this.#deps, options, { socket, client, servername });
     if (this.#retiring) connection.retire();
     this.#connections.set(socket, connection);
-    socket.once('close', () => this.#connections.delete(socket));
+    socket.on('close', () => this.#connections.delete(socket));
     this.#watch();
   }
 

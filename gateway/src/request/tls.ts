@@ -8,11 +8,13 @@
  *
  * TLS is set up when a client has said its first word (`hello`), and gets it in pieces: where Node reads the first bytes by itself,
  * it keeps a buffer of 64 KiB for the connection, now of 1 KiB until a client sends more at once. A client that stays costs
- * a half less memory for it, an upload a tenth more CPU time in TLS (`test/bench`, `growth/https1/idle`).
+ * a half less memory for it, an upload a tenth more CPU time in TLS (`test/bench`, `growth/https1/idle`). For the same
+ * reason nothing of the handshake outlives it: no timer, no listener that waits for an event that comes once (Node wraps
+ * those of `once`), no list of protocols (twelve bytes keep 64 KiB of Node's pool, for every third client).
  */
 import type { Socket } from 'node:net';
 import { TLSSocket, createSecureContext, type SecureContext } from 'node:tls';
-import type { ClientHello, Clock, Logger } from '@moat/core';
+import type { ClientHello, Clock, Logger, Timer } from '@moat/core';
 import { TLS_OPTIONS, type SecureContexts } from '../certificates/contexts.ts';
 import { normaliseHost } from '../names/host.ts';
 import type { MtlsWay } from '../publications/edge-rules.ts';
@@ -58,37 +60,47 @@ export interface Greeted {
 export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greeted: Greeted) => void {
   const withoutCertificate = createSecureContext(TLS_OPTIONS);
   const handshakeMs = options.handshakeMs ?? 10_000;
-  const ours = [...(options.protocols ?? ['http/1.1'])];
+  const ours = options.protocols ?? ['http/1.1'];
+  const chooseOurs = chooseOf(ours);
 
   return ({ socket, client, hello, bytes, protocols = ours, mtls }) => {
-    const deadline = deps.clock.after(handshakeMs, () => socket.destroy());
-    socket.once('close', () => deadline.cancel());
+    let deadline: Timer | undefined = deps.clock.after(handshakeMs, () => socket.destroy());
     const secure = new TLSSocket(socket, {
       isServer: true,
       secureContext: withoutCertificate,
-      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
-      // Missing from the types: the same option tls.createServer takes.
-      ...({ SNICallback: choose, allowHalfOpen: true } as object),
+      // Missing from the types: the same options tls.createServer takes.
+      ...({
+        SNICallback: choose,
+        ALPNCallback: protocols === ours ? chooseOurs : chooseOf(protocols),
+        allowHalfOpen: true,
+      } as object),
       // Who shows none may come in another way.
       ...(mtls === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
     });
-    let stands = false;
-    secure.once('close', () => {
-      if (!stands) deps.failed?.();
-    });
+    secure.on('close', failed);
     secure.on('error', (err) => {
       deps.logger.trace({ component: 'gateway.tls', remoteAddress: client.address, err }, 'tls connection failed');
       socket.destroy();
     });
     secure.once('secure', () => {
-      stands = true;
-      deadline.cancel();
+      secure.off('close', failed);
+      cancel();
       const servername = nameOf(secure);
       // Both read the same hello; who is served is decided by what both saw.
       if (servername === undefined || servername !== normaliseHost(hello.serverName)) secure.destroy();
       else deps.serve(secure, mtls === undefined ? client : withCertificate(client, secure, mtls), servername);
     });
     receive(secure, socket, bytes);
+
+    function cancel(): void {
+      deadline?.cancel();
+      deadline = undefined;
+    }
+
+    function failed(): void {
+      cancel();
+      deps.failed?.();
+    }
 
     function choose(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
       const host = normaliseHost(name);
@@ -110,6 +122,14 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
       socket.write(UNRECOGNIZED_NAME, () => done(new Error('unrecognized name')));
     }
   };
+}
+
+/** The first of `ours` that the client speaks too; with none in common the handshake ends. Empty = ALPN is not answered. */
+function chooseOf(
+  ours: readonly string[],
+): ((offer: { readonly protocols: readonly string[] }) => string | undefined) | undefined {
+  if (ours.length === 0) return undefined;
+  return ({ protocols }) => ours.find((protocol) => protocols.includes(protocol));
 }
 
 /** Hands over what came before TLS was there; a Node without its inner way takes it from the socket, in one piece. */
