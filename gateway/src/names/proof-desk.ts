@@ -156,10 +156,10 @@ function judged(host: string, deployment: DeploymentId, { deployments, failed }:
     return { kind: 'refused', error: refusal('PROOF_UNCHECKED', message, { details, retryable: true }) };
   }
   if (deployments === undefined) {
-    const message = `the DNS does not say yet that ${host} is yours; create this record: ${record}`;
+    const message = `the DNS does not say yet that this host is yours; create this record: ${record}`;
     return { kind: 'refused', error: refusal('PROOF_MISSING', message, { details, retryable: true }) };
   }
   const others = [...deployments].slice(0, 3).join(', ') || 'no deployment';
-  const message = `the DNS says that ${host} is for ${others}; create this record: ${record}`;
+  const message = `the DNS says that this host is for ${others}; create this record: ${record}`;
   return { kind: 'refused', error: refusal('PROOF_WRONG', message, { details, retryable: true }) };
 }

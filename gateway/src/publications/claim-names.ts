@@ -29,6 +29,9 @@ export interface ClaimedNames {
   readonly refused: readonly { readonly name: string; readonly code: string; readonly message: string }[];
 }
 
+/** What an answer over the overlay takes. */
+const MAX_MESSAGE_LENGTH = 500;
+
 /** @param take asked before each name that is new; an error refuses that name */
 export function claimNames(
   { registry, publishers, suspensions, edgeRules }: ClaimNamesDeps,
@@ -39,7 +42,7 @@ export function claimNames(
   const names: ClaimedName[] = [];
   const told: { name: string; code: string; message: string }[] = [];
   const tell = (name: string, { code, message }: MoatError<GatewayErrorCode>): void =>
-    void told.push({ name, code, message });
+    void told.push({ name, code, message: message.slice(0, MAX_MESSAGE_LENGTH) });
   for (const { publication, error } of refused) tell(publication.name, error);
   const wanted = servable.flatMap(({ name, port }) => (port === undefined ? [name] : [name, portKey(port)]));
   const outcomes = registry.claim(deployment, wanted, { names: publishers.namesOf(deployment), take });

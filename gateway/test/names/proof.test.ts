@@ -62,6 +62,23 @@ suite('a claim', () => {
     assert.deepEqual(hostsOf(await desk.show(shop.web1, shop.bundle(shop.first))), [HOST]);
   });
 
+  test('of the longest host is refused with its whole record, in what an answer takes', async () => {
+    const host = `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(47)}.example`;
+    assert.equal(host.length, 247);
+    const desk = new Desk();
+    const [shop, ...others] = ['one', 'two', 'three', 'four', 'five'].map(
+      (name) => new Shop(name, { publish: [host] }),
+    );
+    assert.ok(shop);
+    for (const texts of [[], others.map(valueOf)]) {
+      desk.texts.set(`_moat.${host}`, texts);
+      desk.clock.advance(MINUTE);
+      const answer = await desk.show(shop.web1, shop.bundle(shop.first));
+      assert.ok(!answer.ok && answer.message.endsWith(`_moat.${host}. TXT "${valueOf(shop)}"`), refused(answer));
+      assert.ok(answer.message.length <= 500, `${answer.message.length} characters`);
+    }
+  });
+
   test('with a record of another deployment is refused as wrong; names beside it are served', async () => {
     const desk = new Desk();
     const [shop, other] = [new Shop('one', { publish: ['shop', HOST] }), new Shop('two')];
