@@ -1,8 +1,7 @@
 /** A chain as an authority sent it: read, and held against what was asked for. */
-import 'reflect-metadata';
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { AuthorityKeyIdentifierExtension, X509Certificate as PeculiarCertificate } from '@peculiar/x509';
 import { failure } from './errors.ts';
+import { loadX509 } from './x509.ts';
 
 /** What is known of a chain by reading it. */
 export interface ChainFacts {
@@ -68,8 +67,9 @@ export function readChain(pem: string): ChainFacts {
  * RFC 9773 §4.1: how an authority knows the certificate, `base64url(AKI).base64url(serial)`; undefined where it has no
  * key identifier of its issuer.
  */
-export function renewalIdOf(pem: string): string | undefined {
-  const leaf = new PeculiarCertificate(pem);
+export async function renewalIdOf(pem: string): Promise<string | undefined> {
+  const { AuthorityKeyIdentifierExtension, X509Certificate: Certificate } = await loadX509();
+  const leaf = new Certificate(pem);
   const issuer = leaf.getExtension(AuthorityKeyIdentifierExtension)?.keyId;
   if (issuer === undefined) return undefined;
   // The content of the DER INTEGER: shortest, with a leading zero where it would be negative else.

@@ -1,13 +1,6 @@
 /** What an authority asks to be shown, and who shows it. */
-import 'reflect-metadata';
 import { createHash, webcrypto } from 'node:crypto';
-import {
-  BasicConstraintsExtension,
-  Extension,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  X509CertificateGenerator,
-} from '@peculiar/x509';
+import { loadX509 } from './x509.ts';
 
 /** RFC 8555 §8.3, RFC 8737, RFC 8555 §8.4. */
 export type ChallengeKind = 'http-01' | 'tls-alpn-01' | 'dns-01';
@@ -77,22 +70,23 @@ export async function createChallengeCertificate(
   { name, keyAuthorization }: Pick<Challenge, 'name' | 'keyAuthorization'>,
   nowMs: number,
 ): Promise<ChallengeCertificate> {
+  const x509 = await loadX509();
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  const certificate = await X509CertificateGenerator.createSelfSigned({
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     name: 'CN=ACME challenge',
     notBefore: new Date(nowMs - HOUR_MS),
     notAfter: new Date(nowMs + 24 * HOUR_MS),
     keys,
     signingAlgorithm: ALGORITHM,
     extensions: [
-      new BasicConstraintsExtension(false, undefined, true),
-      new SubjectAlternativeNameExtension([{ type: 'dns', value: name }]),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: name }]),
       // Critical; an OCTET STRING of the 32 bytes.
-      new Extension(ACME_IDENTIFIER, true, Uint8Array.of(0x04, 0x20, ...digestOf(keyAuthorization))),
+      new x509.Extension(ACME_IDENTIFIER, true, Uint8Array.of(0x04, 0x20, ...digestOf(keyAuthorization))),
     ],
   });
   const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
-  return { certificate: certificate.toString('pem'), key: PemConverter.encode(pkcs8, 'PRIVATE KEY') };
+  return { certificate: certificate.toString('pem'), key: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY') };
 }
 
 function digestOf(keyAuthorization: string): Buffer {

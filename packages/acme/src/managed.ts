@@ -198,7 +198,7 @@ class ManagedCertificates implements AcmeCertificates {
   /** RFC 9773: the authority may want it renewed sooner, or later, than we would. */
   async #askRenewal(held: CertificateRecord): Promise<void> {
     const { clock, logger, store } = this.#deps;
-    const renewalId = renewalIdOf(held.certificate);
+    const renewalId = await renewalIdOf(held.certificate);
     const now = clock.now();
     let next = { ...held, askAgainMs: now + askAgainAfterMs(undefined) };
     try {

@@ -123,7 +123,7 @@ async function resume({ authority }: OrderDeps, url: string): Promise<Order | un
 }
 
 async function place({ authority }: OrderDeps, { names, previous }: OrderJob): Promise<Order> {
-  const replaces = previous && renewalIdOf(previous.certificate);
+  const replaces = previous && (await renewalIdOf(previous.certificate));
   try {
     return await authority.newOrder(names, replaces);
   } catch (error) {
@@ -229,7 +229,7 @@ async function finish(deps: OrderDeps, record: OrderRecord, certificate: string)
     notAfterMs,
     renewAtMs: renewAfterLife({ notBeforeMs, notAfterMs }, random()),
     // At once: the authority may know better.
-    askAgainMs: renewalIdOf(certificate) === undefined ? undefined : nowMs,
+    askAgainMs: (await renewalIdOf(certificate)) === undefined ? undefined : nowMs,
     explanation: undefined,
   };
   const spent = [{ directory, kind: 'certificate' as const, id, atMs: nowMs }];

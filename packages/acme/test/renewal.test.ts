@@ -106,7 +106,7 @@ suite('renewal', { ...(withoutPebble !== undefined && { skip: withoutPebble }), 
     const first = await started.obtained('shop.example.com');
     const told = await started.reported(({ explanation }) => explanation !== undefined);
     assert.equal(told.explanation, 'https://ca.example/why');
-    const renewalId = renewalIdOf(first.certificate);
+    const renewalId = await renewalIdOf(first.certificate);
     assert.deepEqual(front.asked, [renewalId]);
     const [issuer] = started.certificates.issuers();
     assert.equal(issuer?.identity, 'ca.example');

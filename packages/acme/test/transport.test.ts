@@ -25,25 +25,16 @@ before(async () => {
   trust = certificate.toString('pem');
   const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
   server = createServer({ cert: trust, key }, (request, response) => {
-    switch (request.url) {
-      case '/large':
-        return void response.end(Buffer.alloc(300 * 1_024));
-      case '/json':
-        return void response.writeHead(200, { 'content-type': 'application/json' }).end('{');
-      case '/moved':
-        return void response.writeHead(302, { location: '/ok' }).end();
-      case '/silent':
-        return;
-      case '/busy':
-        return void response.writeHead(503, { 'retry-after': '999999999' }).end();
-      case '/nonce':
-        response.writeHead(400, { 'content-type': 'application/problem+json', 'replay-nonce': 'n' });
-        return void response.end(JSON.stringify({ type: 'urn:ietf:params:acme:error:badNonce' }));
-      case '/reset':
-        return void request.socket.destroy();
-      default:
-        return void response.writeHead(200, { 'content-type': 'application/json', 'retry-after': '7' }).end('{}');
-    }
+    const json = { 'content-type': 'application/json' };
+    if (request.url === '/large') response.end(Buffer.alloc(300 * 1_024));
+    else if (request.url === '/json') response.writeHead(200, json).end('{');
+    else if (request.url === '/moved') response.writeHead(302, { location: '/ok' }).end();
+    else if (request.url === '/busy') response.writeHead(503, { 'retry-after': '999999999' }).end();
+    else if (request.url === '/reset') request.socket.destroy();
+    else if (request.url === '/nonce') {
+      response.writeHead(400, { 'content-type': 'application/problem+json', 'replay-nonce': 'n' });
+      response.end(JSON.stringify({ type: 'urn:ietf:params:acme:error:badNonce' }));
+    } else if (request.url !== '/silent') response.writeHead(200, { ...json, 'retry-after': '7' }).end('{}');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   base = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
