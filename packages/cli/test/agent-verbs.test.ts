@@ -62,6 +62,8 @@ test('every answer is one object with kind, version and data', async () => {
       [['status'], 'status'],
       [['node', 'status'], 'node-status'],
       [['names'], 'names'],
+      [['audit'], 'audit'],
+      [['audit', '--network', 'shop'], 'audit'],
       [['ping', 'db', '-c', '2'], 'ping'],
       [['explain', 'web-1', 'db'], 'explanation'],
       [['node', 'expose', '5432'], 'exposed'],
@@ -207,6 +209,21 @@ test('forward holds until Ctrl-C and takes itself back', async () => {
     assert.equal((await terminal.run(['forward', 'db', '--bg'])).exitCode, 0);
     assert.equal(agent.forwards.length, 1);
     assert.equal((await terminal.json(['forward', 'db', '--local', 'somewhere'])).error.code, 'TARGET_INVALID');
+  });
+});
+
+test('without a gateway, audit tells which versions were accepted and who signed them', async () => {
+  await withAgent(async (terminal) => {
+    const { data } = await terminal.json(['audit', '--since', '3650d']);
+    const lines = data['lines'] as { action: string; subject: string; details: { version: number } }[];
+    assert.deepEqual(
+      lines
+        .filter(({ action }) => action === 'version.accepted')
+        .map(({ subject, details }) => [subject, details.version]),
+      [['shop', 0]],
+    );
+    const refused = await terminal.json(['audit', '--network', 'shop', '--verify']);
+    assert.equal(refused.error.code, 'USAGE');
   });
 });
 
