@@ -31,21 +31,22 @@ export async function explainGateway(
     const path = { path: null, pathReason: 'no stream of a gateway comes in' };
     return { ...common, to, next: [], ...finding, ...path };
   }
-  const found = await lookAt(deps, deployment, line);
+  const service = servicesOfLine(line).includes(to) ? to : line.service;
+  const found = await lookAt(deps, deployment, line, service);
   signal.throwIfAborted();
   const [address = ''] = line.gateway.peers;
-  const offersIt = view.membersOn(line.service).some(({ peer }) => peer === deps.self);
+  const offersIt = view.membersOn(service).some(({ peer }) => peer === deps.self);
   const path = offersIt
     ? pathTo(deps, deployment, { name: gateway, peer: peerIdOfMultiaddr(address) })
-    : { path: null, pathReason: `only the machines that offer ${line.service} hold a link to the gateway: ask there` };
-  return { ...common, to: line.service, next: [], ...found, ...path };
+    : { path: null, pathReason: `only the machines that offer ${service} hold a link to the gateway: ask there` };
+  return { ...common, to: service, next: [], ...found, ...path };
 }
 
-async function lookAt(deps: ExplainDeps, deployment: Deployment, line: PublishLine): Promise<Finding> {
+async function lookAt(deps: ExplainDeps, deployment: Deployment, line: PublishLine, service: string): Promise<Finding> {
   const { contract, view } = deployment;
-  const text = `publish line ${line.name} of version ${contract.version}: ${line.gateway.domain} → ${line.service}`;
-  const target = view.services.get(line.service)?.target;
-  const offersIt = view.membersOn(line.service).some(({ peer }) => peer === deps.self);
+  const text = `publish line ${line.name} of version ${contract.version}: ${line.gateway.domain} → ${service}${partOf(line, service)}`;
+  const target = view.services.get(service)?.target;
+  const offersIt = view.membersOn(service).some(({ peer }) => peer === deps.self);
   if (!offersIt || target === undefined) return { allowed: true, works: null, code: null, reason: text };
   const own = await ownSide(deps, deployment, target, true, text, { allowed: true });
   if (own !== undefined) return own;
@@ -61,6 +62,16 @@ async function lookAt(deps: ExplainDeps, deployment: Deployment, line: PublishLi
     reason: `${text}, but ${why.message}`,
     next: ['moat names'],
   };
+}
+
+/** Which requests of the name go to the service, where not all of them do. */
+function partOf({ service: own, rules = {} }: PublishLine, service: string): string {
+  if (service === own) return '';
+  const paths = (rules.paths ?? []).flatMap((rule) => (rule.service === service ? [`under ${rule.prefix}`] : []));
+  const parts = (rules.split ?? []).flatMap((part) =>
+    part.service === service ? [`${part.percent}% of clients`] : [],
+  );
+  return ` (${[...paths, ...parts].join(', ')})`;
 }
 
 function ended({ contract }: Deployment): Finding {
