@@ -115,6 +115,20 @@ suite('end-to-end TLS through a gateway', { ...(withoutPebble !== undefined && {
     assert.doesNotMatch(own.issuer, /Pebble/);
   });
 
+  test('the member says which record keeps others out, and whether the public sees what it holds', async () => {
+    const at = `127.0.0.1:${port}`;
+    const { json } = await world.machine('web-1').ok(['certs', 'show', HOST, '--at', at]);
+    assert.deepEqual([json['state'], json['source']], ['valid', 'acme']);
+    assert.deepEqual((json['public'] as { result: string }).result, 'same');
+    assert.match(
+      JSON.stringify(json['caa']),
+      /^\["shop\.apps\.test\. IN CAA 0 issue \\"pebble[^"]*; accounturi=https:/,
+    );
+    // Somebody in between with a certificate of its own is told from it.
+    const other = await world.machine('web-2').run(['certs', 'show', `other.${DOMAIN}`, '--at', `127.0.0.1:1`]);
+    assert.equal(other.exitCode, 9);
+  });
+
   test('a proof is shown to nobody while no order runs, and another name of the gateway to nobody there', async () => {
     assert.match(String(await look(HOST, ['acme-tls/1'])), /UNRECOGNIZED_NAME|INTERNAL_ERROR/);
     assert.match(String(await look(`nobody.${DOMAIN}`)), /UNRECOGNIZED_NAME/);

@@ -36,6 +36,7 @@ import type {
   ProposalPut,
   PutProposalRequest,
 } from './schema/owner.ts';
+import type { MemberCertificate } from './schema/member-certificates.ts';
 import type { Rotation } from './schema/rotation.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
@@ -74,6 +75,7 @@ export interface AgentClient {
   removeForward(id: string, options?: CallOptions): Promise<void>;
   explain(deployment: string, from: string, to: string, options?: CallOptions): Promise<Explanation>;
   ping(deployment: string, request: PingRequest, options?: CallOptions): Promise<Pinged>;
+  certificates(options?: CallOptions): Promise<readonly MemberCertificate[]>;
   publications(options?: CallOptions): Promise<readonly PublicationStatus[]>;
   redeem(request: RedeemRequest, options?: CallOptions): Promise<void>;
   hosts(deployment: string, options?: CallOptions): Promise<HostsAnswer>;
@@ -126,6 +128,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
         { params: { deployment }, body },
         { timeoutMs: (body.timeoutMs ?? 10_000) + 5_000, ...call },
       ),
+    certificates: async (call) => (await client.call(on.certificates, {}, call)).certificates,
     publications: async (call) => (await client.call(on.publications, {}, call)).publications,
     redeem: async (body, call) => void (await client.call(on.redeem, { body }, call)),
     hosts: (deployment, call) => client.call(on.hosts, { params: { deployment } }, call),

@@ -21,6 +21,7 @@ import {
   type VersionAccepted,
 } from './schema/deployment.ts';
 import { agentEventSchema, type AgentEvent } from './schema/event.ts';
+import { memberCertificatesSchema, type MemberCertificates } from './schema/member-certificates.ts';
 import { redeemRequestSchema, type RedeemRequest } from './schema/gateway-code.ts';
 import {
   explanationSchema,
@@ -108,6 +109,7 @@ export interface AgentEndpoints {
   readonly removeForward: Endpoint<null, Done>;
   readonly explain: Endpoint<null, Explanation>;
   readonly ping: Endpoint<PingRequest, Pinged>;
+  readonly certificates: Endpoint<null, MemberCertificates>;
   readonly publications: Endpoint<null, { readonly publications: readonly PublicationStatus[] }>;
   readonly redeem: Endpoint<RedeemRequest, Done>;
   readonly hosts: Endpoint<null, HostsAnswer>;
@@ -190,6 +192,7 @@ export const agentEndpoints: AgentEndpoints = {
   ping: endpoint('post', `${ONE}/ping`, 'Round trip to a member or a service', pingedSchema, {
     body: pingRequestSchema,
   }),
+  certificates: endpoint('get', '/v1/certificates', 'Certificates for names passed through', memberCertificatesSchema),
   publications: endpoint('get', '/v1/publications', 'Every publication and its address', publicationsSchema),
   redeem: endpoint('post', '/v1/gateway-codes', 'Spends a gateway’s invite code on a deployment', doneSchema, {
     body: redeemRequestSchema,

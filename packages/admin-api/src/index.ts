@@ -111,3 +111,4 @@ export type {
   PutProposalRequest,
 } from './schema/owner.ts';
 export type { CallInput, CallOptions } from './unix-client.ts';
+export type { MemberCertificate, MemberCertificates } from './schema/member-certificates.ts';

@@ -255,6 +255,7 @@ async function openNode(
   const handlers = createHandlers({
     deployments,
     owners,
+    signer: key.signer,
     reconciler,
     publisher,
     consent,
@@ -285,6 +286,7 @@ async function openNode(
     },
     status,
     doors,
+    certificates,
     join: (token, waitMs, calling) =>
       joinByToken(
         { self, signer: key.signer, overlay, deployments, store: machine, addressBook, clock: time, logger, feed },

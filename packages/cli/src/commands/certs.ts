@@ -6,6 +6,7 @@ import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
+import { lookAt, memberCertificate, renderMember } from './certs-member.ts';
 
 export function addCerts(program: Command, runner: VerbRunner): void {
   const certs = addVerb<object>(
@@ -38,15 +39,33 @@ export function addCerts(program: Command, runner: VerbRunner): void {
 }
 
 function addShow(certs: Command, runner: VerbRunner): void {
-  addVerb<object>(
+  addVerb<{ at?: string }>(
     certs,
     runner,
     {
       usage: 'show <name>',
       summary: 'the certificate that a name is served with',
-      examples: [['moat certs show shop.example.com', 'state, names, issuer, end, renewal, last failure']],
+      examples: [
+        ['moat certs show shop.example.com', 'state, names, issuer, end, renewal, last failure'],
+        [
+          'moat certs show www.shop.example',
+          'on a member that the name is passed through to: CAA record, what the public sees',
+        ],
+      ],
+      options: [{ flags: '--at <host:port>', text: 'where the public is looked at, instead of the name itself' }],
     },
-    async ({ gateway: client, style }, [name = '']) => {
+    async ({ agent, gateway: client, style }, [name = ''], { at }) => {
+      const own = await memberCertificate(agent, name.toLowerCase());
+      if (own !== undefined) {
+        const look = await lookAt(own, at);
+        const isWell = own.state === 'valid' && look.result === 'same';
+        return {
+          kind: 'certs-show',
+          data: { ...own, public: look },
+          text: renderMember(own, look, style),
+          exitCode: isWell ? 0 : 9,
+        };
+      }
       const [{ certificates }, { domain }] = await Promise.all([client.certificates(), client.status()]);
       const host = (name.includes('.') || name === domain ? name : `${name}.${domain}`).toLowerCase();
       const found = certificates.filter(({ names }) => covers(names, host));

@@ -1,8 +1,9 @@
 /** What each endpoint of the local API does. */
-import { MoatError, isDeploymentId, type PeerId } from '@moat/core';
-import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
+import { MoatError, isDeploymentId, type PeerId, type Signer } from '@moat/core';
+import { createSignIn, isHostName, parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
 import type { Exposure } from '@moat/network';
 import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted, Rotation } from '@moat/admin-api';
+import type { MemberCertificates } from '../certificates/member-certificates.ts';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -26,6 +27,8 @@ const PING_MS = 10_000;
 export interface HandlerDeps {
   readonly deployments: Deployments;
   readonly owners: OwnersAtWork;
+  /** This machine's key. */
+  readonly signer: Signer;
   readonly reconciler: Reconciler;
   readonly publisher: Publisher;
   readonly consent: Consent;
@@ -37,6 +40,7 @@ export interface HandlerDeps {
   readonly explain: ExplainDeps;
   readonly status: () => NodeStatus;
   readonly doors: Doors;
+  readonly certificates: Pick<MemberCertificates, 'report'>;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
   readonly redeem: (request: RedeemRequest, signal: AbortSignal) => Promise<void>;
   readonly rotateKey: () => Promise<Rotation>;
@@ -131,6 +135,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       explain(deps.explain, find(params), query['from'] ?? '', query['to'] ?? '', signal),
     ping: ({ params, body, signal }) =>
       ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
+    certificates: () => ({ certificates: deps.certificates.report() }),
     publications: () => ({ publications: publisher.status() }),
     redeem: async ({ body, signal }) => {
       await deps.redeem(body, signal);
@@ -140,6 +145,11 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       return { done: true };
     },
     hosts: ({ params }) => hostsOf(deps.report, find(params), deps.doors),
+    // Nothing but a sign-in is ever signed for a caller, and that is good under the host alone.
+    signIn: ({ body }) => {
+      if (!isHostName(body.host)) throw new MoatError('REQUEST_INVALID', 'host is not a public name');
+      return { signed: documentOf(createSignIn(body, deps.signer)) };
+    },
     events: ({ signal }) =>
       feed.follow(signal, [
         { kind: 'agent', state: 'started' },

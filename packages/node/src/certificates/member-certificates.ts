@@ -10,13 +10,14 @@ import {
   createAcmeCertificates,
   type AcmeCertificates,
   type AuthorityOptions,
-  type CertificateReport,
   type CertificateStore,
 } from '@moat/acme';
 import { MoatError, type Clock, type Links, type Logger, type Service, type Timer } from '@moat/core';
 import type { TlsEnds } from '@moat/network';
+import type { MemberCertificate } from '@moat/admin-api';
 import type { PassedName } from './passed-names.ts';
 import { PassedProofs } from './passed-proofs.ts';
+import { reportCertificates } from './report.ts';
 
 export interface MemberCertificatesDeps {
   readonly clock: Clock;
@@ -95,8 +96,14 @@ export class MemberCertificates implements Service, TlsEnds {
     });
   }
 
-  list(): CertificateReport[] {
-    return this.#acme?.list() ?? [];
+  report(): MemberCertificate[] {
+    return reportCertificates({
+      names: this.#deps.names(),
+      ordered: this.#acme?.list() ?? [],
+      issuers: this.#acme?.issuers() ?? [],
+      fileFor: (host) => this.#fileFor(host)?.x509,
+      nowMs: this.#deps.clock.now(),
+    });
   }
 
   proofFor(name: string): SecureContext | undefined {
@@ -111,7 +118,7 @@ export class MemberCertificates implements Service, TlsEnds {
           host === asked.name && deployment === asked.deployment && service === asked.service,
       );
     if (!isOurs) return undefined;
-    const file = this.#files.find(({ x509 }) => x509.checkHost(asked.name, { subject: 'never' }) !== undefined);
+    const file = this.#fileFor(asked.name);
     if (file !== undefined) return file.context;
     const held = await this.#acme?.obtain(asked.name, WAIT_MS);
     if (held === undefined) return undefined;
@@ -123,10 +130,13 @@ export class MemberCertificates implements Service, TlsEnds {
     return context;
   }
 
+  #fileFor(host: string): FromFile | undefined {
+    return this.#files.find(({ x509 }) => x509.checkHost(host, { subject: 'never' }) !== undefined);
+  }
+
   #want(): void {
-    const isCovered = (host: string): boolean =>
-      this.#files.some(({ x509 }) => x509.checkHost(host, { subject: 'never' }) !== undefined);
-    const hosts = [...new Set(this.#deps.names().map(({ host }) => host))].filter((host) => !isCovered(host)).sort();
+    const names = new Set(this.#deps.names().map(({ host }) => host));
+    const hosts = [...names].filter((host) => this.#fileFor(host) === undefined).sort();
     const text = JSON.stringify(hosts);
     if (text === this.#wanted) return;
     this.#wanted = text;
