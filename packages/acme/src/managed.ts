@@ -2,7 +2,7 @@
  * {@link AcmeCertificates}: at any time at most four orders run, for what has no certificate first. What a crash
  * could lose is in the store; what is in memory only is what is wanted, which its owner says again.
  */
-import { OrderDesk, type Wanted } from './desk.ts';
+import type { OrderDesk, Wanted } from './desk.ts';
 import type {
   AcmeCertificates,
   AcmeCertificatesDeps,
@@ -58,10 +58,12 @@ class ManagedCertificates implements AcmeCertificates {
     const { clock, logger, store, solvers } = this.#deps;
     const { authorities, challenges = solvers.map(({ kind }) => kind) } = this.#options;
     const state = await store.load();
+    // With https and all that belongs to it, which a process that only shows proofs has no use for.
+    const { OrderDesk: Desk } = await import('./desk.ts');
     for (const record of state.certificates) this.#holdings.put(record);
     this.#stopping = new AbortController();
     const ordered = challenges.flatMap((kind) => solvers.filter((solver) => solver.kind === kind));
-    this.#desk = new OrderDesk(
+    this.#desk = new Desk(
       { clock, logger, store, random: this.#random, solvers: ordered },
       { authorities, signal: this.#stopping.signal },
       state,
