@@ -255,7 +255,6 @@ async function openNode(
   const handlers = createHandlers({
     deployments,
     owners,
-    signer: key.signer,
     reconciler,
     publisher,
     consent,
