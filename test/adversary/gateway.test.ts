@@ -3,10 +3,14 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { after, before, suite, test } from 'node:test';
+import type { PublishRules } from '@moat/contract';
 import { eventually } from '../e2e/machine.ts';
 import { publication } from './pen.ts';
 import { Shop } from './shop.ts';
 import { Twin, framed, gone, unframed } from './twins/twin.ts';
+
+/** A rate that no honest test here comes near. */
+const COUNTED: PublishRules = { rate: { all: { count: 5, perMs: 3_600_000 } }, enforce: 'member' };
 
 suite('gateway', () => {
   let shop: Shop;
@@ -47,6 +51,24 @@ suite('gateway', () => {
 
   test('can never: reach a published service by another kind of stream than it was published as', async () => {
     assert.equal(await ask('web', 'tcp'), 'KIND_MISMATCH');
+  });
+
+  test('can never: ask more often under a name than the members that keep its rate let it', async () => {
+    const line = { ...publication('counted', 'web', 'evil.localhost', [evil.address]), rules: COUNTED };
+    const { publish } = shop.contract;
+    await shop.apply({ publish: [...publish, line] });
+    const link = await evil.linkFrom(shop.peer('web'));
+    const { deployment } = shop.pen;
+    const { requests } = shop.web;
+    const outcomes: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      outcomes.push(await evil.ask(link, { deployment, service: 'web', kind: 'http' }, 'counted.evil.localhost'));
+    }
+    assert.deepEqual(outcomes, [...Array<string>(5).fill('200'), ...Array<string>(7).fill('PUBLIC_RATE')]);
+    assert.equal(shop.web.requests, requests + 5);
+    const other = await evil.ask(link, { deployment, service: 'web', kind: 'http' }, 'evil.evil.localhost');
+    assert.equal(other, '200', 'a name without the rule is another door, which its publisher opened');
+    await shop.apply({ publish });
   });
 
   test('can never: reach another port or a raw address', async () => {
