@@ -37,6 +37,7 @@ export interface ConfigFile {
   readonly anchor?: boolean | undefined;
   readonly announce?: readonly string[] | undefined;
   readonly publicPort?: number | undefined;
+  readonly http2?: 'on' | 'off' | undefined;
   readonly state?: string | undefined;
   readonly store?: string | undefined;
   readonly abuse?: { readonly email?: string | undefined; readonly url?: string | undefined } | undefined;
@@ -179,6 +180,7 @@ const shape = {
   anchor: z.boolean().optional(),
   announce: z.array(z.string().startsWith('/')).optional(),
   publicPort: z.number().int().min(1).max(65_535).optional(),
+  http2: z.enum(['on', 'off']).optional(),
   state: z.string().min(1).optional(),
   store: z
     .string()

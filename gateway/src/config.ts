@@ -40,6 +40,8 @@ export interface GatewayConfig {
   readonly announce: readonly string[];
   /** Port in public addresses, where something maps it to ours. @defaultValue the https port */
   readonly publicPort: number | undefined;
+  /** HTTP/2 for clients that choose it. @defaultValue true */
+  readonly http2: boolean;
   /** Keys and the local authority; made 0700. */
   readonly stateDirectory: string;
   /** SQLite file. @defaultValue `gateway.db` in the state directory */
@@ -188,6 +190,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     anchor: file.anchor ?? true,
     announce: file.announce ?? [],
     publicPort: file.publicPort,
+    http2: file.http2 !== 'off',
     stateDirectory,
     storePath:
       file.store === undefined ? join(stateDirectory, 'gateway.db') : resolve(base, file.store.slice('sqlite:'.length)),

@@ -30,6 +30,7 @@ test('the smallest file gets every default', () => {
   assert.equal(parse(BASE.replace('publishers: open\n', '')).publishers, 'invited');
   assert.equal(config.limits.requestsPerSecond, undefined);
   assert.equal(config.anchor, true);
+  assert.equal(config.http2, true);
 });
 
 test('everything can be said', () => {
@@ -42,6 +43,7 @@ tls: { files: [{ certificate: tls/cert.pem, key: /keys/key.pem }] }
 listen: { https: 8443, http: off, overlay: [/ip4/0.0.0.0/tcp/4410], link: "[::1]:4411" }
 announce: [/dns4/apps.example.com/tcp/4410]
 publicPort: 443
+http2: off
 anchor: false
 state: ./state
 store: sqlite:/var/lib/moat/gateway.db
@@ -52,6 +54,7 @@ console: { socket: /run/moat/gateway.sock }
   assert.deepEqual(config.tls, { files: [{ certificate: '/etc/moat/tls/cert.pem', key: '/keys/key.pem' }] });
   assert.deepEqual(config.listen.https, { host: '::', port: 8443 });
   assert.equal(config.listen.http, undefined);
+  assert.equal(config.http2, false);
   assert.deepEqual(config.listen.link, { host: '::1', port: 4411 });
   assert.equal(config.limits.maxBodyBytes, 2 * 2 ** 30);
   assert.equal(config.limits.maxHeadBytes, 8_192);

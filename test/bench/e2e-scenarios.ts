@@ -12,6 +12,9 @@ import { caddyWireguard, nginxWireguard } from './subjects/wireguard.ts';
 import { nginxYggdrasil } from './subjects/yggdrasil.ts';
 
 /** 512 bodies of 1 MiB at once would end outside of the window of the slower tunnels: none would be counted. */
+/** Clients of HTTP/2, each with as many requests at once. */
+const HTTP2_CONNECTIONS = 64;
+const HTTP2_STREAMS = 16;
 const CONNECTIONS = { '0.9k': [64], '1k': [1, 64, 512], '64k': [1, 64, 512], '1m': [1, 8, 64] } as const;
 const QUICK = new Set(['1k/c1', '1k/c64', '1m/c8']);
 const SIZES = ['0.9k', '1k', '64k', '1m'] as const;
@@ -30,7 +33,7 @@ export const e2eSubjects: readonly Subject[] = [
   moatPrivate,
 ];
 
-export const e2eScenarios: readonly Scenario[] = SIZES.flatMap((size) =>
+const http1Scenarios: readonly Scenario[] = SIZES.flatMap((size) =>
   CONNECTIONS[size].map((connections): Scenario => ({
     name: `e2e/https1/${size}/c${connections}`,
     subjects: e2eSubjects,
@@ -49,3 +52,25 @@ export const e2eScenarios: readonly Scenario[] = SIZES.flatMap((size) =>
       ),
   })),
 );
+
+const http2: Scenario = {
+  name: `e2e/h2/1k/c${HTTP2_CONNECTIONS}`,
+  subjects: [moat, nginxNoTunnel],
+  quick: false,
+  measure: (running, options) =>
+    httpLoad(
+      {
+        target: targetOf(running, 'https'),
+        scheme: 'https',
+        version: 'h2',
+        path: '/1k',
+        bodyBytes: BODY_BYTES['1k'],
+        connections: HTTP2_CONNECTIONS,
+        streams: HTTP2_STREAMS,
+        pids: running.pids(),
+      },
+      options,
+    ),
+};
+
+export const e2eScenarios: readonly Scenario[] = [...http1Scenarios, http2];

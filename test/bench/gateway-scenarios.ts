@@ -26,6 +26,9 @@ const SIZES = ['1k', '64k', '1m'] as const;
 /** Handshakes at once: enough to keep one worker busy. */
 const HANDSHAKES = 16;
 const WEBSOCKETS = 64;
+/** As h2load is run everywhere: 128 requests at once. */
+const HTTP2_CONNECTIONS = 8;
+const HTTP2_STREAMS = 16;
 
 export const gatewaySubjects: readonly Subject[] = [
   localMoat,
@@ -37,6 +40,9 @@ export const gatewaySubjects: readonly Subject[] = [
   localHttpProxy3,
   localReplyFrom,
 ];
+
+/** Those that speak HTTP/2 to clients. */
+const http2Subjects: readonly Subject[] = [localMoat, localMoatWithNode, localNginx, localHaproxy, localCaddy];
 
 const requests: readonly Scenario[] = SIZES.flatMap((size) =>
   CONNECTIONS[size].map((connections): Scenario => ({
@@ -57,6 +63,26 @@ const requests: readonly Scenario[] = SIZES.flatMap((size) =>
     },
   })),
 );
+
+const http2: Scenario = {
+  name: `gateway/h2/1k/c${HTTP2_CONNECTIONS}`,
+  subjects: http2Subjects,
+  quick: true,
+  async measure(running, options) {
+    const load = {
+      target: targetOf(running, 'https'),
+      scheme: 'https',
+      version: 'h2',
+      path: '/1k',
+      bodyBytes: BODY_BYTES['1k'],
+      connections: HTTP2_CONNECTIONS,
+      streams: HTTP2_STREAMS,
+      pids: running.pids(),
+    } as const;
+    const values = await httpLoad(load, options);
+    return { ...values, rpsPerCore: 1e6 / (values['cpuUsPerRequest'] ?? Number.NaN) };
+  },
+};
 
 const webSockets: Scenario = {
   name: `gateway/ws/1k/c${WEBSOCKETS}`,
@@ -84,4 +110,4 @@ const handshakes: Scenario = {
     handshakeLoad({ target: targetOf(running, 'https'), atOnce: HANDSHAKES, pids: running.pids() }, options),
 };
 
-export const gatewayScenarios: readonly Scenario[] = [...requests, webSockets, handshakes];
+export const gatewayScenarios: readonly Scenario[] = [...requests, http2, webSockets, handshakes];

@@ -63,7 +63,7 @@ export function filesServer(listen: readonly string[], root: string): string {
 export function edgeServer(listen: string, upstream: string, tls: TlsFiles): string {
   return `upstream service { server ${upstream}; keepalive 512; keepalive_requests 1000000000; }
     server {
-      listen ${listen} ssl backlog=4096;
+      listen ${listen} ssl http2 backlog=4096;
       ssl_certificate ${tls.certificateFile}; ssl_certificate_key ${tls.keyFile}; ssl_protocols TLSv1.3;
       location / {
         proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;

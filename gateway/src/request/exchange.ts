@@ -26,7 +26,7 @@ import { Attempt, type AttemptOwner } from './attempt.ts';
 import { MemberChoice } from './choose.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
 import { CodedAnswer } from './coded-answer.ts';
-import { isWritable } from './fields.ts';
+import { isCall, isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
@@ -97,6 +97,8 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
   #bodyRead = false;
   #bodyPaused = false;
   #bodyDone: boolean;
+  /** gRPC says itself how long it waits; both sides of a stream may be silent for hours. */
+  readonly #isCall: boolean;
   #answerDone = false;
   #over = false;
   #lastError: MoatError<GatewayErrorCode> | undefined;
@@ -122,6 +124,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.#choice = new MemberChoice(deps.links, work.route, work.rules?.preferred, work.rules?.breaker);
     this.#inward = work.inward;
     this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
+    this.#isCall = isCall(work.head);
     this.#clientMs = this.#serviceMs = work.request.startedMs;
   }
 
@@ -140,7 +143,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     if (this.#over) return;
     if (this.#blocked) {
       if (nowMs - this.#clientMs > this.#options.stallMs) this.#fail(stalled());
-    } else if (this.#answer === undefined) {
+    } else if (this.#answer === undefined && !this.#isCall) {
       const waitsForClient = !this.#bodyDone && !this.#bodyPaused && this.#head.upgrade === undefined;
       if (waitsForClient && this.#isStalled(nowMs)) this.#fail(stalled());
       else if (!waitsForClient && nowMs - this.#serviceMs > this.#options.answerMs) {

@@ -62,6 +62,7 @@ export interface FleetOptions {
   readonly https: HostPort;
   readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
+  readonly http2: boolean;
   /** 0700. */
   readonly stateDirectory: string;
 }
@@ -292,7 +293,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   #startOf(): WorkerStart {
-    const { level, self, domain, secret, https, http, publicPort } = this.#options;
+    const { level, self, domain, secret, https, http, publicPort, http2 } = this.#options;
     return {
       level,
       self,
@@ -302,6 +303,7 @@ export class WorkerFleet implements Service, LinkWorkers {
       https: { ...https, port: this.httpsPort },
       http: http && { ...http, port: this.httpPort ?? http.port },
       publicPort,
+      http2,
       identity: this.#deps.identity(),
       challenges: this.#deps.challenges(),
       routes: this.#deps.routes(),

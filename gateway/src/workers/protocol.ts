@@ -23,6 +23,7 @@ export interface WorkerStart {
   readonly https: HostPort;
   readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
+  readonly http2: boolean;
   readonly identity: GatewayIdentity;
   /** Proofs that are shown now. */
   readonly challenges: ChallengeChange;

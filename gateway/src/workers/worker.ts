@@ -55,7 +55,7 @@ export class TrafficWorker {
   constructor(deps: TrafficWorkerDeps, start: WorkerStart) {
     this.#deps = deps;
     const { clock, logger, ipc } = deps;
-    const { domain, settings, https, http, publicPort } = start;
+    const { domain, settings, https, http, publicPort, http2 } = start;
     const { limits, abuse } = settings;
     this.#identity = start.identity;
     this.#routes = new Routes({ now: () => clock.now(), random: Math.random });
@@ -99,6 +99,7 @@ export class TrafficWorker {
         https: { ...https, fd: HTTPS_FD },
         http: http && { ...http, fd: HTTP_FD },
         publicPort,
+        http2,
       },
     );
   }

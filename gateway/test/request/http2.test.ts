@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import type { LinkStream } from '@moat/core';
+import { createManualClock } from '@moat/testkit';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { answering, echoing, member, recording, silent, TEXT, type Seen } from '../member.ts';
 import { answerOf, ask, connectHttp2 } from './http2-client.ts';
@@ -221,6 +223,33 @@ test('an answer before the end of the body lets the client stop', async () => {
   stream.write('never ends');
   const answer = await answered;
   assert.deepEqual([answer.status, answer.body.toString(), answer.rstCode], [413, 'big', 0]);
+});
+
+test('a call waits as long as its client does, a plain request as long as we do', async () => {
+  const clock = createManualClock(Date.now());
+  await using edge = await EdgeUnderTest.start({ clock, limits: { answerMs: 10_000, stallMs: 10_000 } });
+  const streams: LinkStream[] = [];
+  const arrived = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  edge.publish({
+    m1: member((stream) => {
+      arrived[streams.push(stream) - 1]?.resolve();
+      return {};
+    }),
+  });
+  await using session = connectHttp2(edge);
+  const call = session.request({ ':method': 'POST', ':authority': HOST, 'content-type': 'application/grpc' });
+  const called = answerOf(call);
+  await arrived[0]?.promise;
+  const plain = ask(session, { ':method': 'POST', 'content-type': 'text/plain' });
+  await arrived[1]?.promise;
+  for (let second = 0; second < 12; second++) {
+    clock.advance(1_000);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal((await plain).status, 504);
+  streams[0]?.writeHead({ status: 200, fields: [['grpc-status', '0']] });
+  streams[0]?.end();
+  assert.equal((await called).headers['grpc-status'], '0');
 });
 
 test('another name than the handshake is misdirected', async () => {

@@ -56,7 +56,7 @@ defaults
   timeout server 600s
   timeout http-keep-alive 600s
 frontend edge
-  bind ${LOOPBACK}:${target.port} ssl crt ${pem} alpn http/1.1 backlog 4096
+  bind ${LOOPBACK}:${target.port} ssl crt ${pem} alpn h2,http/1.1 backlog 4096
   default_backend service
 backend service
   http-reuse always
@@ -78,7 +78,7 @@ export const localCaddy: Subject = proxy('caddy', ['caddy'], async (context, { t
         level ERROR
       }
       servers {
-        protocols h1
+        protocols h1 h2
         timeouts {
           idle 10m
         }
