@@ -25,6 +25,9 @@ const ATTACKS: Readonly<Record<string, readonly string[]>> = {
 /** What a gateway may grow by while it is attacked: the connections have to be held somewhere. */
 const MEMORY_BYTES = full ? 256 * 1_024 * 1_024 : 96 * 1_024 * 1_024;
 
+/** What a person waits for a page. All share two cores here, the attacker too. */
+const PATIENCE_MS = 10_000;
+
 const run = promisify(execFile);
 
 async function missing(program: string): Promise<string | undefined> {
@@ -94,16 +97,18 @@ suite('tools of others', { timeout: 400_000 }, async () => {
     return stripVTControlCharacters(said.join('')).slice(-1_000);
   }
 
-  /** Somebody who does nothing wrong, until `over`; returns how often they were served. */
-  async function servedUntil(over: Promise<unknown>): Promise<number> {
-    const state = { over: false, served: 0 };
+  /** Somebody who does nothing wrong, until `over`; returns how often they were served, and the longest they waited. */
+  async function servedUntil(over: Promise<unknown>): Promise<{ served: number; longestMs: number }> {
+    const state = { over: false, served: 0, longestMs: 0 };
     void over.finally(() => (state.over = true));
     while (!state.over) {
+      const begin = performance.now();
       const { status, text } = await world.gateway.browser.fetch(HOST);
       assert.equal(status, 200, text);
       state.served += 1;
+      state.longestMs = Math.max(state.longestMs, performance.now() - begin);
     }
-    return state.served;
+    return state;
   }
 
   const noSlow = await missing('slowhttptest');
@@ -113,11 +118,12 @@ suite('tools of others', { timeout: 400_000 }, async () => {
     const steps = full ? Object.entries(ATTACKS).map((one) => [one]) : [Object.entries(ATTACKS)];
     for (const step of steps) {
       const attacks = Promise.all(step.map(([, options]) => attack(options, relay.port)));
-      const served = await servedUntil(attacks);
+      const { served, longestMs } = await servedUntil(attacks);
       for (const said of await attacks)
         assert.match(said, /Exit status:\s+(?:Hit test time limit|No open connections left)/);
-      t.diagnostic(`${step.map(([name]) => name).join(', ')}: ${served} good requests served meanwhile`);
-      assert.ok(served > SECONDS, `${served}`);
+      const what = step.map(([name]) => name).join(', ');
+      t.diagnostic(`${what}: ${served} good requests served meanwhile, the slowest in ${Math.round(longestMs)} ms`);
+      assert.ok(longestMs < PATIENCE_MS, `${longestMs} ms`);
     }
     const grown = (await world.gateway.daemon.residentBytes()) - before;
     assert.ok(grown < MEMORY_BYTES, `${Math.round(grown / 2 ** 20)} MiB`);
@@ -131,8 +137,10 @@ suite('tools of others', { timeout: 400_000 }, async () => {
     // Its exit code counts what it found.
     await run('unshare', withName([...words, ...target].join(' ')), { timeout: 240_000 }).catch(() => undefined);
     const findings = JSON.parse(await readFile(report, 'utf8')) as { id: string; severity: string; finding: string }[];
-    // What the certificate of a machine's own authority lacks is no fault of the handshake; WARN is a check that did not run.
-    const faults = findings.filter(({ id, severity }) => !id.startsWith('cert_') && severity !== 'WARN');
+    // What the certificate of a machine's own authority lacks is no fault of the handshake, and fields are the service's to
+    // send; WARN is a check that did not run.
+    const ours = findings.filter(({ id }) => !id.startsWith('cert_') && id !== 'security_headers');
+    const faults = ours.filter(({ severity }) => severity !== 'WARN');
     assert.deepEqual(faults, []);
   });
 });
