@@ -38,6 +38,7 @@ import type {
 } from './schema/owner.ts';
 import type { MemberCertificate } from './schema/member-certificates.ts';
 import type { Rotation } from './schema/rotation.ts';
+import type { SignInRequest, SignInSigned } from './schema/sign-in.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Milliseconds for what asks the keepers one after the other. */
@@ -79,6 +80,8 @@ export interface AgentClient {
   publications(options?: CallOptions): Promise<readonly PublicationStatus[]>;
   redeem(request: RedeemRequest, options?: CallOptions): Promise<void>;
   hosts(deployment: string, options?: CallOptions): Promise<HostsAnswer>;
+  /** Signs what a public name asked, with this machine's key. */
+  signIn(request: SignInRequest, options?: CallOptions): Promise<SignInSigned>;
   /** What happens, until `signal` is aborted or the agent ends. */
   events(signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** The same answer until the switch. */
@@ -132,6 +135,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     publications: async (call) => (await client.call(on.publications, {}, call)).publications,
     redeem: async (body, call) => void (await client.call(on.redeem, { body }, call)),
     hosts: (deployment, call) => client.call(on.hosts, { params: { deployment } }, call),
+    signIn: (body, call) => client.call(on.signIn, { body }, call),
     events: (signal) => client.follow(on.events, signal),
     rotateKey: (call) => client.call(on.rotateKey, {}, call),
     stop: async (call) => void (await client.call(on.stop, {}, call)),

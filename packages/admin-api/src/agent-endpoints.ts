@@ -68,6 +68,7 @@ import {
   type ProposalPut,
   type PutProposalRequest,
 } from './schema/owner.ts';
+import { signInRequestSchema, signInSignedSchema, type SignInRequest, type SignInSigned } from './schema/sign-in.ts';
 
 const deploymentsSchema: z.ZodType<{ readonly deployments: readonly DeploymentSummary[] }> = z.object({
   deployments: z.array(deploymentSummarySchema),
@@ -113,6 +114,7 @@ export interface AgentEndpoints {
   readonly publications: Endpoint<null, { readonly publications: readonly PublicationStatus[] }>;
   readonly redeem: Endpoint<RedeemRequest, Done>;
   readonly hosts: Endpoint<null, HostsAnswer>;
+  readonly signIn: Endpoint<SignInRequest, SignInSigned>;
   readonly events: Endpoint<null, AgentEvent>;
   readonly rotateKey: Endpoint<null, Rotation>;
   readonly stop: Endpoint<null, Done>;
@@ -198,6 +200,15 @@ export const agentEndpoints: AgentEndpoints = {
     body: redeemRequestSchema,
   }),
   hosts: endpoint('get', `${ONE}/hosts`, 'Names and addresses for a program', hostsAnswerSchema),
+  signIn: endpoint(
+    'post',
+    '/v1/sign-in',
+    'Signs what a public name asked, with this machine’s key',
+    signInSignedSchema,
+    {
+      body: signInRequestSchema,
+    },
+  ),
   events: endpoint('get', '/v1/events', 'What happens, one JSON a line', agentEventSchema, { stream: true }),
   rotateKey: endpoint(
     'post',

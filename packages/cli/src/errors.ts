@@ -20,6 +20,7 @@ export const CLI_ERROR_CODES = [
   'GATEWAY_UNREACHABLE', // the gateway's domain did not answer over https | check the domain and that the gateway runs
   'GATEWAY_ANSWER_INVALID', // what the domain answered is no gateway's description | check the domain
   'PROPOSAL_INVALID', // the file is no proposal | have it written anew by moat apply --out
+  'SIGN_IN_NOT_OFFERED', // the host asks for no key of Moat | check the name; its publisher writes auth: { keys } in moat.yaml
   'NAME_UNKNOWN', // no publication of that name | moat names lists them
   'NAME_TAKEN', // the deployment publishes that name already | unpublish it first, or choose another
   'SERVICE_NOT_HTTP', // only http services can be published so far | set protocol: http on the service

@@ -104,6 +104,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'QUORUM_MISSING',
     'OWNER_PROOF_INVALID',
     'SIGN_IN_INVALID',
+    'SIGN_IN_REFUSED',
+    'SIGN_IN_NOT_OFFERED',
     'HEAD_FORGED',
     'GATEWAY_PEERS_FORGED',
     'RECEIPT_FORGED',

@@ -255,6 +255,7 @@ async function openNode(
   const handlers = createHandlers({
     deployments,
     owners,
+    signer: key.signer,
     reconciler,
     publisher,
     consent,

@@ -27,6 +27,7 @@ import { addRollback } from './rollback.ts';
 import { addRun } from './run.ts';
 import { addService } from './service.ts';
 import { addSign } from './sign.ts';
+import { addSignIn } from './sign-in.ts';
 import { addStatus } from './status.ts';
 import { addTrust } from './trust.ts';
 import { addValidate } from './validate.ts';
@@ -56,6 +57,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addPublish,
     addNames,
     addPassword,
+    addSignIn,
     addGateway,
     addCerts,
     addTrust,

@@ -47,7 +47,8 @@ function parsePin(value: unknown): GatewayPin {
   return { domain, peers: peers.map(String), ...(typeof box === 'string' ? { box } : {}) };
 }
 
-function reasonOf(error: unknown): string {
+/** Why an https request had no answer, in words. */
+export function reasonOf(error: unknown): string {
   const code = errorCode(error);
   if (code === 'INTERNAL') return String(error);
   if (code === 'ENOTFOUND') return `the name does not resolve (${code})`;

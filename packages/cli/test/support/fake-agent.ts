@@ -259,6 +259,8 @@ export class FakeAgent implements AsyncDisposable {
         };
       },
       branches: () => this.#unsupported(),
+      certificates: () => ({ certificates: [] }),
+      signIn: ({ body }) => ({ signed: { signIn: { ...body } } }),
       rotateKey: () => ({
         current: this.key.peerId,
         next: createNodeKey().peerId,

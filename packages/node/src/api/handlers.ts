@@ -1,6 +1,6 @@
 /** What each endpoint of the local API does. */
-import { MoatError, isDeploymentId, type PeerId } from '@moat/core';
-import { parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
+import { MoatError, isDeploymentId, type PeerId, type Signer } from '@moat/core';
+import { createSignIn, isHostName, parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
 import type { Exposure } from '@moat/network';
 import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted, Rotation } from '@moat/admin-api';
 import type { MemberCertificates } from '../certificates/member-certificates.ts';
@@ -27,6 +27,8 @@ const PING_MS = 10_000;
 export interface HandlerDeps {
   readonly deployments: Deployments;
   readonly owners: OwnersAtWork;
+  /** This machine's key. */
+  readonly signer: Signer;
   readonly reconciler: Reconciler;
   readonly publisher: Publisher;
   readonly consent: Consent;
@@ -143,6 +145,11 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       return { done: true };
     },
     hosts: ({ params }) => hostsOf(deps.report, find(params), deps.doors),
+    // Nothing but a sign-in is ever signed for a caller, and that is good under the host alone.
+    signIn: ({ body }) => {
+      if (!isHostName(body.host)) throw new MoatError('REQUEST_INVALID', 'host is not a public name');
+      return { signed: documentOf(createSignIn(body, deps.signer)) };
+    },
     events: ({ signal }) =>
       feed.follow(signal, [
         { kind: 'agent', state: 'started' },

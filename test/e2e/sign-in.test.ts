@@ -1,0 +1,166 @@
+/** Ways in beside passwords, by the real command, gateway and provider: keys of people and machines, and OpenID Connect. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { eventually } from './machine.ts';
+import { CLIENT, startProvider, type TestProvider } from './provider.ts';
+import { startWebService, type WebService } from './web-service.ts';
+import { World } from './world.ts';
+
+const CALLBACK = '/.well-known/moat/callback';
+const KEYS = 'team.localhost';
+const BLOG = 'blog.localhost';
+const HTML = { accept: 'text/html' };
+
+const world = new World();
+let web: WebService;
+let provider: TestProvider;
+
+before(async () => {
+  web = await startWebService('shop');
+  await world.startGateway();
+  provider = await startProvider(`https://${BLOG}:${world.gateway.port}${CALLBACK}`);
+  await world.grow({
+    name: 'shop',
+    members: { owner: { keeper: true } },
+    services: { web: { on: ['owner'], port: 80, target: `127.0.0.1:${web.port}`, protocol: 'http' } },
+  });
+  const owner = world.machine('owner');
+  await owner.ok(['node', 'expose', String(web.port), '--to', 'shop', '--public']);
+  await owner.write('client-secret', `${CLIENT.secret}\n`);
+  owner.env['MOAT_CA_FILE'] = await owner.write('ca.pem', world.gateway.browser.tls('x').ca);
+  await publish(['owners', 'owner']);
+  await eventually('published', async () => (await statusOf(KEYS)) === 401 && (await statusOf(BLOG)) === 401);
+});
+
+after(async () => {
+  await world[Symbol.asyncDispose]();
+  await provider?.[Symbol.asyncDispose]();
+  await web?.[Symbol.asyncDispose]();
+});
+
+async function publish(keys: readonly string[]): Promise<void> {
+  const said = await world.gateway.browser.fetch('localhost', { path: '/.well-known/moat' });
+  const gateway = JSON.parse(said.text) as object;
+  const { issuer } = provider;
+  const oidc = { issuer, client: CLIENT.id, secret: { file: './client-secret' }, domains: ['shop.example'] };
+  await world.apply({
+    extraPublish: {
+      team: { service: 'web', gateway, auth: { keys } },
+      blog: { service: 'web', gateway, auth: { oidc } },
+    },
+  });
+}
+
+async function statusOf(host: string, headers: Record<string, string> = {}): Promise<number> {
+  return (await world.gateway.browser.fetch(host, { headers })).status;
+}
+
+/** Asks as a browser does, which names the port. */
+function browse(path: string, cookie = ''): ReturnType<World['gateway']['browser']['fetch']> {
+  const host = `${BLOG}:${world.gateway.port}`;
+  return world.gateway.browser.fetch(BLOG, { path, headers: { ...HTML, host, cookie } });
+}
+
+const cookieOf = (fields: string[] | undefined, name: string): string =>
+  fields?.find((field) => field.startsWith(`__Host-moat-${name}=`))?.split(';', 1)[0] ?? '';
+
+function serviceSaw(wanted: string): string | undefined {
+  const at = web.lastFields.findIndex((field, index) => index % 2 === 0 && field.toLowerCase() === wanted);
+  return at === -1 ? undefined : web.lastFields[at + 1];
+}
+
+test('an owner and a machine sign in with nothing but their keys', async () => {
+  const owner = world.machine('owner');
+  const host = `${KEYS}:${world.gateway.port}`;
+  const users: unknown[] = [];
+  for (const flags of [[], ['--machine']]) {
+    const { json } = await owner.ok(['sign-in', host, ...flags]);
+    users.push(json['user']);
+    assert.equal(await statusOf(KEYS, { cookie: String(json['cookie']) }), 200);
+    assert.equal(serviceSaw('x-forwarded-user'), encodeURIComponent(String(json['user'])));
+    assert.equal(serviceSaw('cookie'), undefined);
+    const url = new URL(String(json['url']));
+    assert.equal(url.host, host);
+    const opened = await world.gateway.browser.fetch(KEYS, { path: url.pathname + url.search });
+    assert.equal(opened.status, 303);
+    assert.equal(await statusOf(KEYS, { cookie: cookieOf(opened.headers['set-cookie'], 'session') }), 200);
+  }
+  assert.equal(new Set(users).size, 2);
+  assert.equal((await owner.run(['sign-in', `${BLOG}:${world.gateway.port}`])).json['code'], 'SIGN_IN_NOT_OFFERED');
+  await owner.ok(['key', 'new', '--key', 'stranger.key']);
+  const refused = await owner.run(['sign-in', host, '--key', 'stranger.key']);
+  assert.equal(refused.json['code'], 'SIGN_IN_REFUSED');
+});
+
+test('curl comes in with the cookie that the command printed', async (t) => {
+  const owner = world.machine('owner');
+  const host = `${KEYS}:${world.gateway.port}`;
+  const { json } = await owner.ok(['sign-in', host, '--cookie']);
+  const curl = promisify(execFile)('curl', [
+    '-sfo',
+    '/dev/null',
+    '--cacert',
+    owner.path('ca.pem'),
+    '--resolve',
+    `${host}:127.0.0.1`,
+    '--cookie',
+    String(json['cookie']),
+    '--write-out',
+    '%{http_code}',
+    `https://${host}/`,
+  ]);
+  const said = await curl.catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    t.skip('curl is not installed');
+    return undefined;
+  });
+  if (said !== undefined) assert.equal(said.stdout, '200');
+});
+
+test('a login at the provider opens the page that was wanted, for verified addresses that are named', async () => {
+  assert.equal(await statusOf(BLOG, { accept: 'application/json' }), 401, 'a program is not sent away');
+  const begun = await browse('/hello?x=1');
+  assert.equal(begun.status, 303);
+  const login = cookieOf(begun.headers['set-cookie'], 'login');
+  const sent = String(begun.headers.location);
+  assert.ok(sent.startsWith(`${provider.issuer}/auth?`), sent);
+  const back = await provider.signIn(sent, 'ana@shop.example');
+  const path = back.pathname + back.search;
+  assert.equal((await browse(path)).status, 400, 'another browser has no login open');
+  back.searchParams.set('state', 'forged');
+  assert.equal((await browse(back.pathname + back.search, login)).status, 400, 'a forged state');
+  const done = await browse(path, login);
+  assert.equal(done.status, 303, done.text);
+  assert.equal(done.headers.location, '/hello?x=1');
+  const session = cookieOf(done.headers['set-cookie'], 'session');
+  assert.equal((await browse('/', `${session}; ${login}; theme=dark`)).status, 200);
+  assert.equal(serviceSaw('x-forwarded-user'), encodeURIComponent('ana@shop.example'));
+  assert.equal(serviceSaw('cookie'), 'theme=dark');
+  assert.equal(await statusOf(KEYS, { cookie: session }), 401, 'good under its name alone');
+  assert.equal((await browse(path, login)).status, 400, 'a code is good once');
+});
+
+test('an address of others, or one that was never verified, signs nobody in', async () => {
+  for (const who of ['eve@evil.example', 'unverified@shop.example']) {
+    const begun = await browse('//evil.example/');
+    const back = await provider.signIn(String(begun.headers.location), who);
+    const answer = await browse(back.pathname + back.search, cookieOf(begun.headers['set-cookie'], 'login'));
+    assert.equal(answer.status, 403, who);
+    assert.equal(answer.headers['set-cookie'], undefined);
+    assert.match(answer.text, /SIGN_IN_REFUSED/);
+  }
+});
+
+test('a key that is taken out of the file is asked anew', async () => {
+  const owner = world.machine('owner');
+  const host = `${KEYS}:${world.gateway.port}`;
+  const { json } = await owner.ok(['sign-in', host, '--machine']);
+  const cookie = String(json['cookie']);
+  assert.equal(await statusOf(KEYS, { cookie }), 200);
+  await publish(['owners']);
+  await eventually('its session is over', async () => (await statusOf(KEYS, { cookie })) === 401);
+  assert.equal((await owner.run(['sign-in', host, '--machine'])).json['code'], 'SIGN_IN_REFUSED');
+  await owner.ok(['sign-in', host]);
+});
