@@ -12,6 +12,7 @@ import { portOfKey } from '../names/port.ts';
 import type { EdgeAuth } from '../publications/edge-rules.ts';
 import { NameRules } from '../rules/name-rules.ts';
 import type { SuspensionStatus } from '../store/store.ts';
+import { loopTurn } from './loop-turn.ts';
 
 /** A name that leads somewhere now. */
 export interface Route {
@@ -106,7 +107,7 @@ export class Routes implements RouteSnapshot {
   #version = 0;
 
   constructor(deps: RoutesDeps) {
-    this.#deps = deps;
+    this.#deps = { turn: loopTurn, ...deps };
   }
 
   get current(): RouteSnapshot {

@@ -10,6 +10,8 @@ export interface BalancerDeps {
   now(): number;
   /** Uniform in [0, 1). */
   random(): number;
+  /** The same number throughout one turn of the loop, another in the next. Absent = each choice is one by itself. */
+  turn?(): number;
 }
 
 export interface BalancerOptions {
@@ -37,11 +39,23 @@ const FORGOTTEN_BELOW = 0.01;
 
 /** From so many keys on, two are drawn before the others are looked at. */
 const MANY_KEYS = 8;
+
+/** So many choices of one turn may fall on one of many keys. */
+const MOST_IN_TURN = 4;
+
+/** Among those only while its load is at most so much above that of the better of two others. */
+const LOAD_AHEAD = 4;
+
 const everyKey = (): boolean => true;
 
 /**
  * Chooses among instances and learns from what happens to the chosen one. The caller frames each use:
  * `begin` — then `success` or `failure` once the instance has answered or not — and `end` when it is over.
+ *
+ * Of many keys, choices of one turn of the loop fall on one key a few times in a row: what a link is given in one turn
+ * leaves as one TLS record and one write, and comes as one read, at both ends. Spread over 100 members every request
+ * pays for its own. Bound: {@link MOST_IN_TURN} in a row, of a healthy key that is not clearly more loaded than the one
+ * that would be chosen instead.
  * Memory: one record per key ever begun or judged; {@link Balancer.retain} forgets the others.
  */
 export class Balancer<K> {
@@ -50,6 +64,11 @@ export class Balancer<K> {
   readonly #unhealthyAbove: number;
   readonly #maxPenalty: number;
   readonly #instances = new Map<K, Instance>();
+  /** The last choice among many: where it stands, when it was made, how often since. */
+  #lastAt = 0;
+  #lastKey: K | undefined;
+  #lastTurn: number | undefined;
+  #inTurn = 0;
 
   constructor(deps: BalancerDeps, options: BalancerOptions = {}) {
     this.#deps = deps;
@@ -68,7 +87,10 @@ export class Balancer<K> {
       const first = this.#below(keys.length);
       const second = this.#other(keys.length, first);
       const [a, b] = [keys[first] as K, keys[second] as K];
-      if (usable(a) && usable(b) && this.healthy(a) && this.healthy(b)) return this.#better(a, b);
+      if (usable(a) && usable(b) && this.healthy(a) && this.healthy(b)) {
+        const better = this.#better(a, b);
+        return this.#lastOr(keys, better === a ? first : second, usable);
+      }
     }
     const there = usable === everyKey ? keys : keys.filter((key) => usable(key));
     if (there.length < 2) return there[0];
@@ -129,6 +151,26 @@ export class Balancer<K> {
   retain(keys: Iterable<K>): void {
     const kept = new Set(keys);
     for (const key of this.#instances.keys()) if (!kept.has(key)) this.#instances.delete(key);
+  }
+
+  /** What was chosen last, if in this turn and not too often, instead of the key that stands at `at`. */
+  #lastOr(keys: readonly K[], at: number, usable: (key: K) => boolean): K {
+    const turn = this.#deps.turn?.();
+    const key = keys[at] as K;
+    if (turn === undefined) return key;
+    const last = this.#lastKey as K;
+    if (turn === this.#lastTurn && this.#inTurn < MOST_IN_TURN && keys[this.#lastAt] === last) {
+      const isGood = this.load(last) <= this.load(key) + LOAD_AHEAD && this.healthy(last) && usable(last);
+      if (isGood) {
+        this.#inTurn += 1;
+        return last;
+      }
+    }
+    this.#lastAt = at;
+    this.#lastKey = key;
+    this.#lastTurn = turn;
+    this.#inTurn = 1;
+    return key;
   }
 
   #better(a: K, b: K): K {

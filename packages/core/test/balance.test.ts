@@ -14,6 +14,14 @@ function seeded(seed: number): () => number {
   };
 }
 
+/** Many keys, and turns that end when told to. */
+function inTurns(): { balancer: Balancer<string>; keys: string[]; endTurn: () => void } {
+  let turn = 0;
+  const balancer = new Balancer<string>({ now: () => 0, random: seeded(2), turn: () => turn });
+  const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+  return { balancer, keys, endTurn: () => void (turn += 1) };
+}
+
 function setup(seed = 1): { balancer: Balancer<string>; step: (ms: number) => void } {
   let now = 1_000;
   return {
@@ -32,6 +40,56 @@ suite('balancer', () => {
       balancer.pick(['a', 'b'], () => false),
       undefined,
     );
+  });
+
+  test('of many, one is picked four times in a turn, and turns spread over all', () => {
+    const { balancer, keys, endTurn } = inTurns();
+    const counts = new Map<string, number>();
+    for (let turn = 0; turn < 5_000; turn++, endTurn()) {
+      const picked = Array.from({ length: 4 }, () => {
+        const key = balancer.pick(keys) ?? '';
+        balancer.begin(key);
+        return key;
+      });
+      assert.equal(new Set(picked).size, 1);
+      counts.set(picked[0] as string, (counts.get(picked[0] as string) ?? 0) + 1);
+      for (const key of picked) balancer.end(key);
+    }
+    assert.equal(counts.size, 100);
+    for (const [key, count] of counts) assert.ok(count > 20 && count < 90, `${key} had ${count} of 5,000 turns`);
+    const runs = Array.from({ length: 40 }, () => balancer.pick(keys));
+    assert.ok(new Set(runs).size >= 8, 'four in a row of ten keys');
+  });
+
+  test('a key is left within its turn once it is unhealthy, unusable, gone or clearly more loaded', () => {
+    const leave: readonly ((balancer: Balancer<string>, key: string) => void)[] = [
+      (balancer, key) => balancer.failure(key),
+      (balancer, key) => balancer.setChecked(key, false),
+      (balancer, key) => {
+        for (let i = 0; i < 5; i++) balancer.begin(key);
+      },
+    ];
+    for (const worsen of leave) {
+      const { balancer, keys } = inTurns();
+      const key = balancer.pick(keys) as string;
+      worsen(balancer, key);
+      assert.notEqual(balancer.pick(keys), key);
+    }
+    const { balancer, keys } = inTurns();
+    const key = balancer.pick(keys) as string;
+    assert.notEqual(
+      balancer.pick(keys, (other) => other !== key),
+      key,
+    );
+    const again = balancer.pick(keys) as string;
+    const without = keys.filter((other) => other !== again);
+    for (let i = 0; i < 3; i++) assert.notEqual(balancer.pick(without), again);
+  });
+
+  test('of few keys none is preferred', () => {
+    const few = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+    const [turns, alone] = [inTurns().balancer, new Balancer<string>({ now: () => 0, random: seeded(2) })];
+    for (let i = 0; i < 100; i++) assert.equal(turns.pick(few), alone.pick(few));
   });
 
   test('picks only what is usable, and looks at two of many', () => {
