@@ -1,6 +1,6 @@
 /**
  * accept: the first phase of a request's way, which reads
- *   accept → limits → tls → parse → route → edge → exchange → respond → log
+ *   accept → limits → hello → tls → parse → route → edge → exchange → respond → log
  * A connection over a client's bound is reset before anything is spent on it.
  */
 import { BlockList, createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net';

@@ -4,7 +4,7 @@ export const NODE_ERROR_CODES = [
   'STATE_LOCKED', // another agent runs with this state directory | stop it, or give this one another with MOAT_HOME
   'STATE_UNUSABLE', // the state directory or its database cannot be opened | check its owner, rights and disk; restore a backup
   'STATE_TOO_NEW', // the database was written by a newer Moat | install that version again
-  'CERTIFICATE_INVALID', // a certificate of `certificates` and its key cannot be read, or do not belong together | give a pair of PEM files that fit
+  'CERTIFICATE_FILE_INVALID', // a certificate of `certificates` and its key cannot be read, or do not belong together | give a pair of PEM files that fit
   'NO_GATEWAY_LINK', // no gateway that passes the name on is connected, so no proof could reach this machine | wait until `moat status` shows the name as published; it is tried again by itself
   'ORDER_RUNNING', // another member orders a certificate for the name just now | nothing to do; it is tried again by itself
   'ORDER_ENDED', // in the log of a link only: an announced order is over | nothing to do

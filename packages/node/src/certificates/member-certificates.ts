@@ -71,7 +71,7 @@ export class MemberCertificates implements Service, TlsEnds {
       authority && createAcmeCertificates({ ...deps, solvers: [this.#proofs] }, { authorities: [authority] });
   }
 
-  /** @throws `CERTIFICATE_INVALID`, and what the store throws */
+  /** @throws `CERTIFICATE_FILE_INVALID`, and what the store throws */
   async start(options: { readonly signal: AbortSignal }): Promise<void> {
     this.#files = await Promise.all(this.#options.files.map(readPair));
     await this.#acme?.start(options);
@@ -151,6 +151,6 @@ async function readPair({ certificate, key }: MemberCertificateFiles): Promise<F
     const x509 = new X509Certificate(cert);
     return { x509, context: createSecureContext({ minVersion: 'TLSv1.2', cert, key: secret }) };
   } catch (cause) {
-    throw new MoatError('CERTIFICATE_INVALID', `${certificate} and ${key} are no certificate with its key`, { cause });
+    throw new MoatError('CERTIFICATE_FILE_INVALID', `${certificate} and ${key} are no certificate with its key`, { cause });
   }
 }
