@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile, readdir, rename, stat } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
+import { createGatewayClient } from '@moat/admin-api';
 import { eventually } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
@@ -49,6 +50,8 @@ test('a changed gateway.yaml counts while it runs: no request fails, streams liv
     while (!over.signal.aborted) statuses.add(await statusOf());
   })();
   await changeFile((text) => `${text}limts: {}\n`);
+  const judged = await machine.run(['gateway', 'validate', '--config', machine.path('gateway.yaml')]);
+  assert.deepEqual([judged.exitCode, judged.json['code']], [3, 'GATEWAY_CONFIG_INVALID']);
   const broken = await machine.run(['gateway', 'reload']);
   assert.equal(broken.exitCode, 3, broken.stderr);
   assert.match(String(broken.json['message']), /gateway\.yaml:\d+:1 limts: unknown key; did you mean limits\?/);
@@ -108,6 +111,34 @@ test('a backup made while it runs is the same gateway after everything was lost'
   await eventually('its members are back', async () => (await statusOf()) === 200, 40_000);
   assert.deepEqual((await machine.ok(['audit', '--verify'])).json['problems'], []);
   assert.match((await machine.ok(['audit'])).stdout, /gateway\.restored/);
+});
+
+test('killed under load: every decision it acknowledged is there, and its members serve again within seconds', async () => {
+  const { machine, daemon } = world.gateway;
+  const client = createGatewayClient({ socketPath: machine.path('state', 'gateway', 'gateway.sock') });
+  const acknowledged: string[] = [];
+  const load = (async () => {
+    for (let i = 0; ; i++) {
+      const { subject } = await client.suspend({ subject: `load-${i}`, status: 451 });
+      acknowledged.push(subject);
+    }
+  })();
+  const ended = load.catch(() => undefined);
+  await eventually('some are acknowledged', () => Promise.resolve(acknowledged.length > 50));
+  await daemon.kill('SIGKILL');
+  await ended;
+  await world.restartGateway();
+  const readyAt = Date.now();
+  await eventually('its members are back', async () => (await statusOf()) === 200, 20_000);
+  assert.ok(Date.now() - readyAt < 10_000, `${Date.now() - readyAt} ms`);
+  const kept = new Set((await client.publishers()).suspensions.map(({ subject }) => subject));
+  assert.deepEqual(
+    acknowledged.filter((subject) => !kept.has(subject)),
+    [],
+  );
+  assert.ok(kept.size <= acknowledged.length + 1, 'at most the one that was on its way');
+  const { problems } = await client.checkAudit();
+  assert.deepEqual(problems, []);
 });
 
 test('a log that somebody changed while the gateway was down is found: exit code 9', async () => {

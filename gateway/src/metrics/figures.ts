@@ -29,7 +29,19 @@ export interface EdgeFigures {
   readonly connectionsRefused: number;
   readonly handshakes: number;
   readonly handshakesFailed: number;
+  /** Connections whose bytes nobody here reads: passed through by name, or of a port. */
+  readonly tunnels: TunnelFigures;
 }
+
+export interface TunnelFigures {
+  /** Now; of processes that are gone none. */
+  readonly running: number;
+  readonly total: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+const NO_TUNNELS: TunnelFigures = { running: 0, total: 0, bytesIn: 0, bytesOut: 0 };
 
 export class EdgeCounters {
   readonly #requests = new Float64Array(PROTOCOLS.length * CODE_CLASSES.length);
@@ -67,7 +79,7 @@ export class EdgeCounters {
   }
 
   /** A copy as of now. */
-  figures(): EdgeFigures {
+  figures(tunnels: TunnelFigures = NO_TUNNELS): EdgeFigures {
     return {
       requests: [...this.#requests],
       durations: [...this.#durations],
@@ -79,11 +91,17 @@ export class EdgeCounters {
       connectionsRefused: this.connectionsRefused,
       handshakes: this.handshakes,
       handshakesFailed: this.handshakesFailed,
+      tunnels: { ...tunnels },
     };
   }
 }
 
 export const NO_FIGURES: EdgeFigures = new EdgeCounters().figures();
+
+/** What stays of a process that is gone. */
+export function pastFigures(figures: EdgeFigures): EdgeFigures {
+  return { ...figures, tunnels: { ...figures.tunnels, running: 0 } };
+}
 
 /** Figures of several processes as one. */
 export function addFigures(all: readonly EdgeFigures[]): EdgeFigures {
@@ -101,5 +119,11 @@ export function addFigures(all: readonly EdgeFigures[]): EdgeFigures {
     connectionsRefused: sum(({ connectionsRefused }) => connectionsRefused),
     handshakes: sum(({ handshakes }) => handshakes),
     handshakesFailed: sum(({ handshakesFailed }) => handshakesFailed),
+    tunnels: {
+      running: sum(({ tunnels }) => tunnels.running),
+      total: sum(({ tunnels }) => tunnels.total),
+      bytesIn: sum(({ tunnels }) => tunnels.bytesIn),
+      bytesOut: sum(({ tunnels }) => tunnels.bytesOut),
+    },
   };
 }

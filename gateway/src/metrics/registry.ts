@@ -87,6 +87,12 @@ export function createMetricsRegistry(from: MetricSources): Registry {
       [...from.edge().codes].filter(([code]) => UPSTREAM_CODES.has(code)),
     ),
   );
+  gauge('moat_tunnels', 'Connections whose bytes the gateway does not read, in work.', [], () =>
+    one(from.edge().tunnels.running),
+  );
+  counter('moat_tunnels_total', 'Of them, those that began.', [], () => one(from.edge().tunnels.total));
+  counter('moat_tunnel_request_bytes_total', 'What clients sent on them.', [], () => one(from.edge().tunnels.bytesIn));
+  counter('moat_tunnel_response_bytes_total', 'What clients got on them.', [], () => one(from.edge().tunnels.bytesOut));
   gauge('moat_open_connections', 'Connections of clients.', [], () => one(from.open().connections));
   counter('moat_connections_total', 'Connections of clients that were accepted or refused.', ['result'], () => {
     const { connections, connectionsRefused } = from.edge();

@@ -203,7 +203,7 @@ export class PublicEdge implements Service {
 
   /** What was counted since the start. */
   get figures(): EdgeFigures {
-    return this.#counters.figures();
+    return this.#counters.figures(this.#tunnels.counts);
   }
 
   /** Connections whose bytes nobody here reads. */

@@ -11,7 +11,7 @@ import type { ChallengeChange } from '../certificates/challenge-board.ts';
 import type { CertificateSource } from '../certificates/contexts.ts';
 import type { EdgeSettings, HostPort } from '../config.ts';
 import { refusal } from '../errors.ts';
-import { addFigures, NO_FIGURES, type EdgeFigures } from '../metrics/figures.ts';
+import { addFigures, NO_FIGURES, pastFigures, type EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange } from '../routes/snapshot.ts';
 import { LocalPipes } from './handover.ts';
@@ -336,7 +336,7 @@ export class WorkerFleet implements Service, LinkWorkers {
     const { clock, logger, links } = this.#deps;
     this.#running.delete(worker.number);
     this.#pastTotal += worker.counts.total;
-    this.#pastFigures = addFigures([this.#pastFigures, worker.counts.figures]);
+    this.#pastFigures = addFigures([this.#pastFigures, pastFigures(worker.counts.figures)]);
     const peers = links.peersOf(worker.number);
     links.workerGone(worker.number);
     if (place.current !== worker) return;

@@ -1,7 +1,14 @@
 /** What the traffic's side counts, and what of it is summed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addFigures, CODE_CLASSES, EdgeCounters, NO_FIGURES, PROTOCOLS } from '../../src/metrics/figures.ts';
+import {
+  addFigures,
+  CODE_CLASSES,
+  EdgeCounters,
+  NO_FIGURES,
+  pastFigures,
+  PROTOCOLS,
+} from '../../src/metrics/figures.ts';
 
 const at = (protocol: (typeof PROTOCOLS)[number], code: (typeof CODE_CLASSES)[number]): number =>
   PROTOCOLS.indexOf(protocol) * CODE_CLASSES.length + CODE_CLASSES.indexOf(code);
@@ -41,4 +48,12 @@ test('several processes are one sum', () => {
   assert.equal(sum.requests[at('1.1', '2xx')], 2);
   assert.deepEqual([sum.bytesIn, sum.connections, sum.codes.get('LINK_LOST')], [2, 3, 1]);
   assert.deepEqual(addFigures([]), NO_FIGURES);
+  const tunnels = { running: 2, total: 5, bytesIn: 7, bytesOut: 9 };
+  const gone = pastFigures(one.figures(tunnels));
+  assert.deepEqual(addFigures([gone, two.figures(tunnels)]).tunnels, {
+    running: 2,
+    total: 10,
+    bytesIn: 14,
+    bytesOut: 18,
+  });
 });

@@ -10,6 +10,7 @@ import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 import { addRotateKey } from './gateway-rotate-key.ts';
 import { addBackup } from './gateway-backup.ts';
+import { addGatewayValidate } from './gateway-validate.ts';
 import { addReload } from './gateway-reload.ts';
 import { addSuspend } from './gateway-suspend.ts';
 import { addRestartWorkers, workerLines } from './gateway-workers.ts';
@@ -93,6 +94,7 @@ export function addGateway(program: Command, runner: VerbRunner): void {
   );
   addGatewayPublishers(gateway, runner);
   addSuspend(gateway, runner);
+  addGatewayValidate(gateway, runner);
   addReload(gateway, runner);
   addBackup(gateway, runner);
   addRotateKey(gateway, runner);
