@@ -39,7 +39,7 @@ export const GATEWAY_ERROR_CODES = [
   'SECRET_UNREADABLE', // the gateway cannot open a box with a name's secrets, or they are not what they must be | apply again, so that it is boxed for this gateway's key
   'PUBLICATION_UNSUPPORTED', // the line has an edge rule that this gateway does not keep | leave the rule out, or ask the operator to update the gateway
   // Answers to a client.
-  'REQUEST_MALFORMED', // not an unambiguous HTTP/1.1 request | correct the client
+  'REQUEST_MALFORMED', // not an unambiguous request | correct the client
   'TRANSFER_CODING_UNSUPPORTED', // Transfer-Encoding other than one final `chunked` | send `chunked` or a length
   'HTTP_VERSION_UNSUPPORTED', // neither HTTP/1.1 nor HTTP/1.0 | correct the client
   'AUTH_REQUIRED', // the name asks who comes in, and nobody it knows has said so | send user and password as HTTP Basic, or sign in: the page says how

@@ -11,11 +11,11 @@ export const NETWORK_ERROR_CODES = [
   'PUBLIC_RATE', // a gateway asked under a name more often than its publisher lets it | nothing to do; the rule is rate: in moat.yaml, with enforce: member
   'PUBLIC_BUSY', // as many requests of a name run on this member as its publisher lets run at once | retry later; the rule is concurrency: in moat.yaml, with enforce: member
   'SERVICE_UNREACHABLE', // no connection to the service's target, or no instance of it could be reached | start the service; moat status shows its target and instances
-  'SERVICE_PROTOCOL', // the service answered with something that is not valid HTTP/1.1 | fix the service, or declare it protocol: tcp
+  'SERVICE_PROTOCOL', // the service answered with something that is not valid HTTP of the version its protocol says | fix the service, or declare the protocol it speaks
   'SERVICE_TIMEOUT', // the service took too long to connect or to begin its answer | look at the service's load and logs
   'SERVICE_RESET', // the service closed the connection in the middle of an exchange | look at the service's logs
   'SERVICE_BUSY', // this member already holds its limit of connections to services | try again; add instances
-  'REQUEST_INVALID', // a peer sent a request that cannot be written as HTTP/1.1 without ambiguity | update the gateway; report it if it persists
+  'REQUEST_INVALID', // a peer sent a request that cannot be written as HTTP without ambiguity | update the gateway; report it if it persists
   'REQUEST_UNREAD', // the service answered before it read the whole request, and the peer kept sending | nothing to do; the answer was delivered
   'CLIENT_RESET', // the program or client behind a stream broke its connection | nothing to do
   'TARGET_INVALID', // not HOST:PORT with a host name, IPv4 or [IPv6] and a port 1-65535 | give PORT or HOST:PORT
