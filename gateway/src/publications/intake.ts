@@ -255,7 +255,9 @@ export class Intake {
 
   /** True when a member that serves `host` is connected. */
   isLive(host: string): boolean {
-    return this.#deps.routes.current.find(host)?.members.some((peer) => this.#deps.isConnected(peer)) ?? false;
+    const route = this.#deps.routes.current.find(host);
+    const all = route === undefined ? [] : [route, ...(route.others?.values() ?? [])];
+    return all.some(({ members }) => members.some((peer) => this.#deps.isConnected(peer)));
   }
 
   #accept(peer: PeerId, origin: string, bundle: PublicationBundle): PublishAnswer {

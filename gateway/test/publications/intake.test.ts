@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MoatError } from '@moat/core';
-import { publicationHash, signHead, type PublicationBundle } from '@moat/contract';
+import { publicationHash, signHead, type PublicationBundle, type PublishRules } from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GatewayStore } from '../../src/store/store.ts';
@@ -194,7 +194,8 @@ test('names outside the domain, too many, and kinds not served are refused one b
     c: 'NAME_LIMIT',
   });
   const raw = new Shop('two');
-  const ruled = raw.next(raw.first, { publish: [raw.line('p', { rules: { compress: true } })] });
+  const rules = { ofALaterVersion: true } as PublishRules;
+  const ruled = raw.next(raw.first, { publish: [raw.line('p', { rules })] });
   assert.equal(refused(await desk.show(raw.web1, raw.bundle(ruled))), 'PUBLICATION_UNSUPPORTED');
 });
 
