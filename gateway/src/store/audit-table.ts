@@ -10,6 +10,7 @@ import { ChainCheck, parseLine, type AuditProblem } from '../audit/check.ts';
 export const AUDIT_TABLES = `CREATE TABLE audit (
      seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, line TEXT NOT NULL
    ) STRICT;
+   CREATE INDEX audit_time ON audit (time);
    CREATE TABLE audit_ends (
      id INTEGER PRIMARY KEY CHECK (id = 1), anchor_seq INTEGER NOT NULL, anchor_hash TEXT NOT NULL,
      head_seq INTEGER NOT NULL, head_hash TEXT NOT NULL, seal TEXT NOT NULL
@@ -96,8 +97,11 @@ export class AuditTable implements AuditStore {
   prune(beforeMs: number, keepLines: number): { readonly dropped: number; done(): void } {
     const first = this.#anchor.seq + 1;
     const tooMany = this.#head.seq - keepLines;
-    const old = this.#database.prepare('SELECT MIN(seq) AS seq FROM audit WHERE time >= ?').get(beforeMs)?.['seq'];
-    const tooOld = old === null || old === undefined ? this.#head.seq : Number(old) - 1;
+    // Where nothing is old, the first line says so.
+    const young = this.#database
+      .prepare('SELECT seq FROM audit NOT INDEXED WHERE time >= ? ORDER BY seq LIMIT 1')
+      .get(beforeMs);
+    const tooOld = young === undefined ? this.#head.seq : Number(young['seq']) - 1;
     // The last line stays: the chain goes on from it.
     const through = Math.min(Math.max(tooMany, tooOld), this.#head.seq - 1, first + PRUNE_ROWS - 1);
     if (through < first) return { dropped: 0, done: () => undefined };
@@ -110,9 +114,14 @@ export class AuditTable implements AuditStore {
   }
 
   read(afterSeq: number, sinceMs: number, limit: number): readonly string[] {
+    // By the index of times: a day of a log of years costs what the day has.
+    const first = this.#database
+      .prepare('SELECT MIN(seq) AS seq FROM audit INDEXED BY audit_time WHERE time >= ?')
+      .get(sinceMs)?.['seq'];
+    if (first === null || first === undefined) return [];
     return this.#database
       .prepare('SELECT line FROM audit WHERE seq > ? AND time >= ? ORDER BY seq LIMIT ?')
-      .all(afterSeq, sinceMs, limit)
+      .all(Math.max(afterSeq, Number(first) - 1), sinceMs, limit)
       .map((row) => String(row['line']));
   }
 
