@@ -174,7 +174,7 @@ export class Http2Connection implements Http2Carrier {
 
   #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     // Also for those that are over before they are shown here: an error without a listener ends the process.
-    stream.on('error', () => undefined);
+    stream.on('error', ignored);
     if (this.#endedMs !== undefined) return;
     if (stream.destroyed || stream.closed) return this.#onMisuse();
     const now = this.#deps.now();
@@ -242,6 +242,8 @@ export class Http2Connection implements Http2Carrier {
     this.end(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
+
+function ignored(): void {}
 
 function sessionOptions({ maxHeadBytes }: Http2Options): SecureServerSessionOptions {
   return {

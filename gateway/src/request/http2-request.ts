@@ -151,10 +151,17 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
     this.#release({ waitForTrailers: true });
     if (!this.#isOpen) return true;
     const { bytes, release } = copyOf(chunk, '');
-    noteReadBuffer(length);
     if (this.queued === 0) this.progressMs = this.#carrier.now();
     this.queued += length;
     this.#carrier.onQueued(length);
+    const isLast = this.sentBytes === this.#contentLength;
+    if (isLast && release === undefined) {
+      // What a small answer holds is given up with its stream.
+      this.answered = true;
+      this.#stream.end(bytes);
+      this.#settle();
+      return true;
+    }
     const taken = (error?: Error | null): void => {
       // After a failed write who knows by whom the bytes are still held.
       if (error || this.#stream.destroyed) return;
@@ -163,7 +170,7 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
       this.progressMs = this.#carrier.now();
       this.#carrier.onQueued(-length);
     };
-    if (this.sentBytes === this.#contentLength) {
+    if (isLast) {
       this.answered = true;
       this.#stream.write(bytes, taken);
       this.#stream.end();
