@@ -2,7 +2,7 @@
  * One HTTP/1.1 request on its connection: the body as the parser reads it, and the answer as bytes. A small answer
  * leaves as one write: its head waits for what follows in the same turn.
  */
-import { noteReadBuffer, type FieldList } from '@moat/core';
+import type { FieldList } from '@moat/core';
 import type {
   ClientAddress,
   ClientAnswer,
@@ -134,7 +134,6 @@ export class Http1Request implements ClientRequest, RequestBody, ClientAnswer {
   write(chunk: Uint8Array): boolean {
     if (chunk.length === 0) return true;
     this.sentBytes += chunk.length;
-    noteReadBuffer(chunk.length);
     const isWhole = this.sentBytes === this.#contentLength;
     const head = this.#head;
     this.#head = '';

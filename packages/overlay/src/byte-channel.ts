@@ -2,7 +2,7 @@
  * One libp2p stream as a byte channel, both directions paced: `write` says stop before 1 MiB waits unsent,
  * and a paused reader stops the peer within one Yamux window (256 KiB), which stays in the stream's buffer.
  */
-import type { ByteChannel } from '@moat/core';
+import { noteReadBuffer, type ByteChannel } from '@moat/core';
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 
 /** Unsent bytes at which `write` says stop; with chunks of ≤ 64 KiB at most 1 MiB waits. */
@@ -84,6 +84,8 @@ export class StreamByteChannel implements ByteChannel {
   }
 
   readonly #onMessage = (event: StreamMessageEvent): void => {
+    // Each message was decrypted into memory of its own.
+    noteReadBuffer(event.data.byteLength);
     if (event.data instanceof Uint8Array) return this.onData(event.data);
     for (const piece of event.data) this.onData(piece);
   };
