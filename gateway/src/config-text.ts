@@ -38,6 +38,7 @@ export interface ConfigFile {
   readonly announce?: readonly string[] | undefined;
   readonly publicPort?: number | undefined;
   readonly http2?: 'on' | 'off' | undefined;
+  readonly privateIssuers?: boolean | undefined;
   readonly state?: string | undefined;
   readonly store?: string | undefined;
   readonly abuse?: { readonly email?: string | undefined; readonly url?: string | undefined } | undefined;
@@ -181,6 +182,7 @@ const shape = {
   announce: z.array(z.string().startsWith('/')).optional(),
   publicPort: z.number().int().min(1).max(65_535).optional(),
   http2: z.enum(['on', 'off']).optional(),
+  privateIssuers: z.boolean().optional(),
   state: z.string().min(1).optional(),
   store: z
     .string()

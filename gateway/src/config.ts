@@ -42,6 +42,8 @@ export interface GatewayConfig {
   readonly publicPort: number | undefined;
   /** HTTP/2 for clients that choose it. @defaultValue true */
   readonly http2: boolean;
+  /** Whether providers that publishers name may be at addresses that are not public. @defaultValue false, but for `localhost` */
+  readonly privateIssuers: boolean;
   /** Keys and the local authority; made 0700. */
   readonly stateDirectory: string;
   /** SQLite file. @defaultValue `gateway.db` in the state directory */
@@ -191,6 +193,7 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     announce: file.announce ?? [],
     publicPort: file.publicPort,
     http2: file.http2 !== 'off',
+    privateIssuers: file.privateIssuers ?? (file.domain === 'localhost' || file.domain.endsWith('.localhost')),
     stateDirectory,
     storePath:
       file.store === undefined ? join(stateDirectory, 'gateway.db') : resolve(base, file.store.slice('sqlite:'.length)),

@@ -24,6 +24,8 @@ export interface LogLine {
 export interface EdgeOptions {
   readonly limits?: Partial<GatewayLimits>;
   readonly clock?: Clock;
+  /** @defaultValue true */
+  readonly http2?: boolean;
   readonly proxyFrom?: readonly string[];
 }
 
@@ -87,6 +89,8 @@ export class EdgeUnderTest implements AsyncDisposable {
         https: { host: '127.0.0.1', port: 0, proxyFrom: options.proxyFrom },
         http: { host: '127.0.0.1', port: 0 },
         publicPort: undefined,
+        ...(options.http2 === undefined ? {} : { http2: options.http2 }),
+        privateIssuers: true,
       },
     );
     await started.edge.start({ signal: AbortSignal.timeout(5_000) });

@@ -56,6 +56,8 @@ export interface PublicEdgeOptions {
   readonly http: PublicListenerOptions | undefined;
   /** HTTP/2 for clients that choose it. @defaultValue true */
   readonly http2?: boolean;
+  /** Providers at which people sign in may be at addresses that are not public. @defaultValue false */
+  readonly privateIssuers?: boolean;
   /** Port in redirects. @defaultValue the https port */
   readonly publicPort: number | undefined;
 }
@@ -95,7 +97,7 @@ export class PublicEdge implements Service {
     this.#deps = deps;
     this.#parts = {
       client: { ...limits },
-      server: serverOptions(domain, { limits, abuse }),
+      server: { ...serverOptions(domain, { limits, abuse }), privateIssuers: options.privateIssuers === true },
       secure: connectionOptions('https', limits),
       plain: connectionOptions('http', limits),
       tunnels: tunnelOptions(limits),
@@ -318,7 +320,7 @@ function tunnelOptions({ connectionsPerDeployment, tunnelIdleMs }: GatewayLimits
 function serverOptions(
   domain: string,
   { limits, abuse }: Pick<EdgeSettings, 'limits' | 'abuse'>,
-): RequestServerOptions {
+): Omit<RequestServerOptions, 'privateIssuers'> {
   return {
     domain,
     answerMs: limits.answerMs,
@@ -328,8 +330,6 @@ function serverOptions(
     maxRequests: limits.requests,
     maxRequestsPerDeployment: limits.requestsPerDeployment,
     abuse,
-    // On one machine the provider is there too.
-    privateIssuers: domain === 'localhost' || domain.endsWith('.localhost'),
   };
 }
 

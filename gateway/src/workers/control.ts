@@ -63,6 +63,7 @@ export interface FleetOptions {
   readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
   readonly http2: boolean;
+  readonly privateIssuers: boolean;
   /** 0700. */
   readonly stateDirectory: string;
 }
@@ -293,7 +294,7 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   #startOf(): WorkerStart {
-    const { level, self, domain, secret, https, http, publicPort, http2 } = this.#options;
+    const { level, self, domain, secret, https, http, publicPort, http2, privateIssuers } = this.#options;
     return {
       level,
       self,
@@ -304,6 +305,7 @@ export class WorkerFleet implements Service, LinkWorkers {
       http: http && { ...http, port: this.httpPort ?? http.port },
       publicPort,
       http2,
+      privateIssuers,
       identity: this.#deps.identity(),
       challenges: this.#deps.challenges(),
       routes: this.#deps.routes(),

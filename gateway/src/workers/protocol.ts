@@ -24,6 +24,7 @@ export interface WorkerStart {
   readonly http: HostPort | undefined;
   readonly publicPort: number | undefined;
   readonly http2: boolean;
+  readonly privateIssuers: boolean;
   readonly identity: GatewayIdentity;
   /** Proofs that are shown now. */
   readonly challenges: ChallengeChange;

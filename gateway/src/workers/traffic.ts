@@ -73,7 +73,7 @@ export interface TrafficDeps {
 /** This process does everything. */
 export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traffic {
   const { clock, logger, overlay, routes, certificates, mayLink } = deps;
-  const { domain, limits, abuse, listen, anchor, publicPort, http2 } = config;
+  const { domain, limits, abuse, listen, anchor, publicPort, http2, privateIssuers } = config;
   const contexts = new SecureContexts({
     clock,
     source: certificates,
@@ -97,7 +97,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
       identity: () => deps.identity(),
       onServed: (host) => deps.onServed(host),
     },
-    { domain, limits, abuse, https: listen.https, http: listen.http, publicPort, http2 },
+    { domain, limits, abuse, https: listen.https, http: listen.http, publicPort, http2, privateIssuers },
   );
   return {
     edge,
@@ -126,7 +126,8 @@ export interface FleetTrafficOptions {
 /** Workers carry the traffic; this process decides, and hands links out. */
 export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, options: FleetTrafficOptions): Traffic {
   const { clock, logger, overlay, routes, certificates, mayLink } = deps;
-  const { domain, limits, abuse, accessLog, listen, anchor, publicPort, http2, stateDirectory } = config;
+  const { domain, limits, abuse, accessLog, listen, anchor, publicPort, http2, privateIssuers, stateDirectory } =
+    config;
   const fleet: WorkerFleet = new WorkerFleet(
     {
       clock,
@@ -151,6 +152,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
       http: listen.http,
       publicPort,
       http2,
+      privateIssuers,
       stateDirectory,
     },
   );

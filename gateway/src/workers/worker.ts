@@ -55,7 +55,7 @@ export class TrafficWorker {
   constructor(deps: TrafficWorkerDeps, start: WorkerStart) {
     this.#deps = deps;
     const { clock, logger, ipc } = deps;
-    const { domain, settings, https, http, publicPort, http2 } = start;
+    const { domain, settings, https, http, publicPort, http2, privateIssuers } = start;
     const { limits, abuse } = settings;
     this.#identity = start.identity;
     this.#routes = new Routes({ now: () => clock.now(), random: Math.random });
@@ -100,6 +100,7 @@ export class TrafficWorker {
         http: http && { ...http, fd: HTTP_FD },
         publicPort,
         http2,
+        privateIssuers,
       },
     );
   }
