@@ -26,6 +26,8 @@ export interface EdgeOptions {
   readonly clock?: Clock;
   /** @defaultValue true */
   readonly http2?: boolean;
+  /** @defaultValue true */
+  readonly http2?: boolean;
   readonly proxyFrom?: readonly string[];
 }
 
@@ -89,6 +91,7 @@ export class EdgeUnderTest implements AsyncDisposable {
         https: { host: '127.0.0.1', port: 0, proxyFrom: options.proxyFrom },
         http: { host: '127.0.0.1', port: 0 },
         publicPort: undefined,
+        ...(options.http2 === undefined ? {} : { http2: options.http2 }),
         ...(options.http2 === undefined ? {} : { http2: options.http2 }),
         privateIssuers: true,
       },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import type { LinkStream } from '@moat/core';
-import { createManualClock } from '@moat/testkit';
+import { FLAG, FRAME, HTTP2_ERROR, Http2Wire, createManualClock, http2Request, uint32 } from '@moat/testkit';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { answering, echoing, member, recording, silent, TEXT, type Seen } from '../member.ts';
 import { answerOf, ask, connectHttp2 } from './http2-client.ts';
@@ -289,4 +289,33 @@ test('a connection on which nothing is asked ends', async () => {
   edge.publish({ m1: silent });
   await using session = connectHttp2(edge);
   await once(session, 'close');
+});
+
+test('off, nobody can choose it', async () => {
+  await using edge = await EdgeUnderTest.start({ http2: false });
+  edge.publish({ m1: answering('hello') });
+  await assert.rejects(edge.connect(HOST, ['h2']), /no application protocol/);
+  const socket = await edge.connect(HOST, ['h2', 'http/1.1']);
+  assert.equal(socket.alpnProtocol, 'http/1.1');
+  socket.destroy();
+});
+
+test('a client that breaks off too much over many connections loses each that goes on', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({ m1: silent });
+  const reasons = (): unknown[] =>
+    edge.log.filter(({ component }) => component === 'gateway.http2').map(({ reason }) => reason);
+  for (let connection = 0; connection < 12 && !reasons().includes('client'); connection++) {
+    const wire = new Http2Wire(await edge.connect(HOST, ['h2'])).open();
+    // Fewer than one connection may.
+    for (let stream = 1; stream < 300; stream += 2) {
+      wire.send(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream, http2Request(HOST));
+      wire.send(FRAME.reset, 0, stream, uint32(HTTP2_ERROR.cancel));
+    }
+    wire.send(FRAME.ping, 0, 0, Buffer.alloc(8));
+    await wire.next(({ type, flags }) => type === FRAME.goaway || (type === FRAME.ping && flags === FLAG.ack));
+    wire.socket.destroy();
+  }
+  await edge.logged(({ component }) => component === 'gateway.http2');
+  assert.deepEqual(reasons(), ['client']);
 });
