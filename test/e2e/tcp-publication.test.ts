@@ -15,36 +15,60 @@ const world = new World();
 /** Counts what it gets until its client has ended, and says so then. */
 let counter: Server;
 let secure: Server;
+/** Answers with all it got, in hex, once its client has ended. */
+let mirror: Server;
 let port = 0;
 let tls = { cert: '', key: '' };
 
 before(async () => {
   counter = createServer({ allowHalfOpen: true }, count).listen(0, '127.0.0.1');
   await once(counter, 'listening');
+  mirror = createServer({ allowHalfOpen: true }, reflect).listen(0, '127.0.0.1');
+  await once(mirror, 'listening');
   port = await freePort();
   await world.startGateway('open', { workers: 2, tcpPorts: `${port}-${port}` });
   const { machine } = world.gateway;
   execFileSync('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-subj', '/CN=secure.localhost', '-addext', 'subjectAltName=DNS:secure.localhost'],
-    ...['-keyout', machine.path('own.key'), '-out', machine.path('own.pem')],
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '2',
+    '-subj',
+    '/CN=secure.localhost',
+    '-addext',
+    'subjectAltName=DNS:secure.localhost',
+    '-keyout',
+    machine.path('own.key'),
+    '-out',
+    machine.path('own.pem'),
   ]);
   tls = { cert: readFileSync(machine.path('own.pem'), 'utf8'), key: readFileSync(machine.path('own.key'), 'utf8') };
   secure = createTlsServer({ ...tls, allowHalfOpen: true }, count).listen(0, '127.0.0.1');
   await once(secure, 'listening');
-  const [ofCounter, ofSecure] = [portOf(counter), portOf(secure)];
+  const [ofCounter, ofSecure, ofMirror] = [portOf(counter), portOf(secure), portOf(mirror)];
   const gateway = world.gateway.pin;
   await world.grow({
     name: 'shop',
-    members: { owner: { keeper: true }, 'db-1': { expose: [`${ofCounter},public`, `${ofSecure},public`] } },
+    members: {
+      owner: { keeper: true },
+      'db-1': { expose: [`${ofCounter},public`, `${ofSecure},public`, `${ofMirror},public`] },
+    },
     services: {
       counter: { on: ['db-1'], port: 7000, target: `127.0.0.1:${ofCounter}` },
       secure: { on: ['db-1'], port: 7001, target: `127.0.0.1:${ofSecure}` },
+      told: { on: ['db-1'], port: 7002, target: `127.0.0.1:${ofMirror}`, proxyProtocol: 'v2' },
     },
+    access: [{ from: ['owner'], to: ['told'] }],
     extraPublish: {
       raw: { gateway, service: 'counter', port },
       ended: { gateway, service: 'counter' },
       secure: { gateway, service: 'secure', tls: 'passthrough' },
+      told: { gateway, service: 'told' },
     },
   });
 });
@@ -53,12 +77,20 @@ after(async () => {
   await world[Symbol.asyncDispose]();
   counter?.close();
   secure?.close();
+  mirror?.close();
 });
 
 function count(socket: Socket): void {
   let bytes = 0;
   socket.on('data', (chunk: Buffer) => (bytes += chunk.length));
   socket.on('end', () => socket.end(`${bytes} bytes`));
+  socket.on('error', () => undefined);
+}
+
+function reflect(socket: Socket): void {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  socket.on('end', () => socket.end(Buffer.concat(chunks).toString('hex')));
   socket.on('error', () => undefined);
 }
 
@@ -115,12 +147,69 @@ test('a name that is passed through meets its service’s own certificate: node 
   assert.equal(client.authorized, true);
   assert.equal(await said(client, 5_000_000), '5000000 bytes');
   const openssl = run('openssl', [
-    ...['s_client', '-connect', `127.0.0.1:${world.gateway.port}`, '-servername', 'secure.localhost'],
-    ...['-CAfile', world.gateway.machine.path('own.pem'), '-verify_return_error', '-brief'],
+    's_client',
+    '-connect',
+    `127.0.0.1:${world.gateway.port}`,
+    '-servername',
+    'secure.localhost',
+    '-CAfile',
+    world.gateway.machine.path('own.pem'),
+    '-verify_return_error',
+    '-brief',
   ]);
   openssl.child.stdin?.end('hello');
   const { stderr } = await openssl.catch((error: { stderr: string }) => error);
   assert.match(stderr, /Verification: OK/);
+});
+
+test('a service that asks for it is told whose connection it gets: in public and inside', async () => {
+  const signature = '0d0a0d0a000d0a515549540a';
+  const { caFile } = (await world.gateway.machine.ok(['gateway', 'status', '--json'])).json as { caFile: string };
+  const client = await handshake('told.localhost', { ca: readFileSync(caFile) });
+  const { localPort = 0 } = client;
+  const name = Buffer.from('told.localhost').toString('hex');
+  const ports = [localPort, world.gateway.port].map((each) => each.toString(16).padStart(4, '0')).join('');
+  assert.equal(await said(client, 2), `${signature}2111001d7f0000017f000001${ports}02000e${name}7878`);
+  const { host, port: localService } = await world.serviceAddress('owner', 'told');
+  const inside = connectTcp({ host, port: localService, allowHalfOpen: true });
+  await once(inside, 'connect');
+  const header = await said(inside, 1);
+  // Private addresses of the owner's machine and of the one that serves, then the byte itself.
+  assert.match(header, new RegExp(`^${signature}2111000c0a[0-9a-f]{6}0a[0-9a-f]{6}0000${(7002).toString(16)}78$`));
+});
+
+/** What the gateway answers to raw bytes, until it closes. */
+async function answerTo(pieces: readonly Uint8Array[]): Promise<string> {
+  const socket = connectTcp({ host: '127.0.0.1', port: world.gateway.port, noDelay: true });
+  socket.on('error', () => undefined);
+  let answer = '';
+  socket.on('data', (chunk: Buffer) => (answer += chunk.toString('hex')));
+  await once(socket, 'connect');
+  for (const piece of pieces) socket.write(piece);
+  await new Promise((resolve) => socket.once('close', resolve));
+  return answer;
+}
+
+test('hostile hellos end with an alert, whole names only, and nobody else is held up', async () => {
+  const alert = (code: number): string => `1503030002 02${code.toString(16).padStart(2, '0')}`.replace(' ', '');
+  const giant = Buffer.concat([Buffer.from('16030140000100fffc', 'hex'), Buffer.alloc(17_000)]);
+  assert.equal(await answerTo([giant]), alert(50));
+  assert.equal(await answerTo([Buffer.from('GET / HTTP/1.1\r\n\r\n')]), alert(10));
+  const silent = connectTcp({ host: '127.0.0.1', port: world.gateway.port });
+  silent.write(Buffer.from('160301', 'hex'));
+  for (const servername of ['SECURE.localhost', 'secure.localhost.']) {
+    const client = connect({ host: '127.0.0.1', port: world.gateway.port, servername, rejectUnauthorized: false });
+    await once(client, 'secureConnect');
+    assert.equal(client.getPeerCertificate().subject.CN, 'secure.localhost', servername);
+    client.destroy();
+  }
+  for (const servername of ['secure.localhost.evil.example', 'xsecure.localhost', 'raw.localhost']) {
+    const [error] = (await once(connect({ host: '127.0.0.1', port: world.gateway.port, servername }), 'error')) as [
+      NodeJS.ErrnoException,
+    ];
+    assert.match(error.code ?? '', /UNRECOGNIZED_NAME/, servername);
+  }
+  silent.destroy();
 });
 
 test('what is not allowed is refused by name', async () => {
