@@ -21,6 +21,7 @@ import type { PublishAnswer, Redemption } from '@moat/overlay';
 import type { GatewayLimits } from '../config.ts';
 import type { AuditEvent } from '../audit/chain.ts';
 import { refusal } from '../errors.ts';
+import { portOfKey } from '../names/port.ts';
 import type { ProofDesk } from '../names/proof-desk.ts';
 import type { NameRegistry } from '../names/registry.ts';
 import type { DeploymentRoutes, RouteSpec, Routes } from '../routes/snapshot.ts';
@@ -337,7 +338,8 @@ export class Intake {
       for (const placeless of ledger.dropPlaceless(deployment)) gone.push(placeless);
       const mayPublish = publishers.mayPublish(deployment);
       const holds = (host: string): boolean => mayPublish && registry.get(host)?.deployment === deployment;
-      const specs = ledger.routes(deployment, holds).map((spec) => this.#decided(spec));
+      const all = ledger.routes(deployment, holds);
+      const specs = all.map((spec) => this.#decided(spec, nameOf(spec, all)));
       deployments.push({ deployment, routes: specs });
       this.#awaitNextEnd(deployment);
     }
@@ -345,10 +347,10 @@ export class Intake {
     if (gone.length > 0) this.#deps.onDropped(gone.filter(({ peer }) => peer !== presenter));
   }
 
-  /** With what the operator decided about it. */
-  #decided(spec: RouteSpec): RouteSpec {
+  /** With what the operator decided about it, or about the name that it is part of. */
+  #decided(spec: RouteSpec, name: string): RouteSpec {
     const { publishers, suspensions } = this.#deps;
-    const suspension = suspensions.of(spec.host, spec.deployment);
+    const suspension = suspensions.of(name, spec.deployment);
     const warns = this.#options.warnsOfStrangers === true && !publishers.isKnown(spec.deployment);
     return { ...spec, ...(suspension && { suspended: suspension.status }), ...(warns && { warns }) };
   }
@@ -419,6 +421,12 @@ export class Intake {
       return { ok: false, code: isMoatError(error) ? code : 'INTERNAL', message };
     }
   }
+}
+
+/** The name that a route is published under: a port is part of one, and has no name of its own. */
+function nameOf({ host, port }: RouteSpec, all: readonly RouteSpec[]): string {
+  if (port === undefined) return host;
+  return all.find((each) => each.port === port && portOfKey(each.host) === undefined)?.host ?? host;
 }
 
 /** Whom quotas count a connection for; what comes through a relay counts together. */

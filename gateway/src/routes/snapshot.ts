@@ -141,7 +141,7 @@ export class Routes implements RouteSnapshot {
     return [...this.#routes.values()];
   }
 
-  /** Takes a change over; returns the hosts that led somewhere and do not any more, withdrawn or suspended. */
+  /** Takes a change over; returns the hosts that led somewhere and do not any more: withdrawn, suspended, another's. */
   apply(change: RouteChange): string[] {
     const { deployments, held, released } = change;
     this.#deps.changed?.(change);
@@ -180,13 +180,15 @@ export class Routes implements RouteSnapshot {
   #replace({ deployment, routes }: DeploymentRoutes): string[] {
     const before = this.#hosts.get(deployment) ?? [];
     const hosts = new Set<string>();
-    const suspended: string[] = [];
+    const ended: string[] = [];
     for (const spec of routes) {
       hosts.add(spec.host);
       const known = this.#routes.get(spec.host);
-      if (spec.suspended !== undefined && known !== undefined && known.suspended === undefined)
-        suspended.push(spec.host);
-      if (known !== undefined && known.deployment !== deployment) this.#forget(known);
+      const isTaken = known !== undefined && known.deployment !== deployment;
+      const isSuspended = spec.suspended !== undefined && known !== undefined && known.suspended === undefined;
+      // What runs under it is its first holder's, whom nobody means by this name any more.
+      if (isTaken || isSuspended) ended.push(spec.host);
+      if (isTaken) this.#forget(known);
       this.#routes.set(spec.host, this.#routeOf(spec, known));
     }
     if (hosts.size > 0) this.#hosts.set(deployment, [...hosts]);
@@ -195,7 +197,7 @@ export class Routes implements RouteSnapshot {
     for (const host of gone) this.#routes.delete(host);
     for (const port of gone.flatMap((host) => portOfKey(host) ?? [])) this.#ports.delete(port);
     for (const port of [...hosts].flatMap((host) => portOfKey(host) ?? [])) this.#ports.add(port);
-    return gone.concat(suspended);
+    return gone.concat(ended);
   }
 
   #routeOf({ rules: written, others, ...spec }: RouteSpec, known: Route | undefined): Route {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Service } from '@moat/contract';
+import { suspend } from '../../src/admin/decide.ts';
 import { portKey } from '../../src/names/port.ts';
 import { Desk, refused } from '../desk.ts';
 import { Shop, type ShopVersion } from '../shop.ts';
@@ -76,4 +77,19 @@ test('a port counts as a name', async () => {
   const desk = new Desk({ tcpPorts: RANGES, limits: { namesPerDeployment: 1 } });
   const shop = new Shop('one');
   assert.equal(refused(await desk.show(shop.web1, shop.bundle(withPort(shop, 'a', 15_000)))), 'NAME_LIMIT');
+});
+
+test('a suspended name takes its port off the air with it', async () => {
+  const desk = new Desk({ tcpPorts: RANGES });
+  const shop = new Shop('one');
+  assert.ok((await desk.show(shop.web1, shop.bundle(withPort(shop, 'raw', 15_432)))).ok);
+  suspend({ domain: 'localhost' }, desk.suspensions, desk.intake, { subject: 'raw', status: 451 });
+  assert.deepEqual(
+    desk.routes.list().map(({ host, suspended }) => [host, suspended]),
+    [
+      ['raw.localhost', 451],
+      ['tcp:15432', 451],
+    ],
+  );
+  assert.deepEqual(desk.withdrawn, ['raw.localhost', 'tcp:15432'], 'what runs on it ends');
 });

@@ -53,7 +53,9 @@ test('a change replaces what one deployment publishes and leaves all others alon
 test("a name that became another deployment's is not withdrawn with what its first holder publishes", () => {
   const routes = new Routes({ now: () => 0, random: () => 0 });
   routes.swap([spec('a', [], 'first')], ['a']);
-  routes.apply({ ...none, deployments: [{ deployment: 'second', routes: [spec('a', ['m1'], 'second')] }] });
+  const taken = { deployment: 'second', routes: [spec('a', ['m1'], 'second')] };
+  assert.deepEqual(routes.apply({ ...none, deployments: [taken] }), ['a'], 'what its first holder answers ends');
+  assert.deepEqual(routes.apply({ ...none, deployments: [taken] }), []);
   assert.deepEqual(routes.apply({ ...none, deployments: [{ deployment: 'first', routes: [] }] }), []);
   assert.equal(routes.find('a')?.deployment, 'second');
 });
@@ -64,7 +66,7 @@ test('a deployment whose last name became another’s is not remembered', () => 
   routes.swap([spec('a', [], 'first'), spec('b', [], 'first')], []);
   const takes = (host: string) => ({ deployment: 'second', routes: [spec(host, [], 'second')] });
   routes.apply({ ...none, deployments: [takes('a')] });
-  assert.deepEqual(routes.apply({ ...none, deployments: [takes('b')] }), ['a']);
+  assert.deepEqual(routes.apply({ ...none, deployments: [takes('b')] }), ['a', 'b']);
   routes.swap([], []);
   assert.deepEqual(
     changes.at(-1)?.deployments.map(({ deployment }) => deployment),
