@@ -19,6 +19,9 @@ interface Shown {
   unsubscribe(): void;
 }
 
+/** Milliseconds at least until it is asked again whether another member's order is over. */
+const TURN_MS = 1_000;
+
 /** Bound: one proof a name, for as long as its order runs. */
 export class PassedProofs implements ChallengeSolver {
   readonly kind = 'tls-alpn-01';
@@ -38,8 +41,27 @@ export class PassedProofs implements ChallengeSolver {
     return this.#shown.get(name)?.context;
   }
 
-  /** @throws `ORDER_RUNNING` while another member orders for the name, `NO_GATEWAY_LINK` */
+  /** Waits while another member orders for the name. @throws `ORDER_RUNNING` once `signal` is aborted, `NO_GATEWAY_LINK` */
   async present(challenge: Challenge, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#show(challenge, signal);
+      } catch (error) {
+        if (!isMoatError(error, 'ORDER_RUNNING') || signal.aborted) throw error;
+        await new Promise<void>((resolve) => this.#deps.clock.after(TURN_MS * (1 + Math.random()), resolve));
+      }
+    }
+  }
+
+  remove({ name }: Challenge): Promise<void> {
+    const shown = this.#shown.get(name);
+    this.#shown.delete(name);
+    shown?.unsubscribe();
+    for (const stream of shown?.streams ?? []) stream.reset('ORDER_ENDED');
+    return Promise.resolve();
+  }
+
+  async #show(challenge: Challenge, signal: AbortSignal): Promise<void> {
     await this.remove(challenge);
     const { certificate, key } = await createChallengeCertificate(challenge, this.#deps.clock.now());
     const passed = this.#deps.names().filter(({ host }) => host === challenge.name);
@@ -67,14 +89,6 @@ export class PassedProofs implements ChallengeSolver {
       await this.remove(challenge);
       throw error;
     }
-  }
-
-  remove({ name }: Challenge): Promise<void> {
-    const shown = this.#shown.get(name);
-    this.#shown.delete(name);
-    shown?.unsubscribe();
-    for (const stream of shown?.streams ?? []) stream.reset('ORDER_ENDED');
-    return Promise.resolve();
   }
 }
 
