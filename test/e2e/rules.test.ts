@@ -8,6 +8,7 @@ import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
+import { createGatewayClient } from '@moat/admin-api';
 import { eventually } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
@@ -187,6 +188,19 @@ suite('edge rules', () => {
     assert.ok(asked - before <= 2, 'nobody but the check asked it');
     health = 200;
     await eventually('it is back', async () => (await get('text.localhost')).status === 200);
+  });
+
+  test('its operator sees each service of a name', async () => {
+    const socketPath = world.gateway.machine.path('state', 'gateway', 'gateway.sock');
+    const { routes } = await createGatewayClient({ socketPath }).routes();
+    const shown = routes.filter(({ host }) => host === 'shop.localhost');
+    assert.deepEqual(
+      shown.map(({ service, upstreams }) => [service, upstreams.length]),
+      [
+        ['web', 2],
+        ['api', 1],
+      ],
+    );
   });
 
   test('explain knows what a path leads to, on the machine that offers it and elsewhere', async () => {

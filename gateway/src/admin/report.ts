@@ -127,9 +127,11 @@ function proofOf({ proof }: NameRecord): GatewayName['proof'] {
 
 export function gatewayRoutes(facts: GatewayFacts): { snapshot: number; routes: GatewayRoute[] } {
   const { links, routes } = facts;
+  // One for each service that a host leads to.
+  const all = routes.current.list().flatMap((route) => [route, ...(route.others?.values() ?? [])]);
   return {
     snapshot: routes.version,
-    routes: routes.current.list().map(({ host, deployment, service, members, balancer, opaque }) => ({
+    routes: all.map(({ host, deployment, service, members, balancer, opaque }) => ({
       host,
       deployment,
       service,

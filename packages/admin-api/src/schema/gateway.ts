@@ -137,7 +137,7 @@ export const gatewayNamesSchema: z.ZodType<GatewayNames> = z
   })
   .meta({ id: 'GatewayNames' });
 
-/** A host in the route snapshot in force and the members behind it. */
+/** A host in the route snapshot in force, a service that it leads to, and the members behind that. */
 export interface GatewayRoute {
   readonly host: string;
   readonly deployment: string;
