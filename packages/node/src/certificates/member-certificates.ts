@@ -151,6 +151,8 @@ async function readPair({ certificate, key }: MemberCertificateFiles): Promise<F
     const x509 = new X509Certificate(cert);
     return { x509, context: createSecureContext({ minVersion: 'TLSv1.2', cert, key: secret }) };
   } catch (cause) {
-    throw new MoatError('CERTIFICATE_FILE_INVALID', `${certificate} and ${key} are no certificate with its key`, { cause });
+    throw new MoatError('CERTIFICATE_FILE_INVALID', `${certificate} and ${key} are no certificate with its key`, {
+      cause,
+    });
   }
 }
