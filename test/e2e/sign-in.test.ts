@@ -1,9 +1,12 @@
-/** Ways in beside passwords, by the real command, gateway and provider: keys of people and machines, and OpenID Connect. */
+/**
+ * Ways in beside passwords, by the real command, gateway and provider: keys of people and machines, OpenID Connect, client
+ * certificates.
+ */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, test } from 'node:test';
+import { after, before, test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { eventually } from './machine.ts';
+import { eventually, type Machine } from './machine.ts';
 import { CLIENT, startProvider, type TestProvider } from './provider.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
@@ -11,8 +14,10 @@ import { World } from './world.ts';
 const CALLBACK = '/.well-known/moat/callback';
 const KEYS = 'team.localhost';
 const BLOG = 'blog.localhost';
+const CREW = 'crew.localhost';
 const HTML = { accept: 'text/html' };
 
+const run = promisify(execFile);
 const world = new World();
 let web: WebService;
 let provider: TestProvider;
@@ -30,6 +35,7 @@ before(async () => {
   await owner.ok(['node', 'expose', String(web.port), '--to', 'shop', '--public']);
   await owner.write('client-secret', `${CLIENT.secret}\n`);
   owner.env['MOAT_CA_FILE'] = await owner.write('ca.pem', world.gateway.browser.tls('x').ca);
+  await makeCertificates(owner);
   await publish(['owners', 'owner']);
   await eventually('published', async () => (await statusOf(KEYS)) === 401 && (await statusOf(BLOG)) === 401);
 });
@@ -49,6 +55,7 @@ async function publish(keys: readonly string[]): Promise<void> {
     extraPublish: {
       team: { service: 'web', gateway, auth: { keys } },
       blog: { service: 'web', gateway, auth: { oidc } },
+      crew: { service: 'web', gateway, auth: { mtls: { ca: './staff.pem' } } },
     },
   });
 }
@@ -69,6 +76,42 @@ const cookieOf = (fields: string[] | undefined, name: string): string =>
 function serviceSaw(wanted: string): string | undefined {
   const at = web.lastFields.findIndex((field, index) => index % 2 === 0 && field.toLowerCase() === wanted);
   return at === -1 ? undefined : web.lastFields[at + 1];
+}
+
+/** The status that curl sees, or undefined where there is no curl. */
+async function curl(t: TestContext, host: string, flags: readonly string[]): Promise<string | undefined> {
+  const caFile = world.machine('owner').path('ca.pem');
+  const common = ['-so', '/dev/null', '--cacert', caFile, '--resolve', `${host}:127.0.0.1`, '-w', '%{http_code}'];
+  try {
+    return (await run('curl', [...common, ...flags, `https://${host}/`])).stdout;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    t.skip('curl is not installed');
+    return undefined;
+  }
+}
+
+/** `ana.pem` is signed by `staff.pem`, `eve.pem` by herself. */
+async function makeCertificates({ home: cwd }: Machine): Promise<void> {
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  for (const name of ['staff', 'eve']) {
+    const own = [
+      '-x509',
+      ...key,
+      '-keyout',
+      `${name}.key`,
+      '-out',
+      `${name}.pem`,
+      '-subj',
+      `/CN=${name}`,
+      '-days',
+      '2',
+    ];
+    await run('openssl', ['req', ...own], { cwd });
+  }
+  await run('openssl', ['req', ...key, '-keyout', 'ana.key', '-out', 'ana.csr', '-subj', '/CN=ana'], { cwd });
+  const signed = ['-CA', 'staff.pem', '-CAkey', 'staff.key', '-CAcreateserial', '-days', '1', '-out', 'ana.pem'];
+  await run('openssl', ['x509', '-req', '-in', 'ana.csr', ...signed], { cwd });
 }
 
 test('an owner and a machine sign in with nothing but their keys', async () => {
@@ -94,29 +137,29 @@ test('an owner and a machine sign in with nothing but their keys', async () => {
   assert.equal(refused.json['code'], 'SIGN_IN_REFUSED');
 });
 
+test('curl comes in with a client certificate of its authorities alone', async (t) => {
+  const owner = world.machine('owner');
+  const host = `${CREW}:${world.gateway.port}`;
+  for (const [who, status] of [
+    ['ana', '200'],
+    ['eve', '403'],
+    [undefined, '403'],
+  ] as const) {
+    const shown = who === undefined ? [] : ['--cert', owner.path(`${who}.pem`), '--key', owner.path(`${who}.key`)];
+    for (const protocol of ['--http1.1', '--http2']) {
+      const said = await curl(t, host, [protocol, ...shown]);
+      if (said !== undefined) assert.equal(said, status, `${who} ${protocol}`);
+    }
+    if (who === 'ana') assert.equal(serviceSaw('x-forwarded-user'), 'ana');
+  }
+});
+
 test('curl comes in with the cookie that the command printed', async (t) => {
   const owner = world.machine('owner');
   const host = `${KEYS}:${world.gateway.port}`;
   const { json } = await owner.ok(['sign-in', host, '--cookie']);
-  const curl = promisify(execFile)('curl', [
-    '-sfo',
-    '/dev/null',
-    '--cacert',
-    owner.path('ca.pem'),
-    '--resolve',
-    `${host}:127.0.0.1`,
-    '--cookie',
-    String(json['cookie']),
-    '--write-out',
-    '%{http_code}',
-    `https://${host}/`,
-  ]);
-  const said = await curl.catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    t.skip('curl is not installed');
-    return undefined;
-  });
-  if (said !== undefined) assert.equal(said.stdout, '200');
+  const said = await curl(t, host, ['--cookie', String(json['cookie'])]);
+  if (said !== undefined) assert.equal(said, '200');
 });
 
 test('a login at the provider opens the page that was wanted, for verified addresses that are named', async () => {

@@ -2,7 +2,7 @@
  * Who comes in under a name, asked before anything of a request reaches a member: by a client certificate, by a password, or
  * by the session of whoever signed in; and the gateway's own pages at which people sign in and out.
  */
-import { isMoatError, type Clock } from '@moat/core';
+import { isMoatError, type Clock, type Logger } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { EdgeAuth, OpenedWays } from '../publications/edge-rules.ts';
 import { BasicAuth, type Visitor } from '../request/basic-auth.ts';
@@ -18,6 +18,7 @@ import { Sessions } from './sessions.ts';
 
 export interface DoorDeps {
   readonly clock: Clock;
+  readonly logger: Logger;
   /** The gateway's own, the same in each of its processes. */
   readonly secret: Uint8Array;
 }
@@ -42,12 +43,18 @@ export class Door {
   readonly #oidc: OidcWay;
 
   constructor(deps: DoorDeps, options: DoorOptions) {
-    const { clock, secret } = deps;
+    const { clock, logger, secret } = deps;
     this.#deps = deps;
     this.#basic = new BasicAuth(deps);
     this.#sessions = new Sessions(clock, { secret });
     this.#keys = new KeyWay({ clock, sessions: this.#sessions, questions: new Questions(clock, secret) });
-    this.#oidc = new OidcWay({ clock, secret, sessions: this.#sessions, issuers: new Issuers({ clock }, options) });
+    this.#oidc = new OidcWay({
+      clock,
+      logger,
+      secret,
+      sessions: this.#sessions,
+      issuers: new Issuers({ clock }, options),
+    });
   }
 
   /**

@@ -3,9 +3,10 @@
  * provider answers is checked by `openid-client`; who may come in is decided here.
  * Bound: {@link MAX_RUNNING} logins are finished at once, and {@link FAILED_PER_HOUR} may fail an hour and address.
  */
-import { addressKey, errorCode, type Clock } from '@moat/core';
+import { addressKey, errorCode, type Clock, type Logger } from '@moat/core';
 import {
   ClientError,
+  ResponseBodyError,
   authorizationCodeGrant,
   buildAuthorizationUrl,
   calculatePKCECodeChallenge,
@@ -30,9 +31,11 @@ export const CALLBACK_PATH = '/.well-known/moat/callback';
 const MAX_RUNNING = 64;
 const FAILED_PER_HOUR = 120;
 const MAX_USER_CHARS = 256;
+const MAX_REASON_CHARS = 64;
 
 export interface OidcWayDeps {
   readonly clock: Clock;
+  readonly logger: Logger;
   readonly secret: Uint8Array;
   readonly sessions: Sessions;
   readonly issuers: Pick<Issuers, 'get'>;
@@ -95,6 +98,8 @@ export class OidcWay {
       return redirect(login.returnTo, [this.#deps.sessions.begin(user, scope), this.#logins.end()]);
     } catch (error) {
       this.#failed.take(origin);
+      const fields = { component: 'gateway.signIn', requestId: request.id, host: head.host, reason: reasonOf(error) };
+      this.#deps.logger.info(fields, 'sign-in at a provider failed');
       throw error;
     } finally {
       this.#running -= 1;
@@ -157,6 +162,13 @@ function failed(cause: unknown): ReturnType<typeof refusal> {
 function isNetwork(cause: unknown): boolean {
   const code = errorCode(cause);
   return code === 'ISSUER_UNREACHABLE' || /^(?:E[A-Z_]+|ABORT_ERR)$/.test(code);
+}
+
+/** In one word, for the operator: messages of a provider may hold what is nobody's to keep. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof ResponseBodyError) return cause.error.slice(0, MAX_REASON_CHARS);
+  return errorCode(cause ?? error);
 }
 
 function redirect(location: string, cookies: readonly string[]): OwnAnswer {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import { test } from 'node:test';
 import { createSignIn, type SignedSignIn } from '@moat/contract';
@@ -159,6 +160,35 @@ test('a key that was taken out is asked anew, and false answers are so many an h
   const { cookie: kept } = JSON.parse(fine.text) as { cookie: string };
   clock.advance(12 * 3_600_000);
   assert.equal((await ask(edge, '/', { headers: { cookie: kept } })).status, 401, 'a session ends');
+});
+
+test('over HTTP/2 too, with cookies in pieces', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen = published(edge, waysOf([ana]));
+  const socket = await edge.connect(HOST, ['h2']);
+  const session = connectHttp2(`https://${HOST}`, { createConnection: () => socket });
+  const send = (head: Record<string, string | string[]>, body?: string): Promise<{ status: unknown; text: string }> =>
+    new Promise((resolve, reject) => {
+      const stream = session.request({ ':authority': HOST, accept: 'application/json', ...head });
+      let status: unknown;
+      let text = '';
+      stream.setEncoding('utf8');
+      stream.on('response', (fields) => (status = fields[':status']));
+      stream.on('data', (chunk: string) => (text += chunk));
+      stream.on('end', () => resolve({ status, text }));
+      stream.on('error', reject);
+      stream.end(body);
+    });
+  const asked = await send({ ':path': PATH });
+  const { nonce } = JSON.parse(asked.text) as { nonce: string };
+  const signed = JSON.stringify(createSignIn({ host: HOST, nonce }, ana.signer));
+  const done = await send({ ':path': PATH, ':method': 'POST' }, signed);
+  assert.equal(done.status, 200, done.text);
+  const { cookie } = JSON.parse(done.text) as { cookie: string };
+  assert.equal((await send({ ':path': '/', cookie: ['theme=dark', cookie] })).status, 200);
+  const cookies = seen.flatMap(({ fields }) => fields.filter(([name]) => name === 'cookie').map(([, value]) => value));
+  assert.deepEqual(cookies, ['theme=dark']);
+  session.close();
 });
 
 test('where keys are no way in, its pages are the service’s', async () => {

@@ -152,6 +152,11 @@ test('only a token of this provider, for this client and this login, signs someb
   assert.equal(done.statusCode, 303);
   assert.deepEqual(seen, []);
   assert.equal((await browse(edge, '/', cookieOf(done))).statusCode, 200);
+  const reasons = edge.log.flatMap((line) => (line.message === 'sign-in at a provider failed' ? [line['reason']] : []));
+  assert.ok(
+    reasons.includes('OAUTH_JWT_CLAIM_COMPARISON_FAILED') && reasons.includes('SIGN_IN_REFUSED'),
+    String(reasons),
+  );
   published(edge, provider.issuer, 'two');
   assert.equal((await browse(edge, path, cookie)).statusCode, 400, 'a login begun for other people');
   assert.equal((await browse(edge, '/', cookieOf(done))).statusCode, 303, 'and its session');
