@@ -105,6 +105,8 @@ export class Http2Connection implements Http2Carrier {
     this.#pings = new TokenBucket(PINGS, now);
     this.#settings = new TokenBucket(SETTINGS, now);
     this.#overhead = new TokenBucket(OVERHEAD, now);
+    // Who sends no more gives no window either, and of a half-open socket a session does not hear it.
+    from.socket.on('end', () => this.end(constants.NGHTTP2_CANCEL));
     // Only tls.Server says so itself, and a session waits for it.
     Object.assign(from.socket, { secureConnecting: false });
     const session = performServerHandshake(from.socket, sessionOptions(options));
