@@ -25,7 +25,8 @@ interface Counted {
   readonly concurrency: number;
   readonly each: RateLimit | undefined;
   readonly all: RateLimit | undefined;
-  running: number;
+  /** The same for all versions of a line: what began under one ends under another. */
+  readonly load: { running: number };
 }
 
 const NOT_COUNTED = (): void => undefined;
@@ -48,7 +49,7 @@ export class PublicLimits {
       if (rules === undefined || !isHeld(rules)) continue;
       const known = this.#counted.get(keyOf(line));
       const text = JSON.stringify(rules);
-      next.set(keyOf(line), known?.text === text ? known : this.#count(rules, text, known?.running ?? 0));
+      next.set(keyOf(line), known?.text === text ? known : this.#count(rules, text, known?.load));
     }
     this.#counted = next;
     this.#view = view;
@@ -59,20 +60,21 @@ export class PublicLimits {
     if (this.#counted.size === 0) return NOT_COUNTED;
     const counted = this.#find(use);
     if (counted === undefined) return NOT_COUNTED;
-    if (counted.running >= counted.concurrency) return 'PUBLIC_BUSY';
+    const { load } = counted;
+    if (load.running >= counted.concurrency) return 'PUBLIC_BUSY';
     const address = use.requestHead?.fields.find(([name]) => name === 'x-real-ip')?.[1] ?? '';
     if ((counted.each?.take(addressKey(address)) ?? 0) > 0) return 'PUBLIC_RATE';
     if ((counted.all?.take('') ?? 0) > 0) return 'PUBLIC_RATE';
-    counted.running += 1;
+    load.running += 1;
     return () => {
-      counted.running -= 1;
+      load.running -= 1;
     };
   }
 
-  #count({ rate, concurrency = Infinity }: PublishRules, text: string, running: number): Counted {
+  #count({ rate, concurrency = Infinity }: PublishRules, text: string, load = { running: 0 }): Counted {
     const each = rate?.each && new RateLimit(this.#deps, rate.each);
     const all = rate?.all && new RateLimit(this.#deps, rate.all);
-    return { text, concurrency, each, all, running };
+    return { text, concurrency, each, all, load };
   }
 
   /**

@@ -83,6 +83,20 @@ suite('enforce: member', () => {
     }
   });
 
+  test('what began under one version of the rules leaves its place under the next', async () => {
+    const hub = new MemoryHub();
+    await using server = await service();
+    await using web = machine(hub, 'web-1', PEERS.web1);
+    await begin(web, server.port, [under({ concurrency: 1, enforce: 'member' })]);
+    const link = await hub.links(PEERS.gateway).connect(PEERS.web1, NEVER);
+    const waiting = open(link, { target: '/wait' });
+    await begin(web, server.port, [under({ concurrency: 1, retries: 0, enforce: 'member' })]);
+    assert.equal(await outcome(link), 'PUBLIC_BUSY');
+    waiting.stream.reset('CLIENT_GONE');
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(await outcome(link), '200');
+  });
+
   test('other lines and other openers are not counted', async () => {
     const hub = new MemoryHub();
     await using server = await service();

@@ -52,6 +52,11 @@ export class H2cSession {
     // Its streams hear of it.
     session.on('error', () => undefined);
     socket.on('error', () => undefined);
+    // A service that died sends no GOAWAY, and of a half-open socket a session does not hear that it ended.
+    socket.once('end', () => {
+      this.#leaving = true;
+      socket.end();
+    });
   }
 
   /** Streams it may still take. */

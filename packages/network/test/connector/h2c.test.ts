@@ -105,7 +105,9 @@ suite('h2c', () => {
     await using service = await Service.start((stream, headers) => {
       let body = '';
       stream.setEncoding('utf8').on('data', (text: string) => (body += text));
-      stream.on('trailers', (trailers) => seen.push({ ...headers, trailers: Object.fromEntries(Object.entries(trailers)) }));
+      stream.on('trailers', (trailers) =>
+        seen.push({ ...headers, trailers: Object.fromEntries(Object.entries(trailers)) }),
+      );
       stream.on('end', () => {
         stream.additionalHeaders({ ':status': 103, link: '</a>' });
         stream.respond(
@@ -263,6 +265,21 @@ suite('h2c', () => {
     open[0]?.respond({ ':status': 204 }, { endStream: true });
     running.stream.end();
     assert.equal(await running.close(), undefined);
+  });
+
+  test('a service that ends without a word ends what waits for it, and gets no new stream', async () => {
+    let isFirst = true;
+    await using service = await Service.start((stream) => {
+      if (!isFirst) return stream.respond({ ':status': 204 }, { endStream: true });
+      isFirst = false;
+      // As the system does for a process that is killed: an end, no GOAWAY.
+      service.sockets[0]?.end();
+    });
+    using connector = new Connector(service);
+    const waiting = connector.open();
+    assert.equal(await waiting.close(), 'SERVICE_RESET');
+    assert.equal((await connector.ask()).answer?.status, 204);
+    assert.equal(service.sessions.length, 2);
   });
 
   test('a session is closed when idle, and given up when it stands still', async () => {
