@@ -159,7 +159,7 @@ export function errorAnswer(
   error: unknown,
   id: string,
   accept: string | undefined,
-  abuse?: AbuseContact | undefined,
+  abuse?: AbuseContact,
 ): OwnAnswer {
   const code = isMoatError(error) ? error.code : 'INTERNAL';
   const isSuspended = isMoatError(error, 'NAME_SUSPENDED');

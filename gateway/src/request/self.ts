@@ -20,7 +20,7 @@ export interface GatewayIdentity {
 }
 
 /** @throws `PATH_UNKNOWN`, `METHOD_REFUSED` */
-export function answerSelf(head: ParsedHead, identity: GatewayIdentity, abuse?: AbuseContact | undefined): OwnAnswer {
+export function answerSelf(head: ParsedHead, identity: GatewayIdentity, abuse?: AbuseContact): OwnAnswer {
   const path = head.target.split('?', 1)[0];
   const isAbuse = path === ABUSE_PATH && abuse !== undefined;
   if (path !== '/.well-known/moat' && !isAbuse)
