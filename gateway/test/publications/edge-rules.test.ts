@@ -4,6 +4,7 @@ import { generateKeyPairSync, scryptSync } from 'node:crypto';
 import { test } from 'node:test';
 import { formatKey } from '@moat/core';
 import { boxSecret, formatBasicUser, openSecret, type PublishLine } from '@moat/contract';
+import { createOwnerKey } from '@moat/identity';
 import { BOX, Desk } from '../desk.ts';
 import { Shop, type ShopVersion } from '../shop.ts';
 
@@ -77,4 +78,24 @@ test('a box for another key, moved from another name, or of no users is unreadab
     await desk.show(shop.web1, shop.bundle(mended));
     assert.equal(desk.routes.current.find('shop.localhost')?.auth?.kind, 'ways', what);
   }
+});
+
+test('authorities that nobody can read let nobody in; another list of keys is another mark', async () => {
+  const desk = new Desk();
+  const shop = new Shop('one');
+  const line = shop.line('shop');
+  const ca = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  const broken = shop.next(shop.first, { publish: [{ ...line, auth: { mtls: { ca } } }] });
+  const answer = await desk.show(shop.web1, shop.bundle(broken));
+  assert.deepEqual(answer.ok && answer.refused.map(({ code }) => code), ['SECRET_UNREADABLE']);
+  const marks = new Set<string>();
+  let version = broken;
+  for (const keys of [[createOwnerKey().key], [createOwnerKey().key]]) {
+    version = shop.next(version, { publish: [{ ...line, auth: { keys } }] });
+    await desk.show(shop.web1, shop.bundle(version));
+    const auth = desk.routes.current.find('shop.localhost')?.auth;
+    assert.deepEqual(auth?.kind === 'ways' ? auth.keys : [], keys);
+    if (auth?.kind === 'ways') marks.add(auth.mark);
+  }
+  assert.equal(marks.size, 2);
 });
