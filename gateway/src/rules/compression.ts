@@ -61,8 +61,18 @@ export interface CompressorEvents {
   onDrain(): void;
 }
 
-/** Bound: what zlib keeps, 256 KiB a stream about, and its high-water mark. */
+/** Answers compressed at once in this process: clients that read slowly keep them, and each keeps up to 1 MiB. */
+const MAX_RUNNING = 256;
+
+/** Bound: 0.4 (gzip) to 0.9 MiB (brotli) each, measured, and {@link MAX_RUNNING} of them: above it nothing is compressed. */
 export class Compressor {
+  static #running = 0;
+
+  /** False = leave an answer as it is. */
+  static get hasRoom(): boolean {
+    return Compressor.#running < MAX_RUNNING;
+  }
+
   readonly #stream: Gzip | BrotliCompress;
   #flushing = false;
   #ended = false;
@@ -72,7 +82,10 @@ export class Compressor {
       coding === 'br'
         ? createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: 18 } })
         : createGzip({ level: 5 });
+    Compressor.#running += 1;
     this.#stream
+      // Follows the end of all that was read, and `destroy`.
+      .once('close', () => (Compressor.#running -= 1))
       .on('data', (chunk: Buffer) => events.onData(chunk))
       .on('end', () => events.onEnd())
       .on('drain', () => events.onDrain());

@@ -3,7 +3,7 @@ import type { FieldList, PeerId, RequestHead } from '@moat/core';
 import { refusal } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
 import type { Breaker } from './breaker.ts';
-import { chooseCoding, type Coding, type CompressibleAnswer } from './compression.ts';
+import { Compressor, chooseCoding, type Coding, type CompressibleAnswer } from './compression.ts';
 import type { NameRules } from './name-rules.ts';
 import { withoutMark, type StickyMarks } from './sticky.ts';
 
@@ -83,7 +83,8 @@ export class RuledRequest {
   /** How to compress an answer; undefined = not. */
   codingOf(answer: CompressibleAnswer): Coding | undefined {
     const { rules, fields } = this.#work;
-    return rules.written.compress === true ? chooseCoding(valuesOf(fields, 'accept-encoding'), answer) : undefined;
+    if (rules.written.compress !== true || !Compressor.hasRoom) return undefined;
+    return chooseCoding(valuesOf(fields, 'accept-encoding'), answer);
   }
 
   /** A member answered with this status. */

@@ -104,4 +104,20 @@ describe('the bytes', () => {
     }
     compressor.destroy();
   });
+
+  it('so many at once, and room again once one is over', async () => {
+    const running: Compressor[] = [];
+    const ignore = (): void => undefined;
+    while (Compressor.hasRoom) {
+      running.push(new Compressor('gzip', { onData: ignore, onEnd: ignore, onDrain: ignore }));
+      assert.ok(running.length <= 256);
+    }
+    running.pop()?.destroy();
+    while (!Compressor.hasRoom) await new Promise((resolve) => setImmediate(resolve));
+    running.push(new Compressor('br', { onData: ignore, onEnd: ignore, onDrain: ignore }));
+    assert.equal(Compressor.hasRoom, false);
+    running.pop()?.end();
+    while (!Compressor.hasRoom) await new Promise((resolve) => setImmediate(resolve));
+    for (const each of running) each.destroy();
+  });
 });
