@@ -62,6 +62,8 @@ export class RequestServer {
   readonly #door: Door;
   readonly #interstitial: Interstitial;
   readonly #marks: StickyMarks;
+  /** At the door; they are counted in `#perDeployment` too. */
+  #waiting = 0;
   #stopping = false;
   #watching = false;
 
@@ -136,7 +138,7 @@ export class RequestServer {
           // remembered, so the request enters anew.
           const ifThere = (next: () => void): void =>
             delivered === undefined ? next() : settle({ status: 499, code: 'CLIENT_GONE' });
-          entry
+          this.#wait(route.deployment, entry)
             .then((late) => ifThere(() => (late?.answer ? settle(this.#send(request, late.answer)) : enter())))
             .catch((error: unknown) => ifThere(() => fail(error)));
           return;
@@ -237,17 +239,36 @@ export class RequestServer {
 
   #run(exchange: Exchange): void {
     if (this.#stopping) throw refusal('GATEWAY_STOPPING', 'this gateway is going down', { retryable: true });
-    if (this.#running.size >= this.#options.maxRequests) {
-      throw refusal('GATEWAY_BUSY', 'this gateway has too much to do', { retryable: true });
-    }
-    const ofDeployment = this.#countOf(exchange.route.deployment);
-    if (ofDeployment.running >= this.#options.maxRequestsPerDeployment) {
-      throw refusal('DEPLOYMENT_BUSY', 'the network behind this name has too much to do', { retryable: true });
-    }
+    const ofDeployment = this.#requireRoom(exchange.route.deployment);
     this.#running.add(exchange);
     ofDeployment.running += 1;
     this.#watch();
     exchange.run();
+  }
+
+  /** A place for one request more, of those in work. @throws `GATEWAY_BUSY`, `DEPLOYMENT_BUSY` */
+  #requireRoom(deployment: DeploymentId): { running: number } {
+    if (this.#running.size + this.#waiting >= this.#options.maxRequests) {
+      throw refusal('GATEWAY_BUSY', 'this gateway has too much to do', { retryable: true });
+    }
+    const ofDeployment = this.#countOf(deployment);
+    if (ofDeployment.running >= this.#options.maxRequestsPerDeployment) {
+      throw refusal('DEPLOYMENT_BUSY', 'the network behind this name has too much to do', { retryable: true });
+    }
+    return ofDeployment;
+  }
+
+  /** Who waits to be let in is in work too: a provider, or the client's own body, may take its time. */
+  #wait<T>(deployment: DeploymentId, entry: Promise<T>): Promise<T> {
+    // It may fail though nobody waits for it any more.
+    entry.catch(() => undefined);
+    const ofDeployment = this.#requireRoom(deployment);
+    ofDeployment.running += 1;
+    this.#waiting += 1;
+    return entry.finally(() => {
+      ofDeployment.running -= 1;
+      this.#waiting -= 1;
+    });
   }
 
   #leave(exchange: Exchange): void {
