@@ -18,7 +18,12 @@ function parse(line: string, section = SECTION): ParsedHead {
 
 function inward(head: ParsedHead, address: string, user?: string): RequestHead {
   const request = { id: `id-${address}`, client: { address, port: 1 } } as ClientRequest;
-  return inwardHead(request, head, { domain: 'localhost' }, user === undefined ? undefined : { user });
+  return inwardHead(
+    request,
+    head,
+    { domain: 'localhost' },
+    user === undefined ? undefined : { user, byPassword: true },
+  );
 }
 
 test('the same section is the same list, whatever the request line', () => {

@@ -51,6 +51,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'KEEPER_MISSING',
     'CONFIG_INVALID',
     'GATEWAY_CONFIG_INVALID',
+    'CERTIFICATE_FILE_INVALID',
     'CERTIFICATE_INVALID',
     'BACKUP_INVALID',
     'CONTRACT_INVALID',

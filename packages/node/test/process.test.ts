@@ -203,6 +203,9 @@ test('the configuration is merged from files, environment and flags', async (t) 
     socksPortChosen: true,
     dns: true,
     access: 'loopback',
+    acmeDirectory: 'letsencrypt',
+    acmeCa: undefined,
+    certificates: [],
     logLevel: 'debug',
   });
   const closed = await loadNodeConfig({ env: {}, files: [], flags: { inbound: false }, isRoot: true });
