@@ -26,8 +26,6 @@ export interface EdgeOptions {
   readonly clock?: Clock;
   /** @defaultValue true */
   readonly http2?: boolean;
-  /** @defaultValue true */
-  readonly http2?: boolean;
   readonly proxyFrom?: readonly string[];
 }
 
@@ -91,7 +89,6 @@ export class EdgeUnderTest implements AsyncDisposable {
         https: { host: '127.0.0.1', port: 0, proxyFrom: options.proxyFrom },
         http: { host: '127.0.0.1', port: 0 },
         publicPort: undefined,
-        ...(options.http2 === undefined ? {} : { http2: options.http2 }),
         ...(options.http2 === undefined ? {} : { http2: options.http2 }),
         privateIssuers: true,
       },

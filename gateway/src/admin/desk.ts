@@ -2,6 +2,7 @@
 import type { Logger } from '@moat/core';
 import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Certificates } from '../certificates/source.ts';
+import { certificateWarnings } from '../certificates/warnings.ts';
 import { takeSnapshot } from '../backup/snapshot.ts';
 import type { GatewayKeys } from '../gateway-keys.ts';
 import type { Operations } from '../metrics/endpoint.ts';
@@ -48,7 +49,9 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
     operations: (...exchange) => operations.answer(...exchange),
     status: async () => {
       await traffic.refresh();
-      return gatewayStatus(facts);
+      const status = gatewayStatus(facts);
+      const warnings = certificateWarnings(parts.certificates.list(), facts.clock.now());
+      return { ...status, warnings: [...status.warnings, ...warnings] };
     },
     names: () => gatewayNames(facts),
     changeName: (request) => done(changeName({ ...facts, intake, grants }, config.domain, request)),

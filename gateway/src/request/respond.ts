@@ -155,12 +155,7 @@ export interface OwnAnswer {
  * The page for `error`: JSON where the client prefers it, HTML else; both carry the id that is in the log.
  * @param abuse for the page of a name that was suspended.
  */
-export function errorAnswer(
-  error: unknown,
-  id: string,
-  accept: string | undefined,
-  abuse?: AbuseContact,
-): OwnAnswer {
+export function errorAnswer(error: unknown, id: string, accept: string | undefined, abuse?: AbuseContact): OwnAnswer {
   const code = isMoatError(error) ? error.code : 'INTERNAL';
   const isSuspended = isMoatError(error, 'NAME_SUSPENDED');
   const status = isSuspended ? Number(error.details['status']) : (STATUS[code as GatewayErrorCode] ?? 500);
