@@ -116,6 +116,25 @@ suite('HTTP/2', () => {
     client.destroy();
   });
 
+  test('a WebSocket is opened over it, and echoes', async () => {
+    const client = await session();
+    if (!client.remoteSettings.enableConnectProtocol) await once(client, 'remoteSettings');
+    const stream = client.request({
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':path': '/ws',
+      ':authority': HOST,
+      'sec-websocket-version': '13',
+    });
+    const [head] = (await once(stream, 'response')) as [Record<string, unknown>];
+    assert.equal(head[':status'], 200);
+    // "hi" in one text frame, with a mask of zeros (RFC 6455 §5.2); the answer has none.
+    stream.write(Uint8Array.of(0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69));
+    const [echo] = (await once(stream, 'data')) as [Buffer];
+    assert.deepEqual([...echo], [0x81, 0x02, 0x68, 0x69]);
+    client.destroy();
+  });
+
   test(`h2load: none of ${REQUESTS} requests fails`, { skip: without('/usr/bin/h2load') }, async () => {
     const { stdout } = await run('h2load', [
       '-n',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile, readdir, rename, stat } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { createGatewayClient } from '@moat/admin-api';
-import { eventually } from './machine.ts';
+import { eventually, full } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
@@ -113,7 +113,7 @@ test('a backup made while it runs is the same gateway after everything was lost'
   assert.match((await machine.ok(['audit'])).stdout, /gateway\.restored/);
 });
 
-test('killed under load: every decision it acknowledged is there, and its members serve again within seconds', async () => {
+test('killed under load: every decision it acknowledged is there, and its members serve again within seconds', async (t) => {
   const { machine, daemon } = world.gateway;
   const client = createGatewayClient({ socketPath: machine.path('state', 'gateway', 'gateway.sock') });
   const acknowledged: string[] = [];
@@ -130,7 +130,9 @@ test('killed under load: every decision it acknowledged is there, and its member
   await world.restartGateway();
   const readyAt = Date.now();
   await eventually('its members are back', async () => (await statusOf()) === 200, 20_000);
-  assert.ok(Date.now() - readyAt < 10_000, `${Date.now() - readyAt} ms`);
+  const backMs = Date.now() - readyAt;
+  t.diagnostic(`back ${backMs} ms after the gateway answered its operator`);
+  assert.ok(backMs < (full ? 3_000 : 10_000), `${backMs} ms`);
   const kept = new Set((await client.publishers()).suspensions.map(({ subject }) => subject));
   assert.deepEqual(
     acknowledged.filter((subject) => !kept.has(subject)),

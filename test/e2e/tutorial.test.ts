@@ -158,6 +158,16 @@ suite('commands named in the documentation', () => {
           text = await helpOf([verb, sub]);
           if (!text.startsWith(`moat ${verb} ${sub} `)) wrong.push(`${where}: moat ${verb} ${sub} does not exist`);
         }
+        // Verbs below, as `gateway names transfer`: each is named in the help of the one above.
+        const path = [verb, ...(text.startsWith(`moat ${verb} ${sub} `) ? [sub] : [])];
+        for (const word of words.slice(path.length)) {
+          const listed = text.split('\nCommands\n')[1]?.split('\n\n', 1)[0] ?? '';
+          if (!/^[a-z-]+$/.test(word) || !new RegExp(`^  ${word}\\b`, 'm').test(listed)) break;
+          const below = await helpOf([...path, word]);
+          if (!below.startsWith(`moat ${[...path, word].join(' ')} `)) break;
+          text = below;
+          path.push(word);
+        }
         for (const flag of words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split('=')[0] ?? '')) {
           checked += 1;
           if (!text.includes(`${flag} `) && !text.includes(`${flag},`)) wrong.push(`${where}: ${flag} in: ${line}`);
