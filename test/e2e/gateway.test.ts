@@ -95,7 +95,10 @@ suite('a published name', () => {
     }
     peaks.forEach((peak, i) => {
       const grown = peak - (before[i] ?? 0);
-      assert.ok(grown < FLAT_BYTES, `process ${i} grew by ${grown >> 20} MiB for bodies of ${BODY_BYTES / 2 ** 20} MiB`);
+      assert.ok(
+        grown < FLAT_BYTES,
+        `process ${i} grew by ${grown >> 20} MiB for bodies of ${BODY_BYTES / 2 ** 20} MiB`,
+      );
     });
 
     async function upload(bytes: number): Promise<void> {
