@@ -74,3 +74,12 @@ export type {
   StreamEvents,
   StreamKind,
 } from './ports/link.ts';
+export type {
+  PacketRules,
+  PeerChange,
+  Remap,
+  TunnelPeer,
+  TunnelPeerState,
+  TunnelSpec,
+  Tunnels,
+} from './ports/tunnels.ts';
