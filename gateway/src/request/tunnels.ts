@@ -5,6 +5,7 @@ import type { GatewayErrorCode } from '../errors.ts';
 import type { Route } from '../routes/snapshot.ts';
 import type { ClientAddress } from './client-request.ts';
 import type { ClientLimits } from './limits.ts';
+import { tellServed } from './served.ts';
 import { Tunnel, type TunnelDeps, type TunnelOptions, type TunnelOutcome } from './tunnel.ts';
 
 export interface TunnelServerDeps extends TunnelDeps {
@@ -41,8 +42,6 @@ export interface TunnelCounts {
 }
 
 const WATCH_MS = 1_000;
-/** A lease lasts a day at least. */
-const SERVED_EVERY_MS = 3_600_000;
 
 export class TunnelServer {
   readonly #deps: TunnelServerDeps;
@@ -82,7 +81,7 @@ export class TunnelServer {
       this.#options,
       { ...incoming, first, arrival: arrivalOf(socket, client, servername) },
       {
-        onConnected: () => this.#served(route),
+        onConnected: () => tellServed(this.#deps, route),
         onDone: (outcome) => {
           this.#leave(tunnel);
           route.rules?.leave();
@@ -132,13 +131,6 @@ export class TunnelServer {
     const left = (this.#perDeployment.get(deployment) ?? 1) - 1;
     if (left > 0) this.#perDeployment.set(deployment, left);
     else this.#perDeployment.delete(deployment);
-  }
-
-  #served({ host, usage }: Route): void {
-    const now = this.#deps.clock.now();
-    if (now - usage.servedToldMs < SERVED_EVERY_MS) return;
-    usage.servedToldMs = now;
-    this.#deps.onServed(host);
   }
 
   /** Says it once a connection: never what it carried. */
