@@ -20,3 +20,10 @@ export { toLibp2pPrivateKey } from './peer-id.ts';
 export { readPrivateFile, writePrivateFile, type WriteOptions } from './private-file.ts';
 export { seedOfWords, wordsOfSeed } from './recovery-words.ts';
 export { isSealed, openOwnerKey, sealOwnerKey, type SealOptions } from './sealed-file.ts';
+export {
+  createWireguardKey,
+  loadOrCreateWireguardKey,
+  parseWireguardKey,
+  readWireguardKey,
+  type WireguardKey,
+} from './wireguard-key.ts';
