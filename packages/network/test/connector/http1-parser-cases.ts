@@ -1,6 +1,6 @@
 /** Answers of services: refused, cut off, accepted. */
 import { type FieldList, type ResponseHead } from '@moat/core';
-import { ResponseParser, type AskedRequest, type ParserLimits } from '../../src/connector/http1-parser.ts';
+import type { ResponseParser, AskedRequest, ParserLimits } from '../../src/connector/http1-parser.ts';
 
 export interface Read {
   readonly heads: ResponseHead[];
