@@ -83,3 +83,4 @@ export type {
   TunnelSpec,
   Tunnels,
 } from './ports/tunnels.ts';
+export type { InitiationTest, InitiationTests, Observation, PortMapper, PortMapping } from './ports/paths.ts';

@@ -10,6 +10,8 @@ import { frameError } from './frame.ts';
 export const FIRST_STREAM_WINDOW_BYTES: number = 128 * 1024;
 /** Bytes that a window grows to. */
 export const MAX_STREAM_WINDOW_BYTES: number = 4 * 1024 * 1024;
+/** The same of a stream of packets: 20 Mbit/s at 100 ms, and at most 2 s of queue in front of a line of 1 Mbit/s. */
+export const PACKETS_WINDOW_BYTES: number = 256 * 1024;
 /** Bytes that a window shrinks to while readers hold too much together. */
 export const LEAST_STREAM_WINDOW_BYTES: number = 16 * 1024;
 const MAX_CREDIT_BYTES = 2 ** 31 - 1;

@@ -14,6 +14,7 @@ export const LINK_ERROR_CODES = [
   'HEAD_INVALID', // a request or response head breaks a rule of HTTP | see the message; the client or service sent it
   'HEAD_TOO_LARGE', // a head has more than 64 KiB | send fewer or smaller header fields
   'HEAD_MISSING', // the accepting side wrote data before its head | report it: the code that accepted the stream is wrong
+  'KIND_UNKNOWN', // the peer opened a stream of a kind that this version does not know | update the older of the two machines
   'STREAM_LIMIT', // the link carries as many streams as the peer takes | retry when some have ended
   'STREAM_OVERRUN', // a writer went on without waiting for the drain event | report it: the code that writes is wrong
   'STREAM_STALLED', // the reader stood still longest while the link's memory bound was reached | read faster, or retry

@@ -74,6 +74,8 @@ export interface LinkService extends Service, Links {
   readonly port: number | undefined;
   /** Closes with `LINK_REVOKED` every link whose peer may no longer have one. Call it when a contract changed. */
   recheck(): void;
+  /** No new links or splices; those that stand end with their streams. */
+  close(): void;
 }
 
 /** Links over `control`; nothing is opened before `start`. */
@@ -97,6 +99,7 @@ class Pool implements LinkService {
   readonly #splicer: Splicer | undefined;
   #guard: PortGuard | undefined;
   #unsubscribe: () => void = () => undefined;
+  #closed = false;
   #stopped: Promise<void> | undefined;
 
   constructor(deps: LinksDeps, options: LinksOptions) {

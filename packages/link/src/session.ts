@@ -321,6 +321,7 @@ export class Session implements Link, StreamOwner, FrameSink {
     if (!this.#openRate.allow()) return this.#refuse(id, 'OPEN_RATE');
     if (this.#peerStreams >= this.#limits.streams) return this.#refuse(id, 'STREAM_LIMIT');
     const { request, head, arrival: arrivalBytes } = decodeOpen(payload);
+    if (request === undefined) return this.#refuse(id, 'KIND_UNKNOWN');
     let requestHead: RequestHead | undefined;
     let arrival: Arrival | undefined;
     try {

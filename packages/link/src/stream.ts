@@ -15,6 +15,7 @@ import {
   FIRST_STREAM_WINDOW_BYTES,
   LEAST_STREAM_WINDOW_BYTES,
   MAX_STREAM_WINDOW_BYTES,
+  PACKETS_WINDOW_BYTES,
   ReceiveWindow,
   SendCredit,
 } from './credit.ts';
@@ -100,6 +101,11 @@ export class Stream implements LinkStream {
     this.arrival = arrival;
   }
 
+  /** Packets that wait on their way are worth less than those that are lost: WireGuard's timers go on. */
+  get #most(): number {
+    return this.request.kind === 'packets' ? PACKETS_WINDOW_BYTES : MAX_STREAM_WINDOW_BYTES;
+  }
+
   get peer(): PeerId {
     return this.#owner.peer;
   }
@@ -141,18 +147,18 @@ export class Stream implements LinkStream {
 
   writeHead(head: AcceptHead): void {
     if (this.#closed || this.#ended) return;
-    const tcp = 'connected' in head;
-    if (this.opener || this.#answered || tcp !== (this.request.kind === 'tcp')) {
+    const bare = 'connected' in head;
+    if (this.opener || this.#answered || bare !== (this.request.kind !== 'http')) {
       throw new MoatError('HEAD_INVALID', 'only the accepting side answers, once, with a head of the stream’s kind');
     }
     let bytes = EMPTY;
     try {
-      if (!tcp) bytes = encodeResponseHead(head);
+      if (!bare) bytes = encodeResponseHead(head);
     } catch (error) {
       // It came from a service, and nobody has to catch anything: only its stream is over.
       return this.reset(errorCode(error));
     }
-    this.#answered = tcp || isFinal(head.status);
+    this.#answered = bare || isFinal(head.status);
     this.#send(FRAME.head, bytes);
   }
 
@@ -178,8 +184,8 @@ export class Stream implements LinkStream {
   end(trailers: FieldList = NO_FIELDS): void {
     if (this.#closed || this.#ended) return;
     if (!this.opener && !this.#answered) throw headMissing();
-    if (trailers.length > 0 && this.request.kind === 'tcp') {
-      throw new MoatError('HEAD_INVALID', 'a tcp stream has no trailers');
+    if (trailers.length > 0 && this.request.kind !== 'http') {
+      throw new MoatError('HEAD_INVALID', 'only an http stream has trailers');
     }
     let bytes = EMPTY;
     try {
@@ -293,8 +299,8 @@ export class Stream implements LinkStream {
   /** @throws `FRAME_INVALID` */
   receiveEnd(payload: Buffer): void {
     this.#checkOrder();
-    if (this.request.kind === 'tcp' && payload.length > 0) {
-      throw frameError('FRAME_INVALID', 'trailers on a tcp stream', { id: this.id });
+    if (this.request.kind !== 'http' && payload.length > 0) {
+      throw frameError('FRAME_INVALID', 'trailers on a stream that is not http', { id: this.id });
     }
     this.#remoteEnded = true;
     let trailers = NO_FIELDS;
@@ -327,7 +333,8 @@ export class Stream implements LinkStream {
 
   #readHead(payload: Buffer): AcceptHead {
     if (this.request.kind === 'http') return decodeResponseHead(payload);
-    if (payload.length > 0) throw frameError('FRAME_INVALID', 'a response head on a tcp stream', { id: this.id });
+    if (payload.length > 0)
+      throw frameError('FRAME_INVALID', 'a response head on a stream that is not http', { id: this.id });
     return { connected: true };
   }
 
@@ -385,7 +392,7 @@ export class Stream implements LinkStream {
 
   #giveBack(): void {
     if (this.#owner.pressed) this.#window.shrink(LEAST_STREAM_WINDOW_BYTES);
-    else if (!this.#lagged) this.#window.grow(MAX_STREAM_WINDOW_BYTES);
+    else if (!this.#lagged) this.#window.grow(this.#most);
     this.#lagged = false;
     const bytes = this.#window.giveBack();
     if (bytes === 0 || this.#remoteEnded) return;

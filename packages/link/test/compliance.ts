@@ -22,6 +22,7 @@ export interface ComplianceOptions {
 
 const deployment = 'q7f3aaaaaaaaaaaaaaaaaaaaaa';
 const tcp = { deployment, service: 'db', kind: 'tcp' } as const;
+const packets = { deployment, service: '', kind: 'packets' } as const;
 const http = { deployment, service: 'web', kind: 'http' } as const;
 const get: RequestHead = {
   method: 'GET',
@@ -72,6 +73,22 @@ export function linkCompliance(name: string, link: () => Promise<LinkedPair>, op
       assert.equal(stream.peer, pair.acceptor.peer);
       assert.equal(stream.requestHead, undefined);
       client.stream.reset('TEST_OVER');
+    });
+
+    test('a stream of packets carries bytes both ways, for no service', async () => {
+      await using pair = await link();
+      const arrived = Promise.withResolvers<LinkStream>();
+      pair.accept = (stream) => {
+        arrived.resolve(stream);
+        echo(stream);
+      };
+      const client = new Recorder(pair.dialer.open(packets));
+      client.stream.write(Buffer.from('hello'));
+      client.stream.end();
+      assert.deepEqual(await client.head, { connected: true });
+      assert.equal(await client.closed, undefined);
+      assert.equal(client.text, 'hello');
+      assert.deepEqual((await arrived.promise).request, packets);
     });
 
     test('an http stream carries heads, interim heads, body and trailers', async () => {

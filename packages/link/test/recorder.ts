@@ -74,7 +74,7 @@ export class Recorder implements StreamEvents {
 /** Sends back what it gets, with back-pressure, and ends when the opener ends. */
 export function echo(stream: LinkStream): Recorder {
   const recorder = new Recorder(stream);
-  stream.writeHead(stream.request.kind === 'tcp' ? { connected: true } : { status: 200, fields: [] });
+  stream.writeHead(stream.request.kind === 'http' ? { status: 200, fields: [] } : { connected: true });
   recorder.onPiece = (chunk) => {
     if (!stream.write(chunk)) stream.pause();
   };

@@ -34,6 +34,7 @@ interface Attack {
 }
 
 const tcp = { deployment: 'q7f3aaaaaaaaaaaaaaaaaaaaaa', service: 'db', kind: 'tcp' } as const;
+const packets = { deployment: tcp.deployment, service: '', kind: 'packets' } as const;
 const open = encodeOpen(tcp, undefined);
 const text = (value: string): Buffer => Buffer.from(value, 'latin1');
 const u32 = (value: number): Buffer => {
@@ -100,7 +101,17 @@ describe('a link ends with a code', () => {
         peer.send(FRAME.open, 5, open);
       },
     ],
-    ['a malformed open', 'FRAME_INVALID', (peer) => peer.send(FRAME.open, 1, Buffer.alloc(40))],
+    ['a malformed open', 'FRAME_INVALID', (peer) => peer.send(FRAME.open, 1, Buffer.alloc(40, 1))],
+    [
+      'packets for a service',
+      'FRAME_INVALID',
+      (peer) => peer.send(FRAME.open, 1, Buffer.concat([Buffer.of(3), open.subarray(1)])),
+    ],
+    [
+      'packets with an arrival',
+      'FRAME_INVALID',
+      (peer) => peer.send(FRAME.open, 1, Buffer.concat([encodeOpen(packets, undefined), Buffer.alloc(7)])),
+    ],
     ['data of a stream never opened', 'FRAME_INVALID', (peer) => peer.send(FRAME.data, 1, text('x'))],
     ['a reset of a stream never opened', 'FRAME_INVALID', (peer) => peer.send(FRAME.reset, 2, text('GONE'))],
     [
@@ -199,6 +210,16 @@ describe('a link ends with a code', () => {
       { numRuns: 200 },
     );
   });
+});
+
+test('an open of an unknown kind is refused alone', async () => {
+  const peer = attack();
+  peer.send(FRAME.open, 1, Buffer.concat([Buffer.of(9), Buffer.alloc(40)]));
+  peer.send(FRAME.open, 3, open);
+  await peer.flush();
+  assert.deepEqual(peer.seen[0], { type: FRAME.reset, id: 1, payload: 'KIND_UNKNOWN' });
+  assert.equal(peer.session.openStreams, 1);
+  assert.equal(ending(peer).here, undefined);
 });
 
 describe('bounds of a link', () => {

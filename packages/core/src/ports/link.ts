@@ -1,15 +1,17 @@
 /**
  * Streams between two peers: what `link` offers to `network`, `node` and `gateway`.
  * A `tcp` stream carries bytes both ways. An `http` stream carries a structured head, a body and
- * trailers each way, never raw HTTP/1.1 (RFC 9110 §6 semantics).
+ * trailers each way, never raw HTTP/1.1 (RFC 9110 §6 semantics). A `packets` stream carries whole datagrams of the
+ * WireGuard plane between two members, framed by its users.
  */
 import type { DeploymentId, PeerId } from '../ids.ts';
 
-export type StreamKind = 'tcp' | 'http';
+export type StreamKind = 'tcp' | 'http' | 'packets';
 
 /** What a stream is for; checked by the accepting side on every open. */
 export interface OpenRequest {
   readonly deployment: DeploymentId;
+  /** Empty on `packets`, which are for no service. */
   readonly service: string;
   readonly kind: StreamKind;
 }
@@ -42,7 +44,7 @@ export interface ResponseHead {
   readonly fields: FieldList;
 }
 
-/** The first thing an acceptor sends: on `tcp` that the service is connected, on `http` the response. */
+/** The first thing an acceptor sends: on `tcp` and `packets` that it is connected, on `http` the response. */
 export type AcceptHead = ResponseHead | { readonly connected: true };
 
 /** A host of an IP address, without a zone, and a port. */

@@ -1,0 +1,39 @@
+/**
+ * What the paths of the WireGuard plane ask of others: where our packets come from as others see it, by which key a
+ * handshake is known, and a way through this network's router.
+ */
+import type { Endpoint } from './link.ts';
+
+/**
+ * Somebody waits for a WireGuard handshake for a key that only we and they know, and tells where it came from. Between
+ * the two, our interface has to send one: see `Tunnels.probe`.
+ */
+export interface Observation {
+  /** UDP, at an IP address. */
+  readonly listening: Endpoint;
+  /** Rejects with `OBSERVE_SILENT` when no handshake arrived in time. Need not be awaited. */
+  readonly observed: Promise<Endpoint>;
+}
+
+/**
+ * The test of one WireGuard public key: true for a handshake initiation that was made for it (its `mac1` fits; WireGuard
+ * paper §5.4.4). Says nothing about who made it: whoever knows the key can. One call costs a few microseconds.
+ */
+export type InitiationTest = (packet: Uint8Array) => boolean;
+
+/** @param publicKey as `wg` prints it. */
+export type InitiationTests = (publicKey: string) => InitiationTest;
+
+/** A UDP port of this machine as the router shows it to the world. */
+export interface PortMapping {
+  readonly external: Endpoint;
+  /** Milliseconds since 1970; renewed before. */
+  readonly expires: number;
+}
+
+/** Asks this network's router for a way in. Nothing here is ever fatal. */
+export interface PortMapper {
+  /** The mapping of `port`, renewed until it is taken back; null where no router grants one. @throws the signal's reason */
+  map(port: number, signal: AbortSignal): Promise<PortMapping | null>;
+  unmap(port: number): Promise<void>;
+}
