@@ -31,6 +31,8 @@ export const CONTRACT_ERROR_CODES = [
   'PUBLICATION_WITHDRAWN', // a publication was signed once, but the newest head no longer lists it | publish it again
   'PUBLICATION_ELSEWHERE', // a publication names other gateways than this one | publish at this gateway, or dial the one it names
   'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
+  'DIRECTORY_FORGED', // an entry of the directory is not signed by whom it names | nothing was taken; the machine that passed it on altered it
+  'DIRECTORY_EXPIRED', // an entry of the directory is past its time, or claims too long a life | sign it anew; check the clock
   'GATEWAY_PEERS_FORGED', // a gateway's list of its machines is not signed by all that it replaces | keep the pinned ones; ask the gateway's operator, who may have you pin it anew
   'SECRET_UNREADABLE', // a boxed secret was made for another gateway, name or deployment, or altered | the publisher applies again, so that it is boxed for this gateway's key
   'USERS_INVALID', // a file of users is not lines of user:$scrypt$… | make each line with `moat password USER`
@@ -45,6 +47,7 @@ export const CONTRACT_ERROR_CODES = [
   'KEEPER_MISSING', // no member is a keeper, or none that is has a machine | mark a member that is always on keeper: true and pin its machine (node:)
   'GATEWAY_UNRESOLVED', // a gateway's domain did not answer with a valid identity | check the domain and that its gateway runs, or write { domain, peers, box }
   'GATEWAY_BOX_MISSING', // a gateway shows no key that secrets could be boxed for, so none can be sent to it | update the gateway, or leave auth out of the line
+  'AUTH_UNENFORCEABLE', // a line says enforce: member and names a way in that members cannot check: they see neither the handshake nor the provider | leave enforce out and let the gateway ask, or use basic and keys
   'SECRET_MISSING', // a publish line needs a secret that is not in its file and not in the running version | check the path of auth.basic.file, from the directory of moat.yaml, then apply
   'ANCHOR_UNRESOLVED', // an anchor's domain did not answer with a valid identity | check the domain and that its node runs, or write an address that ends in /p2p/<PeerId>
 ] as const;

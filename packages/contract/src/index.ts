@@ -24,6 +24,7 @@ export {
 } from './access.ts';
 export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
 export { whatBothAllow } from './both.ts';
+export { isPassword, parseBasicCredentials, type BasicCredentials } from './basic-credentials.ts';
 export { formatBasicUser, parseBasicUsers, type ScryptHash } from './basic-users.ts';
 export { boxSecret, openSecret, secretDigest, type BoxContext } from './boxed-secret.ts';
 export {
@@ -60,6 +61,24 @@ export {
   type WitnessRules,
 } from './claim.ts';
 export { CONTRACT_ERROR_CODES, type ContractErrorCode } from './errors.ts';
+export {
+  ENTRY_LIFE_MS,
+  keyOfPerson,
+  replacesEntry,
+  rotateEntryKey,
+  signNodeEntry,
+  signPersonEntry,
+  subjectOf,
+  verifyEntry,
+} from './directory.ts';
+export type {
+  DirectoryEntry,
+  DirectoryRole,
+  KeyRotation,
+  NodeEntry,
+  PersonEntry,
+  SignedEntry,
+} from './directory-entry.ts';
 export { createGatewayPeers, followGatewayPeers, signGatewayPeers } from './gateway-peers.ts';
 export { createGenesis, deploymentIdOf, ownerSetOf, ownersHash } from './genesis.ts';
 export { contractMatchesHead, headHash, headOf, signHead } from './head.ts';
@@ -81,6 +100,7 @@ export {
   parseProposal,
   parsePublicationBundle,
   parseSignedClaim,
+  parseSignedEntry,
   parseSignedGatewayPeers,
   parseSignedHead,
   parseSignedOwnerProof,
@@ -89,6 +109,13 @@ export {
   parseWitnessedClaim,
 } from './parse/parse.ts';
 export { createSignIn, verifySignIn, type SignInRules } from './sign-in.ts';
+export {
+  SIGN_IN_LASTS_MS,
+  SIGN_IN_PROOF_FIELD,
+  SignInProofs,
+  formatSignInProof,
+  type SignInProofRules,
+} from './sign-in-proof.ts';
 export { createOwnerProof, verifyOwnerProof, type OwnerProofRules } from './owner-proof.ts';
 export { resolvePlaces, type Place, type PlaceState } from './places.ts';
 export { planChanges, type Change } from './plan.ts';

@@ -2,6 +2,7 @@
  * The edge: JSON from outside becomes a typed value once, or a coded error. Each function takes JSON text,
  * its UTF-8 bytes, or a value that was parsed already; 1 MiB is the most any of them reads.
  */
+import type { SignedEntry } from '../directory-entry.ts';
 import type {
   ClaimDetails,
   Contract,
@@ -20,6 +21,7 @@ import type {
 } from '../schema.ts';
 import { claimDetailsSchema, memberClaimSchema, signedClaimSchema, witnessedClaimSchema } from './claim.ts';
 import { contractSchema } from './contract.ts';
+import { signedEntrySchema } from './directory.ts';
 import { gatewayPeerListsSchema, signedGatewayPeersSchema } from './gateway-peers.ts';
 import { genesisSchema, headProofSchema, signedHeadSchema } from './head.ts';
 import { signedOwnerProofSchema } from './owner-proof.ts';
@@ -102,4 +104,9 @@ export function parseSignedGatewayPeers(input: unknown): SignedGatewayPeers {
 /** All lists of one gateway, at most 64. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseGatewayPeerLists(input: unknown): SignedGatewayPeers[] {
   return parseStrict(gatewayPeerListsSchema, "lists of a gateway's machines", input);
+}
+
+/** An entry of the directory; `verifyEntry` believes it or not. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
+export function parseSignedEntry(input: unknown): SignedEntry {
+  return parseStrict(signedEntrySchema, 'directory entry', input);
 }
