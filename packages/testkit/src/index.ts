@@ -33,3 +33,4 @@ export { checkLeaks, type LeakCheck } from './leak-check.ts';
 export { createManualClock, type ManualClock } from './manual-clock.ts';
 export { createChannelPair, type MemoryChannelOptions, type MemoryChannelPair } from './memory-channel.ts';
 export { createMemoryNetwork, type MemoryConnectOptions, type MemoryNetwork } from './memory-network.ts';
+export { wireguardInitiation } from './wireguard-initiation.ts';

@@ -16,10 +16,11 @@ export interface Observation {
 }
 
 /**
- * The test of one WireGuard public key: true for a handshake initiation that was made for it (its `mac1` fits; WireGuard
- * paper §5.4.4). Says nothing about who made it: whoever knows the key can. One call costs a few microseconds.
+ * The test of one WireGuard public key: for a handshake initiation that was made for it (its `mac1` fits; WireGuard paper
+ * §5.4.4) a text that only the same packet has again, else undefined. Says nothing about who made it: whoever knows the
+ * key can. One call costs up to ten microseconds.
  */
-export type InitiationTest = (packet: Uint8Array) => boolean;
+export type InitiationTest = (packet: Uint8Array) => string | undefined;
 
 /** @param publicKey as `wg` prints it. */
 export type InitiationTests = (publicKey: string) => InitiationTest;
