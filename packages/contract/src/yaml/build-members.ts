@@ -40,7 +40,7 @@ export function buildMembers(input: MemberInput, network: string): Member[] {
     current === null ? [] : resolvePlaces(current, claims, now).map((place) => [place.name, place]),
   );
   const addresses = assignAddresses(members, current, network);
-  return members.map((member) => {
+  const next = members.map((member) => {
     const { name, tags, keeper } = member;
     const held = before.get(name);
     const expires = fixExpiry(member.expires, held?.expires, now);
@@ -53,6 +53,7 @@ export function buildMembers(input: MemberInput, network: string): Member[] {
       ...(expires === undefined ? {} : { expires }),
     };
   });
+  return withoutTakenKeys(next, current);
 }
 
 /** Who holds the place: what the file says, then a new invite, then a pin, then what was, claims included. */
@@ -73,7 +74,7 @@ function machineOf(
   const pin = pins.get(name);
   const node = written ?? pin?.node ?? before;
   // A WireGuard key belongs to its machine and leaves with it.
-  const known = node === before ? (place?.wireguard ?? held?.wireguard) : undefined;
+  const known = node === before ? (newKeyOf(place) ?? place?.wireguard ?? held?.wireguard) : undefined;
   const wireguard = (pin?.node === node ? pin?.wireguard : undefined) ?? known;
   const vacant = node === undefined && wireguard === undefined;
   return {
@@ -81,6 +82,24 @@ function machineOf(
     ...(wireguard === undefined ? {} : { wireguard }),
     ...(vacant && held?.invite !== undefined ? { invite: held.invite } : {}),
   };
+}
+
+/** What a pinned machine claimed since. */
+function newKeyOf(place: Place | undefined): string | undefined {
+  return place?.state === 'pinned' ? (place.claim?.details.wireguard ?? undefined) : undefined;
+}
+
+/** A machine that claims the key of another member gets none: two with one key would make the version invalid. */
+function withoutTakenKeys(members: readonly Member[], current: Contract | null): Member[] {
+  const holders = new Map(current?.members.map(({ name, wireguard }) => [wireguard, name]));
+  return members.map((member) => {
+    const { wireguard, ...rest } = member;
+    if (wireguard === undefined) return member;
+    const holder = holders.get(wireguard);
+    if (holder !== undefined && holder !== member.name) return rest;
+    holders.set(wireguard, member.name);
+    return member;
+  });
 }
 
 /** Written ones first, then kept ones that still fit, then new ones; those of removed members last of all. */

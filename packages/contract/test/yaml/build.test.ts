@@ -4,6 +4,7 @@ import { isMoatError } from '@moat/core';
 import {
   buildContract,
   checkContract,
+  createClaim,
   createGenesis,
   deploymentIdOf,
   fileFromContract,
@@ -14,9 +15,12 @@ import {
   parseDeploymentFile,
   planChanges,
   publicationsOf,
+  witnessClaim,
   type BuildInput,
   type Contract,
   type DeploymentFile,
+  type Member,
+  type MemberClaim,
 } from '@moat/contract';
 import fc from 'fast-check';
 import {
@@ -218,6 +222,24 @@ members:
     assert.equal(member(rebuild(text, current), 'db-1')?.wireguard, key);
     const other = rebuild(text.replace('db-1: {}', `db-1: { node: ${stranger.peer} }`), current);
     assert.equal(member(other, 'db-1')?.wireguard, undefined);
+  });
+
+  it('take over the WireGuard key that a pinned machine claims, unless another member has it', () => {
+    const [key, next] = [9, 10].map((byte) => Buffer.alloc(32, byte).toString('base64'));
+    const claim = (wireguard: string): MemberClaim => {
+      const details = { nonce: contract.publish[0]?.salt ?? '', member: 'db-1', wireguard };
+      const own = createClaim({ deployment, details, nodeSigner: db1.signer, inviteSigner: null });
+      return { ...witnessClaim(own, NOW, web1.signer), details };
+    };
+    const withKeys = (keys: Record<string, string | undefined>): Contract => ({
+      ...contract,
+      members: contract.members.map((one) => (keys[one.name] ? { ...one, wireguard: keys[one.name] } : one) as Member),
+    });
+    for (const current of [contract, withKeys({ 'db-1': key })]) {
+      assert.equal(member(rebuild(text, current, { claims: [claim(next ?? '')] }), 'db-1')?.wireguard, next);
+    }
+    const taken = rebuild(text, withKeys({ 'web-1': key }), { claims: [claim(key ?? '')] });
+    assert.deepEqual([member(taken, 'web-1')?.wireguard, member(taken, 'db-1')?.wireguard], [key, undefined]);
   });
 });
 
