@@ -31,8 +31,8 @@ export class ChaosWorld implements AsyncDisposable {
 
   constructor(internet: Internet) {
     this.internet = internet;
-    for (const [name, last] of Object.entries(PUBLIC)) internet.addPublicHost(name, last);
-    for (const [name, last] of Object.entries(HOMES)) internet.addHome(name, last);
+    for (const [name, last] of Object.entries(PUBLIC)) internet.addHost(name, { address: last });
+    for (const [name, last] of Object.entries(HOMES)) internet.addHost(name, { nat: 'eim', address: last });
     this.world = new World({ gatewayAddress: '203.0.113.1', namespaceOf: (name) => internet.namespace(name) });
   }
 

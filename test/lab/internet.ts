@@ -1,135 +1,177 @@
 /**
- * A small internet of network namespaces: one public segment (203.0.113.0/24), and homes behind routers that let
- * connections out and none in (endpoint-independent mapping, RFC 4787). Root only; everything goes with it.
+ * A small internet of network namespaces: one public segment (203.0.113.0/24, and 2001:db8::/64 for those who ask),
+ * routers of every kind that people stand behind, and hosts. Root only; everything goes with it.
+ *
+ *     using internet = new Internet();
+ *     internet.addHost('hub', { address: 1 });
+ *     internet.addHost('app', { nat: 'eim' });
+ *     internet.addRouter('cafe', { kind: 'edm' });
+ *     internet.roam('app', 'cafe');
  */
-import { execFileSync } from 'node:child_process';
+import { Capture } from './capture.ts';
+import { Namespaces } from './namespaces.ts';
+import { routerRules, routerSettings, type MappingSeconds, type NatKind, type RouterKind } from './nat.ts';
+import { pictureOf, type Picture } from './picture.ts';
+import { Wire } from './wire.ts';
 
-/** Why the lab cannot run here; false when it can. */
-export function labSkip(): string | false {
-  if (process.getuid?.() !== 0) return 'the lab needs root for network namespaces';
-  for (const tool of ['ip', 'nft']) {
-    try {
-      execFileSync(tool, ['-V'], { stdio: 'ignore' });
-    } catch {
-      return `the lab needs ${tool}`;
-    }
-  }
-  return false;
+export { labSkip } from './namespaces.ts';
+
+export interface RouterSpec {
+  readonly kind: RouterKind;
+  /** Its public address is 203.0.113.`address`. @defaultValue a free one */
+  readonly address?: number;
+  /** Another router that it stands behind, as a home behind its carrier's. */
+  readonly behind?: string;
+  /** The net behind it is one of RFC 6598, as a carrier's. @defaultValue false: one of a home */
+  readonly carrier?: boolean;
+  /** When it forgets mappings for UDP. @defaultValue as Linux does, or as its kind says */
+  readonly forgets?: MappingSeconds;
 }
 
+export interface HostSpec {
+  /** The way it reaches the internet, with routers of its own. @defaultValue 'open' */
+  readonly nat?: NatKind;
+  /** A router that it shares with others, instead. */
+  readonly behind?: string;
+  /** Public address of the host or its outermost router is 203.0.113.`address`. @defaultValue a free one */
+  readonly address?: number;
+  /** An open host has 2001:db8::`address` too. @defaultValue false */
+  readonly ipv6?: boolean;
+}
+
+interface Router {
+  readonly kind: RouterKind;
+  readonly behind: string | null;
+  /** The first three numbers of the net behind it, and its prefix where it is one of IPv6. */
+  readonly net: string;
+  readonly net6: string;
+  hosts: number;
+}
+
+const PUBLIC = '203.0.113';
+const PUBLIC6 = '2001:db8::';
+
 export class Internet implements Disposable {
-  readonly #prefix = `moat${process.pid}`;
-  readonly #namespaces: string[] = [];
-  readonly #nets = new Map<string, string>();
-  #homes = 0;
+  readonly #spaces = new Namespaces();
+  readonly #routers = new Map<string, Router>();
+  readonly #wires = new Map<string, Wire>();
+  readonly #old: Wire[] = [];
+  readonly #captures: Capture[] = [];
+  #nets = 0;
+  #nextAddress = 100;
 
   constructor() {
-    this.#add('inet');
-    this.#ip('inet', 'link', 'add', 'name', 'br0', 'type', 'bridge');
-    this.#ip('inet', 'link', 'set', 'br0', 'up');
-  }
-
-  /** Full name of a namespace, for `ip netns exec`. */
-  namespace(name: string): string {
-    return `${this.#prefix}-${name}`;
-  }
-
-  /** A host with the public address 203.0.113.`last`. */
-  addPublicHost(name: string, last: number): string {
-    this.#add(name);
-    this.#plug(name, last);
-    return `203.0.113.${last}`;
-  }
-
-  /** A host alone behind its own router, whose public address is 203.0.113.`last`. */
-  addHome(name: string, last: number): void {
-    const router = `${name}-r`;
-    const net = `192.168.${++this.#homes}`;
-    this.#add(name);
-    this.#add(router);
-    this.#plug(router, last);
-    this.#run('ip', [
-      'link',
-      'add',
-      'lan',
-      'netns',
-      this.namespace(router),
-      'type',
-      'veth',
-      'peer',
-      'name',
-      'eth0',
-      'netns',
-      this.namespace(name),
+    this.#spaces.add('inet');
+    this.#spaces.sysctl('inet', ['net.ipv6.conf.all.forwarding=1']);
+    this.#spaces.ip('inet', [
+      'link add name br0 type bridge',
+      'link set br0 up',
+      `addr add ${PUBLIC6}ffff/64 dev br0 nodad`,
     ]);
-    this.#ip(router, 'addr', 'add', `${net}.1/24`, 'dev', 'lan');
-    this.#ip(router, 'link', 'set', 'lan', 'up');
-    this.#ip(name, 'addr', 'add', `${net}.2/24`, 'dev', 'eth0');
-    this.#ip(name, 'link', 'set', 'eth0', 'up');
-    this.#ip(name, 'route', 'add', 'default', 'via', `${net}.1`);
-    this.#run('ip', ['netns', 'exec', this.namespace(router), 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
-    // nft 1.0.6 wants a newline before each closing brace, and `fwd` and `in` are keywords.
-    this.#nets.set(name, net);
-    const rules = `table ip nat {
-      chain prer {
-        type nat hook prerouting priority -100
-      }
-      chain postr {
-        type nat hook postrouting priority 100
-        oifname "wan" masquerade
-      }
-    }
-    table ip filt {
-      chain direct {
-      }
-      chain forward_f {
-        type filter hook forward priority 0; policy drop;
-        jump direct
-        ct state established,related accept
-        iifname "lan" accept
-      }
-      chain input_f {
-        type filter hook input priority 0; policy drop;
-        ct state established,related accept
-        iifname "lan" accept
-      }
-    }`;
-    this.#nft(router, rules);
   }
 
-  /** Gives a public host another address on the segment, as a new lease would. */
+  /** Full name of a host's or router's namespace, for `ip netns exec`. */
+  namespace(name: string): string {
+    return this.#spaces.full(name);
+  }
+
+  /** A host, and the routers that its kind of NAT needs; returns its own address. */
+  addHost(name: string, { nat = 'open', behind, address, ipv6 = false }: HostSpec = {}): string {
+    this.#spaces.add(name);
+    if (behind !== undefined) return this.#lease(name, behind);
+    if (nat === 'open') return this.#plug(name, address, ipv6);
+    const outer = address === undefined ? {} : { address };
+    if (nat === 'double') {
+      this.addRouter(`${name}-c`, { kind: 'eim', carrier: true, ...outer });
+      this.addRouter(`${name}-r`, { kind: 'eim', behind: `${name}-c` });
+    } else {
+      this.addRouter(`${name}-r`, { kind: nat, ...outer });
+    }
+    return this.#lease(name, `${name}-r`);
+  }
+
+  /** A router for several hosts, or to roam to. */
+  addRouter(name: string, { kind, address, behind, carrier = false, forgets }: RouterSpec): void {
+    this.#spaces.add(name);
+    this.#nets += 1;
+    const net = carrier ? `100.64.${this.#nets}` : `192.168.${this.#nets}`;
+    const net6 = `2001:db8:${this.#nets}::`;
+    const isIpv6 = kind === 'ipv6';
+    this.#routers.set(name, { kind, behind: behind ?? null, net, net6, hosts: 1 });
+    this.#spaces.sysctl(name, routerSettings(kind, forgets));
+    this.#spaces.ip(name, [
+      'link add name lan type bridge',
+      'link set lan up',
+      `addr add ${isIpv6 ? `${net6}1/64` : `${net}.1/24`} dev lan${isIpv6 ? ' nodad' : ''}`,
+    ]);
+    if (behind !== undefined) this.#lease(name, behind, 'wan');
+    else if (isIpv6) this.#plugPrefix(name, net6, address);
+    else this.#plug(name, address, false);
+    this.#spaces.nft(name, routerRules(kind, `${net}.2`));
+  }
+
+  /** Moves a host to another router (`public`: to the open internet), under whatever runs; returns its new address. */
+  roam(name: string, to: string): string {
+    const wire = this.#wire(name);
+    wire.remove();
+    this.#old.push(wire);
+    return to === 'public' ? this.#plug(name, undefined, false) : this.#lease(name, to);
+  }
+
+  /** Gives a public host, or the outermost router of a home, another address, as a new lease would. */
   renumber(name: string, last: number): void {
-    this.#ip(name, 'addr', 'flush', 'dev', 'wan');
-    this.#ip(name, 'addr', 'add', `203.0.113.${last}/24`, 'dev', 'wan');
-    this.joinMulticast(name);
+    const owner = this.#outermost(name);
+    this.#spaces.ip(owner, [`addr flush dev wan to ${PUBLIC}.0/24`, `addr add ${PUBLIC}.${last}/24 dev wan`]);
+    if (owner === name) this.joinMulticast(name);
   }
 
   /** One more address for a public host; those it has stay. */
   addAddress(name: string, last: number): void {
-    this.#ip(name, 'addr', 'add', `203.0.113.${last}/24`, 'dev', 'wan');
+    this.#spaces.ip(name, [`addr add ${PUBLIC}.${last}/24 dev wan`]);
   }
 
   /** Multicast leaves by the segment, as it does where there is a default route. */
   joinMulticast(name: string): void {
-    this.#ip(name, 'route', 'replace', '224.0.0.0/4', 'dev', 'wan');
+    this.#spaces.ip(name, ['route replace 224.0.0.0/4 dev wan']);
   }
 
-  /** Cuts or mends the line of a home or public host. */
+  /** Cuts or mends the line of a home or public host; of one that shares a router its own cable. */
   setLine(name: string, up: boolean): void {
-    const owner = this.#namespaces.includes(this.namespace(`${name}-r`)) ? `${name}-r` : name;
-    this.#ip('inet', 'link', 'set', `p-${owner}`, up ? 'up' : 'down');
+    this.line(name).set(up);
+  }
+
+  /** Loses so many percent of the packets on that line, each way. */
+  loss(name: string, percent: number): void {
+    this.line(name).lose(percent);
+  }
+
+  /** Where a home or public host meets the internet: its outermost router's wire, or its own. */
+  line(name: string): Wire {
+    return this.#wire(this.#outermost(name));
+  }
+
+  /** The host's own wire, before any router. */
+  wire(name: string): Wire {
+    return this.#wire(name);
+  }
+
+  /** Notes what passes in a namespace from now on, by a filter of tcpdump's. */
+  async capture(name: string, filter: string): Promise<Capture> {
+    const capture = await Capture.start(this.namespace(name), filter);
+    this.#captures.push(capture);
+    return capture;
   }
 
   /** The router of a home passes these TCP ports on to it from now on. */
   forward(name: string, ports: readonly number[]): void {
-    const net = this.#nets.get(name) ?? '';
+    const { net = '' } = this.#routers.get(`${name}-r`) ?? {};
     const list = ports.join(', ');
-    this.#nft(
+    this.#spaces.nft(
       `${name}-r`,
-      `flush chain ip filt direct
-      add rule ip filt direct ct status dnat accept
-      flush chain ip nat prer
-      add rule ip nat prer iifname "wan" tcp dport { ${list} } dnat to ${net}.2
+      `flush chain inet filt direct
+      add rule inet filt direct ct status dnat accept
+      flush chain inet filt prer
+      add rule inet filt prer iifname "wan" tcp dport { ${list} } dnat ip to ${net}.2
 `,
     );
   }
@@ -137,61 +179,79 @@ export class Internet implements Disposable {
   /** What came over these ports goes nowhere any more, without a word to either side; new connections neither. */
   swallow(name: string, ports: readonly number[]): void {
     const list = ports.join(', ');
-    this.#nft(
+    this.#spaces.nft(
       `${name}-r`,
-      `flush chain ip nat prer
-      flush chain ip filt direct
-      add rule ip filt direct ct status dnat tcp dport { ${list} } drop
-      add rule ip filt direct ct status dnat tcp sport { ${list} } drop
+      `flush chain inet filt prer
+      flush chain inet filt direct
+      add rule inet filt direct ct status dnat tcp dport { ${list} } drop
+      add rule inet filt direct ct status dnat tcp sport { ${list} } drop
 `,
     );
   }
 
+  /** Who stands where, and what passed each wire. */
+  picture(): Picture {
+    const kinds = new Map([...this.#routers].map(([name, { kind }]) => [name, kind]));
+    return pictureOf(kinds, [...this.#old, ...this.#wires.values()]);
+  }
+
   [Symbol.dispose](): void {
-    for (const namespace of this.#namespaces.toReversed()) {
-      try {
-        execFileSync('ip', ['netns', 'del', namespace], { stdio: 'ignore' });
-      } catch {
-        continue;
-      }
-    }
+    for (const capture of this.#captures) capture.end();
+    this.#spaces[Symbol.dispose]();
   }
 
-  #add(name: string): void {
-    this.#run('ip', ['netns', 'add', this.namespace(name)]);
-    this.#namespaces.push(this.namespace(name));
-    this.#ip(name, 'link', 'set', 'lo', 'up');
+  #outermost(name: string): string {
+    return [`${name}-c`, `${name}-r`].find((router) => this.#routers.has(router)) ?? name;
   }
 
-  #plug(name: string, last: number): void {
-    this.#run('ip', [
-      'link',
-      'add',
-      'wan',
-      'netns',
-      this.namespace(name),
-      'type',
-      'veth',
-      'peer',
-      'name',
-      `p-${name}`,
-      'netns',
-      this.namespace('inet'),
+  #wire(name: string): Wire {
+    const wire = this.#wires.get(name);
+    if (wire === undefined) throw new Error(`no host or router ${name}`);
+    return wire;
+  }
+
+  /** A cable to the public segment, with an address there. */
+  #plug(name: string, address: number | undefined, ipv6: boolean): string {
+    const last = address ?? this.#nextAddress++;
+    this.#lay(name, 'wan', null);
+    this.#spaces.ip(name, [`addr add ${PUBLIC}.${last}/24 dev wan`, ...(ipv6 ? this.#publicIpv6(last) : [])]);
+    return `${PUBLIC}.${last}`;
+  }
+
+  #plugPrefix(router: string, net6: string, address: number | undefined): void {
+    const last = address ?? this.#nextAddress++;
+    this.#lay(router, 'wan', null);
+    this.#spaces.ip(router, this.#publicIpv6(last));
+    this.#spaces.ip('inet', [`route add ${net6}/64 via ${PUBLIC6}${last}`]);
+  }
+
+  #publicIpv6(last: number): readonly string[] {
+    return [`addr add ${PUBLIC6}${last}/64 dev wan nodad`, `route add default via ${PUBLIC6}ffff`];
+  }
+
+  /** A cable to a router, with an address of its net. */
+  #lease(name: string, router: string, device = 'eth0'): string {
+    const at = this.#routers.get(router);
+    if (at === undefined) throw new Error(`no router ${router}`);
+    at.hosts += 1;
+    this.#lay(name, device, router);
+    const [address, gateway, rest] =
+      at.kind === 'ipv6'
+        ? [`${at.net6}${at.hosts}`, `${at.net6}1`, '/64 nodad']
+        : [`${at.net}.${at.hosts}`, `${at.net}.1`, '/24'];
+    const [length, ...flags] = rest.split(' ');
+    this.#spaces.ip(name, [
+      `addr add ${address}${length} dev ${device} ${flags.join(' ')}`,
+      `route add default via ${gateway}`,
     ]);
-    this.#ip('inet', 'link', 'set', `p-${name}`, 'master', 'br0', 'up');
-    this.#ip(name, 'addr', 'add', `203.0.113.${last}/24`, 'dev', 'wan');
-    this.#ip(name, 'link', 'set', 'wan', 'up');
+    return address;
   }
 
-  #ip(name: string, ...args: string[]): void {
-    this.#run('ip', ['-n', this.namespace(name), ...args]);
-  }
-
-  #nft(name: string, rules: string): void {
-    this.#run('ip', ['netns', 'exec', this.namespace(name), 'nft', '-f', '-'], rules);
-  }
-
-  #run(file: string, args: readonly string[], input = ''): void {
-    execFileSync(file, args, { input, stdio: ['pipe', 'ignore', 'pipe'] });
+  #lay(owner: string, device: string, to: string | null): void {
+    const [where, bridge] = to === null ? ['inet', 'br0'] : [to, 'lan'];
+    const far = `p-${owner}`;
+    this.#spaces.cable([where, far], [owner, device]);
+    this.#spaces.ip(where, [`link set ${far} master ${bridge}`]);
+    this.#wires.set(owner, new Wire(this.#spaces, owner, to, where, far));
   }
 }

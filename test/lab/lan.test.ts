@@ -16,8 +16,8 @@ suite('two laptops on one LAN', { skip: labSkip() }, () => {
 
   before(async () => {
     internet = new Internet();
-    internet.addPublicHost('ana', 11);
-    internet.addPublicHost('ben', 12);
+    internet.addHost('ana', { address: 11 });
+    internet.addHost('ben', { address: 12 });
     for (const name of ['ana', 'ben']) internet.joinMulticast(name);
     ana = await Machine.create('ana', { namespace: internet.namespace('ana') });
     ben = await Machine.create('ben', { namespace: internet.namespace('ben') });

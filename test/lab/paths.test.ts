@@ -50,10 +50,10 @@ suite('paths between two homes', { skip: labSkip() }, () => {
 
   before(async () => {
     internet = new Internet();
-    internet.addPublicHost('hub', 1);
-    internet.addHome('owner', 10);
-    internet.addHome('app', 20);
-    internet.addHome('db', 30);
+    internet.addHost('hub', { address: 1 });
+    internet.addHost('owner', { nat: 'eim', address: 10 });
+    internet.addHost('app', { nat: 'eim', address: 20 });
+    internet.addHost('db', { nat: 'eim', address: 30 });
     await world.startGateway();
     await world.grow({
       name: 'shop',
