@@ -4,6 +4,7 @@ import {
   type DeploymentId,
   type HandlerOptions,
   type MessageStream,
+  type Observation,
   type PeerConnection,
   type PeerId,
 } from '@moat/core';
@@ -12,12 +13,14 @@ import { toLibp2pPrivateKey } from '@moat/identity';
 import { AddressWatch } from './address-watch.ts';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
 import { Callbacks } from './callbacks.ts';
+import { directoryCalls, keeperCalls } from './calls.ts';
 import { Caretaker } from './caretaker.ts';
 import type { OverlayConnection } from './connection.ts';
 import { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
 import type { JoinAnswer, JoinRequest } from './deployment-view.ts';
 import { Dialer, circuitAddress } from './dialer.ts';
+import { Directory } from './directory.ts';
 import { goalsOf, type KeptGoal } from './goals.ts';
 import { Heads } from './heads.ts';
 import { Hello } from './hello.ts';
@@ -25,8 +28,18 @@ import { IDENTIFY_PROTOCOL, IDENTIFY_PUSH_PROTOCOL, PING_PROTOCOL, createHost, t
 import { Join, type OwnerAnswer } from './join.ts';
 import { askKeepers } from './keepers.ts';
 import { Keepalive } from './keepalive.ts';
+import { DEFAULT_LIMITS } from './limits.ts';
 import { Neighbours } from './neighbours.ts';
-import type { KeeperCalls, KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+import { observe } from './observe.ts';
+import type {
+  DirectoryCalls,
+  KeeperCalls,
+  KeptPeer,
+  Overlay,
+  OverlayDeps,
+  OverlayLimits,
+  OverlayOptions,
+} from './overlay.ts';
 import { Owners } from './owners.ts';
 import { noOwners } from './owners-view.ts';
 import { Probation } from './probation.ts';
@@ -37,20 +50,6 @@ import { STOP_PROTOCOL } from './relay-wire.ts';
 import { reachOf, type Reach } from './reach.ts';
 import { Reservations } from './reservations.ts';
 import { Supervisor } from './supervisor.ts';
-
-export const DEFAULT_LIMITS: OverlayLimits = {
-  connections: 1200,
-  pendingConnections: 512,
-  connectionsPerSecond: 32,
-  handshakeMs: 3000,
-  probationMs: 5000,
-  dialMs: 8000,
-  keepAliveMs: 60_000,
-  placeAliveMs: 15_000,
-  compareMs: 600_000,
-  redialMinMs: 500,
-  redialMaxMs: 20_000,
-};
 
 /** Makes the overlay of one machine; nothing is opened before `start`. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Overlay {
@@ -71,6 +70,7 @@ class Libp2pOverlay implements Overlay {
   readonly #proposals: Proposals;
   readonly #receipts: Receipts;
   readonly #publish: Publish;
+  readonly #directory: Directory;
   readonly #dialer: Dialer;
   readonly #reservations: Reservations;
   readonly #supervisor: Supervisor;
@@ -79,13 +79,8 @@ class Libp2pOverlay implements Overlay {
   readonly #caretaker: Caretaker;
   readonly #neighbours = new Neighbours();
   readonly #isInside: (host: string) => boolean;
-  readonly keepers: KeeperCalls = {
-    list: async (c, ...request) => this.#proposals.list(this.#record(c), ...request),
-    get: async (c, ...request) => this.#proposals.get(this.#record(c), ...request),
-    put: async (c, ...request) => this.#proposals.put(this.#record(c), ...request),
-    take: async (c, ...request) => this.#proposals.take(this.#record(c), ...request),
-    pull: async (c, ...request) => this.#proposals.pull(this.#record(c), ...request),
-  };
+  readonly keepers: KeeperCalls;
+  readonly directory: DirectoryCalls;
   readonly #callbacks = new Callbacks();
   readonly #kept = new Set<KeptGoal>();
   #keptCount = 0;
@@ -123,6 +118,10 @@ class Libp2pOverlay implements Overlay {
     this.#proposals = new Proposals(proving);
     this.#receipts = new Receipts(proving);
     this.#publish = new Publish(base);
+    this.#directory = new Directory(base);
+    const recordOf = (connection: PeerConnection): OverlayConnection => this.#record(connection);
+    this.keepers = keeperCalls(this.#proposals, recordOf);
+    this.directory = directoryCalls(this.#directory, recordOf);
     this.#dialer = new Dialer(
       {
         ...base,
@@ -212,6 +211,7 @@ class Libp2pOverlay implements Overlay {
     });
     opening.defer(() => this.#reservations.stop());
     opening.defer(() => this.#anchor?.stop());
+    await this.#anchor?.start(this.#options.listen, host.listening());
     this.#supervisor.start();
     opening.defer(() => this.#supervisor.stop());
     const watch = new AddressWatch({
@@ -343,6 +343,10 @@ class Libp2pOverlay implements Overlay {
     if (record !== undefined) await this.#hello.greet(record);
   }
 
+  leaveAsAnchor(): void {
+    this.#anchor?.leave();
+  }
+
   viewChanged(): void {
     this.#owners.review();
     for (const connection of this.#probation.all()) this.#hello.review(connection);
@@ -383,6 +387,11 @@ class Libp2pOverlay implements Overlay {
     return this.#publish.redeem(record, redemption, signal);
   }
 
+  async observe(connection: PeerConnection, key: string, signal: AbortSignal): Promise<Observation> {
+    const deps = { clock: this.#deps.clock, control: this.#control, probation: this.#probation };
+    return observe(deps, this.#record(connection), key, signal);
+  }
+
   servePublish(publish: PublishHandler, redeem?: RedeemHandler): void {
     this.#publish.serve({ publish, redeem });
   }
@@ -394,6 +403,7 @@ class Libp2pOverlay implements Overlay {
     this.#join.serve();
     this.#proposals.serve();
     this.#receipts.serve();
+    if (this.#deps.directory !== undefined) this.#directory.serve(this.#deps.directory);
     this.#anchor?.serve();
     // A member that read our hello before we read its own asks at once, and only once.
     const isListed = ({ peer }: OverlayConnection): boolean => this.#deps.deployments.sharedWith(peer).length > 0;

@@ -16,7 +16,25 @@
  * @packageDocumentation
  */
 export { createOverlay } from './create-overlay.ts';
-export type { KeeperCalls, KeptPeer, Overlay, OverlayDeps, OverlayLimits, OverlayOptions } from './overlay.ts';
+export type {
+  DirectoryCalls,
+  KeeperCalls,
+  KeptPeer,
+  Overlay,
+  OverlayDeps,
+  OverlayLimits,
+  OverlayOptions,
+} from './overlay.ts';
+export { DirectoryAnnouncer, type DirectoryAnnouncerDeps } from './directory-announcer.ts';
+export {
+  DirectoryBook,
+  type DirectoryBookDeps,
+  type DirectoryLimits,
+  type DirectoryPage,
+  type DirectoryQuery,
+  type DirectoryStore,
+} from './directory-book.ts';
+export { DirectoryCopy, type DirectoryCopyDeps, type DirectoryCopyOptions } from './directory-copy.ts';
 export { noDeployments } from './deployment-view.ts';
 export type { DeploymentPeer, DeploymentView, JoinAnswer, JoinRequest, ProofOutcome } from './deployment-view.ts';
 export type { OwnerAnswer } from './join.ts';

@@ -1,8 +1,26 @@
-import type { Clock, ControlPlane, DeploymentId, Hash, Logger, PeerConnection, PeerId, Service } from '@moat/core';
-import type { MemberClaim, Proposal, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
+import type {
+  Clock,
+  ControlPlane,
+  DeploymentId,
+  Hash,
+  Logger,
+  Observation,
+  PeerConnection,
+  PeerId,
+  Service,
+} from '@moat/core';
+import type {
+  MemberClaim,
+  Proposal,
+  PublicationBundle,
+  SignedEntry,
+  SignedOwnerProof,
+  SignedReceipt,
+} from '@moat/contract';
 import type { NodeKey } from '@moat/identity';
 import type { AddressBook } from './address-book.ts';
 import type { AnchorLimits } from './anchor.ts';
+import type { DirectoryBook, DirectoryPage, DirectoryQuery } from './directory-book.ts';
 import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.ts';
 import type { OwnerAnswer } from './join.ts';
 import type { OwnersView, ProposalReport, PutAnswer, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
@@ -18,6 +36,8 @@ export interface OverlayDeps {
   /** @defaultValue nothing is kept for owners here */
   readonly owners?: OwnersView;
   readonly addressBook: AddressBook;
+  /** Served to anybody. @defaultValue none: this machine has no part of the directory */
+  readonly directory?: DirectoryBook;
   /** True for an address inside a private network: never told to others, never dialed. @defaultValue none is */
   readonly isInside?: (host: string) => boolean;
 }
@@ -86,6 +106,14 @@ export interface KeeperCalls {
   pull(c: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<Snapshot>;
 }
 
+/** What anybody asks of an anchor about the public directory. */
+export interface DirectoryCalls {
+  /** False where a newer one is known. @throws the anchor's code, `PROTOCOL_UNSUPPORTED`, or what a stream throws */
+  put(c: PeerConnection, signed: SignedEntry, signal: AbortSignal): Promise<boolean>;
+  /** Signatures are the caller's to verify. @throws the anchor's code, `PROTOCOL_UNSUPPORTED`, or what a stream throws */
+  list(c: PeerConnection, query: DirectoryQuery, signal: AbortSignal): Promise<DirectoryPage>;
+}
+
 /** The control plane plus everything that moves deployments' news over it. */
 export interface Overlay extends Service, ControlPlane {
   /** Multiaddrs with `/p2p/<own PeerId>` under which this machine can be dialed now, relayed ones last. */
@@ -108,6 +136,8 @@ export interface Overlay extends Service, ControlPlane {
   close(connection: PeerConnection, why: string): void;
   /** Says hello again on this connection: what we expect since the last one may be named to us now. Never rejects. */
   greet(connection: PeerConnection): Promise<void>;
+  /** This machine goes soon: as an anchor it keeps no new place and passes nobody on any more; what is there goes on. */
+  leaveAsAnchor(): void;
   /** To call after every change of the deployment view: closes what lost its reason, says hello again, dials. */
   viewChanged(): void;
   /** Asks a few peers, keepers first, what they hold of a deployment, so that they tell what is missing here. */
@@ -125,8 +155,16 @@ export interface Overlay extends Service, ControlPlane {
    * @throws `PEER_UNREACHABLE`, `STREAM_ENDED`, `MESSAGE_INVALID`
    */
   showOwner(connection: PeerConnection, signed: SignedOwnerProof, signal: AbortSignal): Promise<OwnerAnswer>;
+  /**
+   * Asks the anchor at the other end where our UDP packets come from.
+   * @param key a WireGuard public key as `wg` prints it, that nobody else knows and nobody holds
+   * @returns where the anchor waits 5 s for a handshake for the key; at its other addresses it waits on the same port
+   * @throws `OBSERVE_UNAVAILABLE`, `OBSERVE_BUSY`, `PROTOCOL_UNSUPPORTED`, and what a stream throws
+   */
+  observe(connection: PeerConnection, key: string, signal: AbortSignal): Promise<Observation>;
   /** Requests to the keeper at the other end. */
   readonly keepers: KeeperCalls;
+  readonly directory: DirectoryCalls;
   /** Sends a receipt of ours to everyone connected who may hear of its deployment. */
   announceReceipt(receipt: SignedReceipt): void;
   /**

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { silentLogger, systemClock } from '@moat/core';
 import { createNodeKey, toLibp2pPrivateKey } from '@moat/identity';
 import type { Connection } from '@libp2p/interface';
-import { DEFAULT_LIMITS } from '../src/create-overlay.ts';
+import { DEFAULT_LIMITS } from '../src/limits.ts';
 import { createHost, type Host } from '../src/host.ts';
 import { soon, until } from './world.fixture.ts';
 

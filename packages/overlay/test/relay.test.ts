@@ -6,7 +6,7 @@ import { createManualClock } from '@moat/testkit';
 import { createNodeKey, toLibp2pPrivateKey, type NodeKey } from '@moat/identity';
 import { streamPair } from '@libp2p/utils';
 import type { Stream } from '@libp2p/interface';
-import { DEFAULT_LIMITS } from '../src/create-overlay.ts';
+import { DEFAULT_LIMITS } from '../src/limits.ts';
 import { createHost, type Host } from '../src/host.ts';
 import { RelayStream, relay } from '../src/relay-stream.ts';
 import {

@@ -1,0 +1,163 @@
+/** What an anchor knows of the public directory. */
+import { randomBytes } from 'node:crypto';
+import { MoatError, RateLimit, toBase64url, type Clock } from '@moat/core';
+import { replacesEntry, subjectOf, verifyEntry, parseTime, type DirectoryRole, type SignedEntry } from '@moat/contract';
+
+/** Keeps entries over a restart; each call is on disk when it returns. */
+export interface DirectoryStore {
+  load(): readonly SignedEntry[];
+  save(subject: string, signed: SignedEntry): void;
+  delete(subject: string): void;
+}
+
+/** What is asked for; what is absent, any. */
+export interface DirectoryQuery {
+  readonly kind?: 'node' | 'person' | undefined;
+  readonly role?: DirectoryRole | undefined;
+  readonly region?: string | undefined;
+  readonly handle?: string | undefined;
+  /** Only what came after this place of the book. */
+  readonly after?: number | undefined;
+}
+
+export interface DirectoryPage {
+  readonly entries: readonly SignedEntry[];
+  /** Where to go on; null = this was the end. */
+  readonly next: number | null;
+  /** The newest place; with `instance` it tells a copy where to go on later. */
+  readonly newest: number;
+  /** Another one after a restart: places begin anew. */
+  readonly instance: string;
+}
+
+export interface DirectoryBookDeps {
+  readonly clock: Clock;
+  /** @defaultValue kept in memory alone */
+  readonly store?: DirectoryStore;
+}
+
+/**
+ * Bounds of a book. When it is full whoever is in it stays and renews, and nobody new comes in; what expires makes room.
+ */
+export interface DirectoryLimits {
+  /** @defaultValue 40000 */
+  readonly entries: number;
+  /** Persons of one handle. @defaultValue 8 */
+  readonly perHandle: number;
+  /** New entries that one address may bring in a day. @defaultValue 32 */
+  readonly newPerOrigin: number;
+}
+
+const DEFAULT_LIMITS: DirectoryLimits = { entries: 40_000, perHandle: 8, newPerOrigin: 32 };
+const DAY_MS = 86_400_000;
+/** Of one page, so that it fits a message. */
+const PAGE_BYTES = 48 * 1024;
+
+interface Kept {
+  readonly signed: SignedEntry;
+  readonly place: number;
+  readonly expiresMs: number;
+}
+
+export class DirectoryBook {
+  readonly #deps: DirectoryBookDeps;
+  readonly #limits: DirectoryLimits;
+  readonly #instance = toBase64url(randomBytes(9));
+  /** By subject, in the order of their places. */
+  readonly #kept = new Map<string, Kept>();
+  readonly #perHandle = new Map<string, number>();
+  readonly #newcomers: RateLimit;
+  #newest = 0;
+
+  constructor(deps: DirectoryBookDeps, limits: Partial<DirectoryLimits> = {}) {
+    this.#deps = deps;
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#newcomers = new RateLimit(
+      { now: () => deps.clock.now() },
+      { count: this.#limits.newPerOrigin, perMs: DAY_MS, maxKeys: 10_000 },
+    );
+    for (const signed of deps.store?.load() ?? []) this.#keep(signed);
+  }
+
+  get size(): number {
+    return this.#kept.size;
+  }
+
+  /**
+   * Takes an entry that is newer than what is known of its subject; false when it is not. It is on disk then.
+   * @param origin whom new entries are counted for; null = nobody: a copy of another anchor's book, or our own.
+   * @throws `DIRECTORY_FORGED`, `DIRECTORY_EXPIRED`, `DIRECTORY_FULL`
+   */
+  put(signed: SignedEntry, origin: string | null): boolean {
+    const { entry } = signed;
+    const subject = subjectOf(entry);
+    const known = this.#kept.get(subject);
+    if (known && !replacesEntry(entry, known.signed.entry)) return false;
+    verifyEntry(signed, this.#deps.clock.now());
+    if (!known) this.#requireRoom(signed, origin);
+    this.#deps.store?.save(subject, signed);
+    this.#forget(subject);
+    this.#keep(signed);
+    return true;
+  }
+
+  /** As many as fit one message, in the order in which they came. */
+  list(query: DirectoryQuery): DirectoryPage {
+    this.#expire();
+    const entries: SignedEntry[] = [];
+    let bytes = 0;
+    let last = 0;
+    for (const { signed, place } of this.#kept.values()) {
+      if (place <= (query.after ?? 0) || !matches(signed, query)) continue;
+      bytes += Buffer.byteLength(JSON.stringify(signed)) + 1;
+      if (bytes > PAGE_BYTES) return { entries, next: last, newest: this.#newest, instance: this.#instance };
+      entries.push(signed);
+      last = place;
+    }
+    return { entries, next: null, newest: this.#newest, instance: this.#instance };
+  }
+
+  #requireRoom({ entry }: SignedEntry, origin: string | null): void {
+    if (this.#kept.size >= this.#limits.entries) this.#expire();
+    if (this.#kept.size >= this.#limits.entries) throw full('this anchor knows as many as it can');
+    if (entry.kind === 'person' && (this.#perHandle.get(entry.handle) ?? 0) >= this.#limits.perHandle) {
+      throw full(`too many are called ${entry.handle}`);
+    }
+    if (origin !== null && this.#newcomers.take(origin) > 0) throw full('this address brought too many new ones today');
+  }
+
+  #keep(signed: SignedEntry): void {
+    const { entry } = signed;
+    this.#newest += 1;
+    this.#kept.set(subjectOf(entry), { signed, place: this.#newest, expiresMs: parseTime(entry.expires) });
+    if (entry.kind === 'person') this.#perHandle.set(entry.handle, (this.#perHandle.get(entry.handle) ?? 0) + 1);
+  }
+
+  #forget(subject: string): void {
+    const entry = this.#kept.get(subject)?.signed.entry;
+    if (!this.#kept.delete(subject) || entry?.kind !== 'person') return;
+    const left = (this.#perHandle.get(entry.handle) ?? 1) - 1;
+    if (left > 0) this.#perHandle.set(entry.handle, left);
+    else this.#perHandle.delete(entry.handle);
+  }
+
+  #expire(): void {
+    const now = this.#deps.clock.now();
+    for (const [subject, { expiresMs }] of this.#kept) {
+      if (expiresMs > now) continue;
+      this.#forget(subject);
+      this.#deps.store?.delete(subject);
+    }
+  }
+}
+
+function matches({ entry }: SignedEntry, { kind, role, region, handle }: DirectoryQuery): boolean {
+  if (kind !== undefined && entry.kind !== kind) return false;
+  if (handle !== undefined && (entry.kind !== 'person' || entry.handle !== handle)) return false;
+  if (role !== undefined && (entry.kind !== 'node' || !entry.roles.includes(role))) return false;
+  return region === undefined || (entry.kind === 'node' && entry.region === region);
+}
+
+function full(reason: string): MoatError<'DIRECTORY_FULL'> {
+  return new MoatError('DIRECTORY_FULL', `the entry was not taken: ${reason}`, { retryable: true });
+}
