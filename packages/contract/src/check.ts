@@ -5,7 +5,7 @@ import { canonicalize } from './canonical.ts';
 import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
 import { ruleProblem, servicesOfLine } from './publish-rules.ts';
-import { memberResolver, tagOf, witnessesOf } from './selector.ts';
+import { memberResolver, selectorsOf, tagOf, witnessesOf } from './selector.ts';
 import type { Contract, Member } from './schema.ts';
 
 /**
@@ -19,6 +19,7 @@ export function checkContract(contract: Contract): void {
   checkAddresses(contract);
   checkServices(contract);
   checkAccess(contract);
+  checkEgress(contract);
   checkPublish(contract);
 }
 
@@ -64,9 +65,22 @@ function checkMembers(contract: Contract): void {
   );
   if (held >= 0) throw invalid(at('invite')(held), 'a member with a machine has no invite');
 
+  checkDevices(members);
+
   const keepers = witnessesOf(contract).length;
   if (keepers === 0) throw invalid('members', 'at least one member with a node is a keeper');
   if (keepers > CONTRACT_LIMITS.keepers) throw invalid('members', `more than ${CONTRACT_LIMITS.keepers} keepers`);
+}
+
+function checkDevices(members: readonly Member[]): void {
+  const hubs = new Set(members.flatMap(({ name, via }) => (via === undefined ? name : [])));
+  for (const [i, { via, node, invite, keeper }] of members.entries()) {
+    if (via === undefined) continue;
+    if (!hubs.has(via)) throw invalid(`members[${i}].via`, `${via} is no member with a machine of its own`);
+    if ((node ?? invite ?? keeper) !== undefined) {
+      throw invalid(`members[${i}].via`, 'a device has no machine, no invite and is no keeper');
+    }
+  }
 }
 
 function checkServices({ services, members }: Contract): void {
@@ -76,13 +90,16 @@ function checkServices({ services, members }: Contract): void {
     'two services have this name',
   );
   const names = new Set(members.map(({ name }) => name));
+  const devices = new Set(members.flatMap((member) => (member.via === undefined ? [] : selectorsOf(member))));
   for (const [i, { on, protocol, health, proxyProtocol }] of services.entries()) {
     known(on, names, (k) => `services[${i}].on[${k}]`);
+    const device = on.findIndex((one) => devices.has(one));
+    if (device >= 0) throw invalid(`services[${i}].on[${device}]`, 'a device offers no service');
     if (health !== undefined && protocol !== 'http') {
       throw invalid(`services[${i}].health`, 'only an http service has a health path');
     }
-    if (proxyProtocol !== undefined && protocol === 'grpc') {
-      throw invalid(`services[${i}].proxyProtocol`, 'clients of a grpc service share connections');
+    if (proxyProtocol !== undefined && (protocol === 'grpc' || protocol === 'udp')) {
+      throw invalid(`services[${i}].proxyProtocol`, PROXY_REFUSALS[protocol]);
     }
   }
 }
@@ -98,6 +115,27 @@ function checkAccess({ access, members, services }: Contract): void {
   }
 }
 
+function checkEgress({ egress = [], members }: Contract): void {
+  const names = new Set(members.map(({ name }) => name));
+  const byName = new Map(members.map((member) => [member.name, member]));
+  for (const [i, { from, via }] of egress.entries()) {
+    known(from, names, (k) => `egress[${i}].from[${k}]`);
+    const hub = byName.get(via);
+    if (hub === undefined || hub.via !== undefined) {
+      throw invalid(`egress[${i}].via`, `${via} is no member with a machine of its own`);
+    }
+    for (const [k, name] of from.entries()) {
+      const behind = byName.get(name)?.via;
+      if (behind !== undefined && behind !== via) {
+        throw invalid(
+          `egress[${i}].from[${k}]`,
+          `${name} is a device behind ${behind}, and leaves by it or not at all`,
+        );
+      }
+    }
+  }
+}
+
 function checkPublish(contract: Contract): void {
   const { publish } = contract;
   const targets = new Map(contract.services.map((service) => [service.name, service]));
@@ -108,6 +146,7 @@ function checkPublish(contract: Contract): void {
     const { service: name, tls, port, auth, gateway, rules } = line;
     const service = targets.get(name);
     if (service === undefined) throw invalid(`publish[${i}].service`, `there is no service ${name}`);
+    if (service.protocol === 'udp') throw invalid(`publish[${i}].service`, 'a gateway carries no datagrams');
     if (port !== undefined && (tls !== 'passthrough' || service.protocol !== 'tcp')) {
       throw invalid(
         `publish[${i}].port`,
@@ -160,6 +199,9 @@ function checkPublish(contract: Contract): void {
 }
 
 /** What one line, witness or place is in what a gateway is shown, about; a little more than most are. */
+/** Why a service does not begin connections with a header. */
+const PROXY_REFUSALS = { grpc: 'clients of a grpc service share connections', udp: 'datagrams have no connections' };
+
 const [LINE_CHARS, WITNESS_CHARS, NODE_CHARS, INVITE_CHARS, END_CHARS] = [400, 55, 64, 112, 35];
 
 function placeChars({ node, invite, expires }: Member): number {

@@ -132,6 +132,7 @@ export type {
   Claim,
   ClaimDetails,
   Contract,
+  Egress,
   GatewayPeers,
   GatewayPin,
   Genesis,
@@ -148,6 +149,7 @@ export type {
   OwnerSignature,
   OidcAuth,
   Owners,
+  PostQuantum,
   Proposal,
   Publication,
   PublicationBundle,
@@ -186,7 +188,15 @@ export {
 export type { FileAuth, FileSecret } from './yaml/file-auth.ts';
 export { didYouMean } from './yaml/did-you-mean.ts';
 export { formatDuration, parseDuration, parseExpiry, type Expiry } from './yaml/duration.ts';
-export type { DeploymentFile, FileGrant, FileMember, FileNetwork, FilePublish, FileService } from './yaml/file.ts';
+export type {
+  DeploymentFile,
+  FileEgress,
+  FileGrant,
+  FileMember,
+  FileNetwork,
+  FilePublish,
+  FileService,
+} from './yaml/file.ts';
 export { formatDeploymentFile } from './yaml/format.ts';
 export { fileFromContract } from './yaml/from-contract.ts';
 export { servicesOfLine } from './publish-rules.ts';

@@ -14,6 +14,7 @@ export const CONTRACT_LIMITS = {
   tagsPerMember: 16,
   services: 512,
   grants: 1024,
+  egress: 64,
   publications: 256,
   /** Members that serve and keepers that witness, over all publications: every node hashes them. */
   publishedPlaces: 8192,

@@ -2,10 +2,10 @@
 import { MoatError, type OwnerKey } from '@moat/core';
 import { canonicalize } from './canonical.ts';
 import { tagOf } from './selector.ts';
-import type { BoxedSecret, Contract, Owners, PublishAuth, PublishLine } from './schema.ts';
+import type { BoxedSecret, Contract, Egress, Owners, PublishAuth, PublishLine } from './schema.ts';
 
 /**
- * The next version with services, access and publications of an older one; members, invites, owners, anchors
+ * The next version with services, access, egress and publications of an older one; members, invites, owners, anchors
  * and the network stay as they are. What the old version says of members that are gone is left out: a rollback
  * never lets in more than both versions together. When nothing differs it is `current` itself.
  * @throws `DEPLOYMENT_ENDED`, `GENESIS_MISMATCH` for a version of another deployment
@@ -30,8 +30,31 @@ export function rollbackContract(current: Contract, old: Contract): Contract {
   const publish = old.publish
     .filter(({ service }) => offered.has(service))
     .map((line) => ({ ...line, ...pinnedNow(current, line) }));
-  const next: Contract = { ...current, version: current.version + 1, services, access, publish };
+  const { egress: _, ...rest } = current;
+  const next: Contract = {
+    ...rest,
+    version: current.version + 1,
+    services,
+    access,
+    ...egressOf(current, old, present),
+    publish,
+  };
   return canonicalize({ ...next, version: current.version }) === canonicalize(current) ? current : next;
+}
+
+/** The old version's lines, through members that are still there; a device leaves by the member it is behind now. */
+function egressOf(
+  { members }: Contract,
+  { egress = [] }: Contract,
+  present: (selectors: readonly string[]) => string[],
+): Pick<Contract, 'egress'> {
+  const behind = new Map(members.map(({ name, via }) => [name, via]));
+  const lines = egress.flatMap((line): Egress[] => {
+    const from = present(line.from).filter((name) => [undefined, line.via].includes(behind.get(name)));
+    const stands = behind.has(line.via) && behind.get(line.via) === undefined;
+    return stands && from.length > 0 ? [{ ...line, from }] : [];
+  });
+  return lines.length === 0 ? {} : { egress: lines };
 }
 
 /** The version that ends a deployment: nothing follows it. @throws `DEPLOYMENT_ENDED` when it was ended before */

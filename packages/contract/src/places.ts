@@ -7,9 +7,9 @@ import type { Contract, Member, MemberClaim, WitnessedClaim } from './schema.ts'
 /**
  * `pinned` by the contract, `claimed` by a witnessed claim, `invited` (vacant, its invite still open),
  * `vacant`, `frozen` (two different witnessed claims, or a machine that holds another place already),
- * `expired` (the membership ended).
+ * `expired` (the membership ended), `device` (nobody's agent; its key is in `wireguard`, once it was made).
  */
-export type PlaceState = 'pinned' | 'claimed' | 'invited' | 'vacant' | 'frozen' | 'expired';
+export type PlaceState = 'pinned' | 'claimed' | 'invited' | 'vacant' | 'frozen' | 'expired' | 'device';
 
 /** One member as it stands now. */
 export interface Place {
@@ -21,6 +21,8 @@ export interface Place {
   readonly peer: PeerId | null;
   readonly state: PlaceState;
   readonly wireguard?: string;
+  /** Of a device: the member to whom it connects. */
+  readonly via?: string;
   /** When the membership ends, in milliseconds since 1970; infinite when it does not. */
   readonly untilMs: number;
   /** The claim by which the place is held, or that tells a pinned machine's WireGuard key. */
@@ -132,6 +134,7 @@ function placeOf(
     peer: state === 'pinned' ? (member.node ?? null) : state === 'claimed' ? (held?.claim.node ?? null) : null,
     state,
     ...(wireguard === undefined ? {} : { wireguard }),
+    ...(member.via === undefined ? {} : { via: member.via }),
     untilMs: member.expires === undefined ? Infinity : parseTime(member.expires),
     ...(held === undefined ? {} : { claim: held }),
   };
@@ -144,6 +147,7 @@ function stateOf(
   now: number,
 ): PlaceState {
   if (isOver(member.expires, now)) return 'expired';
+  if (member.via !== undefined) return 'device';
   if (member.node !== undefined) return 'pinned';
   if (held !== undefined) return 'claimed';
   if (claims.length > 0) return 'frozen';

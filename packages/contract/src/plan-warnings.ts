@@ -20,6 +20,7 @@ export type PlanWarningCode =
   | 'GRANT_OVER'
   | 'SERVICE_UNREACHABLE'
   | 'PROOF_NEEDED'
+  | 'NO_WIREGUARD_KEY'
   | 'NOT_ACTED_ON_YET';
 
 export interface PlanWarning {
@@ -52,6 +53,7 @@ export function planWarnings({ from, to, ends, places = [], now }: WarningInput)
     ...unreachable(to),
     ...hosts(from, to),
     ...ahead(to),
+    ...keyless(to, places),
   ];
 }
 
@@ -111,6 +113,10 @@ function frozen(from: Contract | null, to: Contract, places: readonly Place[]): 
 function over(to: Contract, now: number): PlanWarning[] {
   const isOver = (expires: string | undefined): boolean => expires !== undefined && parseTime(expires) <= now;
   return [
+    ...(to.egress ?? []).flatMap(({ expires }, i): PlanWarning[] => {
+      const text = `this egress line ended at ${expires}; to prolong it, write a later time`;
+      return isOver(expires) ? [{ code: 'GRANT_OVER', path: `egress[${i}]`, text }] : [];
+    }),
     ...to.members.flatMap(({ name, expires }): PlanWarning[] => {
       const text = `the membership of ${name} ended at ${expires}; to prolong it, write a later time`;
       return isOver(expires) ? [{ code: 'MEMBERSHIP_OVER', path: `members.${name}`, text }] : [];
@@ -136,6 +142,22 @@ function ahead(to: Contract): PlanWarning[] {
   const { plane } = to.network;
   if (plane !== 'wireguard') return [];
   return [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')];
+}
+
+/** Devices that nobody can connect yet, and members that only a link reaches where all is meant to go by WireGuard. */
+function keyless(to: Contract, places: readonly Place[]): PlanWarning[] {
+  const known = new Set(places.flatMap(({ name, wireguard }) => (wireguard === undefined ? [] : name)));
+  const without = to.members.filter(({ wireguard }) => wireguard === undefined);
+  const machines = without.filter(({ name, node }) => node !== undefined && !known.has(name)).map(({ name }) => name);
+  const devices = without.flatMap(({ name, via }): PlanWarning[] => {
+    const text = `device ${name} has no key yet: moat wireguard export ${name} makes it`;
+    return via === undefined ? [] : [{ code: 'NO_WIREGUARD_KEY', path: `members.${name}`, text }];
+  });
+  if (to.network.plane !== 'wireguard' || machines.length === 0) return devices;
+  const shown =
+    machines.length > 3 ? `${machines.slice(0, 3).join(', ')} and ${machines.length - 3} more` : machines.join(', ');
+  const text = `no WireGuard key: ${shown}; run moat wireguard up there, until then services are reached rootless`;
+  return [{ code: 'NO_WIREGUARD_KEY', path: 'network.plane', text }, ...devices];
 }
 
 /** Hosts outside the gateway's domain that are new: they need a record before anybody serves them. */

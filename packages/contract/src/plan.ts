@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { canonicalize } from './canonical.ts';
 import { formatDuration } from './yaml/duration.ts';
 import { RULE_FIELDS, writeRules } from './yaml/file-rules.ts';
-import type { Contract, Grant, Member, OidcAuth, Owners, PublishAuth, PublishLine, Service } from './schema.ts';
+import type { Contract, Egress, Grant, Member, OidcAuth, Owners, PublishAuth, PublishLine, Service } from './schema.ts';
 
 /** One line of a plan; `text` has no sign in front, `kind` tells which. */
 export interface Change {
@@ -21,7 +21,8 @@ export function planChanges(from: Contract | null, to: Contract): Change[] {
     ...listed('anchors', from?.anchors, to.anchors),
     ...named('members', from?.members, to.members, nameOf, describeMember, memberFields),
     ...named('services', from?.services, to.services, nameOf, describeService, serviceFields),
-    ...grants(from?.access ?? [], to.access),
+    ...grants('access', from?.access ?? [], to.access),
+    ...grants('egress', from?.egress?.map(asGrant) ?? [], to.egress?.map(asGrant) ?? []),
     ...named('publish', from?.publish, to.publish, publishName, describePublish, publishFields),
   ];
 }
@@ -40,6 +41,7 @@ function fields(from: Contract | null, to: Contract): Change[] {
       'network.maxStale',
       contract.network.maxStale === undefined ? undefined : formatDuration(contract.network.maxStale),
     ],
+    ['network.postQuantum', contract.network.postQuantum],
   ];
   const before = from === null ? [] : of(from);
   return of(to).flatMap(([path, now], i): Change[] => {
@@ -97,8 +99,9 @@ function listed(section: string, from: readonly string[] = [], to: readonly stri
   ];
 }
 
-/** Access lines have no names: one is the same when it lets the same members reach the same services. */
-function grants(from: readonly Grant[], to: readonly Grant[]): Change[] {
+/** Lines have no names: one is the same when it lets the same members reach the same services, or leave by one member. */
+function grants(section: 'access' | 'egress', from: readonly Grant[], to: readonly Grant[]): Change[] {
+  const describe = section === 'access' ? describeGrant : describeEgress;
   const before = new Map<string, number[]>();
   for (const [i, grant] of from.entries()) {
     const key = canonicalize([grant.from, grant.to]);
@@ -106,9 +109,9 @@ function grants(from: readonly Grant[], to: readonly Grant[]): Change[] {
   }
   const kept = new Set<number>();
   const changes = to.flatMap((grant, i): Change[] => {
-    const path = `access[${i}]`;
+    const path = `${section}[${i}]`;
     const same = before.get(canonicalize([grant.from, grant.to]))?.shift();
-    if (same === undefined) return [{ kind: 'add', path, text: describeGrant(grant) }];
+    if (same === undefined) return [{ kind: 'add', path, text: describe(grant) }];
     kept.add(same);
     const was = from[same]?.expires;
     if (was === grant.expires) return [];
@@ -116,12 +119,12 @@ function grants(from: readonly Grant[], to: readonly Grant[]): Change[] {
       {
         kind: 'change',
         path,
-        text: `${describeGrant({ ...grant, expires: undefined })}: ${ends(was)} → ${ends(grant.expires)}`,
+        text: `${describe({ ...grant, expires: undefined })}: ${ends(was)} → ${ends(grant.expires)}`,
       },
     ];
   });
   const removed = from.flatMap((grant, i): Change[] =>
-    kept.has(i) ? [] : [{ kind: 'remove', path: `access[${i}]`, text: describeGrant(grant) }],
+    kept.has(i) ? [] : [{ kind: 'remove', path: `${section}[${i}]`, text: describe(grant) }],
   );
   return [...changes, ...removed];
 }
@@ -159,6 +162,7 @@ function ownerFields({ key, weight }: Owners['keys'][number]): FieldTexts {
 function memberFields(member: Member): FieldTexts {
   return [
     ['machine', member.node],
+    ['device behind', member.via],
     ['invite', member.invite === undefined ? undefined : `open until ${member.invite.expires}`],
     ['invite key', member.invite?.key],
     ['address', member.ipv4],
@@ -231,9 +235,12 @@ function describeOwner({ name, key, weight }: Owners['keys'][number]): string {
   return `owner ${name} ${key}${weight === 1 ? '' : `, weight ${weight}`}`;
 }
 
-function describeMember({ name, ipv4, tags, keeper, node, invite, expires }: Member): string {
+function describeMember({ name, ipv4, tags, keeper, node, via, wireguard, invite, expires }: Member): string {
+  const keyless = wireguard === undefined ? ', without a key yet' : '';
+  const device = via === undefined ? undefined : `device behind ${via}${keyless}`;
   const machine =
-    node === undefined ? (invite === undefined ? 'vacant' : `open until ${invite.expires}`) : `machine ${node}`;
+    device ??
+    (node === undefined ? (invite === undefined ? 'vacant' : `open until ${invite.expires}`) : `machine ${node}`);
   const parts = [
     `member ${name} ${ipv4}`,
     ...(tags.length === 0 ? [] : [`tags ${tags.join(' ')}`]),
@@ -262,6 +269,19 @@ function describePublish({ name, service, tls, port, transfer, gateway, auth, ru
     written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
   );
   const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
+/** An egress line as a grant of its member. */
+function asGrant({ from, via, expires }: Egress): Grant {
+  return { from, to: [via], ...(expires === undefined ? {} : { expires }) };
+}
+
+function describeEgress({
+  from,
+  to,
+  expires,
+}: Pick<Grant, 'from' | 'to'> & { readonly expires?: string | undefined }): string {
+  return `${from.join(' ')} may leave to the internet by ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
+}
+
   if (transfer !== undefined) return `${host} is given to ${transfer}, and not public any more`;
   const at = port === undefined ? host : `${host}:${port} (tcp)`;
   return `public ${at} leads to ${service}${tls === 'terminate' || port !== undefined ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;

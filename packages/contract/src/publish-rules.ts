@@ -103,7 +103,8 @@ export function ruleProblem(
     for (const { service: name } of rules[rule] ?? []) {
       const other = services.get(name);
       if (other === undefined) return { rule, kind: 'unknown', message: `there is no service ${name}` };
-      if (other.protocol === 'tcp') return { rule, kind: 'unfit', message: `${name} is no http service` };
+      if (other.protocol === 'tcp' || other.protocol === 'udp')
+        return { rule, kind: 'unfit', message: `${name} is no http service` };
     }
   }
   return undefined;

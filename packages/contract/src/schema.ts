@@ -31,10 +31,15 @@ export interface Invite {
   readonly expires: string;
 }
 
-/** A place that one machine takes: pinned (`node`), vacant with an invite, or vacant. */
+/**
+ * A place that one machine takes: pinned (`node`), vacant with an invite, or vacant. With `via` it is a device: a
+ * WireGuard key and an address, without an agent; it offers nothing and holds no contract.
+ */
 export interface Member {
   readonly name: string;
   readonly node?: PeerId;
+  /** The member to whom this device connects, and who holds it to its grants. */
+  readonly via?: string;
   /** WireGuard public key, base64 as `wg` prints it. */
   readonly wireguard?: string;
   readonly ipv4: string;
@@ -45,8 +50,8 @@ export interface Member {
   readonly expires?: string;
 }
 
-/** What a service speaks: bytes, HTTP/1.1, or gRPC, which is HTTP/2 without TLS. */
-export type ServiceProtocol = 'tcp' | 'http' | 'grpc';
+/** What a service speaks: bytes, HTTP/1.1, gRPC, which is HTTP/2 without TLS, or datagrams, on the WireGuard plane only. */
+export type ServiceProtocol = 'tcp' | 'http' | 'grpc' | 'udp';
 
 export interface Service {
   readonly name: string;
@@ -70,6 +75,18 @@ export interface Grant {
   readonly to: readonly string[];
   readonly expires?: string;
 }
+
+/** Who may leave to the internet through a member; of several lines that let somebody, the first counts. */
+export interface Egress {
+  /** Member names or `tag:<tag>`. */
+  readonly from: readonly string[];
+  /** The member whose machine they leave by. */
+  readonly via: string;
+  readonly expires?: string;
+}
+
+/** A pre-shared key per pair against those who record now and compute later: where both can, or nothing without. */
+export type PostQuantum = 'prefer' | 'require';
 
 export interface GatewayPin {
   readonly domain: string;
@@ -152,10 +169,13 @@ export interface Contract {
   readonly members: readonly Member[];
   readonly services: readonly Service[];
   readonly access: readonly Grant[];
+    /** Absent = off. */
+    readonly postQuantum?: PostQuantum;
   readonly publish: readonly PublishLine[];
   readonly state: 'active' | 'ended';
 }
 
+  readonly egress?: readonly Egress[];
 /** What owners sign: hashes of everything a version says. */
 export interface Head {
   readonly type: 'moat/head/1';

@@ -42,7 +42,7 @@ export interface ContractView {
   grantsTo(service: string): readonly ResolvedGrant[];
   /** What this gateway publishes; empty for anybody else. */
   publishedAt(gateway: PeerId): readonly Publication[];
-  /** When the next membership, invite or grant ends, in milliseconds since 1970: build again then; null = never. */
+  /** When the next membership, invite, grant or egress line ends, in milliseconds since 1970: build again then; null = never. */
   nextExpiry(now: number): number | null;
 }
 
@@ -118,8 +118,8 @@ function publicationsByGateway(contract: Contract): ReadonlyMap<PeerId, Publicat
 /** Every instant at which this contract says less than before, ascending. */
 function expiriesOf(contract: Contract): readonly number[] {
   const members = contract.members.flatMap(({ expires, invite }) => [expires, invite?.expires]);
-  const grants = contract.access.map(({ expires }) => expires);
-  const times = [...members, ...grants].flatMap((time) => (time === undefined ? [] : parseTime(time)));
+  const lines = [...contract.access, ...(contract.egress ?? [])].map(({ expires }) => expires);
+  const times = [...members, ...lines].flatMap((time) => (time === undefined ? [] : parseTime(time)));
   return times.sort((a, b) => a - b);
 }
 

@@ -170,7 +170,7 @@ test('every field of a contract is checked', () => {
     ['services[0].port', { ...contract, services: [{ ...service, port: 0 }] }],
     ['services[0].port', { ...contract, services: [{ ...service, port: 65_536 }] }],
     ['services[0].target', { ...contract, services: [{ ...service, target: '3000' }] }],
-    ['services[0].protocol', { ...contract, services: [{ ...service, protocol: 'udp' }] }],
+    ['services[0].protocol', { ...contract, services: [{ ...service, protocol: 'sctp' }] }],
     ['services[0].health', { ...contract, services: [{ ...service, health: 'healthz' }] }],
     ['access[0].to[0]', { ...contract, access: [{ from: ['web-1'], to: ['tag:web'] }] }],
     ['publish[0].name', { ...contract, publish: [{ ...line, name: 'Shop' }] }],

@@ -140,8 +140,9 @@ describe('warnings of a plan', () => {
       network: { ...contract.network, plane: 'wireguard' as const },
       members: edited('db-1', { keeper: true }),
     };
-    assert.deepEqual(codes(null, to), ['PROOF_NEEDED publish.www.shop.example', 'NOT_ACTED_ON_YET network.plane']);
-    assert.deepEqual(codes(to, { ...to, version: to.version + 1 }), ['NOT_ACTED_ON_YET network.plane'], 'said once');
+    const plane = ['NOT_ACTED_ON_YET network.plane', 'NO_WIREGUARD_KEY network.plane'];
+    assert.deepEqual(codes(null, to), ['PROOF_NEEDED publish.www.shop.example', ...plane]);
+    assert.deepEqual(codes(to, { ...to, version: to.version + 1 }), plane, 'said once');
   });
 
   it('name new owners, what is over, and services out of reach', () => {

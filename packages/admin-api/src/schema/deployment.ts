@@ -16,7 +16,7 @@ export interface PlaceStatus {
   readonly ipv4: string;
   readonly keeper: boolean;
   readonly peer: string | null;
-  readonly state: 'pinned' | 'claimed' | 'invited' | 'vacant' | 'frozen' | 'expired';
+  readonly state: 'pinned' | 'claimed' | 'invited' | 'vacant' | 'frozen' | 'expired' | 'device';
   /** True for the place this machine holds. */
   readonly self: boolean;
   readonly connected: boolean;
@@ -33,7 +33,7 @@ const placeStatusSchema: z.ZodType<PlaceStatus> = z
     ipv4: z.string(),
     keeper: z.boolean(),
     peer: z.string().nullable(),
-    state: z.enum(['pinned', 'claimed', 'invited', 'vacant', 'frozen', 'expired']),
+    state: z.enum(['pinned', 'claimed', 'invited', 'vacant', 'frozen', 'expired', 'device']),
     self: z.boolean(),
     connected: z.boolean(),
     path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
@@ -48,7 +48,7 @@ export interface ServiceStatus {
   /** `<service>.<network>.internal`. */
   readonly host: string;
   readonly port: number;
-  readonly protocol: 'tcp' | 'http' | 'grpc';
+  readonly protocol: 'tcp' | 'http' | 'grpc' | 'udp';
   readonly target: string;
   /** Names of members that offer it now. */
   readonly on: readonly string[];
@@ -69,7 +69,7 @@ const serviceStatusSchema: z.ZodType<ServiceStatus> = z
     name: z.string(),
     host: z.string(),
     port: z.number().int(),
-    protocol: z.enum(['tcp', 'http', 'grpc']),
+    protocol: z.enum(['tcp', 'http', 'grpc', 'udp']),
     target: z.string(),
     on: z.array(z.string()),
     granted: z.boolean(),

@@ -1,7 +1,7 @@
 /** The contract's own shape. */
 import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
-import type { Contract, GatewayPin, Grant, Member, PublishLine, Service } from '../schema.ts';
+import type { Contract, Egress, GatewayPin, Grant, Member, PublishLine, Service } from '../schema.ts';
 import {
   boxKey,
   deploymentId,
@@ -28,6 +28,7 @@ import { publishRulesSchema } from './publish-rules.ts';
 const memberSchema: z.ZodType<Member> = z.strictObject({
   name: label,
   node: z.exactOptional(peerId),
+  via: z.exactOptional(label),
   wireguard: z.exactOptional(wireguardKey),
   ipv4: z.ipv4(),
   tags: setOf(label, CONTRACT_LIMITS.tagsPerMember),
@@ -41,7 +42,7 @@ const serviceSchema: z.ZodType<Service> = z.strictObject({
   on: setOf(selector, CONTRACT_LIMITS.selectors, 1),
   port,
   target,
-  protocol: z.enum(['tcp', 'http', 'grpc']),
+  protocol: z.enum(['tcp', 'http', 'grpc', 'udp']),
   health: z.exactOptional(urlPath),
   proxyProtocol: z.exactOptional(z.literal('v2')),
 });
@@ -49,6 +50,12 @@ const serviceSchema: z.ZodType<Service> = z.strictObject({
 const grantSchema: z.ZodType<Grant> = z.strictObject({
   from: setOf(selector, CONTRACT_LIMITS.selectors, 1),
   to: setOf(label, CONTRACT_LIMITS.selectors, 1),
+  expires: z.exactOptional(time),
+});
+
+const egressSchema: z.ZodType<Egress> = z.strictObject({
+  from: setOf(selector, CONTRACT_LIMITS.selectors, 1),
+  via: label,
   expires: z.exactOptional(time),
 });
 
@@ -81,10 +88,13 @@ export const contractSchema: z.ZodType<Contract> = z.strictObject({
     ipv4: z.string().max(18),
     plane: z.enum(['auto', 'wireguard', 'rootless']),
     maxStale: z.exactOptional(z.int().min(3_600_000)),
+    postQuantum: z.exactOptional(z.enum(['prefer', 'require'])),
   }),
   members: z.array(memberSchema).min(1).max(CONTRACT_LIMITS.members),
   services: z.array(serviceSchema).max(CONTRACT_LIMITS.services),
   access: z.array(grantSchema).max(CONTRACT_LIMITS.grants),
+  // One way to say that there is none.
+  egress: z.exactOptional(z.array(egressSchema).min(1).max(CONTRACT_LIMITS.egress)),
   publish: z.array(publishSchema).max(CONTRACT_LIMITS.publications),
   state: z.enum(['active', 'ended']),
 });

@@ -18,6 +18,7 @@ export interface MemberInput {
   readonly claims: readonly MemberClaim[];
   readonly pins: ReadonlyMap<string, MachinePin>;
   readonly invites: ReadonlyMap<string, Invite>;
+  readonly deviceKeys: ReadonlyMap<string, string>;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -25,13 +26,13 @@ export interface MemberInput {
 /**
  * Carries over by member name; a member that was renamed is a new place.
  * @param network IPv4 network of the next version.
- * @throws `MEMBER_UNKNOWN` for a pin or invite of no member, `CONTRACT_INVALID` for an invite to a place the file
- * pins, `ADDRESS_EXHAUSTED`
+ * @throws `MEMBER_UNKNOWN` for a pin, invite or key of no member, `CONTRACT_INVALID` for an invite to a place the file
+ * pins or a device, a key of no device, `ADDRESS_EXHAUSTED`
  */
 export function buildMembers(input: MemberInput, network: string): Member[] {
   const { members, current, claims, now } = input;
   const names = new Set(members.map(({ name }) => name));
-  for (const name of [...input.pins.keys(), ...input.invites.keys()]) {
+  for (const name of [...input.pins.keys(), ...input.invites.keys(), ...input.deviceKeys.keys()]) {
     if (!names.has(name))
       throw new MoatError('MEMBER_UNKNOWN', `the file has no member ${name}`, { details: { member: name } });
   }
@@ -46,7 +47,9 @@ export function buildMembers(input: MemberInput, network: string): Member[] {
     const expires = fixExpiry(member.expires, held?.expires, now);
     return {
       name,
-      ...machineOf(member, held, places.get(name), input),
+      ...(member.via === undefined
+        ? machineOf(member, held, places.get(name), input)
+        : deviceOf(member, member.via, held, input)),
       ipv4: addresses.get(name) ?? '',
       tags,
       ...(keeper ? { keeper: true as const } : {}),
@@ -56,13 +59,32 @@ export function buildMembers(input: MemberInput, network: string): Member[] {
   return withoutTakenKeys(next, current);
 }
 
+/** A key lasts while the place stays a device's, whichever member it is behind. */
+function deviceOf(
+  { name }: FileMember,
+  via: string,
+  held: Member | undefined,
+  { deviceKeys, invites }: MemberInput,
+): Pick<Member, 'via' | 'wireguard'> {
+  if (invites.has(name)) {
+    throw new MoatError('CONTRACT_INVALID', `${name} cannot be invited: it is a device`, { details: { member: name } });
+  }
+  const wireguard = deviceKeys.get(name) ?? (held?.via === undefined ? undefined : held.wireguard);
+  return { via, ...(wireguard === undefined ? {} : { wireguard }) };
+}
+
 /** Who holds the place: what the file says, then a new invite, then a pin, then what was, claims included. */
 function machineOf(
   { name, node: written }: FileMember,
   held: Member | undefined,
   place: Place | undefined,
-  { pins, invites }: MemberInput,
+  { pins, invites, deviceKeys }: MemberInput,
 ): Pick<Member, 'node' | 'wireguard' | 'invite'> {
+  if (deviceKeys.has(name)) {
+    throw new MoatError('CONTRACT_INVALID', `${name} is no device: its machine makes its own key`, {
+      details: { member: name },
+    });
+  }
   const invited = invites.get(name);
   if (invited !== undefined) {
     if (written === undefined) return { invite: invited };
@@ -74,7 +96,9 @@ function machineOf(
   const pin = pins.get(name);
   const node = written ?? pin?.node ?? before;
   // A WireGuard key belongs to its machine and leaves with it.
-  const known = node === before ? (newKeyOf(place) ?? place?.wireguard ?? held?.wireguard) : undefined;
+  // A device's key is in the hands of somebody who holds no machine.
+  const known =
+    node === before && held?.via === undefined ? (newKeyOf(place) ?? place?.wireguard ?? held?.wireguard) : undefined;
   const wireguard = (pin?.node === node ? pin?.wireguard : undefined) ?? known;
   const vacant = node === undefined && wireguard === undefined;
   return {

@@ -4,10 +4,28 @@ import { canonicalBytes, canonicalize } from '../canonical.ts';
 import { checkContract } from '../check.ts';
 import { ownerSetOf } from '../genesis.ts';
 import { CONTRACT_LIMITS, MAX_CONTRACT_BYTES } from '../limits.ts';
-import type { Contract, GatewayPin, Grant, Invite, MemberClaim, Owners, PublishLine, Service } from '../schema.ts';
+import type {
+  Contract,
+  Egress,
+  GatewayPin,
+  Grant,
+  Invite,
+  MemberClaim,
+  Owners,
+  PublishLine,
+  Service,
+} from '../schema.ts';
 import { tagOf } from '../selector.ts';
 import { buildMembers, type MachinePin } from './build-members.ts';
-import { CarriedGrants, carriedAnchors, carriedLine, defaultNetwork, fixExpiry, pinOf } from './carry-over.ts';
+import {
+  CarriedGrants,
+  carriedAnchors,
+  carriedEgress,
+  carriedLine,
+  defaultNetwork,
+  fixExpiry,
+  pinOf,
+} from './carry-over.ts';
 import type { DeploymentFile, FilePublish } from './file.ts';
 import { boxAuth } from './secrets.ts';
 
@@ -35,6 +53,8 @@ export interface BuildInput {
   readonly secrets?: ReadonlyMap<string, string>;
   /** By member name: machines to pin besides the file's. */
   readonly pins?: ReadonlyMap<string, MachinePin>;
+  /** By member name: WireGuard keys of devices. */
+  readonly deviceKeys?: ReadonlyMap<string, string>;
   /** By member name: new invites; the machine that holds the place loses it. */
   readonly invites?: ReadonlyMap<string, Invite>;
   /** Milliseconds since 1970. */
@@ -51,7 +71,7 @@ export interface BuildInput {
  * `CONTRACT_INVALID`
  */
 export function buildContract(input: BuildInput): Contract {
-  const { file, current, deployment, pins = new Map(), invites = new Map() } = input;
+  const { file, current, deployment, pins = new Map(), invites = new Map(), deviceKeys = new Map() } = input;
   if (current !== null && current.deployment !== deployment) {
     throw new MoatError('GENESIS_MISMATCH', 'the current version is of another deployment', {
       details: { deployment },
@@ -62,7 +82,7 @@ export function buildContract(input: BuildInput): Contract {
   }
   const owners = ownersOf(file, current, input.ownerKeys);
   const ipv4 = file.network.ipv4 ?? current?.network.ipv4 ?? defaultNetwork(file.name, ownerSetOf(owners));
-  const members = buildMembers({ ...input, members: file.members, pins, invites }, ipv4);
+  const members = buildMembers({ ...input, members: file.members, pins, invites, deviceKeys }, ipv4);
   const next: Contract = {
     type: 'moat/contract/1',
     deployment,
@@ -74,6 +94,7 @@ export function buildContract(input: BuildInput): Contract {
     members,
     services: file.services.map((service): Service => ({ ...service })),
     access: accessOf(input),
+    ...egressOf(input),
     publish: file.publish.flatMap((line) => publishLines(line, input, { owners, members })),
     state: 'active',
   };
@@ -129,6 +150,14 @@ function accessOf({ file, current, now }: BuildInput): Grant[] {
     const expires = fixExpiry(line.expires, carried.take(line)?.expires, now);
     return { from: line.from, to: line.to, ...(expires === undefined ? {} : { expires }) };
   });
+}
+
+function egressOf({ file, current, now }: BuildInput): Pick<Contract, 'egress'> {
+  const egress = file.egress.map((line): Egress => {
+    const expires = fixExpiry(line.expires, carriedEgress(line, current)?.expires, now);
+    return { from: line.from, via: line.via, ...(expires === undefined ? {} : { expires }) };
+  });
+  return egress.length === 0 ? {} : { egress };
 }
 
 function publishLines(

@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { ownersHash } from '../genesis.ts';
-import type { Contract, GatewayPin, Grant, OwnerSet, PublishLine } from '../schema.ts';
+import type { Contract, Egress, GatewayPin, Grant, OwnerSet, PublishLine } from '../schema.ts';
 import { CLOCK_TOLERANCE_MS, formatTime, parseTime } from '../time.ts';
 import type { Expiry } from './duration.ts';
-import type { DeploymentFile, FileGrant } from './file.ts';
+import type { DeploymentFile, FileEgress, FileGrant } from './file.ts';
 
 /**
  * Domains of gateways that neither the file nor the current version pins, or whose pin lacks the box key that a
@@ -84,6 +84,12 @@ export class CarriedGrants {
   take(line: FileGrant): Grant | undefined {
     return this.#lines.get(keyOf(line))?.shift();
   }
+}
+
+/** The current line of the same members through the same member; the first of equals. */
+export function carriedEgress({ from, via }: FileEgress, current: Contract | null): Egress | undefined {
+  const key = keyOf({ from, to: [via] });
+  return current?.egress?.find((line) => keyOf({ from: line.from, to: [line.via] }) === key);
 }
 
 /**

@@ -7,7 +7,7 @@ import { isDeploymentId, isLabel, isPeerId, parseKey } from '@moat/core';
 import { z } from 'zod';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import { isHostName, peerIdOfMultiaddr } from '../multiaddr.ts';
-import type { ServiceProtocol } from '../schema.ts';
+import type { PostQuantum, ServiceProtocol } from '../schema.ts';
 import { isTarget } from '../target.ts';
 import { DURATION_PATTERN, parseDuration, parseExpiry } from './duration.ts';
 import type { FieldPath } from './diagnostic.ts';
@@ -24,6 +24,7 @@ export interface RawFile {
   readonly members: Readonly<Record<string, RawMember | null>>;
   readonly services?: Readonly<Record<string, RawService>> | null;
   readonly access?: readonly RawGrant[] | null;
+  readonly egress?: readonly RawEgress[] | null;
   readonly publish?: Readonly<Record<string, RawPublish>> | null;
 }
 export interface RawOwners {
@@ -34,11 +35,13 @@ export interface RawNetwork {
   readonly ipv4?: string;
   readonly plane?: 'auto' | 'wireguard' | 'rootless';
   readonly maxStale?: string;
+  readonly postQuantum?: PostQuantum;
 }
 export interface RawMember {
   readonly tags?: readonly string[];
   readonly keeper?: boolean;
   readonly node?: string;
+  readonly via?: string;
   readonly ipv4?: string;
   readonly expires?: string;
 }
@@ -53,6 +56,11 @@ export interface RawService {
 export interface RawGrant {
   readonly from: string | readonly string[];
   readonly to: string | readonly string[];
+  readonly expires?: string;
+}
+export interface RawEgress {
+  readonly from: string | readonly string[];
+  readonly via: string;
   readonly expires?: string;
 }
 export interface RawGatewayPin {
@@ -153,6 +161,11 @@ const network = z.strictObject({
       text(32, DURATION_PATTERN, (value) => parseDuration(value) !== undefined, 'a duration is written as 12h or 30d'),
     )
     .describe('How long a machine goes on without hearing from a keeper; at least 1h. Default: for ever.'),
+  postQuantum: z
+    .exactOptional(z.enum(['prefer', 'require']))
+    .describe(
+      'A pre-shared key for each pair of the WireGuard plane: where both can, or no packets without. Default: off.',
+    ),
 });
 
 const member = z.strictObject({
@@ -163,6 +176,11 @@ const member = z.strictObject({
   node: z
     .exactOptional(text(64, /^12D3Koo\w+$/, isPeerId, 'a PeerId is written as 12D3Koo… (moat status prints it)'))
     .describe('Pins a machine by its PeerId.'),
+  via: z
+    .exactOptional(label)
+    .describe(
+      'A device with stock WireGuard, as a phone: the member it connects to. moat wireguard export makes its key.',
+    ),
   ipv4: z
     .exactOptional(z.ipv4('an IPv4 address is written as 10.77.0.9'))
     .describe('Default: allocated once and kept.'),
@@ -175,7 +193,7 @@ const service = z.strictObject({
   target: z
     .exactOptional(text(320, /^.+:\d{1,5}$/, isTarget, 'a target is written as host:port, as 127.0.0.1:3000'))
     .describe("Where it listens on its member's machine. Default: 127.0.0.1 and the same port."),
-  protocol: z.exactOptional(z.enum(['tcp', 'http', 'grpc'])).describe('Default: tcp.'),
+  protocol: z.exactOptional(z.enum(['tcp', 'http', 'grpc', 'udp'])).describe('Default: tcp.'),
   health: z
     .exactOptional(text(512, /^\/[!-"$-~]*$/, () => true, 'a health path begins with /'))
     .describe('Path that answers 2xx when an http service is well.'),
@@ -187,6 +205,12 @@ const service = z.strictObject({
 const grant = z.strictObject({
   from: oneOrMany(selector, 'member or tag').describe('Who may: members or tag:<tag>.'),
   to: oneOrMany(label, 'service').describe('Which services.'),
+  expires: z.exactOptional(expiry).describe('30d after it is first applied, or at a time.'),
+});
+
+const egress = z.strictObject({
+  from: oneOrMany(selector, 'member or tag').describe('Who may: members or tag:<tag>.'),
+  via: label.describe('The member by whose machine they leave.'),
   expires: z.exactOptional(expiry).describe('30d after it is first applied, or at a time.'),
 });
 
@@ -232,6 +256,9 @@ const file = z.strictObject({
   access: z
     .exactOptional(z.nullable(z.array(grant).max(CONTRACT_LIMITS.grants)))
     .describe('Who may reach what; nothing else is reachable.'),
+  egress: z
+    .exactOptional(z.nullable(z.array(egress).max(CONTRACT_LIMITS.egress)))
+    .describe('Who may leave to the internet through a member; WireGuard plane only.'),
   publish: z
     .exactOptional(
       z.nullable(
@@ -261,7 +288,7 @@ export function knownFields(path: FieldPath): readonly string[] {
   if (section === 'publish' && third === 'gateway') return Object.keys(gatewayPin.shape);
   if (section === 'publish' && third === 'auth') return authFields(path.slice(3));
   if (section === 'publish' && third !== undefined) return ruleFields(path.slice(2));
-  const entries = { members: member, services: service, access: grant, publish };
+  const entries = { members: member, services: service, access: grant, egress, publish };
   const entry = Object.hasOwn(entries, section) ? entries[section as keyof typeof entries] : undefined;
   return entry === undefined || path.length !== 2 ? [] : Object.keys(entry.shape);
 }

@@ -4,7 +4,7 @@
  */
 import type { PeerId } from '@moat/core';
 import type { PublishRules } from '../publish-rules.ts';
-import type { GatewayPin, Heir, Owners, ServiceProtocol } from '../schema.ts';
+import type { GatewayPin, Heir, Owners, PostQuantum, ServiceProtocol } from '../schema.ts';
 import type { Expiry } from './duration.ts';
 import type { FileAuth } from './file-auth.ts';
 
@@ -18,6 +18,8 @@ export interface DeploymentFile {
   readonly members: readonly FileMember[];
   readonly services: readonly FileService[];
   readonly access: readonly FileGrant[];
+  /** Empty where the file names none. */
+  readonly egress: readonly FileEgress[];
   readonly publish: readonly FilePublish[];
 }
 
@@ -27,6 +29,7 @@ export interface FileNetwork {
   readonly plane: 'auto' | 'wireguard' | 'rootless';
   /** Milliseconds, at least an hour; absent = never stale. */
   readonly maxStale?: number;
+  readonly postQuantum?: PostQuantum;
 }
 
 export interface FileMember {
@@ -35,6 +38,8 @@ export interface FileMember {
   readonly keeper: boolean;
   /** Pins a machine; otherwise whoever joined keeps the place. */
   readonly node?: PeerId;
+  /** Makes it a device behind that member. */
+  readonly via?: string;
   /** Fixes the address; otherwise it is allocated once and kept. */
   readonly ipv4?: string;
   readonly expires?: Expiry;
@@ -54,6 +59,12 @@ export interface FileService {
 export interface FileGrant {
   readonly from: readonly string[];
   readonly to: readonly string[];
+  readonly expires?: Expiry;
+}
+
+export interface FileEgress {
+  readonly from: readonly string[];
+  readonly via: string;
   readonly expires?: Expiry;
 }
 

@@ -2,14 +2,14 @@
 import { MoatError } from '@moat/core';
 import { Document, isCollection, isMap, isPair, isScalar, visit } from 'yaml';
 import { canonicalize } from '../canonical.ts';
-import type { Contract, Grant, Member, Owners, PublishLine, Service } from '../schema.ts';
+import type { Contract, Egress, Grant, Member, Owners, PublishLine, Service } from '../schema.ts';
 import { formatDuration } from './duration.ts';
 import { writeAuth, type RawAuth } from './file-auth.ts';
 import { writeRules } from './file-rules.ts';
 import { printDocument } from './format.ts';
 
 const MODELINE = ' yaml-language-server: $schema=./node_modules/@moat/contract/schema/moat.v1.json';
-const SPACED: ReadonlySet<unknown> = new Set(['members', 'services', 'access', 'publish']);
+const SPACED: ReadonlySet<unknown> = new Set(['members', 'services', 'access', 'egress', 'publish']);
 
 /**
  * A file that says what `contract` says. Machines, allocated addresses, invites, salts and pins stay in the
@@ -17,7 +17,7 @@ const SPACED: ReadonlySet<unknown> = new Set(['members', 'services', 'access', '
  * @throws `CONTRACT_INVALID` for a name that is published differently at different gateways, which no file can say.
  */
 export function fileFromContract(contract: Contract): string {
-  const { name, owners, network, anchors, members, services, access, publish } = contract;
+  const { name, owners, network, anchors, members, services, access, egress, publish } = contract;
   // Maps, since an object would put names that are numbers first.
   const document = new Document({
     version: 1,
@@ -27,11 +27,13 @@ export function fileFromContract(contract: Contract): string {
       ipv4: network.ipv4,
       plane: network.plane,
       ...(network.maxStale === undefined ? {} : { maxStale: formatDuration(network.maxStale) }),
+      ...(network.postQuantum === undefined ? {} : { postQuantum: network.postQuantum }),
     },
     anchors,
     members: new Map(members.map((member) => [member.name, memberFields(member)])),
     services: new Map(services.map((service) => [service.name, serviceFields(service)])),
     access: access.map(grantFields),
+    ...(egress === undefined ? {} : { egress: egress.map(egressFields) }),
     publish: publishEntries(publish),
   });
   document.commentBefore = MODELINE;
@@ -59,8 +61,9 @@ function keyFields({ key, weight }: Owners['keys'][number]): string | { key: str
   return weight === 1 ? key : { key, weight };
 }
 
-function memberFields({ tags, keeper, expires }: Member): object {
+function memberFields({ tags, keeper, via, expires }: Member): object {
   return {
+    ...(via === undefined ? {} : { via }),
     ...(tags.length === 0 ? {} : { tags }),
     ...(keeper === true ? { keeper } : {}),
     ...(expires === undefined ? {} : { expires }),
@@ -80,6 +83,10 @@ function serviceFields({ on, port, target, protocol, health, proxyProtocol }: Se
 
 function grantFields({ from, to, expires }: Grant): object {
   return { from, to, ...(expires === undefined ? {} : { expires }) };
+}
+
+function egressFields({ from, via, expires }: Egress): object {
+  return { from, via, ...(expires === undefined ? {} : { expires }) };
 }
 
 function publishEntries(lines: readonly PublishLine[]): Map<string, object> {

@@ -19,6 +19,7 @@ export function checkReferences(file: DeploymentFile, findings: Findings): void 
   checkMembers(file, findings);
   checkServices(file, findings);
   checkAccess(file, findings);
+  checkEgress(file, findings);
   checkPublish(file, findings);
 }
 
@@ -72,7 +73,8 @@ function checkNetwork({ network, anchors }: DeploymentFile, findings: Findings):
   }
 }
 
-function checkMembers({ members, network }: DeploymentFile, findings: Findings): void {
+function checkMembers(file: DeploymentFile, findings: Findings): void {
+  const { members, network } = file;
   const at =
     (field: string) =>
     (i: number): FieldPath => ['members', members[i]?.name ?? '', field];
@@ -88,8 +90,13 @@ function checkMembers({ members, network }: DeploymentFile, findings: Findings):
     'another member has this address',
     findings,
   );
-  for (const [i, { name, tags, ipv4 }] of members.entries()) {
+  for (const [i, { name, tags, ipv4, via, node, keeper }] of members.entries()) {
     unique(tags, (k) => ['members', name, 'tags', k], 'is listed twice', findings);
+    if (via !== undefined) {
+      checkHub(via, at('via')(i), file, findings);
+      if (node !== undefined) findings.add(at('node')(i), { code: 'FILE_INVALID', message: 'a device has no machine' });
+      if (keeper) findings.add(at('keeper')(i), { code: 'FILE_INVALID', message: 'a device keeps nothing' });
+    }
     const message = addressProblem(network.ipv4, name, ipv4);
     if (message !== undefined) findings.add(at('ipv4')(i), { code: 'ADDRESS_INVALID', message });
   }
@@ -125,8 +132,13 @@ function addressProblem(network: string | undefined, name: string, ipv4: string 
 function checkServices(file: DeploymentFile, findings: Findings): void {
   const takenBy = new Map<string, string>();
   const members = knownMembers(file);
+  const devices = new Set(file.members.flatMap(({ name, via }) => (via === undefined ? [] : name)));
   for (const { name, on, port, protocol, health, proxyProtocol } of file.services) {
     checkSelectors(on, (i) => ['services', name, 'on', i], members, findings);
+    for (const device of membersOf(file, on).filter((each) => devices.has(each))) {
+      const message = `${device} is a device: it offers no service`;
+      findings.add(['services', name, 'on'], { code: 'FILE_INVALID', message });
+    }
     if (health !== undefined && protocol !== 'http') {
       const hint = 'add protocol: http';
       findings.add(['services', name, 'health'], {
@@ -135,12 +147,13 @@ function checkServices(file: DeploymentFile, findings: Findings): void {
         hint,
       });
     }
-    if (proxyProtocol !== undefined && protocol === 'grpc') {
-      const message = 'clients of a grpc service share connections';
+    if (proxyProtocol !== undefined && (protocol === 'grpc' || protocol === 'udp')) {
+      const message =
+        protocol === 'udp' ? 'datagrams have no connections' : 'clients of a grpc service share connections';
       findings.add(['services', name, 'proxyProtocol'], { code: 'FILE_INVALID', message, hint: 'leave it out' });
     }
     for (const member of membersOf(file, on)) {
-      const address = `${member}:${port}`;
+      const address = `${member}:${port}${protocol === 'udp' ? '/udp' : ''}`;
       const other = takenBy.get(address);
       if (other === undefined) takenBy.set(address, name);
       else {
@@ -166,6 +179,32 @@ function checkAccess(file: DeploymentFile, findings: Findings): void {
   }
 }
 
+function checkEgress(file: DeploymentFile, findings: Findings): void {
+  const members = knownMembers(file);
+  const behind = new Map(file.members.map(({ name, via }) => [name, via]));
+  for (const [i, { from, via }] of file.egress.entries()) {
+    checkSelectors(from, (k) => ['egress', i, 'from', k], members, findings);
+    checkHub(via, ['egress', i, 'via'], file, findings);
+    for (const [k, name] of from.entries()) {
+      const hub = behind.get(name);
+      if (hub === undefined || hub === via) continue;
+      const message = `${name} is a device behind ${hub}, and leaves by it or not at all`;
+      findings.add(['egress', i, 'from', k], { code: 'FILE_INVALID', message });
+    }
+  }
+}
+
+/** A member to whom others connect. */
+function checkHub(via: string, at: FieldPath, { members }: DeploymentFile, findings: Findings): void {
+  const hub = members.find(({ name }) => name === via);
+  if (hub === undefined) {
+    const names = members.map(({ name }) => name);
+    unknown(at, `there is no member ${via}`, via, names, findings);
+  } else if (hub.via !== undefined) {
+    findings.add(at, { code: 'FILE_INVALID', message: `${via} is a device itself` });
+  }
+}
+
 function checkPublish(file: DeploymentFile, findings: Findings): void {
   const protocols = new Map(file.services.map(({ name, protocol }) => [name, protocol]));
   const services = new Map(file.services.map((service) => [service.name, service]));
@@ -173,10 +212,14 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
   for (const line of file.publish) {
     const path = ['publish', line.name];
     const protocol = protocols.get(line.service);
+    if (protocol === 'udp') {
+      const message = 'is a udp service: a gateway carries no datagrams';
+      findings.add([...path, 'service'], { code: 'FILE_INVALID', message });
+    }
     if (protocol === undefined) {
       unknown([...path, 'service'], `there is no service ${line.service}`, line.service, protocols.keys(), findings);
     }
-    if (line.port !== undefined && (line.tls !== 'passthrough' || (protocol ?? 'tcp') !== 'tcp')) {
+    if (line.port !== undefined && (line.tls !== 'passthrough' || !['tcp', 'udp', undefined].includes(protocol))) {
       const message = 'a port of its own carries the bytes of a tcp service, which nobody at the gateway reads';
       const hint = line.tls === 'passthrough' ? "make the service's protocol tcp" : 'leave tls out';
       findings.add([...path, 'port'], { code: 'FILE_INVALID', message, hint });

@@ -27,6 +27,7 @@ export function spellOut(raw: RawFile): DeploymentFile {
       to: list(to),
       ...expiryOf(expires),
     })),
+    egress: (raw.egress ?? []).map(({ from, via, expires }) => ({ from: list(from), via, ...expiryOf(expires) })),
     publish: Object.entries(raw.publish ?? {}).map(([name, line]) => spellPublish(name, line)),
   };
 }
@@ -46,21 +47,23 @@ function spellOwners({ threshold, keys }: RawOwners): DeploymentFile['owners'] {
   };
 }
 
-function spellNetwork({ ipv4, plane = 'auto', maxStale }: RawNetwork): FileNetwork {
+function spellNetwork({ ipv4, plane = 'auto', maxStale, postQuantum }: RawNetwork): FileNetwork {
   const maxStaleMs = maxStale === undefined ? undefined : parseDuration(maxStale);
   return {
     plane,
     ...(ipv4 === undefined ? {} : { ipv4 }),
     ...(maxStaleMs === undefined ? {} : { maxStale: maxStaleMs }),
+    ...(postQuantum === undefined ? {} : { postQuantum }),
   };
 }
 
-function spellMember(name: string, { tags = [], keeper = false, node, ipv4, expires }: RawMember): FileMember {
+function spellMember(name: string, { tags = [], keeper = false, node, via, ipv4, expires }: RawMember): FileMember {
   return {
     name,
     tags,
     keeper,
     ...(node === undefined ? {} : { node }),
+    ...(via === undefined ? {} : { via }),
     ...(ipv4 === undefined ? {} : { ipv4 }),
     ...expiryOf(expires),
   };
