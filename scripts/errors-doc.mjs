@@ -12,6 +12,7 @@ const SECTIONS = [
   ['packages/overlay', 'Finding and reaching other machines'],
   ['packages/link', 'Links and streams'],
   ['packages/network', 'Reaching services'],
+  ['packages/wireguard', 'WireGuard interfaces'],
   ['packages/acme', 'Certificates from an authority'],
   ['packages/admin-api', 'The local API'],
   ['packages/node', 'The agent'],

@@ -1,0 +1,260 @@
+/** The port `Tunnels` on this machine: WireGuard by `wg`, `ip` and `nft`. */
+import type { Endpoint, PeerChange, TunnelPeerState, TunnelSpec, Tunnels } from '@moat/core';
+import { doSteps } from './apply.ts';
+import { createKernelBackend, hasKernelWireguard } from './backend.kernel.ts';
+import type { Backend } from './backend.ts';
+import { createUserspaceBackend } from './backend.userspace.ts';
+import { failure } from './errors.ts';
+import { ipBatch } from './ip.ts';
+import { placeOf, type Place } from './namespace.ts';
+import { closeTable, parseNftMarks, removeTable, rulesDigest, showMarks } from './nft.ts';
+import { describeStep, planTunnel } from './plan.ts';
+import { Records } from './records.ts';
+import { readStanding, stands } from './standing.ts';
+import { settingsOf } from './sysctl.ts';
+import { createTools, toolFailure, type Tools } from './tool.ts';
+import { checkUdpPort } from './udp-port.ts';
+import { changePeer, parseWgDump, removePeers, showDump, startProbe } from './wg.ts';
+
+export interface MachineTunnelsOptions {
+  /** Directory of ours alone, kept over restarts: what it says stands here is ours to remove. */
+  readonly directory: string;
+  /** Name or path of wireguard-go. @defaultValue `wireguard-go` on the PATH */
+  readonly wireguardGo?: string;
+  /** @defaultValue the kernel's where it has one, else wireguard-go */
+  readonly backend?: 'kernel' | 'userspace';
+}
+
+/** Probes of one interface at a time; the oldest goes for a new one. */
+const MAX_PROBES = 64;
+const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,14}$/;
+
+/**
+ * WireGuard interfaces of this machine. Nothing is changed yet, but the kernel is asked whether it knows WireGuard.
+ * @throws `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`
+ */
+export async function createMachineTunnels(options: MachineTunnelsOptions): Promise<Tunnels> {
+  const { wireguardGo } = options;
+  const tools = createTools(wireguardGo === undefined ? {} : { wireguardGo });
+  for (const tool of ['wg', 'ip', 'nft'] as const) await tools.try({ tool, args: ['--version'] });
+  const kernel = options.backend === undefined ? await hasKernelWireguard(tools) : options.backend === 'kernel';
+  if (!kernel) await checkWireguardGo(tools);
+  const backend = kernel ? createKernelBackend(tools) : createUserspaceBackend(tools);
+  return new MachineTunnels({ tools, backend, records: new Records({ directory: options.directory }) });
+}
+
+async function checkWireguardGo(tools: Tools): Promise<void> {
+  try {
+    await tools.try({ tool: 'wireguard-go', args: ['--version'] });
+  } catch (error) {
+    const message =
+      'this kernel has no WireGuard, and wireguard-go, which stands in for it, is not installed; ' +
+      'Debian has it in the package wireguard-go (`apt-get install wireguard-go`)';
+    throw failure('TUNNEL_TOOL_MISSING', message, { cause: error, details: { tool: 'wireguard-go' } });
+  }
+}
+
+interface MachineTunnelsDeps {
+  readonly tools: Tools;
+  readonly backend: Backend;
+  readonly records: Records;
+}
+
+class MachineTunnels implements Tunnels {
+  readonly #deps: MachineTunnelsDeps;
+  /** Ends of what runs for a name: one thing at a time. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  /** Keys that probe, oldest first, by interface: `apply` lets them be. */
+  readonly #probes = new Map<string, Set<string>>();
+  /** Peers of the contract by interface, as last applied here. */
+  readonly #peers = new Map<string, ReadonlySet<string>>();
+
+  constructor(deps: MachineTunnelsDeps) {
+    this.#deps = deps;
+  }
+
+  get backend(): 'kernel' | 'userspace' {
+    return this.#deps.backend.kind;
+  }
+
+  apply(spec: TunnelSpec): Promise<readonly string[]> {
+    return this.#inTurn(spec.name, async () => {
+      const place = await placeOf(spec.namespace);
+      try {
+        return await this.#apply(spec, place);
+      } catch (error) {
+        await this.#close(spec.name, place);
+        throw error;
+      }
+    });
+  }
+
+  peers(name: string): Promise<readonly TunnelPeerState[]> {
+    return this.#inTurn(name, () => this.#dump(name));
+  }
+
+  setPeer(name: string, publicKey: string, change: PeerChange): Promise<void> {
+    return this.#inTurn(name, async () => {
+      // `wg set` would make a peer that is not there.
+      const known = this.#peers.get(name)?.has(publicKey) === true;
+      if (!known && !(await this.#dump(name)).some((peer) => peer.publicKey === publicKey)) {
+        throw failure('TUNNEL_UNKNOWN', `${name} has no peer ${publicKey}`, { details: { name, publicKey } });
+      }
+      await this.#deps.tools.run({ ...changePeer(name, publicKey, change), namespace: await this.#wgNamespace(name) });
+    });
+  }
+
+  probe(name: string, publicKey: string, endpoint: Endpoint): Promise<void> {
+    return this.#inTurn(name, async () => {
+      const { tools } = this.#deps;
+      const namespace = await this.#wgNamespace(name);
+      if (this.#peers.get(name)?.has(publicKey) === true) {
+        throw failure('TUNNEL_FAILED', 'a peer of the network is not probed with', { details: { name, publicKey } });
+      }
+      const probes = this.#probes.get(name) ?? new Set();
+      this.#probes.set(name, probes);
+      const [oldest] = probes;
+      if (probes.size >= MAX_PROBES && !probes.has(publicKey) && oldest !== undefined) {
+        for (const run of removePeers(name, [oldest])) await tools.run({ ...run, namespace });
+        probes.delete(oldest);
+      }
+      await tools.run({ ...startProbe(name, publicKey, endpoint), namespace });
+      probes.delete(publicKey);
+      probes.add(publicKey);
+    });
+  }
+
+  endProbe(name: string, publicKey: string): Promise<void> {
+    return this.#inTurn(name, async () => {
+      if (this.#probes.get(name)?.delete(publicKey) !== true) return;
+      const namespace = await this.#wgNamespace(name);
+      for (const run of removePeers(name, [publicKey])) await this.#deps.tools.run({ ...run, namespace });
+    });
+  }
+
+  async list(): Promise<readonly string[]> {
+    const found: string[] = [];
+    for (const name of await this.#deps.records.names()) {
+      const place = await this.#placeOfRecord(name);
+      if (place !== undefined && (await stands(this.#deps.tools, { name, namespace: place.path, wgNamespace: null }))) {
+        found.push(name);
+      }
+    }
+    return found.toSorted();
+  }
+
+  remove(name: string): Promise<void> {
+    return this.#inTurn(name, async () => {
+      checkedName(name);
+      const ours = await placeOf(null);
+      const place = (await this.#placeOfRecord(name)) ?? ours;
+      await this.#destroy(name, place, ours);
+      await this.#deps.records.remove(name);
+    });
+  }
+
+  async #apply(spec: TunnelSpec, place: Place): Promise<readonly string[]> {
+    const { tools, backend, records } = this.#deps;
+    const name = checkedName(spec.name);
+    const where = { name, namespace: place.path, wgNamespace: backend.wgNamespace(place) };
+    const done: string[] = [];
+    const record = await records.read(name);
+    if (record?.place.id !== place.id) {
+      const elsewhere = await this.#placeOfRecord(name);
+      if (elsewhere !== undefined) {
+        await this.#destroy(name, elsewhere, await placeOf(null));
+        done.push('interface in another namespace removed');
+      }
+    }
+    if (record?.place.id !== place.id || record.place.path !== place.path) await records.write({ name, place });
+    const before = await readStanding(tools, where);
+    if (before?.port !== spec.port) await checkUdpPort(spec.port);
+    const keep = this.#probes.get(name) ?? new Set();
+    const steps = planTunnel(before, spec, { settings: settingsOf(name), keep });
+    this.#peers.set(name, new Set(spec.peers.map(({ publicKey }) => publicKey)));
+    await doSteps(steps, { tools, ...where, create: () => backend.create(name, place) });
+    if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);
+    return [...done, ...steps.map(describeStep)];
+  }
+
+  /** That nft took a table does not say that it stands: another program may replace all tables at any time. */
+  async #checkRules(spec: TunnelSpec, place: Place): Promise<void> {
+    const marks = parseNftMarks(await this.#deps.tools.run(showMarks(place.path)));
+    if (marks.get(spec.name) !== rulesDigest(spec.rules.chains)) {
+      throw failure('TUNNEL_FAILED', `the packet rules of ${spec.name} do not stand`, { retryable: true });
+    }
+  }
+
+  /** Lets nothing in: by rules, or where they cannot be written, by taking the interface down. */
+  async #close(name: string, place: Place): Promise<void> {
+    const { tools } = this.#deps;
+    try {
+      const closed = await tools.try(closeTable(name, place.path));
+      if (!closed.ok) await tools.try(ipBatch([`link set dev ${name} down`], place.path));
+    } catch {
+      // Forbidden or without tools: then it did not make the interface either. The caller gets the first error.
+    }
+  }
+
+  async #destroy(name: string, place: Place, ours: Place): Promise<void> {
+    const { tools, backend } = this.#deps;
+    this.#probes.delete(name);
+    this.#peers.delete(name);
+    // Rules last: while the interface stands they hold.
+    const places = place.id === ours.id ? [ours] : [place, ours];
+    await backend.destroy(name, places);
+    for (const { path } of places) {
+      const run = removeTable(name, path);
+      const removed = await tools.try(run);
+      if (!removed.ok) throw toolFailure(run, removed);
+    }
+  }
+
+  /** Where the interface stands by its record; undefined when there is no record, ours when that namespace is gone. */
+  async #placeOfRecord(name: string): Promise<Place | undefined> {
+    const record = await this.#deps.records.read(name);
+    if (record === undefined) return undefined;
+    const ours = await placeOf(null);
+    const now = await placeOf(record.place.path).catch(() => ours);
+    return now.id === record.place.id ? now : ours;
+  }
+
+  async #wgNamespace(name: string): Promise<string | null> {
+    const place = await this.#placeOfRecord(name);
+    if (place === undefined) throw failure('TUNNEL_UNKNOWN', `there is no interface ${name}`, { details: { name } });
+    return this.#deps.backend.wgNamespace(place);
+  }
+
+  async #dump(name: string): Promise<readonly TunnelPeerState[]> {
+    const run = { ...showDump(name), namespace: await this.#wgNamespace(name) };
+    const shown = await this.#deps.tools.try(run);
+    if (shown.ok) return parseWgDump(shown.stdout).peers;
+    if (/no such device|protocol not supported/i.test(shown.complaint)) {
+      throw failure('TUNNEL_UNKNOWN', `there is no interface ${name}`, { details: { name } });
+    }
+    throw toolFailure(run, shown);
+  }
+
+  async #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(name);
+    const turn = (async () => {
+      await before;
+      return await work();
+    })();
+    const end = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#turns.set(name, end);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(name) === end) this.#turns.delete(name);
+    }
+  }
+}
+
+function checkedName(name: string): string {
+  if (!NAME.test(name)) throw failure('TUNNEL_FAILED', 'this is no name of an interface', { details: { name } });
+  return name;
+}

@@ -1,0 +1,55 @@
+/** An interface as it stands, read from the machine's tools. */
+import { isNoDevice, parseIpLink, parseIpRoutes, showLink, showRoutes } from './ip.ts';
+import { parseNftMarks, showMarks } from './nft.ts';
+import type { Standing } from './plan.ts';
+import { parseSettings, settingsOf, showSettings } from './sysctl.ts';
+import { toolFailure, type ToolRun, type Tools } from './tool.ts';
+import { parseWgDump, showDump } from './wg.ts';
+
+/** Where an interface and its rules are looked for. */
+export interface Where {
+  readonly name: string;
+  readonly namespace: string | null;
+  readonly wgNamespace: string | null;
+}
+
+/** Null when there is no such interface. @throws `TUNNEL_FAILED`, `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN` */
+export async function readStanding(tools: Tools, where: Where): Promise<Standing | null> {
+  const { name, namespace, wgNamespace } = where;
+  const shown = await showIfThere(tools, showLink(name, namespace));
+  if (shown === null) return null;
+  const [dump, routes4, routes6, marks, settings] = await Promise.all([
+    tools.run({ ...showDump(name), namespace: wgNamespace }),
+    tools.run(showRoutes(name, 4, namespace)),
+    tools.run(showRoutes(name, 6, namespace)),
+    tools.run(showMarks(namespace)),
+    tools.run(showSettings([...settingsOf(name).keys()], namespace)),
+  ]);
+  const { privateKey, port, peers } = parseWgDump(dump);
+  const { up, mtu, addresses } = parseIpLink(shown);
+  return {
+    up,
+    mtu,
+    addresses,
+    privateKey,
+    port,
+    peers,
+    routes: [...parseIpRoutes(routes4, 4), ...parseIpRoutes(routes6, 6)],
+    settings: parseSettings(settings),
+    rules: parseNftMarks(marks).get(name) ?? null,
+  };
+}
+
+/** True when the interface or its table is there. */
+export async function stands(tools: Tools, where: Where): Promise<boolean> {
+  const { name, namespace } = where;
+  if ((await showIfThere(tools, showLink(name, namespace))) !== null) return true;
+  return parseNftMarks(await tools.run(showMarks(namespace))).has(name);
+}
+
+async function showIfThere(tools: Tools, run: ToolRun): Promise<string | null> {
+  const shown = await tools.try(run);
+  if (shown.ok) return shown.stdout;
+  if (isNoDevice(shown.complaint)) return null;
+  throw toolFailure(run, shown);
+}

@@ -1,0 +1,40 @@
+/** Settings of the kernel for one interface; nothing is set for the machine as a whole. */
+import type { ToolRun } from './tool.ts';
+
+/**
+ * Replies may come another way than the route back (loose), services on loopback may be the target of a DNAT (the chains
+ * drop the rest of 127.0.0.0/8), and no address is made that the contract does not say.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  'net/ipv4/conf/*/rp_filter': '2',
+  'net/ipv4/conf/*/route_localnet': '1',
+  'net/ipv4/conf/*/promote_secondaries': '1',
+  'net/ipv6/conf/*/disable_ipv6': '0',
+  'net/ipv6/conf/*/accept_ra': '0',
+  'net/ipv6/conf/*/autoconf': '0',
+  'net/ipv6/conf/*/addr_gen_mode': '1',
+};
+
+/** Settings an interface should have, by key with slashes. */
+export function settingsOf(name: string): ReadonlyMap<string, string> {
+  return new Map(Object.entries(SETTINGS).map(([key, value]) => [key.replace('*', name), value]));
+}
+
+/** Reads what `sysctl` printed; what this kernel does not have is not in it. */
+export function parseSettings(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    text.split('\n').flatMap((line): [string, string][] => {
+      const [key, value] = line.split(' = ');
+      return key === undefined || value === undefined ? [] : [[key.replaceAll('.', '/'), value.trim()]];
+    }),
+  );
+}
+
+export function showSettings(keys: readonly string[], namespace: string | null): ToolRun {
+  return { tool: 'sysctl', args: ['-e', ...keys], namespace };
+}
+
+/** A kernel without IPv6 has no such settings: `-e` lets them be. */
+export function writeSettings(settings: ReadonlyMap<string, string>, namespace: string | null): ToolRun {
+  return { tool: 'sysctl', args: ['-qe', '-w', ...[...settings].map(([key, value]) => `${key}=${value}`)], namespace };
+}
