@@ -2,17 +2,22 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Logger, PeerId, Service } from '@moat/core';
-import type { LinkService } from '@moat/link';
-import { createMemoryAddressBook, createOverlay, noDeployments, publicationReason, type Overlay } from '@moat/overlay';
+import {
+  createMemoryAddressBook,
+  createOverlay,
+  noDeployments,
+  publicationReason,
+  type PublishAnswer,
+} from '@moat/overlay';
 import type { AccessLog } from './access-log.ts';
+import { addressesOf, identityOf, type GatewayAddresses } from './addresses.ts';
 import { AdminApi, refuseSecond } from './admin/api.ts';
 import { operatorsDesk } from './admin/desk.ts';
-import type { GatewayFacts } from './admin/report.ts';
+import type { Draining, GatewayFacts } from './admin/report.ts';
 import { loadOrCreateBoxKey } from './box-key.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { loadOrCreateAuditKey } from './audit/audit-key.ts';
 import { ChallengeBoard } from './certificates/challenge-board.ts';
-import type { LocalAuthority } from './certificates/local-ca.ts';
 import { ReplaceableCertificates } from './certificates/replaceable.ts';
 import type { GatewayConfig, GatewayLimits } from './config.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
@@ -34,17 +39,10 @@ import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
 import { SuspensionBook } from './publications/suspensions.ts';
 import { Reloader, type ReloadResult } from './reload.ts';
-import type { GatewayIdentity } from './request/self.ts';
 import { Routes } from './routes/snapshot.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 import { canShareListeners, countWorkers } from './workers/shares.ts';
-import {
-  createFleetTraffic,
-  createOwnTraffic,
-  type PublicSide,
-  type Traffic,
-  type TrafficDeps,
-} from './workers/traffic.ts';
+import { createFleetTraffic, createOwnTraffic, type Traffic, type TrafficDeps } from './workers/traffic.ts';
 
 export interface GatewayDeps {
   readonly clock: Clock;
@@ -55,33 +53,20 @@ export interface GatewayDeps {
   readConfig?(): Promise<GatewayConfig>;
   /** Where lines of requests go, to be opened anew with the configuration. */
   readonly access?: Pick<AccessLog, 'reopen'> | undefined;
-  /** Asked to end the process by the admin API. */
-  onStopAsked(): void;
+  /** Asked to end the process by the admin API, with this many milliseconds for what runs; undefined = as ever. */
+  onStopAsked(drainMs: number | undefined): void;
   /** Asked to stop and start again: what was loaded at start has changed. */
   onRestartAsked(): void;
-}
-
-/** What a running gateway tells about itself. */
-export interface GatewayAddresses {
-  readonly domain: string;
-  /** Multiaddrs with `/p2p/` that members dial. */
-  readonly peers: readonly string[];
-  readonly box: string;
-  readonly httpsPort: number;
-  readonly httpPort: number | undefined;
-  readonly linkPort: number | undefined;
-  /** PEM of the local authority; undefined where certificates come from files. */
-  readonly caFile: string | undefined;
-  readonly adminSocket: string;
-  /** Of metrics and health over plain http; undefined without. */
-  readonly metricsPort: number | undefined;
 }
 
 export interface Gateway extends Service {
   /** Reads gateway.yaml anew. @throws `GATEWAY_CONFIG_INVALID`; everything stays as it was then */
   reload(): Promise<ReloadResult>;
   readonly addresses: GatewayAddresses;
-  /** Takes no new connection or request and waits for running ones, at most `ms` milliseconds. */
+  /**
+   * Takes no new connection, request or publication, sends clients and members to other gateways as far as it can, and
+   * waits for what runs, at most `ms` milliseconds; called again, the shorter time counts.
+   */
   drain(ms: number): Promise<void>;
 }
 
@@ -89,6 +74,12 @@ export interface Gateway extends Service {
 const MAX_MEMBERS = 8_000;
 const SWEEP_MS = 3_600_000;
 const VERSION = '0.1.0';
+/** To members, who serve their names at other gateways meanwhile. */
+const GOING_DOWN: PublishAnswer = {
+  ok: false,
+  code: 'GATEWAY_STOPPING',
+  message: 'this gateway is going down, and takes nothing new',
+};
 
 /** A gateway as configured; nothing is opened before `start`. */
 export function createGateway(deps: GatewayDeps, config: GatewayConfig): Gateway {
@@ -99,8 +90,10 @@ class WiredGateway implements Gateway {
   readonly #deps: GatewayDeps;
   readonly #config: GatewayConfig;
   #opened: AsyncDisposableStack | undefined;
-  #edge: PublicSide | undefined;
-  #draining = false;
+  #traffic: Traffic | undefined;
+  /** Tells everybody but the traffic's side that this gateway goes. */
+  #leave: (() => void) | undefined;
+  #draining: Draining | undefined;
   #reloader: Reloader | undefined;
   #addresses: GatewayAddresses | undefined;
 
@@ -294,6 +287,7 @@ class WiredGateway implements Gateway {
       intake,
       edge,
       workers: () => traffic.workers(),
+      draining: () => this.#draining,
       urlOf,
     };
 
@@ -310,7 +304,8 @@ class WiredGateway implements Gateway {
     opening.defer(() => intake.stop());
     const answers = new AnswerCounter();
     overlay.servePublish(
-      async (peer, connection, bundle) => answers.counted(await done(intake.publish(peer, connection, bundle))),
+      async (peer, connection, bundle) =>
+        answers.counted(this.#draining ? GOING_DOWN : await done(intake.publish(peer, connection, bundle))),
       (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
     );
     await begin(opening, overlay, options.signal);
@@ -331,7 +326,7 @@ class WiredGateway implements Gateway {
       refresh: () => traffic.refresh(),
       reload: () => reloader.figures,
       certificates: () => certificates.list(),
-      ready: () => this.#opened !== undefined && !this.#draining,
+      ready: () => this.#opened !== undefined && this.#draining === undefined,
     });
     const listener = config.metrics && new OperationsListener({ operations }, config.metrics);
     if (listener) await begin(opening, listener, options.signal);
@@ -348,13 +343,17 @@ class WiredGateway implements Gateway {
       reloader,
       operations,
       version: VERSION,
-      onStopAsked: () => this.#deps.onStopAsked(),
+      onStopAsked: (ms) => this.#deps.onStopAsked(ms),
       onRestartAsked: () => this.#deps.onRestartAsked(),
     });
     const admin = new AdminApi(desk, { socketPath: config.adminSocket, version: VERSION });
     await begin(opening, admin, options.signal);
 
-    this.#edge = edge;
+    this.#traffic = traffic;
+    this.#leave = () => {
+      overlay.leaveAsAnchor();
+      dns?.leave();
+    };
     const { authority } = certificates;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey, listener });
     this.#opened = opening.move();
@@ -378,8 +377,11 @@ class WiredGateway implements Gateway {
   }
 
   async drain(ms: number): Promise<void> {
-    this.#draining = true;
-    await this.#edge?.drain(ms);
+    const now = this.#deps.clock.now();
+    const untilMs = Math.min(now + ms, this.#draining?.untilMs ?? Infinity);
+    if (this.#draining === undefined) this.#leave?.();
+    this.#draining = { sinceMs: this.#draining?.sinceMs ?? now, untilMs };
+    await this.#traffic?.drain(ms);
   }
 
   async stop(): Promise<void> {
@@ -405,36 +407,4 @@ function every(clock: Clock, ms: number, run: () => void): () => void {
     run();
   }
   return () => timer.cancel();
-}
-
-/** While a key is being replaced, both PeerIds: at the same addresses answers one, then the other. */
-function identityOf({ domain }: GatewayConfig, keys: GatewayKeys, overlay: Overlay, box: string): GatewayIdentity {
-  const { next, lists } = keys;
-  const peers = overlay.addresses();
-  const both = next === undefined ? [] : peers.map((address) => address.replace(/[^/]+$/, next));
-  return { domain, peers: [...peers, ...both], box, ...(lists.length === 0 ? {} : { lists }) };
-}
-
-function addressesOf(
-  config: GatewayConfig,
-  parts: {
-    overlay: Overlay;
-    links: LinkService;
-    edge: PublicSide;
-    authority: LocalAuthority | undefined;
-    box: string;
-    listener: OperationsListener | undefined;
-  },
-): GatewayAddresses {
-  return {
-    domain: config.domain,
-    peers: parts.overlay.addresses(),
-    box: parts.box,
-    httpsPort: parts.edge.httpsPort,
-    httpPort: parts.edge.httpPort,
-    linkPort: parts.links.port,
-    caFile: parts.authority?.certificatePath,
-    adminSocket: config.adminSocket,
-    metricsPort: parts.listener?.port,
-  };
 }

@@ -72,7 +72,7 @@ export const GATEWAY_ERROR_CODES = [
   'MEMBERS_RESTING', // what serves the name failed so often in a row that it gets nothing for a while | retry later; look at the service; the rule is breaker: in moat.yaml
   'DEPLOYMENT_BUSY', // as many requests of this deployment run as the gateway lets one have | retry later; ask the operator for more
   'GATEWAY_BUSY', // a bound of the gateway is met | retry later
-  'GATEWAY_STOPPING', // the gateway is going down | retry
+  'GATEWAY_STOPPING', // the gateway is going down, and takes nothing new | retry; members go on serving their names at other gateways
   // Ends of streams, in the log only.
   'CLIENT_GONE', // the client left before the end | nothing to do
   'CONNECTION_IDLE', // nothing moved on a connection that is passed on unread for longer than this gateway waits | keep it alive from one side, or ask the operator for a longer `tunnelIdleTime`

@@ -22,7 +22,8 @@ export {
   type HostPort,
   type Publishers,
 } from './config.ts';
-export { createGateway, type Gateway, type GatewayAddresses, type GatewayDeps } from './create-gateway.ts';
+export type { GatewayAddresses } from './addresses.ts';
+export { createGateway, type Gateway, type GatewayDeps } from './create-gateway.ts';
 export { GATEWAY_ERROR_CODES, type GatewayErrorCode } from './errors.ts';
 export { createLogger } from './logger.ts';
 export { createGatewayLog, onHangup, runGateway, type GatewayLog, type RunGatewayOptions } from './main.ts';

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { errorCode, isMoatError, releaseStartupMemory, systemClock, type Logger } from '@moat/core';
 import { parseGatewayConfig, type GatewayConfig } from './config.ts';
-import { createGateway, type GatewayAddresses } from './create-gateway.ts';
+import type { GatewayAddresses } from './addresses.ts';
+import { createGateway } from './create-gateway.ts';
 import { refusal } from './errors.ts';
 import { AccessLog } from './access-log.ts';
 import { createLogger } from './logger.ts';
@@ -28,7 +29,7 @@ export interface RunGatewayOptions {
   readonly onReady?: (addresses: GatewayAddresses) => void;
 }
 
-/** Time for running requests to end after an orderly stop. */
+/** Time for running requests to end after an orderly stop that says nothing of its own. */
 const DRAIN_MS = 10_000;
 
 /** What a gateway's process says, and where the lines of requests go. */
@@ -55,6 +56,7 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
   const logger = options.logger ?? createLogger('info');
   const asked = new AbortController();
   let outcome: 'stopped' | 'again' = 'stopped';
+  let drainMs = DRAIN_MS;
   const onRestartAsked = (): void => {
     outcome = 'again';
     asked.abort();
@@ -67,7 +69,11 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
       ...(options.readConfig === undefined ? {} : { readConfig: options.readConfig }),
       access: options.access,
-      onStopAsked: () => asked.abort(),
+      onStopAsked: (ms = DRAIN_MS) => {
+        if (asked.signal.aborted) return void gateway.drain(ms);
+        drainMs = ms;
+        asked.abort();
+      },
       onRestartAsked,
     },
     config,
@@ -83,7 +89,11 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
   options.onReady?.(addresses);
   await aborted(signal);
   logger.info({ component: 'gateway' }, 'gateway stopping');
-  await Promise.race([gateway.drain(DRAIN_MS), ...(options.kill ? [aborted(options.kill)] : [])]);
+  // Who sends a signal meanwhile is in more of a hurry.
+  const hurry = (): void => void gateway.drain(DRAIN_MS);
+  options.signal.addEventListener('abort', hurry, { once: true });
+  asking.defer(() => options.signal.removeEventListener('abort', hurry));
+  await Promise.race([gateway.drain(drainMs), ...(options.kill ? [aborted(options.kill)] : [])]);
   return options.signal.aborted ? 'stopped' : outcome;
 }
 

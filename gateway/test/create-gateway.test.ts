@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { createGatewayClient } from '@moat/admin-api';
 import { silentLogger, type StreamAcceptor } from '@moat/core';
-import type { GatewayAddresses } from '../src/create-gateway.ts';
+import type { GatewayAddresses } from '../src/addresses.ts';
 import { runGateway } from '../src/main.ts';
 import { answering, resetting } from './member.ts';
 import { Shop } from './shop.ts';

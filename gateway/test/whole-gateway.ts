@@ -11,7 +11,8 @@ import { createNodeKey, loadOrCreateNodeKey, type NodeKey } from '@moat/identity
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay, type PublishAnswer } from '@moat/overlay';
 import { parseGatewayConfig, type GatewayConfig } from '../src/config.ts';
-import { createGateway, type Gateway, type GatewayAddresses } from '../src/create-gateway.ts';
+import type { GatewayAddresses } from '../src/addresses.ts';
+import { createGateway, type Gateway } from '../src/create-gateway.ts';
 import { identity, type Identity } from './shop.ts';
 
 const FILE = `version: 1

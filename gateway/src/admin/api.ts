@@ -28,6 +28,7 @@ import {
   type KeyRotation,
   type Resumed,
   type ResumeRequest,
+  type StopRequest,
   type SuspendRequest,
 } from '@moat/admin-api';
 import type { Logger, Service } from '@moat/core';
@@ -59,7 +60,7 @@ export interface AdminApiDeps {
   /** Puts new workers in place; resolves when they accept clients. */
   restartWorkers(): Promise<void>;
   /** Asks the process to stop; returns at once. */
-  stop(): void;
+  stop(request: StopRequest): void;
 }
 
 export interface AdminApiOptions {
@@ -106,8 +107,8 @@ export class AdminApi implements Service {
           await deps.restartWorkers();
           return { done: true as const };
         },
-        stop: () => {
-          deps.stop();
+        stop: ({ body }) => {
+          deps.stop(body);
           return { done: true as const };
         },
       },

@@ -31,7 +31,7 @@ export interface DeskParts {
   readonly reloader: Reloader;
   readonly operations: Operations;
   readonly version: string;
-  onStopAsked(): void;
+  onStopAsked(drainMs: number | undefined): void;
   onRestartAsked(): void;
 }
 
@@ -94,6 +94,9 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
       await traffic.restart();
       audit.record({ action: 'workers.restarted', actor: 'operator' });
     },
-    stop: () => parts.onStopAsked(),
+    stop: ({ drainMs }) => {
+      if (drainMs !== undefined) audit.record({ action: 'gateway.draining', actor: 'operator', details: { drainMs } });
+      parts.onStopAsked(drainMs);
+    },
   };
 }

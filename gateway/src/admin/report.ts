@@ -23,6 +23,12 @@ import type { PublicSide } from '../workers/traffic.ts';
 import type { Routes } from '../routes/snapshot.ts';
 import type { InviteRecord, NameRecord, PublisherRecord, SuspensionRecord } from '../store/store.ts';
 
+/** Since when a gateway goes down, and how long at most, in milliseconds since the epoch. */
+export interface Draining {
+  readonly sinceMs: number;
+  readonly untilMs: number;
+}
+
 /** The parts of a gateway that a report reads. */
 export interface GatewayFacts {
   readonly config: GatewayConfig;
@@ -38,10 +44,12 @@ export interface GatewayFacts {
   readonly suspensions: Pick<SuspensionBook, 'list' | 'of'>;
   readonly routes: Routes;
   readonly intake: Pick<Intake, 'isLive'>;
-  readonly edge: Pick<PublicSide, 'httpsPort' | 'httpPort' | 'counts'>;
+  readonly edge: Pick<PublicSide, 'httpsPort' | 'httpPort' | 'counts' | 'figures'>;
   /** Keys of gateway.yaml that wait for a restart. */
   needsRestart(): readonly string[];
   workers(): readonly GatewayWorker[];
+  /** Undefined while it stays. */
+  draining(): Draining | undefined;
   urlOf(host: string): string;
 }
 
@@ -69,10 +77,18 @@ export function gatewayStatus(facts: GatewayFacts): GatewayStatus {
     names: facts.registry.list().length,
     requestsInFlight: edge.counts.running,
     requestsTotal: edge.counts.total,
+    webSockets: edge.figures.webSockets,
+    tunnels: edge.figures.tunnels.running,
+    draining: drainingOf(facts.draining()),
     rssBytes: process.memoryUsage.rss(),
     workers,
     warnings: [...rotationWarning(facts), ...restartWarning(facts.needsRestart()), ...pipedWarning(workers)],
   };
+}
+
+function drainingOf(draining: Draining | undefined): GatewayStatus['draining'] {
+  if (draining === undefined) return null;
+  return { since: new Date(draining.sinceMs).toISOString(), until: new Date(draining.untilMs).toISOString() };
 }
 
 function restartWarning(keys: readonly string[]): GatewayStatus['warnings'] {

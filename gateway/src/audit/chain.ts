@@ -14,6 +14,7 @@ export const AUDIT_ACTIONS = [
   'audit.pruned',
   'gateway.started',
   'gateway.restored',
+  'gateway.draining',
   'name.claimed',
   'name.released',
   'name.held',

@@ -92,6 +92,11 @@ export class GatewayDns implements Service {
     return this.#server.ports;
   }
 
+  /** Clients are sent to the other gateways of the domain, where one is well. */
+  leave(): void {
+    this.#health.leave();
+  }
+
   /** Whether an authority that asks for `_acme-challenge` of `host` is led here. */
   serves(host: string): boolean {
     if (host === this.#domain || host.endsWith(`.${this.#domain}`)) return true;

@@ -1,7 +1,7 @@
 /**
  * Which gateways of the domain clients are sent to. This one is always well: who asks it has an answer. The others are
  * asked for `/.well-known/moat` over https; one that fails twice in a row is left out, one that answers twice is back.
- * When nobody else is well there is still this one, so there is always an answer.
+ * When nobody else is well there is still this one, so there is always an answer; when it goes down it names the others.
  */
 import { request } from 'node:https';
 import { isIP } from 'node:net';
@@ -48,6 +48,7 @@ export class PeerHealth implements Service {
   readonly #stopped = new AbortController();
   #timer: Timer | undefined;
   #changes = 0;
+  #leaving = false;
 
   constructor(deps: PeerHealthDeps, options: PeerHealthOptions) {
     this.#deps = deps;
@@ -63,7 +64,14 @@ export class PeerHealth implements Service {
   /** Where clients are to go; never empty. */
   addresses(): string[] {
     const well = this.#peers.filter((peer) => peer.well).map(({ address }) => address.host);
-    return [...new Set([...this.#options.own, ...well])];
+    // Whoever leaves sends nobody to itself while another is there.
+    return this.#leaving && well.length > 0 ? [...new Set(well)] : [...new Set([...this.#options.own, ...well])];
+  }
+
+  /** This gateway goes soon. */
+  leave(): void {
+    this.#leaving = true;
+    this.#changes += 1;
   }
 
   all(): string[] {

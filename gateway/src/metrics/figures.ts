@@ -31,6 +31,8 @@ export interface EdgeFigures {
   readonly handshakesFailed: number;
   /** Connections whose bytes nobody here reads: passed through by name, or of a port. */
   readonly tunnels: TunnelFigures;
+  /** Requests that became a WebSocket or the like, now; of processes that are gone none. */
+  readonly webSockets: number;
 }
 
 export interface TunnelFigures {
@@ -79,7 +81,7 @@ export class EdgeCounters {
   }
 
   /** A copy as of now. */
-  figures(tunnels: TunnelFigures = NO_TUNNELS): EdgeFigures {
+  figures(tunnels: TunnelFigures = NO_TUNNELS, webSockets: number = 0): EdgeFigures {
     return {
       requests: [...this.#requests],
       durations: [...this.#durations],
@@ -92,6 +94,7 @@ export class EdgeCounters {
       handshakes: this.handshakes,
       handshakesFailed: this.handshakesFailed,
       tunnels: { ...tunnels },
+      webSockets,
     };
   }
 }
@@ -100,7 +103,7 @@ export const NO_FIGURES: EdgeFigures = new EdgeCounters().figures();
 
 /** What stays of a process that is gone. */
 export function pastFigures(figures: EdgeFigures): EdgeFigures {
-  return { ...figures, tunnels: { ...figures.tunnels, running: 0 } };
+  return { ...figures, tunnels: { ...figures.tunnels, running: 0 }, webSockets: 0 };
 }
 
 /** Figures of several processes as one. */
@@ -125,5 +128,6 @@ export function addFigures(all: readonly EdgeFigures[]): EdgeFigures {
       bytesIn: sum(({ tunnels }) => tunnels.bytesIn),
       bytesOut: sum(({ tunnels }) => tunnels.bytesOut),
     },
+    webSockets: sum(({ webSockets }) => webSockets),
   };
 }

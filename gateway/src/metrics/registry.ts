@@ -76,6 +76,9 @@ export function createMetricsRegistry(from: MetricSources): Registry {
   counter('moat_http_requests_total', 'Requests that are over.', ['code', 'protocol'], () => requestRows(from.edge()));
   registerDurations(registry, from);
   gauge('moat_http_requests_in_flight', 'Requests in work, WebSockets included.', [], () => one(from.open().requests));
+  gauge('moat_websockets', 'Of them, WebSockets and other connections that changed their protocol.', [], () =>
+    one(from.edge().webSockets),
+  );
   counter('moat_http_request_bytes_total', 'Bodies received from clients.', [], () => one(from.edge().bytesIn));
   counter('moat_http_response_bytes_total', 'Bodies sent to clients.', [], () => one(from.edge().bytesOut));
   counter('moat_http_request_errors_total', 'Requests that something else than an answer decided.', ['code'], () =>

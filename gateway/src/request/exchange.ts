@@ -30,7 +30,7 @@ import { isCall, isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
-import { failureOf, isByRule } from './stream-failure.ts';
+import { failureOf, isByRule, letsNobodyIn, stalled } from './stream-failure.ts';
 
 export interface ExchangeDeps {
   readonly clock: Clock;
@@ -71,9 +71,6 @@ export interface ExchangeEnd {
 const MAX_INTERIM = 16;
 /** Bytes a second an upload must bring on average while it is waited for: less is no slow line but a held place. */
 const MIN_UPLOAD_RATE = 64;
-
-/** A member's own rules. */
-const LETS_NOBODY_IN: ReadonlySet<GatewayErrorCode> = new Set(['MEMBER_REFUSED', 'NOT_PUBLIC']);
 
 /** May be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
@@ -126,6 +123,11 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.#bodyDone = work.head.bodyless && work.head.upgrade === undefined;
     this.#isCall = isCall(work.head);
     this.#clientMs = this.#serviceMs = work.request.startedMs;
+  }
+
+  /** True once it carries another protocol. */
+  get isSwitched(): boolean {
+    return this.#answer?.status === 101;
   }
 
   /** Starts it; to be called once. It may be over before this returns. */
@@ -392,7 +394,7 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     if (this.#answer !== undefined || !harmless || !this.#mayTryAnother()) return this.#fail(error);
     this.#release();
     // A machine that lets nobody in is no news where another one has the service and it is down.
-    if (this.#lastError === undefined || !LETS_NOBODY_IN.has(error.code)) this.#lastError = error;
+    if (this.#lastError === undefined || !letsNobodyIn(error)) this.#lastError = error;
     this.#open();
   }
 
@@ -443,8 +445,4 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     this.route.balancer.end(attempt.peer);
     attempt.stream.reset(code);
   }
-}
-
-function stalled(): MoatError<GatewayErrorCode> {
-  return refusal('CLIENT_STALLED', 'the client neither sent nor read for too long');
 }

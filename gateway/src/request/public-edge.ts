@@ -91,6 +91,7 @@ export class PublicEdge implements Service {
   };
   readonly #counters = new EdgeCounters();
   #total = 0;
+  #drainUntilMs = Infinity;
 
   constructor(deps: PublicEdgeDeps, options: PublicEdgeOptions) {
     const { clock, logger } = deps;
@@ -206,7 +207,7 @@ export class PublicEdge implements Service {
 
   /** What was counted since the start. */
   get figures(): EdgeFigures {
-    return this.#counters.figures(this.#tunnels.counts);
+    return this.#counters.figures(this.#tunnels.counts, this.#server.webSockets);
   }
 
   /** Connections whose bytes nobody here reads. */
@@ -251,7 +252,7 @@ export class PublicEdge implements Service {
     this.#http2.retire();
   }
 
-  /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */
+  /** Takes nothing new; resolves when nothing runs, at the latest after `ms`: the shortest where it is called again. */
   async drain(ms: number): Promise<void> {
     this.#https.close();
     this.#http?.close();
@@ -262,8 +263,8 @@ export class PublicEdge implements Service {
     this.#plainHttp.drain();
     this.#http2.drain();
     const { clock } = this.#deps;
-    const until = clock.now() + ms;
-    while (this.#server.running + this.#tunnels.counts.running > 0 && clock.now() < until) {
+    this.#drainUntilMs = Math.min(this.#drainUntilMs, clock.now() + ms);
+    while (this.#server.running + this.#tunnels.counts.running > 0 && clock.now() < this.#drainUntilMs) {
       await new Promise<void>((resolve) => clock.after(DRAIN_CHECK_MS, resolve));
     }
   }

@@ -74,6 +74,11 @@ export class RequestServer implements ServingHost {
     return answer;
   }
 
+  /** Of them, those that became another protocol: WebSockets. */
+  get webSockets(): number {
+    return this.#running.list().reduce((count, exchange) => count + (exchange.isSwitched ? 1 : 0), 0);
+  }
+
   /** Ends what runs under these hosts: they were withdrawn. */
   withdraw(hosts: readonly string[]): void {
     if (hosts.length === 0) return;

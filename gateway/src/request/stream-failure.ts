@@ -35,6 +35,11 @@ export function isByRule(error: MoatError<GatewayErrorCode>): boolean {
   return KEPT.has(error.code);
 }
 
+/** True when the member's own rules said no. */
+export function letsNobodyIn(error: MoatError<GatewayErrorCode>): boolean {
+  return error.code === 'MEMBER_REFUSED' || error.code === 'NOT_PUBLIC';
+}
+
 /** `code` is what the other side reset the stream with; undefined when it just ended. */
 export function failureOf(code: string | undefined): MoatError<GatewayErrorCode> {
   const details = code === undefined ? {} : { streamCode: code.slice(0, 64) };
@@ -50,4 +55,8 @@ export function failureOf(code: string | undefined): MoatError<GatewayErrorCode>
     'the connection to the machine behind this name broke',
   ];
   return refusal(ours, message, { details, retryable: !FINAL.has(ours) });
+}
+
+export function stalled(): MoatError<GatewayErrorCode> {
+  return refusal('CLIENT_STALLED', 'the client neither sent nor read for too long');
 }

@@ -248,7 +248,11 @@ export class WorkerFleet implements Service, LinkWorkers {
   /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */
   async drain(ms: number): Promise<void> {
     this.#halt();
-    await Promise.all([...this.#running.values()].map((worker) => this.#end(worker, { type: 'drain', ms })));
+    const ended = [...this.#running.values()].map((worker) => this.#end(worker, { type: 'drain', ms }));
+    // Whoever knocks now is refused: in our sockets nobody would come for them.
+    this.#https?.[Symbol.dispose]();
+    this.#http?.[Symbol.dispose]();
+    await Promise.all(ended);
   }
 
   async stop(): Promise<void> {
@@ -258,8 +262,6 @@ export class WorkerFleet implements Service, LinkWorkers {
     this.#pipes.stop();
     this.#https?.[Symbol.dispose]();
     this.#http?.[Symbol.dispose]();
-    this.#https = undefined;
-    this.#http = undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -13,9 +13,9 @@ import { refusal } from '../errors.ts';
 export class PublicPort implements Disposable {
   readonly host: string;
   readonly port: number;
-  readonly #sockets: readonly net.BoundSocket[];
+  readonly #sockets: net.BoundSocket[];
 
-  private constructor(host: string, port: number, sockets: readonly net.BoundSocket[]) {
+  private constructor(host: string, port: number, sockets: net.BoundSocket[]) {
     this.host = host;
     this.port = port;
     this.#sockets = sockets;
@@ -43,7 +43,7 @@ export class PublicPort implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const socket of this.#sockets) socket.close();
+    for (const socket of this.#sockets.splice(0)) socket.close();
   }
 }
 

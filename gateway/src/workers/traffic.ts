@@ -13,6 +13,7 @@ import type { EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange, Routes } from '../routes/snapshot.ts';
 import { WorkerFleet } from './control.ts';
+import { farewellMs } from './farewell.ts';
 
 /** What clients meet. */
 export interface PublicSide extends Service {
@@ -21,6 +22,7 @@ export interface PublicSide extends Service {
   readonly counts: { readonly connections: number; readonly running: number; readonly total: number };
   /** What was counted since the start. */
   readonly figures: EdgeFigures;
+  /** Takes nothing new; resolves when nothing runs, at the latest after `ms`. */
   drain(ms: number): Promise<void>;
 }
 
@@ -50,6 +52,8 @@ export interface Traffic {
   refresh(): Promise<void>;
   /** @throws `NO_WORKERS`, `RESTART_RUNNING`, `WORKER_GONE` */
   restart(): Promise<void>;
+  /** Takes nothing new, and tells members so; resolves when nothing runs, at the latest after `ms`. */
+  drain(ms: number): Promise<void>;
 }
 
 export interface TrafficDeps {
@@ -114,6 +118,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
     restarts: () => 0,
     refresh: () => Promise.resolve(),
     restart: () => Promise.reject(refusal('NO_WORKERS', 'this gateway is one process; set `workers` in gateway.yaml')),
+    drain: (ms) => drainBoth(clock, { edge, links }, ms),
   };
 }
 
@@ -178,7 +183,15 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
     workers: () => reportWorkers(fleet, links, clock.now()),
     refresh: () => fleet.refresh(),
     restart: () => fleet.restart(),
+    drain: (ms) => drainBoth(clock, { edge: fleet, links }, ms),
   };
+}
+
+async function drainBoth(clock: Clock, { edge, links }: Pick<Traffic, 'edge' | 'links'>, ms: number): Promise<void> {
+  const telling = clock.after(farewellMs(ms), () => links.close());
+  await edge.drain(ms);
+  telling.cancel();
+  links.close();
 }
 
 function reportWorkers(fleet: WorkerFleet, links: LinkDispatcher, nowMs: number): GatewayWorker[] {

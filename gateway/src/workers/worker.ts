@@ -11,6 +11,7 @@ import { PublicEdge } from '../request/public-edge.ts';
 import { newRequestId } from '../request/request-id.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import { Routes } from '../routes/snapshot.ts';
+import { farewellMs } from './farewell.ts';
 import type { Ipc } from './ipc.ts';
 import type { ControlQuestion, FromWorker, ToWorker, WorkerCounts, WorkerQuestion, WorkerStart } from './protocol.ts';
 
@@ -50,7 +51,7 @@ export class TrafficWorker {
   /** While a channel that control pipes is taken. */
   #piped = false;
   #identity: GatewayIdentity;
-  #leaving = false;
+  #leaving: 'retired' | 'drained' | undefined;
 
   constructor(deps: TrafficWorkerDeps, start: WorkerStart) {
     this.#deps = deps;
@@ -156,7 +157,7 @@ export class TrafficWorker {
   }
 
   async #listen(): Promise<void> {
-    if (this.#leaving) return;
+    if (this.#leaving !== undefined) return;
     try {
       await this.#edge.start({ signal: AbortSignal.timeout(ASK_MS) });
       this.#deps.ipc.say({ type: 'listening' });
@@ -211,19 +212,24 @@ export class TrafficWorker {
 
   /** Clients are served until their connections end; then whoever is left is drained. */
   async #retire(ms: number): Promise<void> {
-    if (this.#leaving) return;
-    this.#leaving = true;
+    if (this.#leaving !== undefined) return;
+    this.#leaving = 'retired';
     const { clock } = this.#deps;
     const until = clock.now() + ms;
     this.#edge.retire();
-    while (this.#edge.counts.connections > 0 && clock.now() < until) await this.#pause();
-    await this.#leave(LAST_MS);
+    while (this.#leaving === 'retired' && this.#edge.counts.connections > 0 && clock.now() < until) await this.#pause();
+    if (this.#leaving === 'retired') await this.#leave(LAST_MS);
   }
 
+  /** The whole gateway goes: who retires does so with it, and a second word can only shorten the time. */
   async #drain(ms: number): Promise<void> {
-    if (this.#leaving) return;
-    this.#leaving = true;
+    const again = this.#leaving === 'drained';
+    this.#leaving = 'drained';
+    if (again) return this.#edge.drain(ms);
+    // Whoever was let in has found its member by then.
+    const telling = this.#deps.clock.after(farewellMs(ms), () => this.#links.close());
     await this.#leave(ms);
+    telling.cancel();
   }
 
   async #leave(ms: number): Promise<void> {

@@ -39,6 +39,12 @@ test('a gateway that fails twice is left out, and comes back after two answers; 
   await round();
   assert.deepEqual(health.addresses(), ['192.0.2.1', '192.0.2.2']);
   assert.equal(health.changes, 3);
+  health.leave();
+  assert.deepEqual(health.addresses(), ['192.0.2.2'], 'one that goes down names the others');
+  well.clear();
+  await round();
+  await round();
+  assert.deepEqual(health.addresses(), ['192.0.2.1'], 'and itself where there is none');
 });
 
 test('another gateway is asked over https whether it serves the domain', async () => {

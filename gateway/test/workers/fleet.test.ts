@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { createGatewayClient, type GatewayWorker } from '@moat/admin-api';
-import type { GatewayAddresses } from '../../src/create-gateway.ts';
+import type { GatewayAddresses } from '../../src/addresses.ts';
 import { canShareListeners } from '../../src/workers/shares.ts';
 import { answering } from '../member.ts';
 import { Shop } from '../shop.ts';

@@ -20,6 +20,7 @@ import type {
   GatewaySnapshot,
   GatewaySuspension,
   Resumed,
+  StopRequest,
   SuspendRequest,
 } from './schema/gateway-operator.ts';
 import type { GatewayCertificates } from './schema/gateway-certificates.ts';
@@ -47,7 +48,8 @@ export interface GatewayClient {
   reload(options?: CallOptions): Promise<ConfigReload>;
   /** Resolves when every place has a new worker. */
   restartWorkers(options?: CallOptions): Promise<void>;
-  stop(options?: CallOptions): Promise<void>;
+  /** Returns at once; by default what runs has ten seconds. */
+  stop(request: StopRequest, options?: CallOptions): Promise<void>;
 }
 
 /** A client of the gateway that listens on `socketPath`. */
@@ -74,6 +76,6 @@ export function createGatewayClient(options: { readonly socketPath: string }): G
     backup: (call) => client.call(gatewayEndpoints.backup, {}, call),
     reload: (call) => client.call(gatewayEndpoints.reload, {}, call),
     restartWorkers: async (call) => void (await client.call(gatewayEndpoints.restartWorkers, {}, call)),
-    stop: async (call) => void (await client.call(gatewayEndpoints.stop, {}, call)),
+    stop: async (body, call) => void (await client.call(gatewayEndpoints.stop, { body }, call)),
   };
 }

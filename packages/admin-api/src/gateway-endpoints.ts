@@ -43,6 +43,7 @@ import {
   gatewaySuspensionSchema,
   resumedSchema,
   resumeRequestSchema,
+  stopRequestSchema,
   suspendRequestSchema,
   type ConfigReload,
   type GatewayAudit,
@@ -51,6 +52,7 @@ import {
   type GatewaySuspension,
   type Resumed,
   type ResumeRequest,
+  type StopRequest,
   type SuspendRequest,
 } from './schema/gateway-operator.ts';
 
@@ -73,7 +75,7 @@ export interface GatewayEndpoints {
   readonly backup: Endpoint<null, GatewaySnapshot>;
   readonly reload: Endpoint<null, ConfigReload>;
   readonly restartWorkers: Endpoint<null, Done>;
-  readonly stop: Endpoint<null, Done>;
+  readonly stop: Endpoint<StopRequest, Done>;
 }
 
 export const gatewayEndpoints: GatewayEndpoints = {
@@ -120,5 +122,5 @@ export const gatewayEndpoints: GatewayEndpoints = {
   backup: endpoint('post', '/v1/backups', 'Copies everything that a backup holds', gatewaySnapshotSchema),
   reload: endpoint('post', '/v1/config', 'Reads gateway.yaml anew', configReloadSchema),
   restartWorkers: endpoint('post', '/v1/workers/restart', 'Puts new workers in place, one by one', doneSchema),
-  stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema),
+  stop: endpoint('post', '/v1/stop', 'Stops the gateway in order', doneSchema, { body: stopRequestSchema }),
 };

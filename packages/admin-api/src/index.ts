@@ -81,6 +81,7 @@ export type {
   GatewaySuspension,
   Resumed,
   ResumeRequest,
+  StopRequest,
   SuspendRequest,
 } from './schema/gateway-operator.ts';
 export { type ChangedName, type ChangeNameRequest } from './schema/gateway-names.ts';

@@ -80,12 +80,13 @@ class Dispatcher implements LinkDispatcher {
   readonly #stopping = new AbortController();
   #guard: PortGuard | undefined;
   #unsubscribe: () => void = () => undefined;
+  #closed = false;
 
   constructor(deps: DispatchDeps, options: DispatchOptions) {
     this.#deps = deps;
     this.#options = options;
     const { clock, control, logger } = deps;
-    const { mayLink, splice = false } = options;
+    const { splice = false } = options;
     const port = (): number | undefined => this.port;
     this.#tickets = new TicketBook({ clock, self: control.self, kind: 'gateway', workers: options.workers });
     if (splice !== false) {
@@ -99,7 +100,7 @@ class Dispatcher implements LinkDispatcher {
         control,
         tickets: this.#tickets,
         splices: undefined,
-        mayLink,
+        mayLink: (peer) => this.#mayBegin(peer),
         port,
         workers: () => this.#table.workers(),
         // A gateway dials nobody, and comes to no anchor.
@@ -127,7 +128,7 @@ class Dispatcher implements LinkDispatcher {
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     signal.throwIfAborted();
     const { clock, control, logger } = this.#deps;
-    const { listen, mayLink } = this.#options;
+    const { listen } = this.#options;
     if (listen !== undefined) {
       const guard = new PortGuard(
         {
@@ -136,7 +137,7 @@ class Dispatcher implements LinkDispatcher {
           spend: (preamble) => this.#spend(preamble),
           admit: (socket, ticket) => {
             const { worker } = ticket;
-            if (worker === undefined || !mayLink(ticket.peer)) {
+            if (worker === undefined || !this.#mayBegin(ticket.peer)) {
               return Promise.reject(new MoatError('LINK_REFUSED', 'no link with this peer now'));
             }
             this.#deps.workers.passSocket(worker, socket, ticket);
@@ -205,6 +206,12 @@ class Dispatcher implements LinkDispatcher {
     this.#revoke([...peers].filter((peer) => !this.#options.mayLink(peer)));
   }
 
+  /** Workers say so on their links themselves. */
+  close(): void {
+    this.#closed = true;
+    this.#splicer?.close();
+  }
+
   workerReady(worker: number): void {
     this.#table.addWorker(worker);
     this.#filler.interrupt();
@@ -249,6 +256,10 @@ class Dispatcher implements LinkDispatcher {
     return this.#table.peersOf(worker);
   }
 
+  #mayBegin(peer: PeerId): boolean {
+    return !this.#closed && this.#options.mayLink(peer);
+  }
+
   /** Nothing for a ticket whose worker is gone. */
   #spend(preamble: Buffer): SpentTicket | undefined {
     const ticket = this.#tickets.spend(preamble);
@@ -257,10 +268,9 @@ class Dispatcher implements LinkDispatcher {
 
   /** To the worker that has no link to the peer, or else the oldest. */
   #takeChannel(channel: ByteChannel, { direction, peer, remote }: PeerConnection): void {
-    const { mayLink } = this.#options;
     const oldest = this.#table.of(peer)[0]?.worker;
     const worker = this.#table.lacking(peer)[0] ?? oldest;
-    if (direction === 'outbound' || worker === undefined || !mayLink(peer)) return channel.destroy();
+    if (direction === 'outbound' || worker === undefined || !this.#mayBegin(peer)) return channel.destroy();
     this.#deps.workers.passChannel(worker, channel, peer, remote === null);
   }
 
@@ -271,7 +281,7 @@ class Dispatcher implements LinkDispatcher {
   }
 
   #connectionOf(peer: PeerId): PeerConnection | undefined {
-    if (!this.#options.mayLink(peer)) return undefined;
+    if (!this.#mayBegin(peer)) return undefined;
     return this.#deps.control.connections(peer).find(({ direction }) => direction === 'inbound');
   }
 }

@@ -7,7 +7,7 @@
  *
  * All before the head is the same for every request of a service, so it is checked and made once, in either direction.
  */
-import { isDeploymentId, isLabel } from '@moat/core';
+import { isDeploymentId, isLabel, isMoatError } from '@moat/core';
 import type { Arrival, OpenRequest, RequestHead, StreamKind } from '@moat/core';
 
 import { encodeArrival } from './arrival.ts';
@@ -44,6 +44,20 @@ export function encodeOpen(request: OpenRequest, head: RequestHead | undefined, 
   const prefix = prefixOf(request);
   if (head !== undefined) return encodeRequestHead(head, prefix);
   return arrival === undefined ? prefix : encodeArrival(arrival, prefix);
+}
+
+/** The same, or the code of a head that a client got wrong. @throws `FRAME_INVALID` */
+export function tryEncodeOpen(
+  request: OpenRequest,
+  head: RequestHead | undefined,
+  arrival: Arrival | undefined,
+): Buffer | string {
+  try {
+    return encodeOpen(request, head, arrival);
+  } catch (error) {
+    if (isMoatError(error, 'HEAD_INVALID') || isMoatError(error, 'HEAD_TOO_LARGE')) return error.code;
+    throw error;
+  }
 }
 
 function prefixOf(request: OpenRequest): Buffer {

@@ -129,7 +129,7 @@ class Pool implements LinkService {
         logger,
         accept,
         roster: this.#roster,
-        mayLink: (peer) => !this.#stopping.signal.aborted && options.mayLink(peer),
+        mayLink: (peer) => this.#mayBegin(peer),
         isWorn: (session) => this.#worn.has(session),
         onWorn: (session) => this.#onWorn(session),
         onPathless: (session) => this.#seeker.lost(session),
@@ -145,7 +145,7 @@ class Pool implements LinkService {
         control,
         tickets: this.#tickets,
         splices: anchors && new SpliceDialer({ clock, control, anchors }),
-        mayLink: options.mayLink,
+        mayLink: (peer) => this.#mayBegin(peer),
         port,
         onChannel: (channel, connection, transport, kind) =>
           this.#births.dialed(
@@ -170,7 +170,7 @@ class Pool implements LinkService {
   async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     signal.throwIfAborted();
     const { clock, control, logger } = this.#deps;
-    const { listen, mayLink } = this.#options;
+    const { listen } = this.#options;
     if (listen !== undefined) {
       const guard = new PortGuard(
         {
@@ -178,7 +178,7 @@ class Pool implements LinkService {
           logger,
           spend: (preamble) => this.#tickets.spend(preamble),
           admit: async (socket, ticket) => {
-            if (!mayLink(ticket.peer)) throw new MoatError('LINK_REFUSED', 'no link with this peer now');
+            if (!this.#mayBegin(ticket.peer)) throw new MoatError('LINK_REFUSED', 'no link with this peer now');
             await this.#births.accepted(await acceptTls(socket, ticket), ticket.peer, 'tls');
           },
           splice: (preamble, socket) => this.#splicer?.take(preamble, socket) ?? false,
@@ -243,6 +243,16 @@ class Pool implements LinkService {
     for (const peer of revoked) this.#tickets.revoke(peer);
   }
 
+  close(): void {
+    this.#closed = true;
+    this.#splicer?.close();
+    for (const link of this.#roster.list()) link.close();
+  }
+
+  #mayBegin(peer: PeerId): boolean {
+    return !this.#closed && !this.#stopping.signal.aborted && this.#options.mayLink(peer);
+  }
+
   /** The attempt to link with `peer` that runs, or a new one; its callers come and go. */
   #attempt(peer: PeerId): Promise<Link> {
     const running = this.#attempts.get(peer);
@@ -256,7 +266,7 @@ class Pool implements LinkService {
   /** Tries each open connection, then a new one. @throws the error of the last try */
   async #establish(peer: PeerId): Promise<Link> {
     const { clock, control, logger } = this.#deps;
-    if (!this.#options.mayLink(peer)) {
+    if (!this.#mayBegin(peer)) {
       throw new MoatError('LINK_REFUSED', 'no link with this peer now', { details: { peer } });
     }
     using deadline = createDeadline(clock, CONNECT_MS, this.#stopping.signal);

@@ -25,7 +25,7 @@ import { FrameWriter } from './frame-writer.ts';
 import { decodeRequestHead } from './http-head.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from './limits.ts';
-import { decodeOpen, encodeOpen } from './open.ts';
+import { decodeOpen, tryEncodeOpen } from './open.ts';
 import { Marks } from './marks.ts';
 import { Pings } from './pings.ts';
 import { RateLimit } from './rate.ts';
@@ -46,8 +46,6 @@ export interface SessionDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly accept: StreamAcceptor;
-  /** The link takes no new streams; called once. */
-  readonly onDraining?: (session: Session) => void;
   /** Called once when the link is over. */
   readonly onClosed?: (session: Session) => void;
   /** The peer does not answer: another path may be better. */
@@ -97,6 +95,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   #writable = true;
   #over = false;
   #leaving = false;
+  #goodbye: AbortController | undefined;
   #peerLeaving = false;
   #bytes = 0;
   #path: LinkPath;
@@ -177,6 +176,13 @@ export class Session implements Link, StreamOwner, FrameSink {
     return this.movable && this.#nextId < 2 ** 32 && resumable?.lost !== true;
   }
 
+  /** Made when somebody asks: a gateway has thousands of links. */
+  get leaving(): AbortSignal {
+    this.#goodbye ??= new AbortController();
+    if (!this.movable) this.#goodbye.abort();
+    return this.#goodbye.signal;
+  }
+
   /** True while the link is worth another path. */
   get movable(): boolean {
     return !this.#over && !this.#leaving && !this.#peerLeaving;
@@ -201,7 +207,7 @@ export class Session implements Link, StreamOwner, FrameSink {
 
   open(request: OpenRequest, head?: RequestHead, arrival?: Arrival): LinkStream {
     if (!this.usable) throw new MoatError('LINK_CLOSED', 'the link takes no new streams', { retryable: true });
-    const payload = this.#encodeOpen(request, head, arrival);
+    const payload = tryEncodeOpen(request, head, arrival);
     if (typeof payload === 'string') {
       const stillborn = new Stream(this, 0, true, request, undefined);
       stillborn.endUnsent(payload);
@@ -342,16 +348,6 @@ export class Session implements Link, StreamOwner, FrameSink {
     }
   }
 
-  /** The payload, or the code of a head that a client got wrong. */
-  #encodeOpen(request: OpenRequest, head: RequestHead | undefined, arrival: Arrival | undefined): Buffer | string {
-    try {
-      return encodeOpen(request, head, arrival);
-    } catch (error) {
-      if (isMoatError(error, 'HEAD_INVALID') || isMoatError(error, 'HEAD_TOO_LARGE')) return error.code;
-      throw error;
-    }
-  }
-
   #refuse(id: number, code: string): void {
     this.writer.frame(FRAME.reset, id, Buffer.from(code, 'latin1'));
   }
@@ -399,8 +395,8 @@ export class Session implements Link, StreamOwner, FrameSink {
   #leave(): void {
     if (this.#leaving || this.#over) return;
     this.#leaving = true;
+    this.#goodbye?.abort();
     this.writer.frame(FRAME.goingAway, 0, Buffer.of(0));
-    this.#deps.onDraining?.(this);
   }
 
   /** Both sides said they open no more: nothing can be on its way when the last stream is over. */
@@ -424,6 +420,7 @@ export class Session implements Link, StreamOwner, FrameSink {
   #finish(code: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#goodbye?.abort();
     this.#closing.abort(new MoatError(code, 'the link is over', { retryable: true, details: { peer: this.peer } }));
     this.#heartbeat.stop();
     this.#marks?.stop();

@@ -49,6 +49,7 @@ export class Splicer {
   readonly #pairs = new Map<string, Pair>();
   readonly #running = new Set<() => void>();
   #pending = 0;
+  #closed = false;
 
   constructor(deps: SplicerDeps, limits: SpliceLimits) {
     this.#deps = deps;
@@ -82,6 +83,11 @@ export class Splicer {
     return true;
   }
 
+  /** Joins nobody any more but those who have their ids; what is joined goes on. */
+  close(): void {
+    this.#closed = true;
+  }
+
   stop(): void {
     for (const pair of new Set(this.#pairs.values())) this.#drop(pair);
     for (const end of this.#running) end();
@@ -102,7 +108,7 @@ export class Splicer {
     if (question.type !== 'pair?') return { type: 'refused', code: 'SPLICE_REFUSED' };
     const ofPeer = this.#peers.of(peer);
     const ofAddress = this.#addresses.of(addressKey(remote.host));
-    if (this.#isBusy(ofPeer, ofAddress)) return { type: 'refused', code: 'SPLICE_BUSY' };
+    if (this.#closed || this.#isBusy(ofPeer, ofAddress)) return { type: 'refused', code: 'SPLICE_BUSY' };
     const ids = [randomBytes(TICKET_ID_BYTES), randomBytes(TICKET_ID_BYTES)] as const;
     this.#add(peer, [ofPeer, ofAddress], ids);
     return { type: 'pair', ids, port, expires: this.#limits.waitMs };

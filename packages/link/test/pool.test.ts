@@ -154,6 +154,25 @@ describe('links', () => {
     assert.ok(leaks);
   });
 
+  test('who closes takes no new links; streams go on, both sides hear of it, and the last stream ends the link', async () => {
+    await using machines = await createMachines({ bob: { listen: LOOPBACK } });
+    const { alice, bob } = machines;
+    const link = await alice.connect(BOB, soon());
+    const client = new Recorder(link.open(tcp));
+    await client.head;
+    assert.equal(link.leaving?.aborted, false);
+    const told = once(link.leaving ?? assert.fail(), 'abort');
+    bob.close();
+    await told;
+    assert.equal(link.closed.aborted, false);
+    assert.equal(alice.get(BOB), undefined);
+    await assert.rejects(alice.connect(BOB, soon()), { code: 'LINK_REFUSED' });
+    client.stream.write(Buffer.from('still'));
+    client.stream.end();
+    assert.equal(await client.closed, undefined);
+    if (!link.closed.aborted) await once(link.closed, 'abort');
+  });
+
   test('a peer that refuses may not be refused by us: the dialer checks too', async () => {
     let allowed = true;
     await using machines = await createMachines({

@@ -95,6 +95,7 @@ export class Anchor {
 
   constructor(deps: AnchorDeps, limits: AnchorLimits) {
     this.#connects = new PerSecond(deps.clock, CONNECTS_PER_SECOND);
+  #leaving = false;
     this.#deps = deps;
     this.#limits = limits;
   }
@@ -127,6 +128,11 @@ export class Anchor {
     using deadline = new Deadline(this.#deps.clock, HOP_MS, connection.closed);
     const request = decodeHopRequest(await hop.read(deadline.signal));
     if (connection.relayed) return this.#refuse(hop, RELAY_STATUS.permissionDenied);
+  /** No new places and relayed connections; those that are there go on. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
     if (request.kind === 'reserve') return this.#reserve(hop, connection);
     await this.#connect(hop, connection, request.peer, deadline.signal);
   }
@@ -136,9 +142,10 @@ export class Anchor {
     const address = connection.origin;
     const held = this.#reservations.get(connection.peer);
     const full =
-      held === undefined &&
-      (this.#reservations.size >= this.#limits.reservations ||
-        this.#reservedFrom.of(address) >= this.#limits.reservationsPerAddress);
+      this.#leaving ||
+      (held === undefined &&
+        (this.#reservations.size >= this.#limits.reservations ||
+          this.#reservedFrom.of(address) >= this.#limits.reservationsPerAddress));
     if (full) return this.#refuse(hop, RELAY_STATUS.reservationRefused);
     if (held !== undefined) this.#drop(connection.peer);
     this.#reservedFrom.add(address);
@@ -155,7 +162,7 @@ export class Anchor {
     const target = this.#reservations.get(peer)?.connection;
     if (target === undefined || target.closed.aborted) return this.#refuse(hop, RELAY_STATUS.noReservation);
     const address = source.origin;
-    if (!this.#connects.allow(address) || this.#isBusy(source.peer, peer, address))
+    if (this.#leaving || !this.#connects.allow(address) || this.#isBusy(source.peer, peer, address))
       return this.#refuse(hop, RELAY_STATUS.resourceLimitExceeded);
     this.#relayed += 1;
     for (const end of [source.peer, peer]) this.#relayedBy.add(end);

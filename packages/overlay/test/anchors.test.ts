@@ -57,6 +57,21 @@ test('an anchor dies: its members move to another and still meet', async () => {
   assert.notEqual(alice.overlay.reach(bob.peer).anchor, dead.peer);
 });
 
+test('an anchor that is about to go takes nobody new; whoever has a place keeps it until it is gone', async () => {
+  await using stack = new AsyncDisposableStack();
+  const anchors = await Promise.all(Array.from({ length: 3 }, () => started({ anchor: true })));
+  for (const anchor of anchors) stack.use(anchor);
+  const [leaving, ...staying] = anchors;
+  assert.ok(leaving !== undefined);
+  const [early] = await homes(stack, [leaving], ['early']);
+  await until(() => early?.overlay.reservations().length === 1, 'a place');
+  leaving.overlay.leaveAsAnchor();
+  const [late] = await homes(stack, anchors, ['late']);
+  await until(() => late?.overlay.reservations().length === 2, 'two places');
+  assert.deepEqual(late?.overlay.reservations().toSorted(), staying.map(({ peer }) => peer).toSorted());
+  assert.deepEqual(early?.overlay.reservations(), [leaving.peer]);
+});
+
 test('with one anchor left of three, members still meet there', async () => {
   await using stack = new AsyncDisposableStack();
   const anchors = await Promise.all(Array.from({ length: 3 }, () => started({ anchor: true })));

@@ -136,3 +136,12 @@ export const gatewaySnapshotSchema: z.ZodType<GatewaySnapshot> = z
     version: z.string(),
   })
   .meta({ id: 'GatewaySnapshot' });
+
+/** `POST /v1/stop`. */
+export interface StopRequest {
+  /** Milliseconds for what runs to end by itself. @defaultValue ten seconds */
+  readonly drainMs?: number | undefined;
+}
+export const stopRequestSchema: z.ZodType<StopRequest> = z
+  .object({ drainMs: z.number().int().min(0).max(86_400_000).optional() })
+  .meta({ id: 'StopRequest' });

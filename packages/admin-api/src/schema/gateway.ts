@@ -62,6 +62,12 @@ export interface GatewayStatus {
   readonly names: number;
   readonly requestsInFlight: number;
   readonly requestsTotal: number;
+  /** Of the requests in flight, those that became a WebSocket or the like. */
+  readonly webSockets: number;
+  /** Connections whose bytes the gateway does not read, in work. */
+  readonly tunnels: number;
+  /** It goes down and takes nothing new; at the latest it is gone then. Null while it stays. */
+  readonly draining: { readonly since: string; readonly until: string } | null;
   /** Of the process that answers. */
   readonly rssBytes: number;
   /** Processes that carry traffic; empty where this one does. */
@@ -89,6 +95,9 @@ export const gatewayStatusSchema: z.ZodType<GatewayStatus> = z
     names: z.number().int(),
     requestsInFlight: z.number().int(),
     requestsTotal: z.number().int(),
+    webSockets: z.number().int(),
+    tunnels: z.number().int(),
+    draining: z.object({ since: z.string(), until: z.string() }).nullable(),
     rssBytes: z.number(),
     workers: z.array(gatewayWorkerSchema),
     warnings: z.array(noticeSchema),

@@ -10,6 +10,7 @@ import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
 import { addGatewayPublishers, publishersLine } from './gateway-publishers.ts';
 import { addRotateKey } from './gateway-rotate-key.ts';
 import { addBackup } from './gateway-backup.ts';
+import { addDrain, stillRuns } from './gateway-drain.ts';
 import { addGatewayValidate } from './gateway-validate.ts';
 import { addReload } from './gateway-reload.ts';
 import { addSuspend } from './gateway-suspend.ts';
@@ -67,7 +68,8 @@ export function addGateway(program: Command, runner: VerbRunner): void {
       ]);
       const lines = [
         `${style.bold(status.domain)}  ${shorten(status.peerId)}  up ${formatDuration(status.uptimeMs)}  publishers ${publishers}`,
-        `  links ${status.links}   requests ${status.requestsTotal} (${status.requestsInFlight} now)   names ${status.names}   memory ${Math.round(status.rssBytes / 1024 / 1024)} MiB`,
+        `  links ${status.links}   requests ${status.requestsTotal} (${status.requestsInFlight} now, ${status.webSockets} WebSockets)   names ${status.names}   memory ${Math.round(status.rssBytes / 1024 / 1024)} MiB`,
+        ...(status.draining === null ? [] : [`${style.attention} it goes down: ${stillRuns(status)}`]),
         ...workerLines(status.workers, style),
         ...status.warnings.map((warning) => `${style.attention} ${warning.message}  ${style.dim(warning.code)}`),
         ...(rows.length === 0 ? [] : [renderTable(rows, { indent: 2 })]),
@@ -88,10 +90,11 @@ export function addGateway(program: Command, runner: VerbRunner): void {
       examples: [['moat gateway stop', 'running requests end first, at most 10 s; names are kept']],
     },
     async ({ gateway: client, style }) => {
-      await client.stop();
+      await client.stop({});
       return { kind: 'gateway-stopped', data: {}, text: `${style.ok} the gateway stops` };
     },
   );
+  addDrain(gateway, runner);
   addGatewayPublishers(gateway, runner);
   addSuspend(gateway, runner);
   addGatewayValidate(gateway, runner);

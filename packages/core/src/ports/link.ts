@@ -115,6 +115,8 @@ export interface Link {
   ping(signal: AbortSignal): Promise<number>;
   /** No new streams; ends when the running ones have, or now with `code`. */
   close(code?: string): void;
+  /** Aborted once it takes no new streams, whichever side said so; absent where that is not known. */
+  readonly leaving?: AbortSignal;
   readonly closed: AbortSignal;
 }
 

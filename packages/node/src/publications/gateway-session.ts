@@ -190,7 +190,8 @@ export class GatewaySession {
     const { version } = bundle.proof.newest.head;
     shown.version = version;
     shown.answer = answer;
-    shown.isHeard = isHeard;
+    // A gateway that goes down says nothing of what it will say when it is back.
+    shown.isHeard = isHeard && (answer.ok || answer.code !== 'GATEWAY_STOPPING');
     if (!answer.ok || answer.refused.length > 0) shown.due = true;
     this.#deps.onAnswer(deployment, version, answer);
     if (answer.ok && answer.names.length > 0) this.#keepLink();
@@ -232,8 +233,10 @@ export class GatewaySession {
           this.#askAgain();
           this.#linkLater();
         };
-        if (link.closed.aborted) again();
-        else link.closed.addEventListener('abort', again, { once: true });
+        // It may go on for what runs: the answer to what we show says whether the gateway goes down.
+        const { leaving = link.closed } = link;
+        if (leaving.aborted) again();
+        else leaving.addEventListener('abort', again, { once: true });
       },
       (error: unknown) => {
         this.#linking = false;
