@@ -6,7 +6,7 @@ import { CONTRACT_LIMITS } from './limits.ts';
 import { isReachable } from './parse/owners.ts';
 import { ruleProblem, servicesOfLine } from './publish-rules.ts';
 import { memberResolver, selectorsOf, tagOf, witnessesOf } from './selector.ts';
-import type { Contract, Member } from './schema.ts';
+import type { Contract, Member, PublishLine } from './schema.ts';
 
 /**
  * The rules every node holds every contract to, whoever wrote it. The contract has been parsed: its fields
@@ -161,6 +161,7 @@ function checkPublish(contract: Contract): void {
     if ((auth?.basic ?? auth?.oidc) !== undefined && gateway.box === undefined) {
       throw invalid(`publish[${i}].auth`, 'its gateway has no box key');
     }
+    checkEnforced(line, `publish[${i}].auth`);
     const members = servicesOfLine(line).flatMap((each) => resolve(targets.get(each)?.on ?? []));
     places += members.length + witnesses;
     chars +=
@@ -198,10 +199,22 @@ function checkPublish(contract: Contract): void {
   );
 }
 
-/** What one line, witness or place is in what a gateway is shown, about; a little more than most are. */
+/** Members hold clients only to what they can check themselves, and are shown hashes for nothing else. */
+function checkEnforced({ auth, rules }: PublishLine, path: string): void {
+  if (auth === undefined) return;
+  const { enforce, users, basic, oidc, mtls } = auth;
+  if (enforce === undefined && users !== undefined) throw invalid(`${path}.users`, 'members ask nobody here');
+  if (enforce === undefined) return;
+  if (rules?.enforce !== 'member') throw invalid(`${path}.enforce`, 'the rules of the line are not kept by members');
+  if ((basic ?? oidc ?? mtls) !== undefined) {
+    throw invalid(`${path}.enforce`, 'members can check only users and keys');
+  }
+}
+
 /** Why a service does not begin connections with a header. */
 const PROXY_REFUSALS = { grpc: 'clients of a grpc service share connections', udp: 'datagrams have no connections' };
 
+/** What one line, witness or place is in what a gateway is shown, about; a little more than most are. */
 const [LINE_CHARS, WITNESS_CHARS, NODE_CHARS, INVITE_CHARS, END_CHARS] = [400, 55, 64, 112, 35];
 
 function placeChars({ node, invite, expires }: Member): number {

@@ -191,7 +191,8 @@ function publishFields({ service, tls, port, transfer, gateway, salt, auth, rule
     ['tls', tls],
     ['port', port === undefined ? undefined : String(port)],
     ['given to', transfer],
-    ['users', auth === undefined ? 'everybody' : auth.basic && `list ${auth.basic.digest.slice(0, 8)}`],
+    ['users', auth === undefined ? 'everybody' : describeUsers(auth)],
+    ['asked by', auth?.enforce && 'members too'],
     ['boxed for its key', auth?.basic?.box.slice(0, 8)],
     ['sign-in', auth?.oidc && describeOidc(auth.oidc)],
     ['sign-in boxed', auth?.oidc?.secret.box.slice(0, 8)],
@@ -204,6 +205,11 @@ function publishFields({ service, tls, port, transfer, gateway, salt, auth, rule
   ];
 }
 
+function describeUsers({ basic, users }: PublishAuth): string | undefined {
+  if (users !== undefined) return `list ${digestOf(users)}, which members read`;
+  return basic && `list ${basic.digest.slice(0, 8)}`;
+}
+
 function describeOidc({ issuer, clientId, secret, emails = [], emailDomains = [] }: OidcAuth): string {
   const who = [...emails, ...emailDomains.map((domain) => `@${domain}`)];
   return `at ${issuer} as ${clientId} (secret ${secret.digest.slice(0, 8)})${who.length === 0 ? '' : ` for ${who.join(' ')}`}`;
@@ -212,7 +218,7 @@ function describeOidc({ issuer, clientId, secret, emails = [], emailDomains = []
 function describeAuth(auth: PublishAuth | undefined): string {
   if (auth === undefined) return '';
   const ways = [
-    ...(auth.basic === undefined ? [] : ['a password']),
+    ...((auth.basic ?? auth.users) === undefined ? [] : ['a password']),
     ...(auth.oidc === undefined ? [] : [`a sign-in at ${auth.oidc.issuer}`]),
     ...(auth.mtls === undefined ? [] : ['a client certificate']),
     ...(auth.keys === undefined ? [] : [`one of ${auth.keys.length} keys`]),
@@ -263,12 +269,6 @@ function describeGrant({
   return `${from.join(' ')} may reach ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
-function describePublish({ name, service, tls, port, transfer, gateway, auth, rules }: PublishLine): string {
-  const written = rules === undefined ? {} : writeRules(rules);
-  const said = RULE_FIELDS.flatMap((rule) =>
-    written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
-  );
-  const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
 /** An egress line as a grant of its member. */
 function asGrant({ from, via, expires }: Egress): Grant {
   return { from, to: [via], ...(expires === undefined ? {} : { expires }) };
@@ -282,6 +282,12 @@ function describeEgress({
   return `${from.join(' ')} may leave to the internet by ${to.join(' ')}${expires === undefined ? '' : `, ${ends(expires)}`}`;
 }
 
+function describePublish({ name, service, tls, port, transfer, gateway, auth, rules }: PublishLine): string {
+  const written = rules === undefined ? {} : writeRules(rules);
+  const said = RULE_FIELDS.flatMap((rule) =>
+    written[rule] === undefined ? [] : [`, ${rule} ${textOf(written[rule])}`],
+  );
+  const host = name.includes('.') ? `${name} at ${gateway.domain}` : `${name}.${gateway.domain}`;
   if (transfer !== undefined) return `${host} is given to ${transfer}, and not public any more`;
   const at = port === undefined ? host : `${host}:${port} (tcp)`;
   return `public ${at} leads to ${service}${tls === 'terminate' || port !== undefined ? '' : `, tls ${tls}`}${describeAuth(auth)}${said.join('')}`;

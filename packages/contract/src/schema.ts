@@ -132,6 +132,10 @@ export interface PublishAuth {
   readonly mtls?: ClientCertificates;
   /** Keys of people and machines, who sign in with nothing else; sorted. */
   readonly keys?: readonly OwnerKey[];
+  /** Members ask too, each request, whatever the gateway does; only with `users` and `keys`, which they can check. */
+  readonly enforce?: 'member';
+  /** With `enforce`: lines of `user:hash` that members read, in place of `basic`. */
+  readonly users?: string;
 }
 
 /** Sign-in at an OpenID Connect provider. */
@@ -165,17 +169,17 @@ export interface Contract {
     readonly plane: 'auto' | 'wireguard' | 'rootless';
     /** Milliseconds; absent = never stale. */
     readonly maxStale?: number;
+    /** Absent = off. */
+    readonly postQuantum?: PostQuantum;
   };
   readonly members: readonly Member[];
   readonly services: readonly Service[];
   readonly access: readonly Grant[];
-    /** Absent = off. */
-    readonly postQuantum?: PostQuantum;
+  readonly egress?: readonly Egress[];
   readonly publish: readonly PublishLine[];
   readonly state: 'active' | 'ended';
 }
 
-  readonly egress?: readonly Egress[];
 /** What owners sign: hashes of everything a version says. */
 export interface Head {
   readonly type: 'moat/head/1';
@@ -366,6 +370,8 @@ export interface SignIn {
   readonly nonce: string;
   /** Of an owner or a machine. */
   readonly key: OwnerKey;
+  /** A time until which the signature itself lets in, where members ask: see `SignInProofs`. */
+  readonly until?: string;
 }
 
 export interface SignedSignIn {

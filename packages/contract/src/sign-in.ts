@@ -14,9 +14,18 @@ export interface SignInRules {
   readonly keys: readonly OwnerKey[];
 }
 
-/** @param fields the name as it was reached, letter for letter: under another one the signature is worth nothing. */
-export function createSignIn({ host, nonce }: Pick<SignIn, 'host' | 'nonce'>, signer: Signer): SignedSignIn {
-  const signIn: SignIn = { type: 'moat/sign-in/1', host, nonce, key: formatKey('ed25519', signer.publicKey) };
+/**
+ * @param fields the name as it was reached, letter for letter: under another one the signature is worth nothing; `until`
+ * where its members ask too.
+ */
+export function createSignIn({ host, nonce, until }: Omit<SignIn, 'type' | 'key'>, signer: Signer): SignedSignIn {
+  const signIn: SignIn = {
+    type: 'moat/sign-in/1',
+    host,
+    nonce,
+    key: formatKey('ed25519', signer.publicKey),
+    ...(until === undefined ? {} : { until }),
+  };
   return { signIn, signature: signer.sign('moat/sign-in/1', canonicalBytes(signIn)) };
 }
 

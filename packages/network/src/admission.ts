@@ -2,18 +2,20 @@
  * The receiver's decision about one stream: the contract's answer and the operator's consent.
  * Pure; asked on every open, and again for running streams whenever either may have changed.
  */
-import { may, mayPublish, type ContractView, type DenialCode, type Publication, type Service } from '@moat/contract';
+import { may, mayPublish, type ContractView, type DenialCode, type Service } from '@moat/contract';
 import type { LinkStream, OpenRequest, PeerId } from '@moat/core';
 import type { NetworkErrorCode } from './errors.ts';
 import type { ExposedTargets } from './exposed.ts';
+import { fitsKind } from './published-line.ts';
 
-export type Admission =
-  | {
-      readonly admitted: true;
-      readonly service: Service;
-      /** Let in by a publication, as no grant does. */ readonly isGateway: boolean;
-    }
-  | { readonly admitted: false; readonly code: DenialCode | NetworkErrorCode };
+export type Admission = Admitting | { readonly admitted: false; readonly code: DenialCode | NetworkErrorCode };
+
+export interface Admitting {
+  readonly admitted: true;
+  readonly service: Service;
+  /** Let in by a publication, as no grant does. */
+  readonly isGateway: boolean;
+}
 
 export interface AdmissionRules {
   readonly view: ContractView;
@@ -61,16 +63,11 @@ function openerOf(
   const access = member === undefined ? undefined : may(view, member.name, request.service, now);
   if (access?.allowed) return { isGateway: false };
   const { allowed, publications } = mayPublish(view, peer, request.service);
-  if (allowed && publications.some((publication) => fits(publication, request))) return { isGateway: true };
+  if (allowed && publications.some((publication) => fitsKind(publication, request))) return { isGateway: true };
   if (allowed) return { isGateway: true, code: 'KIND_MISMATCH' };
   if (access !== undefined) return { isGateway: false, code: access.code };
   const isGateway = view.publishedAt(peer).length > 0;
   return { isGateway, code: isGateway ? 'NOT_PUBLISHED' : 'GRANT_DENIED' };
-}
-
-/** A terminated name comes as the kind its service has; one passed through is always bytes. */
-function fits(publication: Publication, request: OpenRequest): boolean {
-  return request.kind === (publication.tls === 'passthrough' ? 'tcp' : publication.kind);
 }
 
 function refuse(code: DenialCode | NetworkErrorCode): Admission {

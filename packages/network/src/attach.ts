@@ -17,7 +17,7 @@ import {
   allFields,
 } from '@moat/core';
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
-import { admit, type Admission, type Asked } from './admission.ts';
+import { admit, type Admitting, type Asked } from './admission.ts';
 import { Admitted } from './admitted.ts';
 import { serveH2c, type H2cDeps } from './connector/h2c.ts';
 import { H2cPool } from './connector/h2c-pool.ts';
@@ -36,7 +36,7 @@ import { hostNameOf } from './rootless/names.ts';
 import { createProxy, type ProxyServer } from './rootless/proxy.ts';
 import type { ProxyDestination } from './rootless/proxy-rules.ts';
 import type { ServiceState } from './service-state.ts';
-import { PublicLimits } from './public-limits.ts';
+import { PublicDoor, type DoorKeeper } from './public-door.ts';
 import { createStreamPair } from './stream-pair.ts';
 
 export interface NetworkDeps {
@@ -121,7 +121,17 @@ class AttachedNetwork implements PrivateNetwork {
   readonly #opener: Opener;
   readonly #listeners: Listeners;
   readonly #admitted = new Admitted();
-  readonly #limits: PublicLimits;
+  readonly #door: PublicDoor;
+  readonly #doorKeeper: DoorKeeper = {
+    onEntered: (stream, leave) => {
+      // It may have been held at the door for a while.
+      const admission = this.#admit(stream, this.#deps.clock.now());
+      if (admission.admitted) return this.#serve(stream, admission, leave);
+      leave();
+      this.#refuse(stream, admission.code);
+    },
+    onRefused: (stream, code) => this.#refuse(stream, code),
+  };
   readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
@@ -136,7 +146,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#options = options;
     const { clock, logger } = deps;
     this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
-    this.#limits = new PublicLimits(clock);
+    this.#door = new PublicDoor(clock);
     this.#pool = new ServicePool(this.#connectDeps);
     this.#httpDeps = { pool: this.#pool, clock, logger };
     this.#h2cDeps = { sessions: new H2cPool(this.#connectDeps), clock, logger };
@@ -189,7 +199,7 @@ class AttachedNetwork implements PrivateNetwork {
   update(view: ContractView): Promise<void> {
     if (this.#stopped) return Promise.resolve();
     this.#view = view;
-    this.#limits.update(view);
+    this.#door.update(view);
     this.review();
     this.#opener.retain(new Map(view.contract.services.map(({ name }) => [name, peersOn(view, name)])));
     this.#armExpiry(view);
@@ -218,20 +228,22 @@ class AttachedNetwork implements PrivateNetwork {
   accept(stream: LinkStream): void {
     const admission = this.#admit(stream, this.#deps.clock.now());
     const code = admission.admitted ? this.#unableCode(stream.request.service) : admission.code;
-    const counted = admission.admitted && admission.isGateway && code === undefined ? this.#limits.enter(stream) : code;
-    if (!admission.admitted || typeof counted === 'string') {
-      this.#deps.logger.debug(
-        { peer: stream.peer, service: stream.request.service, code: counted },
-        'refused a stream',
-      );
-      stream.listen(IGNORED);
-      stream.reset(typeof counted === 'string' ? counted : 'GRANT_DENIED');
-      return;
-    }
+    if (!admission.admitted || code !== undefined) return this.#refuse(stream, code ?? 'GRANT_DENIED');
+    if (!admission.isGateway) return this.#serve(stream, admission, () => undefined);
+    this.#door.enter(stream, this.#doorKeeper);
+  }
+
+  #refuse(stream: LinkStream, code: string): void {
+    this.#deps.logger.debug({ peer: stream.peer, service: stream.request.service, code }, 'refused a stream');
+    stream.listen(IGNORED);
+    stream.reset(code);
+  }
+
+  #serve(stream: LinkStream, admission: Admitting, leave: () => void): void {
     const { target, protocol } = admission.service;
     const address = parseTarget(target);
     const onClosed = (): void => {
-      counted?.();
+      leave();
       if (accepted) this.#accepted.delete(accepted);
     };
     let accepted: Accepted | undefined;
@@ -328,7 +340,7 @@ class AttachedNetwork implements PrivateNetwork {
   }
 
   /** What a service that asks for it is told of a connection first: its public client, or the member that opened it. */
-  #preamble(stream: LinkStream, { service, isGateway }: Admission & { readonly admitted: true }): Buffer | undefined {
+  #preamble(stream: LinkStream, { service, isGateway }: Admitting): Buffer | undefined {
     if (service.proxyProtocol === undefined) return undefined;
     if (isGateway) {
       const { requestHead } = stream;

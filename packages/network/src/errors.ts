@@ -9,6 +9,7 @@ export const NETWORK_ERROR_CODES = [
   'NOT_PUBLISHED', // a gateway opened a stream to a service that is not published at it | add a publish line for this gateway and apply
   'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service) | set the service's protocol in moat.yaml
   'PUBLIC_RATE', // a gateway asked under a name more often than its publisher lets it | nothing to do; the rule is rate: in moat.yaml, with enforce: member
+  'PUBLIC_AUTH', // a gateway passed on a request of nobody who may come in under its name | sign in anew; the rule is auth: in moat.yaml, with enforce: member
   'PUBLIC_BUSY', // as many requests of a name run on this member as its publisher lets run at once | retry later; the rule is concurrency: in moat.yaml, with enforce: member
   'SERVICE_UNREACHABLE', // no connection to the service's target, or no instance of it could be reached | start the service; moat status shows its target and instances
   'SERVICE_PROTOCOL', // the service answered with something that is not valid HTTP of the version its protocol says | fix the service, or declare the protocol it speaks
@@ -27,6 +28,9 @@ export const NETWORK_ERROR_CODES = [
   'UPSTREAM_SILENT', // no name server answered a question about a name outside the private networks | look at the servers named by moat node dns status
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
+  'PATH_INVALID', // a member sent something that is no message about paths | update Moat on both machines
+  'PATH_REFUSED', // a member does not agree on a path with this machine now | the member's contract may be older; otherwise it is tried again
+  'PATH_TIMEOUT', // a member did not answer in time about a path | nothing to do; it is tried again
 ] as const;
 
 export type NetworkErrorCode = (typeof NETWORK_ERROR_CODES)[number];

@@ -3,20 +3,14 @@
  * what this machine gets, whatever the gateway counts. Addresses of clients are what the gateway says; who lies about
  * them is held by the rate of all together and by `concurrency`.
  */
-import { RateLimit, addressKey, type OpenRequest, type PeerId, type RequestHead } from '@moat/core';
-import type { ContractView, Publication, PublishRules } from '@moat/contract';
+import { RateLimit, addressKey } from '@moat/core';
+import type { ContractView, PublishRules } from '@moat/contract';
 import type { NetworkErrorCode } from './errors.ts';
+import { lineKey, publishedLine, type PublicUse } from './published-line.ts';
 
 export interface PublicLimitsDeps {
   /** Milliseconds; only differences matter. */
   now(): number;
-}
-
-/** A stream from a gateway. */
-export interface PublicUse {
-  readonly peer: PeerId;
-  readonly request: OpenRequest;
-  readonly requestHead: RequestHead | undefined;
 }
 
 /** What is counted under one name; it stays while its rules are written the same. */
@@ -47,9 +41,9 @@ export class PublicLimits {
     for (const line of view.contract.publish) {
       const { rules } = line;
       if (rules === undefined || !isHeld(rules)) continue;
-      const known = this.#counted.get(keyOf(line));
+      const known = this.#counted.get(lineKey(line));
       const text = JSON.stringify(rules);
-      next.set(keyOf(line), known?.text === text ? known : this.#count(rules, text, known?.load));
+      next.set(lineKey(line), known?.text === text ? known : this.#count(rules, text, known?.load));
     }
     this.#counted = next;
     this.#view = view;
@@ -77,28 +71,12 @@ export class PublicLimits {
     return { text, concurrency, each, all, load };
   }
 
-  /**
-   * The publication by the name the client asked for. A gateway that names none of them gets the first that is
-   * counted; one that names another line to the same service gets what its publisher gives there.
-   */
-  #find({ peer, request: { service }, requestHead }: PublicUse): Counted | undefined {
-    const leading = (this.#view?.publishedAt(peer) ?? []).filter((publication) => leadsTo(publication, service));
-    const host = (requestHead?.authority ?? '').split(':', 1)[0] ?? '';
-    const named = leading.find(({ name }) => host === name || (!name.includes('.') && host.startsWith(`${name}.`)));
-    const publication = named ?? leading.find(({ rules }) => isHeld(rules));
-    return publication && this.#counted.get(keyOf(publication));
+  #find(use: PublicUse): Counted | undefined {
+    const publication = this.#view && publishedLine(this.#view, use, ({ rules }) => isHeld(rules));
+    return publication && this.#counted.get(lineKey(publication));
   }
 }
 
 function isHeld(rules: PublishRules | undefined): boolean {
   return rules?.enforce === 'member';
-}
-
-function leadsTo({ service, others = [] }: Publication, wanted: string): boolean {
-  return service === wanted || others.some((other) => other.service === wanted);
-}
-
-/** A name at its gateway, however often the key of that is replaced. */
-function keyOf({ name, salt }: Pick<Publication, 'name' | 'salt'>): string {
-  return `${name} ${salt}`;
 }

@@ -1,5 +1,7 @@
 /** Edge rules about who comes in, in publish lines and in publications. */
+import { isMoatError } from '@moat/core';
 import { z } from 'zod';
+import { parseBasicUsers } from '../basic-users.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import type { BoxedSecret, ClientCertificates, OidcAuth, PublishAuth } from '../schema.ts';
 import { hash, hostName, ownerKey, sortedSetOf } from './fields.ts';
@@ -35,8 +37,12 @@ export const publishAuthSchema: z.ZodType<PublishAuth> = z
     oidc: z.exactOptional(oidc),
     mtls: z.exactOptional(mtls),
     keys: z.exactOptional(sortedSetOf(ownerKey, CONTRACT_LIMITS.people).refine((keys) => keys.length > 0, 'empty')),
+    enforce: z.exactOptional(z.literal('member')),
+    users: z.exactOptional(
+      z.string().max(CONTRACT_LIMITS.secretBytes, { abort: true }).refine(isUsers, 'not lines of user:hash'),
+    ),
   })
-  .refine((auth) => Object.keys(auth).length > 0, 'no way in: leave it out');
+  .refine((auth) => Object.keys(auth).some((key) => key !== 'enforce'), 'no way in: leave it out');
 
 /** True for `name@domain` as mail is delivered, without comments or quotes. */
 export function isEmail(text: string): boolean {
@@ -53,6 +59,15 @@ export function isIssuer(text: string): boolean {
     search + fragment + username + password === '' &&
     /^[!-~]+$/.test(text)
   );
+}
+
+function isUsers(text: string): boolean {
+  try {
+    return parseBasicUsers(text).size > 0;
+  } catch (error) {
+    if (isMoatError(error)) return false;
+    throw error;
+  }
 }
 
 /** True for PEM certificates and nothing else; whether they are any good is for whoever loads them. */

@@ -1,7 +1,7 @@
 /** A signature that signs in. */
 import { z } from 'zod';
 import type { SignedSignIn } from '../schema.ts';
-import { hostName, ownerKey, signature } from './fields.ts';
+import { hostName, ownerKey, signature, time } from './fields.ts';
 
 export const signedSignInSchema: z.ZodType<SignedSignIn> = z.strictObject({
   signIn: z.strictObject({
@@ -9,6 +9,7 @@ export const signedSignInSchema: z.ZodType<SignedSignIn> = z.strictObject({
     host: hostName,
     nonce: z.string().regex(/^[\w-]{16,128}$/, 'a nonce is base64url'),
     key: ownerKey,
+    until: z.exactOptional(time),
   }),
   signature,
 });

@@ -34,6 +34,8 @@ export interface FileAuth {
   readonly mtls?: { readonly ca: string };
   /** Keys, `owners`, `members`, names of members and `tag:<tag>`. */
   readonly keys?: readonly string[];
+  /** Members ask too. */
+  readonly enforce?: 'member';
 }
 
 const secretOf = (what: string): z.ZodType<RawSecret> =>
@@ -85,20 +87,22 @@ export function authFields(path: readonly (string | number)[]): readonly string[
   return way === 'oidc' ? Object.keys(shapes.oidc.shape) : way === 'mtls' ? ['ca'] : [];
 }
 
-export function spellAuth({ basic, oidc, mtls, keys }: RawAuth): FileAuth {
+/** @param enforce what the line says of it, for rates and ways in alike */
+export function spellAuth({ basic, oidc, mtls, keys }: RawAuth, enforce?: 'member'): FileAuth {
   return {
     ...(basic === undefined ? {} : { basic: spellSecret(basic) }),
     ...(oidc === undefined ? {} : { oidc: spellOidc(oidc) }),
     ...(mtls === undefined ? {} : { mtls }),
     ...(keys === undefined ? {} : { keys }),
+    ...(enforce === undefined ? {} : { enforce }),
   };
 }
 
-/** What {@link spellAuth} reads, with secrets as they are boxed: the contract has no secret, only its box. */
-export function writeAuth({ basic, oidc, mtls, keys }: PublishAuth): RawAuth {
+/** What {@link spellAuth} reads, with secrets as they are boxed: the contract has no secret, only its box, or hashes. */
+export function writeAuth({ basic, oidc, mtls, keys, users }: PublishAuth): RawAuth {
   const boxed: RawSecret = { boxed: true };
   return {
-    ...(basic === undefined ? {} : { basic: boxed }),
+    ...((basic ?? users) === undefined ? {} : { basic: boxed }),
     ...(oidc === undefined ? {} : { oidc: writeOidc(oidc, boxed) }),
     ...(mtls === undefined ? {} : { mtls }),
     ...(keys === undefined ? {} : { keys }),

@@ -117,7 +117,7 @@ export const rulesShape: {
     .describe('Answers every request 503.'),
   enforce: z
     .exactOptional(z.enum(['member', 'gateway']))
-    .describe('Who keeps rate and concurrency: the gateway (default), or the members too.'),
+    .describe('Who keeps rate and concurrency, and asks who comes in: the gateway (default), or the members too.'),
 };
 
 /** The fields that may stand in the object at `path`, which begins with a rule; empty where names are free. */

@@ -238,6 +238,12 @@ function checkPublish(file: DeploymentFile, findings: Findings): void {
   checkPorts(file, findings);
 }
 
+/** Ways in of which only the gateway sees the proof. */
+const UNENFORCEABLE = [
+  ['oidc', 'a member sees nothing of what the provider told the gateway'],
+  ['mtls', 'a member sees nothing of the handshake in which the certificate is shown'],
+] as const;
+
 function checkAuth(
   { auth, tls, gateways }: FilePublish,
   path: FieldPath,
@@ -249,7 +255,13 @@ function checkAuth(
     findings.add([...path, 'auth'], { code: 'FILE_INVALID', message, hint }, 'key');
   if (tls === 'passthrough') wrong('the gateway cannot ask who comes in: it does not see inside TLS', 'leave tls out');
   else if (protocol === 'tcp') wrong('only an http service can have it', 'add protocol: http to the service');
-  const isBoxed = (auth.basic ?? auth.oidc) !== undefined;
+  for (const [way, why] of auth.enforce === undefined ? [] : UNENFORCEABLE) {
+    if (auth[way] === undefined) continue;
+    const message = `with enforce: member the members check who comes in, and ${why}`;
+    const hint = 'leave enforce out, or use basic and keys';
+    findings.add([...path, 'auth', way], { code: 'AUTH_UNENFORCEABLE', message, hint }, 'key');
+  }
+  const isBoxed = auth.enforce === undefined && (auth.basic ?? auth.oidc) !== undefined;
   for (const [i, gateway] of gateways.entries()) {
     if (!isBoxed || typeof gateway === 'string' || gateway.box !== undefined) continue;
     const message = 'this pin has no box key: its users cannot be sent to it unread';

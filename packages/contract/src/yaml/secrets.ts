@@ -3,7 +3,7 @@
  * caller's. An unchanged secret keeps the box it has, so that applying twice changes nothing.
  */
 import { MoatError, errorCode, isMoatError, type DeploymentId, type OwnerKey } from '@moat/core';
-import { parseBasicUsers } from '../basic-users.ts';
+import { formatBasicUser, parseBasicUsers } from '../basic-users.ts';
 import { boxSecret, secretDigest } from '../boxed-secret.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import { isCertificates } from '../parse/publish-auth.ts';
@@ -100,15 +100,22 @@ export interface BoxInput {
 }
 
 /**
- * The ways in of a publish line, its secrets boxed for the line's gateway. A box stays while its secret and the gateway's
- * key do.
+ * The ways in of a publish line: its secrets boxed for the line's gateway, or hashes where members ask too. A box stays
+ * while its secret and the gateway's key do.
  * @param keys what `auth.keys` stands for.
  * @throws `SECRET_MISSING`, `GATEWAY_BOX_MISSING`, `CONTRACT_INVALID`
  */
 export function boxAuth(auth: FileAuth, line: PublishLine, input: BoxInput, keys: readonly OwnerKey[]): PublishAuth {
   const carried = carriedLine(line.name, line.gateway.domain, input.current);
   const known = carried?.gateway.box === line.gateway.box ? carried?.auth : undefined;
-  const { basic, oidc, mtls } = auth;
+  const { basic, oidc, mtls, enforce } = auth;
+  if (enforce !== undefined) {
+    return {
+      ...(basic === undefined ? {} : { users: usersOf(basic, carried?.auth?.users, line.name, input) }),
+      ...(auth.keys === undefined ? {} : { keys }),
+      enforce,
+    };
+  }
   return {
     ...(basic === undefined ? {} : { basic: box('users', basic, known?.basic, line, input) }),
     ...(oidc === undefined
@@ -117,6 +124,22 @@ export function boxAuth(auth: FileAuth, line: PublishLine, input: BoxInput, keys
     ...(mtls === undefined ? {} : { mtls: { ca: certificatesOf(mtls.ca, line.name, input) } }),
     ...(auth.keys === undefined ? {} : { keys }),
   };
+}
+
+/** Names and hashes alone: what else stands in the file is not for members. */
+function usersOf(
+  from: FileSecret,
+  known: string | undefined,
+  name: string,
+  { secrets }: Pick<BoxInput, 'secrets'>,
+): string {
+  if ('boxed' in from) {
+    if (known !== undefined) return known;
+    throw missing('users', name, 'the running version has none that members can read');
+  }
+  const text = secrets?.get(from.file);
+  if (text === undefined) throw missing('users', name, 'its file has not been read');
+  return [...parseBasicUsers(text)].map(([user, hash]) => `${formatBasicUser(user, hash)}\n`).join('');
 }
 
 function box(

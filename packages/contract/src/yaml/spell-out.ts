@@ -95,7 +95,7 @@ function spellPublish(name: string, raw: RawPublish): FilePublish {
     ...(port === undefined ? {} : { port }),
     ...(transfer === undefined ? {} : { transfer }),
     gateways: gateways.map((one) => (typeof one === 'string' ? one : pinOf(one))),
-    ...(auth === undefined ? {} : { auth: spellAuth(auth) }),
+    ...(auth === undefined ? {} : { auth: spellAuth(auth, rules?.enforce) }),
     ...(rules === undefined ? {} : { rules }),
   };
 }

@@ -258,3 +258,69 @@ describe('the other ways in', () => {
     );
   });
 });
+
+describe('ways in that members ask for too', () => {
+  const held = (ways: string): string =>
+    text('file: x').replace(/auth: .*\n/, `enforce: member, auth: { ${ways} } }\n`);
+  const FROM_USERS = held(`basic: { file: ${PATH} }, keys: [owners]`);
+  const secrets = new Map([[PATH, `# ana is on leave\n\n${users(1)}`]]);
+
+  it('the contract has the hashes, and nothing else of the file', () => {
+    const contract = build(FROM_USERS, null, { secrets });
+    assert.deepEqual(lineOf(contract).auth, { users: users(1), keys: [ana.key], enforce: 'member' });
+    assert.deepEqual(lineOf(contract).rules, { enforce: 'member' });
+    const kept = held('basic: { boxed: true }, keys: [owners]');
+    assert.deepEqual(lineOf(build(kept, contract)).auth, lineOf(contract).auth);
+    assert.deepEqual(
+      lineOf(build(formatDeploymentFile(fileFromContract(contract)), contract)).auth,
+      lineOf(contract).auth,
+    );
+    const before = build(FROM_FILE, null);
+    const said = planChanges(before, build(FROM_USERS, before, { secrets }))
+      .map((change) => change.text)
+      .join('\n');
+    assert.match(said, /which members read/);
+    assert.match(said, /members too/);
+    assert.throws(() => build(kept, before), { code: 'SECRET_MISSING' });
+  });
+
+  it('needs no box key of the gateway', () => {
+    const gateways = new Map([['apps.example.com', { ...pin('apps.example.com'), box: undefined }]]);
+    const bare = new Map([...gateways].map(([domain, { peers }]) => [domain, { domain, peers }]));
+    assert.equal(lineOf(build(FROM_USERS, null, { secrets, gateways: bare })).auth?.users, users(1));
+  });
+
+  it('are those that members can check', () => {
+    for (const way of [
+      'mtls: { ca: ./ca.pem }',
+      'oidc: { issuer: https://login.example, client: c, secret: { file: ./s } }',
+    ]) {
+      const { file, diagnostics } = parseDeploymentFile(held(`${way}, keys: [owners]`), 'moat.yaml');
+      assert.equal(file, undefined);
+      assert.deepEqual(
+        diagnostics.map(({ code }) => code),
+        ['AUTH_UNENFORCEABLE'],
+      );
+    }
+  });
+
+  it('a contract that says otherwise is refused', () => {
+    const contract = build(FROM_USERS, null, { secrets });
+    const line = lineOf(contract);
+    const mtls = { ca: 'x' };
+    const wrong: readonly Partial<typeof line>[] = [
+      { auth: { users: users(1) } },
+      { auth: { enforce: 'member', keys: [ana.key], mtls } },
+      { auth: { enforce: 'member', keys: [ana.key] }, rules: { compress: true } },
+    ];
+    for (const changed of wrong) {
+      assert.throws(() => checkContract({ ...contract, publish: [{ ...line, ...changed }] }), {
+        code: 'CONTRACT_INVALID',
+      });
+    }
+    const unread = { ...contract, publish: [{ ...line, auth: { ...line.auth, users: 'ana:secret\n' } }] };
+    assert.throws(() => parseContract(canonicalize(unread)), { code: 'CONTRACT_INVALID' });
+    const nobody = { ...contract, publish: [{ ...line, auth: { enforce: 'member' } }] };
+    assert.throws(() => parseContract(canonicalize(nobody)), { code: 'CONTRACT_INVALID' });
+  });
+});
