@@ -36,6 +36,7 @@ export const NODE_ERROR_CODES = [
   'PEER_VACANT', // no machine has taken the place yet | invite a machine to it and let it join
   'PUBLICATION_UNKNOWN', // no public name or service of that name | see `moat names`
   'NO_ANCHOR_REACHABLE', // no anchor of the network answers this machine, and no direct way leads to the other one | open a port to one of the machines, or run an anchor: moat node run --anchor on any reachable host
+  'NO_ANCHOR_KNOWN', // this machine knows no anchor, so nobody can be asked about the directory | join a network that has one, or name one in directoryAnchors
   'GATEWAY_UNREACHABLE', // the gateway has not answered this machine | look at the gateway's domain and ports; the agent tries again by itself
   'PING_SELF', // the target is this machine | name another member
   'PING_TIMEOUT', // the member did not answer in time | see `moat status`; is the other machine on?
