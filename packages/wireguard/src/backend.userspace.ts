@@ -7,6 +7,7 @@ import { moveLink, removeLink } from './backend.kernel.ts';
 import type { Backend } from './backend.ts';
 import { failure } from './errors.ts';
 import type { Tools } from './tool.ts';
+import { showDump } from './wg.ts';
 
 export interface UserspaceOptions {
   /** Where wireguard-go has its sockets. @defaultValue `/var/run/wireguard`, which is built into `wg` */
@@ -44,7 +45,9 @@ export function createUserspaceBackend(tools: Tools, options: UserspaceOptions =
           retryable: true,
         });
       }
-      // Moved while it is down: wireguard-go, which watches our namespace, would take the move for the end otherwise.
+      // Who has its answer knows that it has found its interface, which it looks for in our namespace.
+      await tools.run(showDump(name));
+      // Moved while it is down: what it sees of our namespace would tell it later that it went down.
       await moveLink(tools, name, place);
     },
     async destroy(name, places) {

@@ -167,10 +167,11 @@ class MachineTunnels implements Tunnels {
       }
     }
     if (record?.place.id !== place.id || record.place.path !== place.path) await records.write({ name, place });
-    const before = await readStanding(tools, where);
+    const settings = settingsOf(spec, place.path);
+    const before = await readStanding(tools, where, [...settings.keys()]);
     if (before?.port !== spec.port) await checkUdpPort(spec.port);
     const keep = this.#probes.get(name) ?? new Set();
-    const steps = planTunnel(before, spec, { settings: settingsOf(name), keep });
+    const steps = planTunnel(before, spec, { settings, keep });
     this.#peers.set(name, new Set(spec.peers.map(({ publicKey }) => publicKey)));
     await doSteps(steps, { tools, ...where, create: () => backend.create(name, place) });
     if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);

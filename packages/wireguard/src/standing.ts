@@ -2,7 +2,7 @@
 import { isNoDevice, parseIpLink, parseIpRoutes, showLink, showRoutes } from './ip.ts';
 import { parseNftMarks, showMarks } from './nft.ts';
 import type { Standing } from './plan.ts';
-import { parseSettings, settingsOf, showSettings } from './sysctl.ts';
+import { parseSettings, showSettings } from './sysctl.ts';
 import { toolFailure, type ToolRun, type Tools } from './tool.ts';
 import { parseWgDump, showDump } from './wg.ts';
 
@@ -14,7 +14,11 @@ export interface Where {
 }
 
 /** Null when there is no such interface. @throws `TUNNEL_FAILED`, `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN` */
-export async function readStanding(tools: Tools, where: Where): Promise<Standing | null> {
+export async function readStanding(
+  tools: Tools,
+  where: Where,
+  settingKeys: readonly string[],
+): Promise<Standing | null> {
   const { name, namespace, wgNamespace } = where;
   const shown = await showIfThere(tools, showLink(name, namespace));
   if (shown === null) return null;
@@ -23,7 +27,7 @@ export async function readStanding(tools: Tools, where: Where): Promise<Standing
     tools.run(showRoutes(name, 4, namespace)),
     tools.run(showRoutes(name, 6, namespace)),
     tools.run(showMarks(namespace)),
-    tools.run(showSettings([...settingsOf(name).keys()], namespace)),
+    tools.run(showSettings(settingKeys, namespace)),
   ]);
   const { privateKey, port, peers } = parseWgDump(dump);
   const { up, mtu, addresses } = parseIpLink(shown);

@@ -1,4 +1,5 @@
 /** Settings of the kernel for one interface; nothing is set for the machine as a whole. */
+import type { TunnelSpec } from '@moat/core';
 import type { ToolRun } from './tool.ts';
 
 /**
@@ -15,9 +16,26 @@ const SETTINGS: Readonly<Record<string, string>> = {
   'net/ipv6/conf/*/addr_gen_mode': '1',
 };
 
-/** Settings an interface should have, by key with slashes. */
-export function settingsOf(name: string): ReadonlyMap<string, string> {
-  return new Map(Object.entries(SETTINGS).map(([key, value]) => [key.replace('*', name), value]));
+/** Where packets pass on. Never taken back: the rules say what passes, and others may need it by then. */
+const FORWARDING: Readonly<Record<string, string>> = { 'net/ipv4/conf/*/forwarding': '1' };
+/** IPv6 has one switch for a whole namespace only. */
+const FORWARDING_ELSEWHERE: Readonly<Record<string, string>> = {
+  'net/ipv4/ip_forward': '1',
+  'net/ipv6/conf/all/forwarding': '1',
+};
+
+/** Settings that an interface should have in `namespace` (null = ours), by key with slashes. */
+export function settingsOf(
+  spec: Pick<TunnelSpec, 'name' | 'forwards'>,
+  namespace: string | null,
+): ReadonlyMap<string, string> {
+  const settings = {
+    // Turned first: they change settings of interfaces too.
+    ...(spec.forwards && namespace !== null ? FORWARDING_ELSEWHERE : {}),
+    ...(spec.forwards ? FORWARDING : {}),
+    ...SETTINGS,
+  };
+  return new Map(Object.entries(settings).map(([key, value]) => [key.replace('*', spec.name), value]));
 }
 
 /** Reads what `sysctl` printed; what this kernel does not have is not in it. */

@@ -44,6 +44,11 @@ export interface TunnelSpec {
   readonly peers: readonly TunnelPeer[];
   readonly rules: PacketRules;
   readonly remap?: Remap;
+  /**
+   * Packets pass on from peer to peer, or out; the rules say which. The interface's own switch; where it stands in another
+   * namespace than the agent's, that one's too. The machine's own (`net.ipv4.ip_forward`) is its operator's to turn.
+   */
+  readonly forwards?: boolean;
 }
 
 /** A peer as it is now. */
