@@ -146,6 +146,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'FILE_MISSING',
     'KEY_FILE_MISSING',
     'DEPLOYMENT_UNKNOWN',
+    'OWNER_UNRESOLVED',
     'VERSION_UNKNOWN',
     'PROPOSAL_UNKNOWN',
     'CHALLENGE_UNKNOWN',

@@ -31,6 +31,7 @@ export const CONTRACT_ERROR_CODES = [
   'PUBLICATION_WITHDRAWN', // a publication was signed once, but the newest head no longer lists it | publish it again
   'PUBLICATION_ELSEWHERE', // a publication names other gateways than this one | publish at this gateway, or dial the one it names
   'PUBLISHER_UNKNOWN', // the node that shows publications holds no place they list | join the deployment first, or wait until its place is witnessed
+  'OWNER_UNRESOLVED', // an owner is written as @handle, and nobody or more than one of that handle was found | let them announce it, or write their key: moat key show prints it
   'DIRECTORY_FORGED', // an entry of the directory is not signed by whom it names | nothing was taken; the machine that passed it on altered it
   'DIRECTORY_EXPIRED', // an entry of the directory is past its time, or claims too long a life | sign it anew; check the clock
   'GATEWAY_PEERS_FORGED', // a gateway's list of its machines is not signed by all that it replaces | keep the pinned ones; ask the gateway's operator, who may have you pin it anew

@@ -170,7 +170,7 @@ export type {
   Witness,
   WitnessedClaim,
 } from './schema.ts';
-export { resolveMembers, tagOf, witnessesOf } from './selector.ts';
+export { resolveMembers, selectorsOf, tagOf, witnessesOf } from './selector.ts';
 export { extendProof, verifyProof, type VerifiedProof } from './succession.ts';
 export { isTarget, parseTarget, type Target } from './target.ts';
 export { CLOCK_TOLERANCE_MS, formatTime, isTime, parseTime } from './time.ts';
@@ -204,4 +204,5 @@ export type { HeaderChanges, PathRule, PublishRules, RequestRate, Split } from '
 export { deploymentFileJsonSchema } from './yaml/json-schema.ts';
 export { resolveOnline, type OnlineOptions, type OnlineResolvers, type OnlineResult } from './yaml/online.ts';
 export { parseDeploymentFile, type ParsedDeploymentFile } from './yaml/parse.ts';
+export { handlesToResolve, withOwnerKeys } from './yaml/people.ts';
 export { resolveSecrets, type SecretsResult } from './yaml/secrets.ts';

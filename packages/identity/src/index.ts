@@ -15,6 +15,7 @@
  */
 export { IDENTITY_ERROR_CODES, type IdentityErrorCode } from './errors.ts';
 export { INITIATION_BYTES, initiationTestOf, isInitiation } from './initiation.ts';
+export { fingerprintWords } from './fingerprint.ts';
 export { createNodeKey, loadOrCreateNodeKey, parseNodeKey, type NodeKey } from './node-key.ts';
 export { createOwnerKey, ownerKeyFromSeed, type OwnerKeyPair } from './owner-key.ts';
 export { toLibp2pPrivateKey } from './peer-id.ts';

@@ -110,13 +110,15 @@ export function buildContract(input: BuildInput): Contract {
 /**
  * Who will own the next version: the file's keys, else the current version's, else `ownerKeys` with weight 1.
  * A genesis is made of this at version 0.
- * @throws `OWNERS_UNREACHABLE`
+ * @throws `OWNERS_UNREACHABLE`, `OWNER_UNRESOLVED` (run `withOwnerKeys` first)
  */
 export function ownersOf(file: DeploymentFile, current: Contract | null, ownerKeys: readonly NamedKey[]): Owners {
   const written = file.owners.keys;
   const keys = written ?? current?.owners.keys ?? ownerKeys.map(({ name, key }) => ({ name, key, weight: 1 }));
   const kept = written === undefined ? current?.owners.threshold : undefined;
   const threshold = file.owners.threshold ?? kept ?? 1;
+  const handle = keys.find(({ key }) => key.startsWith('@'));
+  if (handle !== undefined) throw new MoatError('OWNER_UNRESOLVED', `${handle.key} has not been looked up`);
   const weight = keys.reduce((sum, key) => sum + key.weight, 0);
   if (weight < threshold) {
     throw new MoatError(

@@ -95,6 +95,12 @@ const ownerKey: Text = text(
   holds((key) => parseKey('ed25519', key)),
   'a key is written as ed25519:… (moat key show prints it)',
 );
+const ownerKeyOrHandle: Text = text(
+  64,
+  /^(?:ed25519:[\w-]{43}|@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)$/,
+  (key) => key.startsWith('@') || ownerKey.safeParse(key).success,
+  'an owner is a key, as ed25519:… (moat key show prints it), or a handle, as @ben',
+);
 const boxKey: Text = text(
   64,
   /^x25519:[\w-]{43}$/,
@@ -141,11 +147,14 @@ const owners = z.strictObject({
         label,
         z.union(
           [
-            ownerKey,
-            z.strictObject({ key: ownerKey, weight: z.exactOptional(z.int().min(1).max(CONTRACT_LIMITS.weight)) }),
+            ownerKeyOrHandle,
+            z.strictObject({
+              key: ownerKeyOrHandle,
+              weight: z.exactOptional(z.int().min(1).max(CONTRACT_LIMITS.weight)),
+            }),
           ],
           {
-            error: 'expected a key, as ed25519:…, or { key, weight }',
+            error: 'expected a key, as ed25519:…, a handle, as @ben, or { key, weight }',
           },
         ),
       ),
