@@ -1,0 +1,428 @@
+/**
+ * One peer's way: which it is, when it is looked for, when it is given up. Asleep, the peer's endpoint is the ride's
+ * socket; the first packet wakes it, packets ride, and an exchange looks for a better way. Nothing is sent by a timer but
+ * keepalives that routers need, and nothing at all after five minutes without traffic.
+ */
+import {
+  errorCode,
+  isMoatError,
+  type Clock,
+  type DeploymentId,
+  type Endpoint,
+  type Logger,
+  type MessageStream,
+  type PeerId,
+  type TunnelPeerState,
+  type Tunnels,
+} from '@moat/core';
+
+import { follow, type FollowDeps } from './follow.ts';
+import { Keepalive } from './keepalive.ts';
+import { lead } from './lead.ts';
+import type { OfferedEnd } from './path-messages.ts';
+import type { ForwardSession, PacketRide } from './path-ports.ts';
+import { whyNotDirect, type PathLine, type PathReason, type PathState } from './path-state.ts';
+import { checkPeer, tellAwake } from './peer-check.ts';
+import { isSame, peerOf, type TunnelPlace } from './punch.ts';
+import { Traffic } from './traffic.ts';
+import { Tries } from './tries.ts';
+import type { Outcome, Pair } from './way.ts';
+
+/** Milliseconds without traffic after which a path sleeps. */
+const IDLE_MS = 5 * 60_000;
+/** Milliseconds of sending without an answer after which the peer is asked. */
+const UNANSWERED_MS = 1_500;
+/** Milliseconds that a flow in one direction may go on after the peer said that it arrives; and for how long that is believed. */
+const ONE_WAY_MS = 10_000;
+const ONE_WAY_BELIEVED_MS = 60_000;
+/** Milliseconds without any packet on a path that is kept alive. */
+const SILENT_MS = 40_000;
+/** Milliseconds for something to arrive after our network changed. */
+const CHANGED_MS = 1_000;
+/** Milliseconds that the leader has to begin by itself. */
+const LEADER_MS = 400;
+/** Milliseconds more for the follower, which only asks where the leader forgot. */
+const FOLLOWER_LATER_MS = 2_000;
+/** Milliseconds that a forwarder which failed is not asked again. */
+const AVOID_MS = 60_000;
+/** A session older than this, in milliseconds, is none (WireGuard's REJECT_AFTER_TIME). */
+const SESSION_MS = 180_000;
+
+export interface PeerPathDeps {
+  readonly exchange: Omit<FollowDeps, 'onPunching'>;
+  readonly tunnels: Tunnels;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onChange: (line: PathLine) => void;
+  /** Counters are to be looked at from now on. */
+  readonly onAwake: () => void;
+}
+
+export interface PeerPathOptions {
+  readonly deployment: DeploymentId;
+  readonly self: PeerId;
+  readonly peer: PeerId;
+  readonly place: TunnelPlace;
+  readonly ride: PacketRide;
+}
+
+export class PeerPath {
+  readonly #deps: PeerPathDeps;
+  readonly #options: PeerPathOptions;
+  readonly #traffic: Traffic;
+  readonly #tries: Tries;
+  readonly #keepalive: Keepalive = new Keepalive();
+  readonly #gone: AbortController = new AbortController();
+  /** Forwarders that failed, until when; those of one contract. */
+  readonly #avoided = new Map<PeerId, number>();
+  #state: PathState;
+  #session: ForwardSession | undefined;
+  #exchange: { readonly controller: AbortController; readonly done: Promise<void> } | undefined;
+  #isChecking = false;
+  #oneWayUntil = 0;
+
+  constructor(deps: PeerPathDeps, options: PeerPathOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#traffic = new Traffic(deps.clock.now());
+    this.#tries = new Tries(deps.clock);
+    this.#state = { kind: 'asleep', since: deps.clock.now(), why: whyNotDirect('NO_TRAFFIC') };
+    options.ride.onWake = () => this.wake();
+  }
+
+  get line(): PathLine {
+    const { peer, place, ride } = this.#options;
+    const state = this.#state;
+    return {
+      peer,
+      publicKey: place.publicKey,
+      state: state.kind === 'riding' ? { ...state, over: ride.path } : state,
+      keepaliveSeconds: this.#keepalive.seconds,
+      nextTryAt: this.#tries.nextAt,
+    };
+  }
+
+  get publicKey(): string {
+    return this.#options.place.publicKey;
+  }
+
+  get isAwake(): boolean {
+    return this.#state.kind !== 'asleep';
+  }
+
+  /** Milliseconds until its counters should be looked at; null = no need. */
+  get lookMs(): number | null {
+    if (!this.isAwake) return null;
+    if (this.#traffic.unansweredAt !== null) return 500;
+    return this.#deps.clock.now() - this.#traffic.trafficAt < 5_000 ? 1_000 : 5_000;
+  }
+
+  /** Takes over what stands: a path that works goes on; all else begins at the ride. @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
+  async adopt(standing: TunnelPeerState | undefined): Promise<void> {
+    const now = this.#deps.clock.now();
+    const endpoint = standing?.endpoint ?? null;
+    if (endpoint === null || isLoopback(endpoint) || now - (standing?.handshakeAt ?? 0) >= SESSION_MS) {
+      return this.#set({ endpoint: this.#options.ride.endpoint });
+    }
+    this.#keepalive.needed = (standing?.keepaliveSeconds ?? 0) > 0;
+    this.#traffic.restart(now);
+    this.#become({ kind: 'direct', since: now, endpoint, by: 'roamed' });
+    this.#deps.onAwake();
+  }
+
+  /** A packet came, or somebody wants the peer now. */
+  wake(): void {
+    if (this.isAwake || this.#gone.signal.aborted) return;
+    this.#traffic.restart(this.#deps.clock.now());
+    this.#become(this.#riding('STARTING'));
+    this.#tries.reset();
+    this.#deps.onAwake();
+    this.#seek();
+  }
+
+  /** The follower is awake and has no direct way. */
+  asked(): void {
+    if (!this.isAwake) this.wake();
+    else this.#seek();
+  }
+
+  /** The peer's connection is back: it may be asked again. */
+  connected(): void {
+    if (this.#state.kind === 'riding' && this.#state.why.code === 'PEER_UNREACHABLE') this.#seek();
+  }
+
+  /** The leader's offer: whatever exchange still runs is older. */
+  async offered(stream: MessageStream, offer: OfferedEnd): Promise<void> {
+    this.wake();
+    while (this.#exchange !== undefined) await this.#endExchange(this.#exchange);
+    await this.#run((deps, pair, signal) => follow(deps, pair, stream, offer, signal));
+  }
+
+  /** The peer hears nothing: sends it a packet. @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
+  async nudge(): Promise<void> {
+    if (!this.isAwake) this.wake();
+    this.#traffic.nudged();
+    await this.#set({}, true);
+  }
+
+  /** The way there was carries nothing any more; `quietMs` is how long only keepalives had gone before. */
+  async lost(quietMs: number, why: PathReason): Promise<void> {
+    const state = this.#state;
+    if (state.kind !== 'direct' && state.kind !== 'forwarded') return;
+    const now = this.#deps.clock.now();
+    this.#keepalive.lost(quietMs);
+    this.#keepalive.needed = false;
+    if (state.kind === 'forwarded') this.#avoided.set(state.forwarder, now + AVOID_MS);
+    this.#leaveForwarder();
+    this.#become(this.#riding(why));
+    this.#traffic.restart(now);
+    this.#tries.reset();
+    // The packet moves the other side to its ride too.
+    await this.#set({ endpoint: this.#options.ride.endpoint }, true);
+    this.#seek();
+  }
+
+  /** Our addresses changed: what works goes on, what does not is left within a second. */
+  networkChanged(): void {
+    const { clock } = this.#deps;
+    this.#keepalive.reset();
+    this.#avoided.clear();
+    this.#tries.reset();
+    const { kind } = this.#state;
+    if (kind === 'riding' || kind === 'punching') this.#seek();
+    if (kind !== 'direct' && kind !== 'forwarded') return;
+    const changedAt = clock.now();
+    this.#background(this.nudge());
+    clock.after(CHANGED_MS, () => this.#background(this.#judgeChange(changedAt)));
+  }
+
+  /** The peer's counters at this moment. */
+  look(counters: TunnelPeerState): void {
+    if (this.#exchange !== undefined || !this.isAwake) return;
+    const now = this.#deps.clock.now();
+    this.#traffic.note(now, counters);
+    if (counters.endpoint !== null) this.#roamed(counters.endpoint, now);
+    if (now - this.#traffic.trafficAt >= IDLE_MS) return this.#background(this.#sleep());
+    if (!this.#hasOwnWay || this.#isChecking) return;
+    const { receivedAt, unansweredAt } = this.#traffic;
+    const patienceMs = now < this.#oneWayUntil ? ONE_WAY_MS : UNANSWERED_MS;
+    const isUnanswered = unansweredAt !== null && now - unansweredAt >= patienceMs;
+    if (!isUnanswered && !(this.#keepalive.needed && now - receivedAt >= SILENT_MS)) return;
+    this.#background(this.#check(Math.max(0, (unansweredAt ?? now) - receivedAt)));
+  }
+
+  /** Ends what is under way; the endpoint stays as it is. */
+  async close(): Promise<void> {
+    this.#gone.abort(new Error('the path is closed'));
+    this.#tries.cancel();
+    if (this.#exchange !== undefined) await this.#endExchange(this.#exchange);
+    // A session at a forwarder outlives us, as the endpoint does: the next start adopts both.
+    this.#session = undefined;
+    await this.#options.ride.close();
+  }
+
+  get #hasOwnWay(): boolean {
+    return this.#state.kind === 'direct' || this.#state.kind === 'forwarded';
+  }
+
+  /** WireGuard moves endpoints by itself, to where packets come from. */
+  #roamed(endpoint: Endpoint, now: number): void {
+    const state = this.#state;
+    if (isSame(endpoint, this.#options.ride.endpoint)) {
+      if (this.#hasOwnWay) this.#background(this.lost(0, 'PATH_DIED'));
+      return;
+    }
+    if (isLoopback(endpoint) || ('endpoint' in state && isSame(endpoint, state.endpoint))) return;
+    this.#leaveForwarder();
+    this.#become({ kind: 'direct', since: now, endpoint, by: 'roamed' });
+  }
+
+  async #judgeChange(changedAt: number): Promise<void> {
+    const counters = await peerOf(this.#deps.tunnels, this.#options.place);
+    if (counters !== undefined) this.look(counters);
+    if (this.#traffic.receivedAt <= changedAt) await this.lost(0, 'NETWORK_CHANGED');
+  }
+
+  async #check(quietMs: number): Promise<void> {
+    const { clock, exchange } = this.#deps;
+    const state = this.#state;
+    this.#isChecking = true;
+    try {
+      const isAlive = await checkPeer(exchange, this.#pair(), quietMs, this.#gone.signal);
+      if (isAlive) this.#oneWayUntil = clock.now() + ONE_WAY_BELIEVED_MS;
+      else if (this.#state === state) await this.lost(quietMs, 'PATH_DIED');
+    } finally {
+      this.#isChecking = false;
+    }
+  }
+
+  /** Begins an exchange, or has the leader begin one. */
+  #seek(): void {
+    this.#tries.cancel();
+    if (this.#gone.signal.aborted || this.#exchange !== undefined) return;
+    if (this.#leads) this.#background(this.#run(lead));
+    else this.#tries.after(LEADER_MS, () => this.#background(this.#askLeader()));
+  }
+
+  async #askLeader(): Promise<void> {
+    if (this.#exchange !== undefined || !this.isAwake) return;
+    const { exchange } = this.#deps;
+    let why: PathReason | undefined;
+    try {
+      await tellAwake(exchange, this.#pair(), this.#gone.signal);
+    } catch (error) {
+      why = reasonOfFailure(error);
+    }
+    // It may have begun meanwhile.
+    if (this.#exchange !== undefined || this.#gone.signal.aborted) return;
+    if (why !== undefined && this.#state.kind === 'riding') this.#become(this.#riding(why));
+    if (this.#state.kind !== 'direct') this.#again(why === undefined ? 'tried' : 'unreached');
+  }
+
+  async #run(exchange: (deps: FollowDeps, pair: Pair, signal: AbortSignal) => Promise<Outcome>): Promise<void> {
+    this.#tries.cancel();
+    const controller = new AbortController();
+    const { promise: done, resolve: finished } = Promise.withResolvers<void>();
+    this.#exchange = { controller, done };
+    const before = this.#state;
+    try {
+      const signal = AbortSignal.any([controller.signal, this.#gone.signal]);
+      await this.#take(await exchange(this.#exchangeDeps(), this.#pair(), signal), before);
+    } catch (error) {
+      if (this.#gone.signal.aborted) return;
+      this.#deps.logger.debug({ peer: this.#options.peer, code: errorCode(error) }, 'no path was agreed on');
+      await this.#putBack(before, reasonOfFailure(error));
+    } finally {
+      this.#exchange = undefined;
+      finished();
+    }
+  }
+
+  #exchangeDeps(): FollowDeps {
+    const { clock, exchange } = this.#deps;
+    return {
+      ...exchange,
+      forwarders: (peer) =>
+        exchange.forwarders(peer).filter((forwarder) => (this.#avoided.get(forwarder) ?? 0) <= clock.now()),
+      onPunching: () => {
+        const state = this.#state;
+        if (state.kind === 'riding') this.#become({ kind: 'punching', since: clock.now(), why: state.why });
+      },
+    };
+  }
+
+  async #take(outcome: Outcome, before: PathState): Promise<void> {
+    if (outcome.kind === 'unchanged') return this.#putBack(before, outcome.why);
+    const now = this.#deps.clock.now();
+    this.#leaveForwarder();
+    this.#keepalive.needed = outcome.keepsAlive;
+    this.#traffic.restart(now);
+    if (outcome.kind === 'direct') {
+      this.#tries.reset();
+      this.#become({ kind: 'direct', since: now, endpoint: outcome.endpoint, by: outcome.by });
+    } else {
+      const { by: forwarder, endpoint, session, why } = outcome;
+      this.#session = session;
+      session.closed.addEventListener('abort', () => this.#forwarderSilent(session), { once: true });
+      this.#become({ kind: 'forwarded', since: now, endpoint, forwarder, why: whyNotDirect(why) });
+      this.#again('tried');
+    }
+    await this.#set({});
+  }
+
+  /** An exchange came to nothing: the way before is the way now. */
+  async #putBack(before: PathState, why: PathReason): Promise<void> {
+    this.#traffic.skip();
+    if (before.kind === 'direct' || before.kind === 'forwarded') {
+      this.#become(before.kind === 'direct' ? before : { ...before, why: whyNotDirect(why) });
+      await this.#set({ endpoint: before.endpoint });
+    } else {
+      this.#keepalive.needed = false;
+      this.#become(this.#riding(why));
+      await this.#set({ endpoint: this.#options.ride.endpoint });
+    }
+    if (before.kind !== 'direct') this.#again(isUnreached(why) ? 'unreached' : 'tried');
+  }
+
+  /** It may be only its agent that is gone: packets say whether the way still stands. */
+  #forwarderSilent(session: ForwardSession): void {
+    if (this.#session === session && !this.#isChecking) this.#background(this.#check(0));
+  }
+
+  async #sleep(): Promise<void> {
+    const { ride } = this.#options;
+    this.#tries.cancel();
+    this.#leaveForwarder();
+    this.#keepalive.needed = false;
+    this.#become({ kind: 'asleep', since: this.#deps.clock.now(), why: whyNotDirect('NO_TRAFFIC') });
+    await this.#set({ endpoint: ride.endpoint });
+    ride.rest();
+  }
+
+  #again(end: 'tried' | 'unreached'): void {
+    this.#tries.again(end, this.#leads ? 0 : FOLLOWER_LATER_MS, () => this.#seek());
+  }
+
+  async #endExchange(running: { readonly controller: AbortController; readonly done: Promise<void> }): Promise<void> {
+    running.controller.abort(new Error('a newer exchange begins'));
+    await running.done;
+  }
+
+  #leaveForwarder(): void {
+    const session = this.#session;
+    this.#session = undefined;
+    session?.close();
+  }
+
+  /** The keepalive as it is to be, and with `nudged` an empty packet now, which WireGuard sends when it is turned on. */
+  async #set(change: { readonly endpoint?: Endpoint }, nudged = false): Promise<void> {
+    const { publicKey, tunnel } = this.#options.place;
+    const { tunnels } = this.#deps;
+    if (nudged) {
+      await tunnels.setPeer(tunnel, publicKey, { ...change, keepaliveSeconds: 0 });
+      await tunnels.setPeer(tunnel, publicKey, { keepaliveSeconds: 1 });
+    }
+    await tunnels.setPeer(tunnel, publicKey, { ...change, keepaliveSeconds: this.#keepalive.seconds });
+  }
+
+  get #leads(): boolean {
+    return this.#options.self < this.#options.peer;
+  }
+
+  #pair(): Pair {
+    const { deployment, peer, place, ride } = this.#options;
+    const state = this.#state;
+    const forward = state.kind === 'forwarded' ? { by: state.forwarder, endpoint: state.endpoint } : null;
+    return { deployment, peer, place, ride: ride.endpoint, forward };
+  }
+
+  #riding(code: PathReason): PathState {
+    return { kind: 'riding', since: this.#deps.clock.now(), over: this.#options.ride.path, why: whyNotDirect(code) };
+  }
+
+  #become(state: PathState): void {
+    this.#state = state;
+    this.#deps.onChange(this.line);
+  }
+
+  #background(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (this.#gone.signal.aborted) return;
+      this.#deps.logger.warn({ peer: this.#options.peer, code: errorCode(error) }, 'a path could not be changed');
+    });
+  }
+}
+
+function isLoopback({ host }: Endpoint): boolean {
+  return host.startsWith('127.') || host === '::1';
+}
+
+function isUnreached(why: PathReason): boolean {
+  return why === 'PEER_UNREACHABLE' || why === 'PEER_REFUSED';
+}
+
+function reasonOfFailure(error: unknown): PathReason {
+  if (isMoatError(error, 'PATH_REFUSED')) return error.details['code'] === 'PATH_BUSY' ? 'PEER_BUSY' : 'PEER_REFUSED';
+  if (isMoatError(error, 'PROTOCOL_UNSUPPORTED')) return 'PEER_REFUSED';
+  return 'PEER_UNREACHABLE';
+}

@@ -1,0 +1,117 @@
+/** Which addresses two machines try, in which order, and why they try none. */
+import type { Endpoint } from '@moat/core';
+
+import { isPrivate, sameSubnet, type Candidate, type CandidateKind } from './candidates.ts';
+import type { NatKind } from './nat-kind.ts';
+import type { PathReason } from './path-state.ts';
+
+/** One machine's end of a path. */
+export interface PathEnd {
+  readonly nat: NatKind;
+  readonly candidates: readonly Candidate[];
+}
+
+/** One pair of addresses. A side without an address to send to waits: the other's packets say where it is. */
+export interface PunchAttempt {
+  readonly by: CandidateKind;
+  /** Where we send. */
+  readonly to: Candidate | null;
+  /** Where the peer sends. */
+  readonly from: Candidate | null;
+  /** Milliseconds. */
+  readonly lastsMs: number;
+}
+
+/** Milliseconds of all attempts together; afterwards packets ride again. */
+export const PUNCH_MS = 1_500;
+const LAN_MS = 300;
+const IPV6_MS = 400;
+const IPV4_MS = 1_000;
+const MOST_LAN_PAIRS = 2;
+
+/** What is worth trying between us and a peer, likeliest first; together at most {@link PUNCH_MS}. */
+export function planPunch(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
+  const attempts = [...lanPairs(ours, theirs), ...ipv6Pair(ours, theirs), ...ipv4Pair(ours, theirs)];
+  let leftMs = PUNCH_MS;
+  return attempts.flatMap((attempt) => {
+    const lastsMs = Math.min(attempt.lastsMs, leftMs);
+    leftMs -= lastsMs;
+    return lastsMs > 0 ? [{ ...attempt, lastsMs }] : [];
+  });
+}
+
+/** Why there is no direct path after all that {@link planPunch} proposed was `tried`. */
+export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathReason {
+  if (ours.nat === 'blocked') return 'UDP_BLOCKED';
+  if (theirs.nat === 'blocked') return 'PEER_UDP_BLOCKED';
+  if (ours.nat === 'edm' && theirs.nat === 'edm') return 'BOTH_SYMMETRIC';
+  if (tried) return 'UNANSWERED';
+  if (ours.nat === 'edm') return 'WE_SYMMETRIC';
+  if (theirs.nat === 'edm') return 'PEER_SYMMETRIC';
+  return ours.nat === 'unseen' ? 'NO_ANCHOR' : 'NO_COMMON_WAY';
+}
+
+function lanPairs(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
+  const seen = new Set(of(ours, 'observed').map(({ host }) => host));
+  const together = seen.size === 0 || of(theirs, 'observed').length === 0 || shares(theirs, seen);
+  if (!together) return [];
+  const own = of(ours, 'lan');
+  return of(theirs, 'lan')
+    .flatMap((to) => own.filter(({ host }) => sameFamily(host, to.host)).map((from) => ({ to, from })))
+    .toSorted((a, b) => near(b) - near(a))
+    .filter(({ to }, index, pairs) => pairs.findIndex((pair) => pair.to === to) === index)
+    .slice(0, MOST_LAN_PAIRS)
+    .map(({ to, from }) => ({ by: 'lan', to, from, lastsMs: LAN_MS }));
+}
+
+function ipv6Pair(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
+  const [from] = of(ours, 'ipv6');
+  const [to] = of(theirs, 'ipv6');
+  return from === undefined || to === undefined ? [] : [{ by: 'ipv6', to, from, lastsMs: IPV6_MS }];
+}
+
+function ipv4Pair(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
+  const from = fixedAddress(ours);
+  const to = fixedAddress(theirs);
+  // Whose port nobody can foresee reaches only what lets everybody in.
+  if (to === null && !(theirs.nat === 'edm' && isOpen(ours))) return [];
+  if (from === null && !(ours.nat === 'edm' && isOpen(theirs))) return [];
+  if (to === null && from === null) return [];
+  return [{ by: (to ?? from)?.kind ?? 'observed', to, from, lastsMs: IPV4_MS }];
+}
+
+/** The one IPv4 address and port under which everybody reaches us, once our side has sent there. */
+function fixedAddress(end: PathEnd): Candidate | null {
+  const mapped = mappedAddress(end);
+  if (mapped !== null) return mapped;
+  if (end.nat === 'edm' || end.nat === 'blocked') return null;
+  return of(end, 'observed').find(({ host }) => !host.includes(':')) ?? null;
+}
+
+/** A mapping counts where it is of the outermost router: the address that anchors see, or one that is nobody's own. */
+function mappedAddress(end: PathEnd): Candidate | null {
+  const seen = of(end, 'observed');
+  const isOutermost = ({ host }: Endpoint): boolean =>
+    seen.length === 0 ? !isPrivate(host) : seen.some((candidate) => candidate.host === host);
+  return of(end, 'mapped').find(isOutermost) ?? null;
+}
+
+function isOpen(end: PathEnd): boolean {
+  return end.nat === 'none' || mappedAddress(end) !== null;
+}
+
+function shares(end: PathEnd, hosts: ReadonlySet<string>): boolean {
+  return of(end, 'observed').some(({ host }) => hosts.has(host));
+}
+
+function near({ to, from }: { readonly to: Candidate; readonly from: Candidate }): number {
+  return Number(sameSubnet(to.host, from.host));
+}
+
+function sameFamily(a: string, b: string): boolean {
+  return a.includes(':') === b.includes(':');
+}
+
+function of(end: PathEnd, kind: CandidateKind): readonly Candidate[] {
+  return end.candidates.filter((candidate) => candidate.kind === kind);
+}

@@ -1,0 +1,163 @@
+/** How the world sees a tunnel's UDP socket: asked of anchors, kept for a moment, shared by all who need it. */
+import { randomBytes } from 'node:crypto';
+
+import {
+  errorCode,
+  type Clock,
+  type ControlPlane,
+  type Endpoint,
+  type PeerId,
+  type PortMapper,
+  type Tunnels,
+} from '@moat/core';
+
+import type { OwnAddresses } from './candidates.ts';
+import { createDeadline, orAborted } from './deadline.ts';
+import { natKindOf, type NatKind } from './nat-kind.ts';
+import type { Observe } from './path-ports.ts';
+
+/** Milliseconds that what anchors saw is believed. */
+const FRESH_MS = 15_000;
+/** Milliseconds for one anchor, two probes. */
+const ANCHOR_MS = 2_200;
+/** Two answers tell what kind of NAT there is. */
+const ENOUGH = 2;
+const MOST_ANCHORS = 8;
+
+/** What one anchor says of us. */
+export interface AnchorReport {
+  readonly anchor: PeerId;
+  /** Null when none of our packets arrived there. */
+  readonly seen: Endpoint | null;
+  /** Milliseconds of the question; null when the anchor was not reached. */
+  readonly rttMs: number | null;
+  /** Why `seen` is null. */
+  readonly code: string | null;
+}
+
+/** Where we are. */
+export interface Survey {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly nat: NatKind;
+  readonly own: OwnAddresses;
+  readonly anchors: readonly AnchorReport[];
+}
+
+export interface SurveyorDeps {
+  readonly control: Pick<ControlPlane, 'connect' | 'connections'>;
+  readonly tunnels: Pick<Tunnels, 'probe' | 'endProbe'>;
+  readonly clock: Clock;
+  /** Of the contract, best first. */
+  readonly anchors: () => readonly PeerId[];
+  readonly observe: Observe;
+  readonly portMapper?: PortMapper | undefined;
+  /** Of interfaces that are neither loopback nor inside a private network. */
+  readonly localAddresses: () => readonly string[];
+}
+
+export interface SurveyorOptions {
+  readonly tunnel: string;
+  /** UDP port of the tunnel. */
+  readonly port: number;
+}
+
+export class Surveyor {
+  readonly #deps: SurveyorDeps;
+  readonly #options: SurveyorOptions;
+  #known: Survey | undefined;
+  #running: Promise<Survey> | undefined;
+  #mapped: Endpoint | null = null;
+  /** Counts what made earlier answers worthless. */
+  #epoch = 0;
+
+  constructor(deps: SurveyorDeps, options: SurveyorOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** The last survey, however old. */
+  get known(): Survey | undefined {
+    return this.#known;
+  }
+
+  /** What was seen lately, or is seen now; anchors that do not answer cost time and nothing else. @throws the signal's reason */
+  survey(signal: AbortSignal): Promise<Survey> {
+    const { clock } = this.#deps;
+    const known = this.#known;
+    if (known !== undefined && clock.now() - known.at < FRESH_MS) return Promise.resolve(known);
+    this.#running ??= this.#take(ENOUGH, signal).finally(() => (this.#running = undefined));
+    return orAborted(this.#running, signal);
+  }
+
+  /** Asks every anchor anew. @throws the signal's reason */
+  surveyAll(signal: AbortSignal): Promise<Survey> {
+    return this.#take(MOST_ANCHORS, signal);
+  }
+
+  /** What was known is no longer true. */
+  forget(): void {
+    this.#epoch += 1;
+    this.#known = undefined;
+    this.#running = undefined;
+    this.#mapped = null;
+  }
+
+  /** Asks the router for a port; what it says counts from then on. */
+  async map(signal: AbortSignal): Promise<void> {
+    const epoch = this.#epoch;
+    const mapping = await this.#deps.portMapper?.map(this.#options.port, signal);
+    if (epoch === this.#epoch) this.#mapped = mapping?.external ?? null;
+  }
+
+  async #take(enough: number, signal: AbortSignal): Promise<Survey> {
+    const { anchors, clock, localAddresses } = this.#deps;
+    const epoch = this.#epoch;
+    const waiting = [...anchors()].slice(0, MOST_ANCHORS);
+    const reports: AnchorReport[] = [];
+    const ask = async (): Promise<void> => {
+      while (reports.filter(({ seen }) => seen !== null).length < enough) {
+        const anchor = waiting.shift();
+        if (anchor === undefined) return;
+        reports.push(await this.#ask(anchor, signal));
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(enough, waiting.length) }, ask));
+    signal.throwIfAborted();
+    const local = localAddresses();
+    const seen = reports.flatMap((report) => (report.seen === null ? [] : [report.seen]));
+    const silent = reports.filter((report) => report.seen === null && report.rttMs !== null).length;
+    const survey: Survey = {
+      at: clock.now(),
+      nat: natKindOf({ seen, silent, own: local }),
+      own: { local, port: this.#options.port, seen, mapped: this.#mapped },
+      anchors: reports,
+    };
+    if (epoch === this.#epoch) this.#known = survey;
+    return survey;
+  }
+
+  async #ask(anchor: PeerId, parent: AbortSignal): Promise<AnchorReport> {
+    const { clock, control, observe, tunnels } = this.#deps;
+    const { tunnel } = this.#options;
+    using deadline = createDeadline(clock, ANCHOR_MS, parent);
+    const { signal } = deadline;
+    const key = randomBytes(32).toString('base64');
+    let rttMs: number | null = null;
+    try {
+      const direct = control.connections(anchor).find(({ remote }) => remote !== null);
+      const connection = direct ?? (await control.connect(anchor, signal));
+      const asked = clock.now();
+      const observation = await observe(connection, key, signal);
+      rttMs = clock.now() - asked;
+      try {
+        await tunnels.probe(tunnel, key, observation.listening);
+        return { anchor, seen: await orAborted(observation.observed, signal), rttMs, code: null };
+      } finally {
+        await tunnels.endProbe(tunnel, key);
+      }
+    } catch (error) {
+      return { anchor, seen: null, rttMs, code: errorCode(error) };
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/** What an exchange over `/moat/path/1` is about: one pair, the ways it has, and what came of it. */
+import type { Clock, ControlPlane, DeploymentId, Endpoint, PeerId, Tunnels } from '@moat/core';
+
+import type { CandidateKind } from './candidates.ts';
+import type { ForwardSession, OpenForward } from './path-ports.ts';
+import type { PathReason } from './path-state.ts';
+import type { TunnelPlace } from './punch.ts';
+import type { Surveyor } from './survey.ts';
+
+/** One pair as the side that talks about it sees it. */
+export interface Pair {
+  readonly deployment: DeploymentId;
+  readonly peer: PeerId;
+  readonly place: TunnelPlace;
+  /** Where packets ride. */
+  readonly ride: Endpoint;
+  /** The member that passes packets on now, and where. */
+  readonly forward: { readonly by: PeerId; readonly endpoint: Endpoint } | null;
+}
+
+export interface ExchangeDeps {
+  readonly control: ControlPlane;
+  readonly tunnels: Tunnels;
+  readonly clock: Clock;
+  readonly surveyor: Surveyor;
+  /** CIDRs inside tunnels. */
+  readonly excluded: () => readonly string[];
+  readonly openForward: OpenForward | undefined;
+  /** Members that pass packets on and may be asked for this pair now, best first. */
+  readonly forwarders: (peer: PeerId) => readonly PeerId[];
+  /** The peer named members that could pass packets on. */
+  readonly onForwarders: (peer: PeerId, forwarders: readonly PeerId[]) => void;
+  /** Addresses are being tried from now on. */
+  readonly onPunching: () => void;
+}
+
+/** Which way the exchange found; `unchanged` = the one there was. */
+export type Outcome =
+  | { readonly kind: 'direct'; readonly endpoint: Endpoint; readonly by: CandidateKind; readonly keepsAlive: boolean }
+  | {
+      readonly kind: 'forwarded';
+      readonly endpoint: Endpoint;
+      readonly by: PeerId;
+      readonly session: ForwardSession;
+      readonly why: PathReason;
+      readonly keepsAlive: boolean;
+    }
+  | { readonly kind: 'unchanged'; readonly why: PathReason };
+
+/** Ways that packets took until now. */
+export function waysOf({ ride, forward }: Pair): readonly Endpoint[] {
+  return forward === null ? [ride] : [ride, forward.endpoint];
+}
+
+/** Routers forget an address that nothing is sent to; none stands between two machines of one LAN, or before us alone. */
+export function needsKeepalive(surveyor: Surveyor, by: CandidateKind | 'forwarded'): boolean {
+  return by !== 'lan' && surveyor.known?.nat !== 'none';
+}
