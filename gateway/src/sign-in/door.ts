@@ -7,20 +7,31 @@ import { refusal } from '../errors.ts';
 import type { EdgeAuth, OpenedWays } from '../publications/edge-rules.ts';
 import { BasicAuth, type Visitor } from '../request/basic-auth.ts';
 import type { ClientRequest } from '../request/client-request.ts';
-import { htmlPage } from '../request/page.ts';
+import { escapeHtml, htmlPage } from '../request/page.ts';
 import { ownAnswer, type OwnAnswer } from '../request/respond.ts';
+import type { Taken } from './answered.ts';
 import { Issuers } from './issuers.ts';
 import { KeyWay, SIGN_IN_PATH } from './key-way.ts';
 import { CALLBACK_PATH, OidcWay } from './oidc-way.ts';
-import { cookiesOf, fieldOf } from './own-fields.ts';
+import { cookiesOf, fieldOf, isOwnForm } from './own-fields.ts';
+import { ProofSessions } from './proof-sessions.ts';
 import { Questions } from './questions.ts';
+import { endSessionCookie } from './session-cookie.ts';
 import { Sessions } from './sessions.ts';
+import { Tickets } from './tickets.ts';
 
 export interface DoorDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   /** The gateway's own, the same in each of its processes. */
   readonly secret: Uint8Array;
+  /** One for all of them, too. */
+  readonly answered: AnsweredPort;
+}
+
+/** Whether something is answered for the first time anywhere at this gateway. May reject. */
+export interface AnsweredPort {
+  take(nonce: string, untilMs: number): Taken | Promise<Taken>;
 }
 
 export interface DoorOptions {
@@ -39,15 +50,20 @@ export class Door {
   readonly #deps: DoorDeps;
   readonly #basic: BasicAuth;
   readonly #sessions: Sessions;
+  readonly #proofs: ProofSessions;
   readonly #keys: KeyWay;
   readonly #oidc: OidcWay;
 
   constructor(deps: DoorDeps, options: DoorOptions) {
-    const { clock, logger, secret } = deps;
+    const { clock, logger, secret, answered } = deps;
     this.#deps = deps;
     this.#basic = new BasicAuth(deps);
     this.#sessions = new Sessions(clock, { secret });
-    this.#keys = new KeyWay({ clock, sessions: this.#sessions, questions: new Questions(clock, secret) });
+    this.#proofs = new ProofSessions(clock);
+    const asking = { now: () => clock.now(), take: answered.take.bind(answered) };
+    const questions = new Questions(asking, secret);
+    const tickets = new Tickets({ questions }, secret);
+    this.#keys = new KeyWay({ clock, sessions: this.#sessions, proofs: this.#proofs, questions, tickets });
     this.#oidc = new OidcWay({
       clock,
       logger,
@@ -69,26 +85,31 @@ export class Door {
     if (visitor !== undefined) return { visitor };
     const authorization = fieldOf(request, 'authorization');
     if (auth.basic !== undefined && /^basic /i.test(authorization ?? '')) {
-      const user = this.#basic.check(auth.basic, authorization, request.client.address);
-      return user instanceof Promise ? user.then(() => undefined) : { visitor: user };
+      const visitor = this.#basic.check(auth.basic, authorization, request.client.address);
+      if (visitor instanceof Promise) return visitor.then(() => undefined);
+      // Members that ask too get the password, and pass it on to nobody.
+      return { visitor: auth.enforce === undefined ? visitor : { user: visitor.user } };
     }
-    const session = this.#sessions.find(cookiesOf(request), { host: request.head.host, ways: auth.mark });
-    if (session !== undefined) return { visitor: { user: session.user } };
-    return this.#ask(request, auth);
+    const session = this.#bySession(request, auth);
+    return session === undefined ? this.#ask(request, auth) : { visitor: session };
   }
 
   #answerOwn(request: ClientRequest, auth: OpenedWays): OwnAnswer | Promise<OwnAnswer> | undefined {
-    const { target, host } = request.head;
+    const { target } = request.head;
     if (!target.startsWith(OWN_PATHS)) return undefined;
     const { oidc, keys } = auth;
     const [path] = target.split('?', 1);
     if (path === SIGN_IN_PATH && keys !== undefined) return this.#keys.answer(request, auth, keys);
     if (path === CALLBACK_PATH && oidc !== undefined) return this.#oidc.finish(request, auth, oidc);
-    if (path === SIGN_OUT_PATH && (oidc !== undefined || keys !== undefined)) {
-      const page = htmlPage('Signed out', `<p>This browser is signed in at ${host} no more.</p>`);
-      return ownAnswer(200, 'OK', 'text/html; charset=utf-8', page, [['set-cookie', this.#sessions.end()]]);
-    }
+    if (path === SIGN_OUT_PATH && (oidc !== undefined || keys !== undefined)) return signOut(request);
     return undefined;
+  }
+
+  #bySession(request: ClientRequest, { enforce, keys = [], mark }: OpenedWays): Visitor | undefined {
+    const { host } = request.head;
+    const cookies = cookiesOf(request);
+    if (enforce === undefined) return this.#sessions.find(cookies, { host, ways: mark });
+    return this.#proofs.find(cookies, { host, keys });
   }
 
   /** What was shown counts for these authorities and while it is good; a connection may outlive both. */
@@ -125,6 +146,19 @@ export class Door {
       details: { signIn: head.host },
     });
   }
+}
+
+/** Nobody else's page can do it for its visitors: only the button of ours does. */
+function signOut(request: ClientRequest): OwnAnswer {
+  const { host, method } = request.head;
+  const where = escapeHtml(host);
+  if (isOwnForm(request)) {
+    const page = htmlPage('Signed out', `<p>This browser is signed in at ${where} no more.</p>`);
+    return ownAnswer(200, 'OK', 'text/html; charset=utf-8', page, [['set-cookie', endSessionCookie()]]);
+  }
+  if (method !== 'GET') throw refusal('METHOD_REFUSED', 'only the button of this page signs out');
+  const form = `<form method="post" action="${SIGN_OUT_PATH}"><button>Sign out of ${where}</button></form>`;
+  return ownAnswer(200, 'OK', 'text/html; charset=utf-8', htmlPage('Sign out', form));
 }
 
 function askForPassword(realm: string): ReturnType<typeof refusal> {

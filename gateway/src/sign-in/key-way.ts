@@ -1,32 +1,36 @@
 /**
  * Sign-in with nothing but a key of Moat. `GET` of {@link SIGN_IN_PATH} asks a question; its signature, sent by `POST`, is
- * answered with a session's cookie, and with an address that a browser opens once to get one of its own.
+ * answered with a session's cookie, and with an address that a browser opens once to get one of its own: a page that says
+ * whose, and a button, as whoever sent the address may be somebody else.
  * Bound: {@link WRONG_PER_HOUR} false answers an hour and address, {@link MAX_BODY_BYTES} each.
  */
 import { addressKey, isMoatError, type Clock, type OwnerKey } from '@moat/core';
-import { parseSignedSignIn, verifySignIn, type SignedSignIn } from '@moat/contract';
+import { SIGN_IN_LASTS_MS, parseSignedSignIn, verifySignIn, type SignedSignIn } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { HourlyQuota } from '../publications/hourly-quota.ts';
 import type { OpenedWays } from '../publications/edge-rules.ts';
 import type { ClientRequest } from '../request/client-request.ts';
 import { escapeHtml, htmlPage } from '../request/page.ts';
 import { ownAnswer, prefersJson, type OwnAnswer } from '../request/respond.ts';
-import { fieldOf } from './own-fields.ts';
+import { fieldOf, isOwnForm } from './own-fields.ts';
+import type { ProofSessions } from './proof-sessions.ts';
 import type { Questions } from './questions.ts';
 import { readBody } from './read-body.ts';
 import type { Sessions, SessionScope } from './sessions.ts';
+import { TICKET_MS, type Ticket, type Tickets } from './tickets.ts';
 
 export const SIGN_IN_PATH = '/.well-known/moat/sign-in';
 
 const MAX_BODY_BYTES = 4_096;
 const WRONG_PER_HOUR = 60;
-const TICKET_MS = 60_000;
-const MAX_TICKET_CHARS = 512;
 
 export interface KeyWayDeps {
   readonly clock: Clock;
   readonly sessions: Sessions;
   readonly questions: Questions;
+  readonly tickets: Tickets;
+  /** Where members ask too. */
+  readonly proofs: ProofSessions;
 }
 
 export class KeyWay {
@@ -41,18 +45,22 @@ export class KeyWay {
   /** @throws `METHOD_REFUSED`, `SIGN_IN_EXPIRED`, `SIGN_IN_REFUSED`, `RATE_LIMITED` and the codes of a body */
   answer(request: ClientRequest, ways: OpenedWays, keys: readonly OwnerKey[]): OwnAnswer | Promise<OwnAnswer> {
     const { method, host, target } = request.head;
-    const scope = { host, ways: ways.mark };
-    if (method === 'POST') return this.#signIn(request, keys, scope);
+    const scope: KeyScope = { host, ways: ways.mark, keys, isHeld: ways.enforce === 'member' };
+    const ticket = new URLSearchParams(target.split('?', 2)[1] ?? '').get('ticket');
+    if (ticket !== null && isOwnForm(request)) return this.#redeem(ticket, scope);
+    if (ticket !== null && method === 'GET') return this.#askForClick(ticket, host);
+    if (method === 'POST' && ticket === null) return this.#signIn(request, scope);
     if (method !== 'GET') throw refusal('METHOD_REFUSED', 'this page is only read, or answered');
-    const ticket = new URLSearchParams(target.slice(target.indexOf('?') + 1)).get('ticket');
-    if (ticket !== null) return this.#redeem(ticket, scope);
-    if (prefersJson(fieldOf(request, 'accept'))) return json({ host, nonce: this.#deps.questions.ask(host) });
+    if (prefersJson(fieldOf(request, 'accept'))) {
+      const lasts = scope.isHeld ? { lastsMs: SIGN_IN_LASTS_MS } : {};
+      return json({ host, nonce: this.#deps.questions.ask(host), ...lasts });
+    }
     const page = `<p>People and machines whose keys may come in sign in with</p>
 <p><code>moat sign-in ${escapeHtml(request.head.authority)}</code></p>`;
     return ownAnswer(200, 'OK', 'text/html; charset=utf-8', htmlPage('Sign in', page));
   }
 
-  async #signIn(request: ClientRequest, keys: readonly OwnerKey[], scope: SessionScope): Promise<OwnAnswer> {
+  async #signIn(request: ClientRequest, scope: KeyScope): Promise<OwnAnswer> {
     const origin = addressKey(request.client.address);
     const waitMs = this.#wrong.waitMs(origin);
     if (waitMs > 0) {
@@ -63,46 +71,58 @@ export class KeyWay {
     }
     const body = await readBody(this.#deps.clock, request, MAX_BODY_BYTES);
     let user: OwnerKey;
+    let ticket: Ticket;
     try {
-      user = this.#verified(parsed(body), keys, scope.host);
+      const signed = parsed(body);
+      user = verified(signed, scope);
+      ticket = scope.isHeld ? { user, proof: this.#deps.proofs.proofOf(signed, scope) } : { user };
+      await this.#deps.questions.answer(signed.signIn.nonce, scope.host);
     } catch (error) {
-      this.#wrong.take(origin);
+      if (!isMoatError(error, 'GATEWAY_BUSY')) this.#wrong.take(origin);
       throw error;
     }
-    const cookie = this.#deps.sessions.begin(user, scope);
-    const name = Buffer.from(user).toString('base64url');
-    const nonce = this.#deps.questions.ask(ticketScope(user, scope), TICKET_MS);
-    const url = `https://${request.head.authority}${SIGN_IN_PATH}?ticket=${name}.${nonce}`;
+    const cookie = this.#cookie(ticket, scope);
+    const url = `https://${request.head.authority}${SIGN_IN_PATH}?ticket=${this.#deps.tickets.issue(ticket, scope)}`;
     return json({ user, cookie: cookie.split(';', 1)[0], url, urlLastsMs: TICKET_MS }, cookie);
   }
 
-  /** The signature first: whoever has no key must not use up what is remembered of questions. */
-  #verified(signed: SignedSignIn, keys: readonly OwnerKey[], host: string): OwnerKey {
-    const { nonce } = signed.signIn;
-    try {
-      const key = verifySignIn(signed, { host, nonce, keys });
-      this.#deps.questions.answer(nonce, host);
-      return key;
-    } catch (cause) {
-      if (!isMoatError(cause, 'SIGN_IN_INVALID')) throw cause;
-      throw refusal('SIGN_IN_REFUSED', cause.message, { cause });
-    }
+  #askForClick(ticket: string, host: string): OwnAnswer {
+    const { user } = this.#deps.tickets.read(ticket);
+    const page = `<p>This browser will be signed in at <code>${escapeHtml(host)}</code> as <code>${escapeHtml(user)}</code>.
+Go on only if that is you.</p>
+<form method="post" action="${SIGN_IN_PATH}?ticket=${escapeHtml(encodeURIComponent(ticket))}"><button>Sign in</button></form>`;
+    return ownAnswer(200, 'OK', 'text/html; charset=utf-8', htmlPage('Sign in', page), [
+      ['referrer-policy', 'same-origin'],
+    ]);
   }
 
-  #redeem(ticket: string, scope: SessionScope): OwnAnswer {
-    const [name = '', nonce = ''] = ticket.length > MAX_TICKET_CHARS ? [] : ticket.split('.', 2);
-    const user = Buffer.from(name, 'base64url').toString('utf8');
-    this.#deps.questions.answer(nonce, ticketScope(user, scope));
+  async #redeem(text: string, scope: KeyScope): Promise<OwnAnswer> {
+    const ticket = await this.#deps.tickets.redeem(text, scope);
     return ownAnswer(303, 'OK', 'text/plain; charset=utf-8', 'Signed in.\n', [
       ['location', '/'],
-      ['set-cookie', this.#deps.sessions.begin(user, scope)],
+      ['set-cookie', this.#cookie(ticket, scope)],
     ]);
+  }
+
+  #cookie({ user, proof }: Ticket, scope: KeyScope): string {
+    return proof === undefined ? this.#deps.sessions.begin(user, scope) : this.#deps.proofs.begin(proof);
   }
 }
 
-/** No host has a blank in it: a ticket is no question, and no question a ticket. */
-function ticketScope(user: string, { host, ways }: SessionScope): string {
-  return `ticket ${host} ${ways} ${user}`;
+interface KeyScope extends SessionScope {
+  readonly keys: readonly OwnerKey[];
+  /** Members ask too. */
+  readonly isHeld: boolean;
+}
+
+/** Before the question is taken for answered: whoever has no key must not use up what is remembered of questions. */
+function verified(signed: SignedSignIn, { host, keys }: KeyScope): OwnerKey {
+  try {
+    return verifySignIn(signed, { host, nonce: signed.signIn.nonce, keys });
+  } catch (cause) {
+    if (!isMoatError(cause, 'SIGN_IN_INVALID')) throw cause;
+    throw refusal('SIGN_IN_REFUSED', cause.message, { cause });
+  }
 }
 
 function parsed(body: Buffer): SignedSignIn {

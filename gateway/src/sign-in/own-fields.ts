@@ -9,6 +9,12 @@ export function fieldOf({ head: { fields } }: Pick<ClientRequest, 'head'>, wante
   return fields.find(([name]) => name === wanted)?.[1];
 }
 
+/** True for what only a form of a page of this very host sends: other sites can make a browser send anything else. */
+export function isOwnForm(request: Pick<ClientRequest, 'head'>): boolean {
+  const { method, authority } = request.head;
+  return method === 'POST' && fieldOf(request, 'origin') === `https://${authority}`;
+}
+
 /** All cookies as one text; HTTP/2 may send them one by one. */
 export function cookiesOf({ head: { fields } }: Pick<ClientRequest, 'head'>): string | undefined {
   let all: string | undefined;

@@ -1,18 +1,19 @@
 /**
  * Questions that a key answers by its signature. A question carries its own proof that this gateway asked it, so that
- * asking costs no memory; what was answered is remembered until its time is over, so that it is answered once.
- * Bound: {@link MAX_ANSWERED}; above it nobody signs in until the oldest are over.
+ * asking costs no memory; what was answered is remembered (`answered`, once for all workers) until its time is over.
  */
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
 import { refusal } from '../errors.ts';
+import type { Taken } from './answered.ts';
 
 export interface QuestionsDeps {
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Whether this is the first answer; where other processes answer too, one of them says it for all. May reject. */
+  take(nonce: string, untilMs: number): Taken | Promise<Taken>;
 }
 
 const LASTS_MS = 120_000;
-const MAX_ANSWERED = 10_000;
 const NONCE_BYTES = 12;
 const TIME_BYTES = 6;
 const MAC_BYTES = 16;
@@ -20,8 +21,6 @@ const MAC_BYTES = 16;
 export class Questions {
   readonly #deps: QuestionsDeps;
   readonly #key: Buffer;
-  /** Nonce to its end; in the order of answers. */
-  readonly #answered = new Map<string, number>();
 
   /** @param secret the gateway's own, the same in each of its processes. */
   constructor(deps: QuestionsDeps, secret: Uint8Array) {
@@ -37,29 +36,25 @@ export class Questions {
     return Buffer.concat([body, this.#mac(body, host)]).toString('base64url');
   }
 
-  /** Takes the answer to `nonce`, once. @throws `SIGN_IN_EXPIRED`, `GATEWAY_BUSY` */
-  answer(nonce: string, host: string): void {
+  /** Takes the answer to `nonce`, once. Rejects with `SIGN_IN_EXPIRED`, `GATEWAY_BUSY` */
+  async answer(nonce: string, host: string): Promise<void> {
     const bytes = Buffer.from(nonce, 'base64url');
     const body = bytes.subarray(0, NONCE_BYTES + TIME_BYTES);
     const mac = bytes.subarray(body.length);
     const isOurs = mac.length === MAC_BYTES && timingSafeEqual(mac, this.#mac(body, host));
-    const now = this.#deps.now();
     const endsMs = isOurs ? body.readUIntBE(NONCE_BYTES, TIME_BYTES) : 0;
+    if (!isOurs || endsMs <= this.#deps.now()) throw expired();
     // Written another way it would be another text and the same question.
-    const key = bytes.toString('base64url');
-    if (!isOurs || endsMs <= now || this.#answered.has(key)) {
-      throw refusal('SIGN_IN_EXPIRED', 'this was not asked here, is over or was answered before');
-    }
-    if (this.#answered.size >= MAX_ANSWERED) this.#forget(now);
-    if (this.#answered.size >= MAX_ANSWERED) {
-      throw refusal('GATEWAY_BUSY', 'too many people are signing in', { retryable: true });
-    }
-    this.#answered.set(key, endsMs);
+    const taken = await this.#take(bytes.toString('base64url'), endsMs);
+    if (taken === 'again') throw expired();
+    if (taken === 'full') throw refusal('GATEWAY_BUSY', 'too many people are signing in', { retryable: true });
   }
 
-  #forget(now: number): void {
-    for (const [nonce, endsMs] of this.#answered) {
-      if (endsMs <= now) this.#answered.delete(nonce);
+  async #take(nonce: string, endsMs: number): Promise<Taken> {
+    try {
+      return await this.#deps.take(nonce, endsMs);
+    } catch (cause) {
+      throw refusal('GATEWAY_BUSY', 'nobody can sign in just now', { cause, retryable: true });
     }
   }
 
@@ -70,4 +65,8 @@ export class Questions {
       .digest()
       .subarray(0, MAC_BYTES);
   }
+}
+
+function expired(): ReturnType<typeof refusal> {
+  return refusal('SIGN_IN_EXPIRED', 'this was not asked here, is over or was answered before');
 }

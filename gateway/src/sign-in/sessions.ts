@@ -3,6 +3,7 @@
  * under one host, for the ways in that were written when it was made, and until it ends.
  */
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
+import { sessionCookie, sessionValues } from './session-cookie.ts';
 
 export interface SessionsDeps {
   /** Milliseconds since the epoch. */
@@ -21,9 +22,7 @@ export interface SessionScope {
   readonly ways: string;
 }
 
-const NAME = '__Host-moat-session';
 const DOMAIN = 'moat/session/1';
-const MAX_COOKIE_CHARS = 4_096;
 const MAX_USER_CHARS = 256;
 
 export class Sessions {
@@ -38,26 +37,17 @@ export class Sessions {
     this.#lastsMs = lastsMs;
   }
 
-  /** The field value that begins a session. `__Host-` keeps it from every other name, siblings included. */
+  /** The field value that begins a session. */
   begin(user: string, scope: SessionScope): string {
-    const lastsS = Math.floor(this.#lastsMs / 1_000);
     const body = `${(this.#deps.now() + this.#lastsMs).toString(36)}.${Buffer.from(user).toString('base64url')}`;
     const value = `${body}.${this.#mac(body, scope)}`;
-    return `${NAME}=${value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=${lastsS}`;
-  }
-
-  /** The field value that ends it. */
-  end(): string {
-    return `${NAME}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0`;
+    return sessionCookie(value, this.#lastsMs);
   }
 
   /** Whose session `cookie` holds, if it is good here and now. */
   find(cookie: string | undefined, scope: SessionScope): Session | undefined {
-    if (cookie === undefined || cookie.length > MAX_COOKIE_CHARS || !cookie.includes(NAME)) return undefined;
-    for (const pair of cookie.split(';')) {
-      const trimmed = pair.trim();
-      if (!trimmed.startsWith(`${NAME}=`)) continue;
-      const session = this.#read(trimmed.slice(NAME.length + 1), scope);
+    for (const value of sessionValues(cookie)) {
+      const session = this.#read(value, scope);
       if (session) return session;
     }
     return undefined;
