@@ -8,6 +8,8 @@ import type { Stream } from '@libp2p/interface';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
+import { Observer } from './observer.ts';
+import type { Relaying } from './overlay.ts';
 import type { Probation } from './probation.ts';
 import { PerSecond } from './per-second.ts';
 import { RelayStream, relay, type Throttle } from './relay-stream.ts';
@@ -91,11 +93,13 @@ export class Anchor {
   readonly #relayedTo = new Tally();
   readonly #buckets = new Map<string, Bucket>();
   readonly #connects: PerSecond;
+  readonly #observer: Observer;
   #relayed = 0;
+  #leaving = false;
 
   constructor(deps: AnchorDeps, limits: AnchorLimits) {
     this.#connects = new PerSecond(deps.clock, CONNECTS_PER_SECOND);
-  #leaving = false;
+    this.#observer = new Observer(deps);
     this.#deps = deps;
     this.#limits = limits;
   }
@@ -107,11 +111,16 @@ export class Anchor {
       'anyone',
       MAX_HOP_STREAMS,
     );
+    this.#observer.serve();
   }
 
-  /** Reservations and relayed connections now. */
-  get load(): { readonly reservations: number; readonly relayed: number } {
-    return { reservations: this.#reservations.size, relayed: this.#relayed };
+  /** Opens the UDP port for `/moat/observe/1`: with the number of the first of these TCP addresses. Never rejects. */
+  start(listen: readonly string[], listening: readonly string[]): Promise<void> {
+    return this.#observer.start(listen, listening);
+  }
+
+  get relaying(): Relaying {
+    return { places: this.#reservations.size, maxPlaces: this.#limits.reservations };
   }
 
   /** Gives up what a closed connection held. */
@@ -119,7 +128,13 @@ export class Anchor {
     if (this.#reservations.get(connection.peer)?.connection === connection) this.#drop(connection.peer);
   }
 
+  /** No new places and relayed connections; those that are there go on. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
   stop(): void {
+    this.#observer.stop();
     for (const peer of this.#reservations.keys()) this.#drop(peer);
   }
 
@@ -128,11 +143,6 @@ export class Anchor {
     using deadline = new Deadline(this.#deps.clock, HOP_MS, connection.closed);
     const request = decodeHopRequest(await hop.read(deadline.signal));
     if (connection.relayed) return this.#refuse(hop, RELAY_STATUS.permissionDenied);
-  /** No new places and relayed connections; those that are there go on. */
-  leave(): void {
-    this.#leaving = true;
-  }
-
     if (request.kind === 'reserve') return this.#reserve(hop, connection);
     await this.#connect(hop, connection, request.peer, deadline.signal);
   }
