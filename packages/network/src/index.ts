@@ -33,3 +33,12 @@ export {
   type RunUser,
 } from './rootless/run.ts';
 export type { TlsEnds } from './connector/tls-end.ts';
+export { planeOf, tunnelNameOf } from './plane/layout.ts';
+export type {
+  PlaneLayout,
+  PlaneOf,
+  PlaneOptions,
+  PlanePeer,
+  PlaneService,
+  UnservedReason,
+} from './plane/plane-layout.ts';

@@ -1,0 +1,51 @@
+/** Who takes part in the WireGuard plane beside one member, and who leaves to the internet by whom. Pure. */
+import { parseTime, selectorsOf, type ContractView, type Place } from '@moat/contract';
+
+/**
+ * Held places with a WireGuard key, and devices with one whose member takes part, in the contract's order, by name. Of
+ * two that show one key the first counts, and nobody counts who shows ours: an interface has one peer a key.
+ * @param key `own`'s.
+ * @param now milliseconds since 1970.
+ */
+export function presentBeside(view: ContractView, own: Place, key: string, now: number): ReadonlyMap<string, Place> {
+  const isHeld = ({ peer, wireguard, untilMs }: Place): boolean =>
+    peer !== null && wireguard !== undefined && now < untilMs;
+  const keys = new Set([key]);
+  const present = new Map<string, Place>();
+  for (const place of view.places.values()) {
+    const { name, state, via, wireguard, untilMs } = place;
+    if (name === own.name || wireguard === undefined || keys.has(wireguard)) continue;
+    const hub = via === undefined ? undefined : view.places.get(via);
+    const isDevice = state === 'device' && hub !== undefined && now < untilMs && isHeld(hub);
+    if (!isDevice && !isHeld(place)) continue;
+    keys.add(wireguard);
+    present.set(name, place);
+  }
+  // A device whose member shows somebody else's key is behind nobody.
+  for (const { name, via } of [...present.values()]) {
+    if (via !== undefined && via !== own.name && !present.has(via)) present.delete(name);
+  }
+  return present;
+}
+
+/** For a member the first line in force whose member takes part decides by whom it leaves. */
+export function egressOf(
+  { contract }: ContractView,
+  own: Place,
+  present: ReadonlyMap<string, Place>,
+  now: number,
+): { readonly leaving: readonly Place[]; readonly leavesBy: string | null } {
+  const lines = (contract.egress ?? []).flatMap(({ from, via, expires }) => {
+    const stands = via === own.name || (present.has(via) && present.get(via)?.via === undefined);
+    const isOver = expires !== undefined && now >= parseTime(expires);
+    return stands && !isOver ? [{ from: new Set(from), via }] : [];
+  });
+  // A device has one way out: the member it is behind.
+  const viaOf = (place: Place): string | undefined =>
+    lines.find(
+      ({ from, via }) =>
+        via !== place.name && (place.via ?? via) === via && selectorsOf(place).some((selector) => from.has(selector)),
+    )?.via;
+  const leaving = [...present.values()].filter((place) => viaOf(place) === own.name);
+  return { leaving, leavesBy: viaOf(own) ?? null };
+}
