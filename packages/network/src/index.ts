@@ -33,12 +33,25 @@ export {
   type RunUser,
 } from './rootless/run.ts';
 export type { TlsEnds } from './connector/tls-end.ts';
-export { planeOf, tunnelNameOf } from './plane/layout.ts';
-export type {
-  PlaneLayout,
-  PlaneOf,
-  PlaneOptions,
-  PlanePeer,
-  PlaneService,
-  UnservedReason,
-} from './plane/plane-layout.ts';
+export {
+  createPlane,
+  type Plane,
+  type PlaneDeps,
+  type PlanePaths,
+  type PlanePeerState,
+  type PlaneSettings,
+  type PlaneState,
+} from './plane/plane.ts';
+export { remapped } from './plane/remapped.ts';
+export {
+  createPathDoor,
+  createPaths,
+  type Netcheck,
+  type PathDoor,
+  type PathPeer,
+  type Paths,
+  type PathsDeps,
+  type PathsOptions,
+} from './plane/paths.ts';
+export type { ForwardSession, Observe, OpenForward, OpenRide, PacketRide } from './plane/path-ports.ts';
+export type { DirectBy, PathLine, PathReason, PathState, WhyNotDirect } from './plane/path-state.ts';

@@ -1,0 +1,256 @@
+/**
+ * One place's WireGuard plane: contract → layout → interface and packet rules → paths, and nothing else touches them.
+ * What a version takes away goes first: ways of peers that left, then peers and rules, then what is new.
+ */
+import {
+  MoatError,
+  errorCode,
+  isMoatError,
+  type Clock,
+  type Logger,
+  type PeerId,
+  type Remap,
+  type Timer,
+  type TunnelPeerState,
+  type TunnelSpec,
+  type Tunnels,
+} from '@moat/core';
+import type { ContractView } from '@moat/contract';
+import type { ExposedTargets } from '../exposed.ts';
+import type { PathLine } from './path-state.ts';
+import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
+import { remapped } from './remapped.ts';
+
+/** Milliseconds until a change that failed is tried again; doubled each time, up to {@link RETRY_MAX_MS}. */
+const RETRY_MS = 1_000;
+const RETRY_MAX_MS = 60_000;
+/** Bytes: what is left of 1500 for WireGuard over IPv6. */
+const MTU = 1_420;
+
+/** The ways of an interface's peers, as the plane uses them. */
+export interface PlanePaths {
+  start(options: { readonly signal: AbortSignal }): Promise<void>;
+  update(peers: readonly { readonly peer: PeerId; readonly publicKey: string }[]): Promise<void>;
+  states(): readonly PathLine[];
+  /** Leaves every endpoint as it is. */
+  stop(): Promise<void>;
+}
+
+export interface PlaneDeps {
+  readonly tunnels: Tunnels;
+  readonly layoutOf: PlaneOf;
+  /** The ways of one interface; asked once its name is known, and again after it was taken away. */
+  readonly paths: (tunnel: string) => PlanePaths;
+  /** The private half of the key that the contract names. @throws any coded error */
+  readonly privateKey: (publicKey: string) => Promise<string>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export interface PlaneSettings {
+  /** This machine's place. */
+  readonly self: string;
+  readonly exposed: ExposedTargets;
+  /** Path of the network namespace; null = the agent's. */
+  readonly namespace: string | null;
+  /** UDP. */
+  readonly port: number;
+  /** Where the contract's range is taken on this machine. */
+  readonly remap?: Remap | undefined;
+  /** A code while nothing may pass, whatever the contract says. */
+  readonly refusal?: (() => string | undefined) | undefined;
+}
+
+/** `failed`: tried again by itself; what stood before stands, or lets nothing in. */
+export interface PlaneState {
+  readonly phase: 'off' | 'starting' | 'up' | 'closed' | 'failed';
+  readonly error: MoatError | null;
+  readonly layout: PlaneLayout | null;
+  /** Changes made to the machine so far, as people read them, the newest last. */
+  readonly done: readonly string[];
+}
+
+/** A peer as the contract has it, as the interface has it, and how its packets go. */
+export interface PlanePeerState extends PlanePeer {
+  readonly now: TunnelPeerState | undefined;
+  readonly path: PathLine | undefined;
+}
+
+export interface Plane {
+  /** Takes a contract into force, what it takes away first; resolves when the interface follows, or failed to. Never rejects. */
+  update(view: ContractView): Promise<void>;
+  /** The same contract, judged anew: consent, staleness or keys changed. */
+  review(): Promise<void>;
+  readonly state: PlaneState;
+  peers(): Promise<readonly PlanePeerState[]>;
+  /** What programs here use for a service: addresses of members that were met on the plane; all, where `unmet`. */
+  addressesOf(service: string, options?: { readonly unmet?: boolean }): readonly string[];
+  /** Sends nothing anywhere from now on, and leaves interface, rules and ways as they stand. */
+  stop(): Promise<void>;
+  /** Takes the interface away. @throws `TUNNEL_FAILED` */
+  remove(): Promise<void>;
+}
+
+export function createPlane(deps: PlaneDeps, settings: PlaneSettings): Plane {
+  return new PlacePlane(deps, settings);
+}
+
+/** Lines of what was done that are kept. */
+const DONE_KEPT = 50;
+
+class PlacePlane implements Plane {
+  readonly #deps: PlaneDeps;
+  readonly #settings: PlaneSettings;
+  readonly #stopped = new AbortController();
+  #view: ContractView | undefined;
+  #layout: PlaneLayout | null = null;
+  #phase: PlaneState['phase'] = 'starting';
+  #error: MoatError | null = null;
+  #done: readonly string[] = [];
+  #paths: PlanePaths | undefined;
+  /** Public keys whose handshake was seen. */
+  #met: ReadonlySet<string> = new Set();
+  #turn: Promise<void> = Promise.resolve();
+  #waiting: Promise<void> | undefined;
+  #retry: Timer | undefined;
+  #retryMs = RETRY_MS;
+
+  constructor(deps: PlaneDeps, settings: PlaneSettings) {
+    this.#deps = deps;
+    this.#settings = settings;
+  }
+
+  get state(): PlaneState {
+    return { phase: this.#phase, error: this.#error, layout: this.#layout, done: this.#done };
+  }
+
+  update(view: ContractView): Promise<void> {
+    this.#view = view;
+    return this.review();
+  }
+
+  review(): Promise<void> {
+    if (this.#stopped.signal.aborted) return Promise.resolve();
+    // One turn runs and one waits, which reads the newest contract when it begins: a burst of changes costs two.
+    this.#waiting ??= this.#turn.then(() => {
+      this.#waiting = undefined;
+      this.#turn = this.#follow();
+      return this.#turn;
+    });
+    return this.#waiting;
+  }
+
+  async peers(): Promise<readonly PlanePeerState[]> {
+    const layout = this.#layout;
+    if (layout === null) return [];
+    const now = new Map((await this.#deps.tunnels.peers(layout.name)).map((each) => [each.publicKey, each]));
+    this.#met = new Set(
+      [...now.values()].flatMap(({ publicKey, handshakeAt }) => (handshakeAt === null ? [] : publicKey)),
+    );
+    const paths = new Map(this.#paths?.states().map((each) => [each.publicKey, each]));
+    return layout.peers.map((peer) => ({ ...peer, now: now.get(peer.publicKey), path: paths.get(peer.publicKey) }));
+  }
+
+  addressesOf(service: string, { unmet = false } = {}): readonly string[] {
+    const layout = this.#phase === 'up' ? this.#layout : null;
+    const found = layout?.services.find((each) => each.service === service);
+    if (layout === null || found === undefined) return [];
+    const met = new Set(layout.peers.flatMap(({ member, publicKey }) => (this.#met.has(publicKey) ? member : [])));
+    const { self, remap } = this.#settings;
+    return found.instances
+      .filter(({ member }) => member !== self && (unmet || met.has(member)))
+      .map(({ address }) => remapped(address, remap));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#retry?.cancel();
+    await this.#turn;
+    await this.#paths?.stop();
+    this.#paths = undefined;
+  }
+
+  async remove(): Promise<void> {
+    const name = this.#layout?.name;
+    await this.stop();
+    if (name !== undefined) await this.#deps.tunnels.remove(name);
+    this.#layout = null;
+    this.#phase = 'off';
+  }
+
+  async #follow(): Promise<void> {
+    const view = this.#view;
+    if (view === undefined || this.#stopped.signal.aborted) return;
+    this.#retry?.cancel();
+    const refusal = this.#settings.refusal?.();
+    try {
+      await this.#apply(refusal === undefined ? view : closed(view));
+      this.#error = null;
+      this.#retryMs = RETRY_MS;
+      this.#phase = this.#layout === null ? 'off' : refusal === undefined ? 'up' : 'closed';
+    } catch (error) {
+      this.#error = isMoatError(error)
+        ? error
+        : new MoatError('TUNNEL_FAILED', 'the WireGuard interface could not be brought in line', { cause: error });
+      this.#phase = 'failed';
+      this.#deps.logger.warn({ code: errorCode(error), err: error }, 'WireGuard plane not in line');
+      this.#retry = this.#deps.clock.after(this.#retryMs, () => void this.review());
+      this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+    }
+  }
+
+  async #apply(view: ContractView): Promise<void> {
+    const { tunnels, layoutOf, clock } = this.#deps;
+    const { self, exposed } = this.#settings;
+    const before = this.#layout;
+    const layout = layoutOf(view, self, { exposed, now: clock.now() });
+    if (layout === null) {
+      await this.#paths?.stop();
+      this.#paths = undefined;
+      if (before !== null) await tunnels.remove(before.name);
+      this.#layout = null;
+      return;
+    }
+    const key = view.places.get(self)?.wireguard ?? '';
+    const privateKey = await this.#deps.privateKey(key);
+    const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
+    // Before the interface: nobody looks for ways of a peer that leaves it.
+    if (before !== null) await this.#paths?.update(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
+    const done = await tunnels.apply(this.#specOf(layout, privateKey));
+    this.#layout = layout;
+    this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
+    for (const line of done) this.#deps.logger.debug({ step: line }, 'WireGuard interface changed');
+    if (this.#paths === undefined) {
+      this.#paths = this.#deps.paths(layout.name);
+      await this.#paths.start({ signal: this.#stopped.signal });
+    }
+    await this.#paths.update(membersOf(layout));
+  }
+
+  #specOf(layout: PlaneLayout, privateKey: string): TunnelSpec {
+    const { namespace, port, remap } = this.#settings;
+    const { name, addresses, routes, peers, rules } = layout;
+    return {
+      name,
+      namespace,
+      privateKey,
+      port,
+      mtu: MTU,
+      addresses,
+      routes,
+      peers: peers.map(({ publicKey, allowedIps }) => ({ publicKey, allowedIps })),
+      rules,
+      ...(remap === undefined ? {} : { remap }),
+    };
+  }
+}
+
+/** Devices say nowhere where they are: no way is looked for. */
+function membersOf({ peers }: PlaneLayout): { readonly peer: PeerId; readonly publicKey: string }[] {
+  return peers.flatMap(({ peer, publicKey }) => (peer === null ? [] : [{ peer, publicKey }]));
+}
+
+/** The same contract without a grant: nobody is a peer, and no packet passes. */
+function closed(view: ContractView): ContractView {
+  return { ...view, contract: { ...view.contract, access: [] }, grantsTo: () => [] };
+}

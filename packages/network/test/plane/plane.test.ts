@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MoatError, silentLogger, type Remap } from '@moat/core';
+import type { ContractView } from '@moat/contract';
+import { createManualClock } from '@moat/testkit';
+import { createMemoryTunnels, createWireguardKey, type MemoryTunnels } from '@moat/wireguard';
+import { ExposedTable } from '../../src/index.ts';
+import { createPlane, type Plane, type PlanePaths } from '../../src/plane/plane.ts';
+import type { PlaneLayout } from '../../src/plane/plane-layout.ts';
+
+const OWN = createWireguardKey();
+const NAME = 'moattest';
+
+/** A contract of which the plane sees nothing but what the test's own layout makes of it. */
+interface Said {
+  readonly peers: readonly string[];
+  readonly off?: boolean;
+}
+
+const KEYS = new Map(['db', 'web', 'cache'].map((name) => [name, createWireguardKey().publicKey]));
+
+function viewOf(said: Said): ContractView {
+  const access = said.peers.map((peer) => ({ from: [peer], to: ['self'] }));
+  return {
+    contract: { access, state: said.off === true ? 'ended' : 'active' },
+    places: new Map([['self', { wireguard: OWN.publicKey }]]),
+  } as unknown as ContractView;
+}
+
+function layoutOf({ contract }: ContractView): PlaneLayout | null {
+  if (contract.state === 'ended') return null;
+  const members = contract.access.map(({ from }) => from[0] ?? '');
+  const addressOf = (member: string): string => `10.77.0.${[...KEYS.keys()].indexOf(member) + 10}`;
+  return {
+    name: NAME,
+    addresses: ['10.77.0.2/32'],
+    routes: ['10.77.0.0/16'],
+    peers: members.map((member) => ({
+      member,
+      peer: `peer-${member}`,
+      publicKey: KEYS.get(member) ?? '',
+      allowedIps: [`${addressOf(member)}/32`],
+    })),
+    services: members.map((member) => ({
+      service: member,
+      protocol: 'tcp',
+      port: 80,
+      instances: [
+        { member, address: addressOf(member) },
+        { member: 'self', address: '10.77.0.2' },
+      ],
+    })),
+    unserved: [],
+    rules: { chains: members.length === 0 ? 'closed' : 'open' },
+    forwarding: 'none',
+    leavesBy: null,
+  };
+}
+
+class Paths implements PlanePaths {
+  readonly said: string[];
+  constructor(said: string[]) {
+    this.said = said;
+  }
+  start(): Promise<void> {
+    this.said.push('paths start');
+    return Promise.resolve();
+  }
+  update(peers: readonly { readonly peer: string }[]): Promise<void> {
+    this.said.push(`paths ${peers.map(({ peer }) => peer).join()}`);
+    return Promise.resolve();
+  }
+  states(): readonly never[] {
+    return [];
+  }
+  stop(): Promise<void> {
+    this.said.push('paths stop');
+    return Promise.resolve();
+  }
+}
+
+function setUp(options: { remap?: Remap; refusal?: () => string | undefined; key?: () => Promise<string> } = {}): {
+  readonly plane: Plane;
+  readonly tunnels: MemoryTunnels;
+  readonly said: string[];
+  readonly clock: ReturnType<typeof createManualClock>;
+} {
+  const said: string[] = [];
+  const memory = createMemoryTunnels();
+  const tunnels: MemoryTunnels = Object.assign(Object.create(memory) as MemoryTunnels, {
+    apply: async (spec: Parameters<MemoryTunnels['apply']>[0]) => {
+      said.push(`apply ${spec.peers.length} ${spec.rules.chains}`);
+      return memory.apply(spec);
+    },
+  });
+  const clock = createManualClock();
+  const plane = createPlane(
+    {
+      tunnels,
+      layoutOf,
+      paths: () => new Paths(said),
+      privateKey: options.key ?? (() => Promise.resolve(OWN.privateKey)),
+      clock,
+      logger: silentLogger,
+    },
+    {
+      self: 'self',
+      exposed: new ExposedTable({ ownSockets: () => [] }),
+      namespace: null,
+      port: 51_820,
+      remap: options.remap,
+      refusal: options.refusal,
+    },
+  );
+  return { plane, tunnels, said, clock };
+}
+
+test('what a version takes away leaves the ways and the interface before anything is added', async () => {
+  const { plane, tunnels, said } = setUp();
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  assert.deepEqual(said.splice(0), ['apply 2 open', 'paths start', 'paths peer-db,peer-web']);
+  assert.equal(plane.state.phase, 'up');
+  await plane.update(viewOf({ peers: ['web', 'cache'] }));
+  assert.deepEqual(said.splice(0), ['paths peer-web', 'apply 2 open', 'paths peer-web,peer-cache']);
+  assert.deepEqual(
+    (await plane.peers()).map(({ member, now }) => [member, now?.publicKey === KEYS.get(member)]),
+    [
+      ['web', true],
+      ['cache', true],
+    ],
+  );
+  await plane.update(viewOf({ peers: [], off: true }));
+  assert.deepEqual(said.splice(0), ['paths stop']);
+  assert.deepEqual(await tunnels.list(), []);
+  assert.equal(plane.state.phase, 'off');
+});
+
+test('a burst of changes costs two turns, and the newest one is in force', async () => {
+  const { plane, said } = setUp();
+  const updates = ['db', 'web', 'cache', 'db', 'cache'].map((peer) => plane.update(viewOf({ peers: [peer] })));
+  await Promise.all(updates);
+  assert.ok(said.filter((line) => line.startsWith('apply')).length <= 2, said.join());
+  assert.deepEqual(
+    plane.state.layout?.peers.map(({ member }) => member),
+    ['cache'],
+  );
+});
+
+test('while nothing may pass, no peer is left and the rules are closed', async () => {
+  let stale = false;
+  const { plane, said } = setUp({ refusal: () => (stale ? 'STALE' : undefined) });
+  await plane.update(viewOf({ peers: ['db'] }));
+  said.splice(0);
+  stale = true;
+  await plane.review();
+  assert.deepEqual(said.splice(0), ['paths ', 'apply 0 closed', 'paths ']);
+  assert.equal(plane.state.phase, 'closed');
+  assert.deepEqual(plane.addressesOf('db', { unmet: true }), []);
+  stale = false;
+  await plane.review();
+  assert.equal(plane.state.phase, 'up');
+});
+
+test('a change that failed is tried again by itself, ever later', async () => {
+  const { plane, tunnels, said, clock } = setUp();
+  tunnels.failWith('TUNNEL_FAILED');
+  await plane.update(viewOf({ peers: ['db'] }));
+  assert.equal(plane.state.phase, 'failed');
+  assert.equal(plane.state.error?.code, 'TUNNEL_FAILED');
+  clock.advance(1000);
+  await plane.review();
+  assert.equal(plane.state.phase, 'failed');
+  tunnels.failWith(null);
+  said.splice(0);
+  clock.advance(8000);
+  await plane.review();
+  assert.equal(plane.state.phase, 'up');
+  assert.equal(clock.pending, 0);
+});
+
+test('a key that this machine does not hold keeps the interface from being made', async () => {
+  const key = (): Promise<string> => Promise.reject(new MoatError('WIREGUARD_KEY_UNKNOWN', 'none'));
+  const { plane, tunnels } = setUp({ key });
+  await plane.update(viewOf({ peers: ['db'] }));
+  assert.equal(plane.state.error?.code, 'WIREGUARD_KEY_UNKNOWN');
+  assert.deepEqual(await tunnels.list(), []);
+  await plane.stop();
+});
+
+test('programs get addresses of members that were met, where the network stands on this machine', async () => {
+  const { plane, tunnels } = setUp({ remap: { network: '10.77.0.0/16', as: '100.66.0.0/16' } });
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  assert.deepEqual(plane.addressesOf('db'), []);
+  assert.deepEqual(plane.addressesOf('db', { unmet: true }), ['100.66.0.10']);
+  assert.deepEqual(plane.addressesOf('nothing', { unmet: true }), []);
+  assert.deepEqual(tunnels.spec(NAME)?.remap, { network: '10.77.0.0/16', as: '100.66.0.0/16' });
+});
+
+test('stopping leaves the interface, which the next one adopts without a change; removing takes it away', async () => {
+  const { plane, tunnels } = setUp();
+  await plane.update(viewOf({ peers: ['db'] }));
+  await plane.stop();
+  assert.deepEqual(await tunnels.list(), [NAME]);
+  await plane.update(viewOf({ peers: [] }));
+  assert.equal(tunnels.spec(NAME)?.peers.length, 1);
+  await plane.remove();
+  assert.deepEqual(await tunnels.list(), []);
+});
