@@ -1,7 +1,8 @@
 /** The text of gateway.yaml: YAML with positions, then a strict schema; every problem as `file:line:col`. */
 import { LineCounter, isNode, isScalar, isMap, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
-import { isDeploymentId } from '@moat/core';
+import { isDeploymentId, isLabel } from '@moat/core';
+import { isEntryText } from '@moat/contract';
 import { acmeKeys, acmeSchema, type AcmeFile } from './certificates/acme-config.ts';
 import type { HostPort, Publishers } from './config.ts';
 import { complain, domain, hostPort, portRanges, publicPort } from './config-values.ts';
@@ -35,6 +36,14 @@ export interface ConfigFile {
   readonly tcpPorts?: readonly PortRange[] | undefined;
   readonly workers?: number | 'auto' | undefined;
   readonly anchor?: boolean | undefined;
+  readonly directory?:
+    | {
+        readonly listed?: boolean | undefined;
+        readonly region?: string | undefined;
+        readonly terms?: string | undefined;
+        readonly anchors?: readonly string[] | undefined;
+      }
+    | undefined;
   readonly announce?: readonly string[] | undefined;
   readonly publicPort?: number | undefined;
   readonly http2?: 'on' | 'off' | undefined;
@@ -169,6 +178,16 @@ const auditShape = {
   lines: z.number().int().min(1_000).max(100_000_000).optional(),
 };
 
+const directoryShape = {
+  listed: z.boolean().optional(),
+  region: z.string().refine(isLabel, 'a region is 1–63 of a–z, 0–9 and inner hyphens').optional(),
+  terms: z.string().refine(isEntryText, 'one line of at most 256 characters').optional(),
+  anchors: z
+    .array(z.string().regex(/^\/.+\/p2p\/\w+$/, 'an address that ends in /p2p/<PeerId>'))
+    .max(16)
+    .optional(),
+};
+
 const shape = {
   version: z.literal(1),
   domain,
@@ -179,6 +198,7 @@ const shape = {
   tcpPorts: portRanges.optional(),
   workers: z.union([z.literal('auto'), z.number().int().min(1).max(MAX_WORKERS)]).optional(),
   anchor: z.boolean().optional(),
+  directory: z.strictObject(directoryShape).optional(),
   announce: z.array(z.string().startsWith('/')).optional(),
   publicPort: z.number().int().min(1).max(65_535).optional(),
   http2: z.enum(['on', 'off']).optional(),
@@ -289,6 +309,7 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
     return path.length === 2 ? ['address', 'proxyProtocol'] : ['from'];
   }
   if (path[0] === 'console') return ['socket'];
+  if (path[0] === 'directory') return Object.keys(directoryShape);
   if (path[0] === 'dns') return [...DNS_KEYS];
   if (path[0] === 'names') return [...NAMES_KEYS];
   if (path[0] === 'abuse') return ['email', 'url'];

@@ -36,6 +36,7 @@ export interface GatewayConfig {
   readonly workers: WorkersOption;
   /** Relay for others that use this gateway as their anchor. @defaultValue true */
   readonly anchor: boolean;
+  readonly directory: DirectoryConfig;
   /** Multiaddrs told to others instead of the ones listened on. */
   readonly announce: readonly string[];
   /** Port in public addresses, where something maps it to ours. @defaultValue the https port */
@@ -63,6 +64,18 @@ export interface GatewayConfig {
   readonly dns: DnsConfig;
   /** Names below the domain that nobody gets without the operator's word. @defaultValue {@link RESERVED} */
   readonly reservedNames: readonly string[];
+}
+
+/** The public directory, which `moat explore` shows. */
+export interface DirectoryConfig {
+  /** Shows this gateway in it. @defaultValue false */
+  readonly listed: boolean;
+  /** Where it stands, as its operator calls it: `eu-west`. */
+  readonly region: string | undefined;
+  /** What its operator asks of publishers; one line. */
+  readonly terms: string | undefined;
+  /** Multiaddrs of anchors that are told of it, and whose directory it copies. @defaultValue none */
+  readonly anchors: readonly string[];
 }
 
 /** What the traffic's side is told anew when gateway.yaml changes. */
@@ -190,6 +203,12 @@ export function parseGatewayConfig(text: string, path: string, environment: Envi
     tcpPorts: file.tcpPorts ?? [],
     workers: file.workers ?? 1,
     anchor: file.anchor ?? true,
+    directory: {
+      listed: file.directory?.listed ?? false,
+      region: file.directory?.region,
+      terms: file.directory?.terms,
+      anchors: file.directory?.anchors ?? [],
+    },
     announce: file.announce ?? [],
     publicPort: file.publicPort,
     http2: file.http2 !== 'off',

@@ -20,6 +20,7 @@ import { loadOrCreateAuditKey } from './audit/audit-key.ts';
 import { ChallengeBoard } from './certificates/challenge-board.ts';
 import { ReplaceableCertificates } from './certificates/replaceable.ts';
 import type { GatewayConfig, GatewayLimits } from './config.ts';
+import { createGatewayDirectory, openBook } from './directory.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
 import { createGatewayDns } from './dns/gateway-dns.ts';
 import { isInRanges, portOfKey } from './names/port.ts';
@@ -197,8 +198,16 @@ class WiredGateway implements Gateway {
       config,
     );
 
+    const book = openBook(config, clock, store.directory);
     const overlay = createOverlay(
-      { logger, clock, key, deployments: noDeployments, addressBook: createMemoryAddressBook() },
+      {
+        logger,
+        clock,
+        key,
+        deployments: noDeployments,
+        addressBook: createMemoryAddressBook(),
+        ...(book === undefined ? {} : { directory: book }),
+      },
       {
         listen: config.listen.overlay,
         announce: config.announce,
@@ -310,6 +319,8 @@ class WiredGateway implements Gateway {
     );
     await begin(opening, overlay, options.signal);
     traffic.identityChanged();
+    const { signer } = key;
+    await begin(opening, createGatewayDirectory({ clock, logger, signer, overlay }, book, config), options.signal);
     await begin(opening, links, options.signal);
     if (dns !== undefined) await begin(opening, dns, options.signal);
     await begin(opening, certificates, options.signal);

@@ -5,9 +5,11 @@ import { dirname } from 'node:path';
 import { backup, DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { CertificateState } from '@moat/acme';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
+import type { DirectoryStore } from '@moat/overlay';
 import { refusal } from '../errors.ts';
 import { AUDIT_TABLES, AuditTable, type AuditStore, type AuditTableOptions } from './audit-table.ts';
 import { CERTIFICATE_TABLES, CertificateTable } from './certificate-table.ts';
+import { DIRECTORY_TABLE, directoryTable } from './directory-table.ts';
 import type {
   DeploymentRecord,
   GatewayStore,
@@ -46,6 +48,7 @@ const MIGRATIONS = [
      host TEXT PRIMARY KEY, deployment TEXT NOT NULL, since INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
   CERTIFICATE_TABLES,
+  DIRECTORY_TABLE,
 ];
 /** The version from which on there is an audit log. */
 const AUDIT_VERSION = 3;
@@ -107,6 +110,7 @@ class SqliteStore implements GatewayStore {
   readonly #putSuspension: StatementSync;
   readonly #deleteSuspension: StatementSync;
   readonly #certificates: CertificateTable;
+  readonly directory: DirectoryStore;
   #open = true;
 
   constructor(database: DatabaseSync, audit: AuditTable) {
@@ -144,6 +148,7 @@ class SqliteStore implements GatewayStore {
     );
     this.#deleteSuspension = database.prepare('DELETE FROM suspensions WHERE subject = ?');
     this.#certificates = new CertificateTable(database);
+    this.directory = directoryTable(database, (work) => guarded('write', work));
   }
 
   get audit(): AuditStore {

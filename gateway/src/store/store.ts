@@ -7,6 +7,7 @@
 import type { DeploymentId } from '@moat/core';
 import type { CertificateChange, CertificateState } from '@moat/acme';
 import type { HeadProof, Publication, WitnessedClaim } from '@moat/contract';
+import type { DirectoryStore } from '@moat/overlay';
 import type { AuditEvent } from '../audit/chain.ts';
 import type { AuditStore } from './audit-table.ts';
 
@@ -113,6 +114,8 @@ export interface GatewayStore {
   /** What is kept of certificates; keys in it are sealed. */
   certificates(): CertificateState;
   readonly audit: AuditStore;
+  /** What it keeps of the public directory as an anchor; anybody's word, and so apart from the rest. */
+  readonly directory: DirectoryStore;
   /** Writes the database as of one moment into a new file, while others write on. @throws `DISK_FULL`, `STORE_FAILED` */
   backup(path: string): Promise<void>;
   /** Forgets lines of the audit log that are older than a time or more than so many; returns how many. @throws as `commit` */

@@ -314,6 +314,7 @@ test('a full disk refuses what is new and serves what is there', async () => {
     invites: () => inner.invites(),
     suspensions: () => inner.suspensions(),
     audit: inner.audit,
+    directory: inner.directory,
     backup: (path) => inner.backup(path),
     pruneAudit: (...bounds) => inner.pruneAudit(...bounds),
     commit: (change) => {

@@ -113,6 +113,7 @@ test('a decision that cannot be kept does not count', () => {
       invites: () => inner.invites(),
       suspensions: () => inner.suspensions(),
       audit: inner.audit,
+      directory: inner.directory,
       backup: (path) => inner.backup(path),
       pruneAudit: (...bounds) => inner.pruneAudit(...bounds),
       commit: () => {

@@ -11,6 +11,11 @@ export const ENTRY_LIFE_MS: Readonly<Record<DirectoryEntry['kind'], number>> = {
   person: 400 * 86_400_000,
 };
 
+/** What people will read of an entry: one line of at most 256 characters, without any that a terminal would obey. */
+export function isEntryText(text: string): boolean {
+  return text.length <= 256 && /^[^\p{C}\p{Zl}\p{Zp}]+$/u.test(text);
+}
+
 /** An entry of the machine whose key signs. */
 export function signNodeEntry(fields: Omit<NodeEntry, 'type' | 'kind' | 'node'>, nodeSigner: Signer): SignedEntry {
   const node = peerIdFromPublicKey(nodeSigner.publicKey);

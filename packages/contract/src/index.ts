@@ -63,6 +63,7 @@ export {
 export { CONTRACT_ERROR_CODES, type ContractErrorCode } from './errors.ts';
 export {
   ENTRY_LIFE_MS,
+  isEntryText,
   keyOfPerson,
   replacesEntry,
   rotateEntryKey,

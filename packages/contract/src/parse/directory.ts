@@ -1,14 +1,12 @@
 /** Entries of the public directory. What people will read is one line without control characters. */
 import { z } from 'zod';
 import type { SignedEntry } from '../directory-entry.ts';
+import { isEntryText } from '../directory.ts';
 import { directAddr, hostName, label, ownerKey, peerId, signature, sortedSetOf, time } from './fields.ts';
 
 const type = z.literal('moat/directory/1');
 const number = z.int().min(0);
-const line = z
-  .string()
-  .max(256, { abort: true })
-  .refine((text) => /^[^\p{C}\p{Zl}\p{Zp}]+$/u.test(text), 'one line of text');
+const line = z.string().max(256, { abort: true }).refine(isEntryText, 'one line of text');
 const key = { type, number, expires: time };
 
 export const signedEntrySchema: z.ZodType<SignedEntry> = z.strictObject({
