@@ -6,13 +6,8 @@ import {
   Bag,
   MoatError,
   type Bagged,
-  type Clock,
-  type DeploymentId,
   type LinkStream,
-  type Links,
-  type Logger,
   type OpenRequest,
-  type Service,
   type Timer,
   allFields,
 } from '@moat/core';
@@ -28,9 +23,12 @@ import { ServicePool } from './connector/service-pool.ts';
 import { clientOf, proxyHeader } from './connector/proxy-header.ts';
 import { serveTcp, type Running } from './connector/tcp.ts';
 import { serveTls, type TlsEnds } from './connector/tls-end.ts';
-import { parseTarget, type ExposedTargets, type SocketAddress } from './exposed.ts';
+import { parseTarget, type SocketAddress } from './exposed.ts';
 import type { HeldStream } from './held-stream.ts';
 import { Opener, type Candidate } from './opener.ts';
+import { PacketGate } from './plane/packet-gate.ts';
+import type { NetworkDeps, NetworkOptions, PrivateNetwork } from './private-network.ts';
+import { refuse } from './refuse.ts';
 import { Listeners } from './rootless/listeners.ts';
 import { hostNameOf } from './rootless/names.ts';
 import { createProxy, type ProxyServer } from './rootless/proxy.ts';
@@ -38,60 +36,6 @@ import type { ProxyDestination } from './rootless/proxy-rules.ts';
 import type { ServiceState } from './service-state.ts';
 import { PublicDoor, type DoorKeeper } from './public-door.ts';
 import { createStreamPair } from './stream-pair.ts';
-
-export interface NetworkDeps {
-  readonly links: Links;
-  readonly logger: Logger;
-  readonly clock: Clock;
-  /** Uniform in [0, 1). @defaultValue Math.random */
-  readonly random?: () => number;
-  /** Certificates for names that gateways pass through. @defaultValue none, and such streams are refused */
-  readonly tlsEnds?: TlsEnds | undefined;
-}
-
-export interface NetworkOptions {
-  /** This machine's place in the deployment. */
-  readonly self: string;
-  readonly deployment: DeploymentId;
-  readonly exposed: ExposedTargets;
-  /** Open a loopback listener for each service this member is granted. */
-  readonly loopback: boolean;
-  /** Open a SOCKS5 proxy for this network on 127.0.0.1; port 0 = any free one. */
-  readonly socks?: { readonly port: number };
-  /** A code while nothing may be opened or go on, whatever the contract says; asked for every stream. */
-  readonly refusal?: () => string | undefined;
-  /** Streams from peers at a time; more are refused with `SERVICE_BUSY`. @defaultValue 4096 */
-  readonly maxAccepted?: number;
-}
-
-/** Start, then {@link PrivateNetwork.update} with each contract; the node routes accepted streams by deployment. */
-export interface PrivateNetwork extends Service {
-  /**
-   * Takes a contract into force. Before it returns, streams the contract no longer allows are ended; the
-   * promise resolves when listeners are closed and opened too. Updates apply one after another.
-   */
-  update(view: ContractView): Promise<void>;
-  /**
-   * Judges running streams and health checks again, after an exposure was added or taken away; until then streams are
-   * accepted as before. A socket of Moat itself is never connected to, whenever it was opened.
-   */
-  review(): void;
-  /** Checks contract and consent, then connects the stream to the service or resets it with a code. */
-  accept(stream: LinkStream): void;
-  /**
-   * A connected `tcp` stream to one instance of `service`; call `listen` once, `onHead` does not come again.
-   * @throws `SERVICE_UNREACHABLE`, `SERVICE_UNKNOWN`, `GRANT_DENIED`, `NETWORK_STOPPED` …, or the signal's reason
-   */
-  open(service: string, signal: AbortSignal): Promise<LinkStream>;
-  /** Every service of the contract, in its order. */
-  services(): readonly ServiceState[];
-  /** Where the proxy, or another one the node shares between networks, finds a service of this network. */
-  resolve(host: string, port: number): ProxyDestination | undefined;
-  /** Sockets this network listens on: never a target. */
-  sockets(): readonly SocketAddress[];
-  /** Where the SOCKS5 proxy listens; undefined when there is none. */
-  readonly socks: SocketAddress | undefined;
-}
 
 /** Opens nothing until `start` and `update`. */
 export function createNetwork(deps: NetworkDeps, options: NetworkOptions): PrivateNetwork {
@@ -132,6 +76,7 @@ class AttachedNetwork implements PrivateNetwork {
     },
     onRefused: (stream, code) => this.#refuse(stream, code),
   };
+  readonly #packets: PacketGate;
   readonly #accepted = new Bag<Accepted>();
   readonly #opened = new Set<HeldStream>();
   #view: ContractView | undefined;
@@ -147,6 +92,7 @@ class AttachedNetwork implements PrivateNetwork {
     const { clock, logger } = deps;
     this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
     this.#door = new PublicDoor(clock);
+    this.#packets = new PacketGate({ self: options.self, take: options.takePackets });
     this.#pool = new ServicePool(this.#connectDeps);
     this.#httpDeps = { pool: this.#pool, clock, logger };
     this.#h2cDeps = { sessions: new H2cPool(this.#connectDeps), clock, logger };
@@ -184,6 +130,7 @@ class AttachedNetwork implements PrivateNetwork {
     this.#expiry?.cancel();
     for (const { running } of this.#accepted.list()) running.abort('NETWORK_STOPPED');
     for (const stream of this.#opened) stream.reset('NETWORK_STOPPED');
+    this.#packets.endAll('NETWORK_STOPPED');
     this.#health.stop();
     this.#pool.close();
     this.#h2cDeps.sessions.close();
@@ -222,10 +169,14 @@ class AttachedNetwork implements PrivateNetwork {
       const code = this.#endOf(stream, now);
       if (code !== undefined) stream.reset(code);
     }
+    const refusal = this.#refusal();
+    if (this.#view === undefined || refusal !== undefined) this.#packets.endAll(refusal ?? 'NETWORK_STOPPED');
+    else this.#packets.review(this.#view, now);
     this.#health.update(this.#checkedServices());
   }
 
   accept(stream: LinkStream): void {
+    if (stream.request.kind === 'packets') return this.#acceptPackets(stream);
     const admission = this.#admit(stream, this.#deps.clock.now());
     const code = admission.admitted ? this.#unableCode(stream.request.service) : admission.code;
     if (!admission.admitted || code !== undefined) return this.#refuse(stream, code ?? 'GRANT_DENIED');
@@ -235,8 +186,7 @@ class AttachedNetwork implements PrivateNetwork {
 
   #refuse(stream: LinkStream, code: string): void {
     this.#deps.logger.debug({ peer: stream.peer, service: stream.request.service, code }, 'refused a stream');
-    stream.listen(IGNORED);
-    stream.reset(code);
+    refuse(stream, code);
   }
 
   #serve(stream: LinkStream, admission: Admitting, leave: () => void): void {
@@ -325,6 +275,17 @@ class AttachedNetwork implements PrivateNetwork {
 
   sockets(): readonly SocketAddress[] {
     return this.socks ? [...this.#listeners.sockets(), this.socks] : this.#listeners.sockets();
+  }
+
+  #acceptPackets(stream: LinkStream): void {
+    const refusal = this.#refusal();
+    if (this.#view === undefined || refusal !== undefined) return this.#refuse(stream, refusal ?? 'NETWORK_STOPPED');
+    const code = this.#packets.accept(stream, this.#view, this.#deps.clock.now());
+    if (code !== undefined) this.#refuse(stream, code);
+  }
+
+  #refusal(): string | undefined {
+    return this.#stopped ? 'NETWORK_STOPPED' : this.#options.refusal?.();
   }
 
   #admit(asked: Asked, now: number): ReturnType<typeof admit> | { readonly admitted: false; readonly code: string } {
@@ -432,14 +393,6 @@ class AttachedNetwork implements PrivateNetwork {
     look();
   }
 }
-
-const IGNORED = {
-  onHead: (): void => undefined,
-  onData: (): void => undefined,
-  onEnd: (): void => undefined,
-  onDrain: (): void => undefined,
-  onClose: (): void => undefined,
-};
 
 function peerOf({ peer }: Place): string[] {
   return peer === null ? [] : [peer];

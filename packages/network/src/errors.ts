@@ -26,6 +26,10 @@ export const NETWORK_ERROR_CODES = [
   'PROXY_PROTOCOL', // a program spoke something else than SOCKS5 or HTTP CONNECT to the proxy | configure it for socks5h, or http for CONNECT
   'PROXY_PASSWORD', // the proxy has a password and the program gave none, or a wrong one | user moat, and the password from the file that moat status names
   'UPSTREAM_SILENT', // no name server answered a question about a name outside the private networks | look at the servers named by moat node dns status
+  'PACKETS_REFUSED', // the other member takes no packets over a link now: its WireGuard is not up for this deployment | on that machine: moat wireguard up
+  'WIREGUARD_MISSING', // packets pass only between members that have a WireGuard key, in a contract whose plane is not rootless | on both machines: moat wireguard up
+  'PACKETS_INVALID', // a peer sent packets over a link that are none | update the older of the two machines
+  'PACKETS_OVER', // packets need the link no more: they go another way, or nothing was sent for a while | nothing to do
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
   'PATH_INVALID', // a member sent something that is no message about paths | update Moat on both machines

@@ -14,7 +14,8 @@
  * ```
  * @packageDocumentation
  */
-export { createNetwork, type NetworkDeps, type NetworkOptions, type PrivateNetwork } from './attach.ts';
+export { createNetwork } from './attach.ts';
+export type { NetworkDeps, NetworkOptions, PrivateNetwork } from './private-network.ts';
 export { NETWORK_ERROR_CODES, type NetworkErrorCode } from './errors.ts';
 export { ExposedTable, type ExposedTargets, type Exposure, type SocketAddress } from './exposed.ts';
 export type { ServiceState } from './service-state.ts';
@@ -55,3 +56,13 @@ export {
 } from './plane/paths.ts';
 export type { ForwardSession, Observe, OpenForward, OpenRide, PacketRide } from './plane/path-ports.ts';
 export type { DirectBy, PathLine, PathReason, PathState, WhyNotDirect } from './plane/path-state.ts';
+export { planeOf, tunnelNameOf } from './plane/layout.ts';
+export type {
+  PlaneLayout,
+  PlaneOf,
+  PlaneOptions,
+  PlanePeer,
+  PlaneService,
+  UnservedReason,
+} from './plane/plane-layout.ts';
+export { LinkRide, type LinkRideDeps, type LinkRideOptions, type RideCounts } from './plane/link-ride.ts';
