@@ -10,6 +10,7 @@ import { openLocalAuthority } from '../src/certificates/local-ca.ts';
 import { parseGatewayConfig, type GatewayLimits } from '../src/config.ts';
 import { PublicEdge } from '../src/request/public-edge.ts';
 import { Routes, type RouteSpec } from '../src/routes/snapshot.ts';
+import { Answered } from '../src/sign-in/answered.ts';
 import { MemoryLinks } from './memory-links.ts';
 
 export const DOMAIN = 'localhost';
@@ -74,6 +75,7 @@ export class EdgeUnderTest implements AsyncDisposable {
         links: started.links,
         contexts,
         secret: Buffer.alloc(32, 7),
+        answered: new Answered(clock),
         newId: () => `id-${(started.#ids += 1)}`,
         snapshot: () => {
           if (started.onceRouted) queueMicrotask(started.onceRouted);

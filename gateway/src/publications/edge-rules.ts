@@ -28,6 +28,8 @@ export interface OpenedWays {
   readonly oidc?: OidcWay;
   readonly mtls?: MtlsWay;
   readonly keys?: readonly OwnerKey[];
+  /** Members ask too, and are passed on what a visitor showed. */
+  readonly enforce?: 'member';
 }
 
 export interface BasicWay {
@@ -82,16 +84,18 @@ export class EdgeRules {
     if (auth === undefined) return { kind: 'unreadable' };
     const open = (boxed: BoxedSecret): string =>
       Buffer.from(openSecret(boxed, this.#deps.boxKey, { deployment, name, salt })).toString('utf8');
-    const { basic, oidc, mtls, keys } = auth;
+    const { basic, oidc, mtls, keys, enforce } = auth;
     try {
+      const users = auth.users ?? (basic && open(basic));
       return {
         kind: 'ways',
         deployment,
         mark: digest(deployment, canonicalBytes(auth)),
-        ...(basic && { basic: { deployment, realm: name, users: parseBasicUsers(open(basic)) } }),
+        ...(users !== undefined && { basic: { deployment, realm: name, users: parseBasicUsers(users) } }),
         ...(oidc && { oidc: { ...oidc, secret: open(oidc.secret) } }),
         ...(mtls && { mtls: { ca: readable(mtls.ca), mark: digest(mtls.ca) } }),
         ...(keys && { keys }),
+        ...(enforce && { enforce }),
       };
     } catch (error) {
       if (isMoatError(error)) return { kind: 'unreadable' };

@@ -5,9 +5,9 @@
  * all who wait for them; what was right is remembered ({@link MAX_REMEMBERED}, the longest unused is dropped) under
  * a key of this process; wrong ones are {@link WRONG_PER_HOUR} an hour for each address. Above that 503 or 429.
  */
-import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { addressKey, type Clock, type DeploymentId } from '@moat/core';
-import type { ScryptHash } from '@moat/contract';
+import { isPassword, parseBasicCredentials, type ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { HourlyQuota } from '../publications/hourly-quota.ts';
 import type { BasicWay } from '../publications/edge-rules.ts';
@@ -18,7 +18,6 @@ const MAX_REMEMBERED = 4_096;
 /** Requests that wait for a hash. */
 const MAX_WAITING = 1_024;
 const WRONG_PER_HOUR = 120;
-const MAX_HEADER_CHARS = 1_024;
 /** For names that are nobody's: as costly as a user's, right for none. */
 const NOBODY: ScryptHash = { log2N: 14, r: 8, p: 1, salt: randomBytes(16), hash: randomBytes(32) };
 
@@ -31,6 +30,8 @@ export interface Visitor {
   readonly user: string;
   /** The certificate shown, for the service: `Hash=…;Subject="…"`. */
   readonly certificate?: string;
+  /** For members that ask too. */
+  readonly proof?: string;
   /** Authorization was for the gateway, and is not passed on. */
   readonly byPassword?: boolean;
 }
@@ -61,7 +62,7 @@ export class BasicAuth {
    * @throws `AUTH_REQUIRED`, `RATE_LIMITED`, `GATEWAY_BUSY`; a promise rejects with them
    */
   check(auth: BasicWay, authorization: string | undefined, address: string): Visitor | Promise<Visitor> {
-    const credentials = parseCredentials(authorization);
+    const credentials = parseBasicCredentials(authorization);
     if (credentials === undefined) throw unauthorised(auth.realm);
     const { user, password } = credentials;
     const known = auth.users.get(user);
@@ -80,7 +81,7 @@ export class BasicAuth {
     );
   }
 
-  async #verified(mark: string, password: Buffer, hash: ScryptHash, by: Asker): Promise<boolean> {
+  async #verified(mark: string, password: Uint8Array, hash: ScryptHash, by: Asker): Promise<boolean> {
     const waitMs = this.#wrong.waitMs(by.origin);
     if (waitMs > 0) {
       throw refusal('RATE_LIMITED', 'this address sent too many wrong passwords', {
@@ -98,10 +99,10 @@ export class BasicAuth {
     }
   }
 
-  #begin(mark: string, password: Buffer, hash: ScryptHash, { origin, deployment }: Asker): Promise<boolean> {
+  #begin(mark: string, password: Uint8Array, hash: ScryptHash, { origin, deployment }: Asker): Promise<boolean> {
     if (this.#hashing.size >= MAX_HASHING || this.#busy.has(origin) || this.#busy.has(deployment)) throw busy();
     this.#busy.add(origin).add(deployment);
-    const running = matches(password, hash)
+    const running = isPassword(password, hash)
       .then((isRight) => {
         if (isRight) this.#remember(mark);
         else this.#wrong.take(origin);
@@ -123,35 +124,11 @@ export class BasicAuth {
   }
 
   /** Changes with the user's hash, so a password that was changed is not remembered. */
-  #markOf(user: string, password: Buffer, { salt, hash }: ScryptHash): string {
+  #markOf(user: string, password: Uint8Array, { salt, hash }: ScryptHash): string {
     const hmac = createHmac('sha256', this.#key);
     for (const part of [Buffer.from(user), salt, hash, password]) hmac.update(`${part.length}:`).update(part);
     return hmac.digest('base64');
   }
-}
-
-/** RFC 7617 §2; user and password in UTF-8. */
-function parseCredentials(
-  authorization: string | undefined,
-): { readonly user: string; readonly password: Buffer } | undefined {
-  if (authorization === undefined || authorization.length > MAX_HEADER_CHARS) return undefined;
-  const token = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization)?.[1];
-  if (token === undefined) return undefined;
-  const bytes = Buffer.from(token, 'base64');
-  const colon = bytes.indexOf(':');
-  if (colon < 1) return undefined;
-  return { user: bytes.subarray(0, colon).toString('utf8'), password: bytes.subarray(colon + 1) };
-}
-
-function matches(password: Buffer, { log2N, r, p, salt, hash }: ScryptHash): Promise<boolean> {
-  const N = 2 ** log2N;
-  return new Promise((resolve, reject) => {
-    // Node counts a little more than 128 · N · r.
-    scrypt(password, salt, hash.length, { N, r, p, maxmem: 256 * N * r }, (error, derived) => {
-      if (error) reject(error);
-      else resolve(timingSafeEqual(derived, hash));
-    });
-  });
 }
 
 function unauthorised(realm: string): ReturnType<typeof refusal> {

@@ -2,6 +2,7 @@
  * edge, second half: what the gateway takes away from and adds to a request before it goes inward. The rules of a
  * publication are signed with it; who may come in was asked before (`sign-in/door.ts`).
  */
+import { SIGN_IN_PROOF_FIELD } from '@moat/contract';
 import { RecentOf, type FieldList, type RequestHead } from '@moat/core';
 import type { Visitor } from './basic-auth.ts';
 import type { ClientRequest } from './client-request.ts';
@@ -22,6 +23,7 @@ const OURS: ReadonlySet<string> = new Set([
   'x-client-ip',
   'true-client-ip',
   'client-ip',
+  SIGN_IN_PROOF_FIELD,
 ]);
 
 /** What was made for one list of fields, and for whom. */
@@ -72,7 +74,12 @@ function fieldsFor(head: ParsedHead, address: string, domain: string, visitor: V
 }
 
 function isSameVisitor(one: Visitor | undefined, other: Visitor | undefined): boolean {
-  return one?.user === other?.user && one?.certificate === other?.certificate && one?.byPassword === other?.byPassword;
+  return (
+    one?.user === other?.user &&
+    one?.certificate === other?.certificate &&
+    one?.proof === other?.proof &&
+    one?.byPassword === other?.byPassword
+  );
 }
 
 function makeFields(head: ParsedHead, address: string, domain: string, visitor: Visitor | undefined): FieldList {
@@ -95,6 +102,7 @@ function makeFields(head: ParsedHead, address: string, domain: string, visitor: 
   );
   if (visitor === undefined) return fields;
   fields.push(['x-forwarded-user', encodeURIComponent(visitor.user)]);
+  if (visitor.proof !== undefined) fields.push([SIGN_IN_PROOF_FIELD, visitor.proof]);
   if (visitor.certificate !== undefined) fields.push(['x-forwarded-client-cert', visitor.certificate]);
   return fields;
 }

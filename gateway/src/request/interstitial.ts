@@ -5,7 +5,7 @@
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { toBase64url, type Clock } from '@moat/core';
-import { cookiesOf, fieldOf } from '../sign-in/own-fields.ts';
+import { cookiesOf, fieldOf, isOwnForm } from '../sign-in/own-fields.ts';
 import { abuseLine, type AbuseContact } from './abuse.ts';
 import type { ClientRequest } from './client-request.ts';
 import { escapeHtml, htmlPage } from './page.ts';
@@ -50,8 +50,7 @@ ${abuseLine(abuse)}`;
     const { head } = request;
     const to = new URLSearchParams(query).get('to') ?? '/';
     const target = /^\/(?![/\\])[!-~]*$/.test(to) && !to.startsWith(CONTINUE_PATH) ? to : '/';
-    const isOurs = head.method === 'POST' && fieldOf(request, 'origin') === `https://${head.authority}`;
-    if (!isOurs) return ownAnswer(303, 'INTERSTITIAL', 'text/plain', '', [['location', target]]);
+    if (!isOwnForm(request)) return ownAnswer(303, 'INTERSTITIAL', 'text/plain', '', [['location', target]]);
     const until = (this.#deps.clock.now() + SEEN_MS).toString(36);
     const cookie = `${COOKIE}=${until}.${this.#seal(head.host, until)}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=${SEEN_MS / 1_000}`;
     return ownAnswer(303, 'INTERSTITIAL', 'text/plain', '', [

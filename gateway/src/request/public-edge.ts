@@ -31,6 +31,7 @@ import type { RequestServerOptions } from './serving.ts';
 import type { GatewayIdentity } from './self.ts';
 import { TcpPorts } from './tcp-ports.ts';
 import { createTlsPhase, type Greeted } from './tls.ts';
+import type { AnsweredPort } from '../sign-in/door.ts';
 import { TunnelServer, type TunnelCounts, type TunnelServerOptions } from './tunnels.ts';
 
 export interface PublicEdgeDeps {
@@ -42,6 +43,8 @@ export interface PublicEdgeDeps {
   readonly challenges?: Pick<ChallengeBoard, 'answerTo' | 'contextFor'> | undefined;
   /** The gateway's own, the same in each of its processes and after a restart. */
   readonly secret: Uint8Array;
+  /** One for all processes of a gateway. */
+  readonly answered: AnsweredPort;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;

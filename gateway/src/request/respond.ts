@@ -201,7 +201,7 @@ export function ownAnswer(status: number, code: string, type: string, text: stri
       ['content-length', String(body.length)],
       ['cache-control', 'no-store'],
       ['x-content-type-options', 'nosniff'],
-      ['content-security-policy', "default-src 'none'; style-src 'unsafe-inline'"],
+      ['content-security-policy', "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"],
       ...more,
     ],
   };

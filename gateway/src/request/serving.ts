@@ -7,7 +7,7 @@ import type { NameRules } from '../rules/name-rules.ts';
 import { locationOf } from '../rules/redirect.ts';
 import { RuledRequest } from '../rules/ruled-request.ts';
 import type { StickyMarks } from '../rules/sticky.ts';
-import type { Door, Entry } from '../sign-in/door.ts';
+import type { AnsweredPort, Door, Entry } from '../sign-in/door.ts';
 import { fieldOf } from '../sign-in/own-fields.ts';
 import type { AbuseContact } from './abuse.ts';
 import type { ClientEvents, ClientRequest } from './client-request.ts';
@@ -26,6 +26,7 @@ export interface RequestServerDeps extends ExchangeDeps {
   readonly counters: EdgeCounters;
   /** The gateway's own, the same in each of its processes and after a restart. */
   readonly secret: Uint8Array;
+  readonly answered: AnsweredPort;
   newId(): string;
   snapshot(): RouteSnapshot;
   identity(): GatewayIdentity;

@@ -12,6 +12,7 @@ const MESSAGES: ReadonlyMap<string, readonly [GatewayErrorCode, string]> = new M
     SERVICE_RESET: ['SERVICE_UNREACHABLE', 'the service behind this name broke off before it answered'],
     SERVICE_PROTOCOL: ['ANSWER_INVALID', 'the service behind this name did not answer in HTTP'],
     SERVICE_TIMEOUT: ['ANSWER_TIMEOUT', 'the service behind this name did not answer in time'],
+    PUBLIC_AUTH: ['AUTH_REQUIRED', 'the machine behind this name does not know who comes in; sign in anew'],
     PUBLIC_RATE: ['RATE_LIMITED', 'too many requests for this name'],
     PUBLIC_BUSY: ['NAME_BUSY', 'this name has too much to do'],
     SERVICE_BUSY: ['GATEWAY_BUSY', 'the machine behind this name has too much to do'],
@@ -25,10 +26,15 @@ const MESSAGES: ReadonlyMap<string, readonly [GatewayErrorCode, string]> = new M
 );
 
 /** Failures that another try meets again. */
-const FINAL: ReadonlySet<GatewayErrorCode> = new Set(['REQUEST_MALFORMED', 'HEAD_TOO_LARGE', 'ANSWER_INVALID']);
+const FINAL: ReadonlySet<GatewayErrorCode> = new Set([
+  'REQUEST_MALFORMED',
+  'HEAD_TOO_LARGE',
+  'ANSWER_INVALID',
+  'AUTH_REQUIRED',
+]);
 
 /** A member that keeps its publisher's rules is well. */
-const KEPT: ReadonlySet<GatewayErrorCode> = new Set(['RATE_LIMITED', 'NAME_BUSY']);
+const KEPT: ReadonlySet<GatewayErrorCode> = new Set(['RATE_LIMITED', 'NAME_BUSY', 'AUTH_REQUIRED']);
 
 /** True when the member did what it should: nothing that another one would do better. */
 export function isByRule(error: MoatError<GatewayErrorCode>): boolean {

@@ -8,7 +8,6 @@ import type { LinkDispatcher, LinkWorkers, SpentTicket } from '@moat/link';
 import type { ByteChannel } from '@moat/core';
 import type { Socket } from 'node:net';
 import type { ChallengeChange } from '../certificates/challenge-board.ts';
-import type { CertificateSource } from '../certificates/contexts.ts';
 import type { EdgeSettings, HostPort } from '../config.ts';
 import { refusal } from '../errors.ts';
 import { addFigures, NO_FIGURES, pastFigures, type EdgeFigures } from '../metrics/figures.ts';
@@ -37,13 +36,11 @@ const GRACE_MS = 2_000;
 export interface FleetDeps {
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly certificates: CertificateSource;
+  /** What a worker asks. */
+  answer(question: WorkerQuestion): Promise<unknown>;
   /** Proofs that are shown now, for a worker that begins. */
   challenges(): ChallengeChange;
-  readonly links: Pick<
-    LinkDispatcher,
-    'workerReady' | 'workerGone' | 'linked' | 'unlinked' | 'counted' | 'want' | 'peersOf'
-  >;
+  readonly links: Pick<LinkDispatcher, 'workerReady' | 'workerGone' | 'linked' | 'unlinked' | 'counted' | 'peersOf'>;
   identity(): GatewayIdentity;
   /** All routes, for a worker that begins. */
   routes(): RouteChange;
@@ -284,7 +281,7 @@ export class WorkerFleet implements Service, LinkWorkers {
     const worker = new WorkerProcess(
       {
         onNews: (from, news) => this.#receive(from, news),
-        onQuestion: (_from, question) => this.#answer(question),
+        onQuestion: (_from, question) => this.#deps.answer(question),
         onExit: (from, how) => this.#onExit(place, from, how),
       },
       { number: this.#lastNumber, place: place.index, start: this.#startOf(), fds },
@@ -328,12 +325,6 @@ export class WorkerFleet implements Service, LinkWorkers {
       case 'served':
         return this.#deps.onServed(news.host);
     }
-  }
-
-  async #answer(question: WorkerQuestion): Promise<unknown> {
-    if (question.what === 'certificate') return this.#deps.certificates.certificateFor(question.host);
-    this.#deps.links.want(question.peer);
-    return undefined;
   }
 
   #onExit(place: Place, worker: WorkerProcess, how: { code: number | null; signal: string | null }): void {

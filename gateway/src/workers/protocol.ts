@@ -80,6 +80,8 @@ export interface ControlQuestion {
 /** What a worker asks control. */
 export type WorkerQuestion =
   | { readonly what: 'certificate'; readonly host: string }
+  /** Whether a question of a sign-in is answered for the first time: see `Answered`. */
+  | { readonly what: 'answered'; readonly nonce: string; readonly untilMs: number }
   /** Send the peer tickets for the workers that have no link to it. */
   | { readonly what: 'link'; readonly peer: PeerId };
 

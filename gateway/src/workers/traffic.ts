@@ -12,6 +12,7 @@ import { newRequestId } from '../request/request-id.ts';
 import type { EdgeFigures } from '../metrics/figures.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import type { RouteChange, Routes } from '../routes/snapshot.ts';
+import { Answered } from '../sign-in/answered.ts';
 import { WorkerFleet } from './control.ts';
 import { farewellMs } from './farewell.ts';
 
@@ -96,6 +97,7 @@ export function createOwnTraffic(deps: TrafficDeps, config: GatewayConfig): Traf
       contexts,
       challenges: deps.challenges,
       secret: deps.secret,
+      answered: new Answered(clock),
       newId: newRequestId,
       snapshot: () => routes.current,
       identity: () => deps.identity(),
@@ -133,11 +135,16 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
   const { clock, logger, overlay, routes, certificates, mayLink } = deps;
   const { domain, limits, abuse, accessLog, listen, anchor, publicPort, http2, privateIssuers, stateDirectory } =
     config;
+  const answered = new Answered(clock);
   const fleet: WorkerFleet = new WorkerFleet(
     {
       clock,
       logger,
-      certificates,
+      answer: async (question) => {
+        if (question.what === 'answered') return answered.take(question.nonce, question.untilMs);
+        if (question.what === 'certificate') return certificates.certificateFor(question.host);
+        return links.want(question.peer);
+      },
       get links(): LinkDispatcher {
         return links;
       },

@@ -12,6 +12,7 @@ import { newRequestId } from '../request/request-id.ts';
 import type { GatewayIdentity } from '../request/self.ts';
 import { Routes } from '../routes/snapshot.ts';
 import { farewellMs } from './farewell.ts';
+import type { Taken } from '../sign-in/answered.ts';
 import type { Ipc } from './ipc.ts';
 import type { ControlQuestion, FromWorker, ToWorker, WorkerCounts, WorkerQuestion, WorkerStart } from './protocol.ts';
 
@@ -88,6 +89,9 @@ export class TrafficWorker {
         contexts,
         challenges: this.#challenges,
         secret: start.secret,
+        answered: {
+          take: async (nonce, untilMs) => (await ipc.ask({ what: 'answered', nonce, untilMs }, ASK_MS)) as Taken,
+        },
         newId: newRequestId,
         snapshot: () => this.#routes.current,
         identity: () => this.#identity,

@@ -5,7 +5,13 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import { test } from 'node:test';
-import { createSignIn, type SignedSignIn } from '@moat/contract';
+import {
+  SIGN_IN_LASTS_MS,
+  SIGN_IN_PROOF_FIELD,
+  createSignIn,
+  formatSignInProof,
+  type SignedSignIn,
+} from '@moat/contract';
 import { createOwnerKey, type OwnerKeyPair } from '@moat/identity';
 import { createManualClock } from '@moat/testkit';
 import type { EdgeAuth } from '../../src/publications/edge-rules.ts';
@@ -13,6 +19,8 @@ import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { recording, type Seen } from '../member.ts';
 
 const PATH = '/.well-known/moat/sign-in';
+/** As a browser sends it with a form of a page of this host. */
+const OWN = { origin: `https://${HOST}` };
 const ana = createOwnerKey();
 const stranger = createOwnerKey();
 
@@ -99,15 +107,67 @@ test('a key that may come in gets a session, which no service sees', async () =>
   assert.deepEqual(valuesOf('cookie'), ['a=b; c=d']);
   assert.deepEqual(valuesOf('authorization'), ['Bearer own'], 'it was not for the gateway');
 
-  const opened = await ask(edge, new URL(url).pathname + new URL(url).search);
+  const ticket = new URL(url).pathname + new URL(url).search;
+  const page2 = await ask(edge, ticket);
+  assert.equal(page2.status, 200);
+  assert.match(page2.text, new RegExp(`as <code>${ana.key}</code>`), 'whoever opens it is told as whom');
+  assert.equal(page2.headers['set-cookie'], undefined);
+  const elsewhere = await ask(edge, ticket, { body: '', headers: { origin: 'https://evil.example' } });
+  assert.equal(elsewhere.status, 405, 'another site cannot push the button');
+  const opened = await ask(edge, ticket, { body: '', headers: OWN });
   assert.equal(opened.status, 303);
   assert.equal(opened.headers.location, '/');
   const browsers = String(opened.headers['set-cookie']).split(';')[0] ?? '';
   assert.equal((await ask(edge, '/', { headers: { cookie: browsers } })).status, 200);
-  const again = await ask(edge, new URL(url).pathname + new URL(url).search);
+  const again = await ask(edge, ticket, { body: '', headers: OWN });
   assert.equal(again.status, 400, 'a ticket is good once');
-  const out = await ask(edge, '/.well-known/moat/sign-out', { headers: { cookie: browsers } });
-  assert.match(String(out.headers['set-cookie']), /Max-Age=0/);
+});
+
+test('only the button of its own page signs a browser out', async () => {
+  await using edge = await EdgeUnderTest.start();
+  published(edge, waysOf([ana]));
+  const out = '/.well-known/moat/sign-out';
+  const page = await ask(edge, out);
+  assert.equal(page.status, 200);
+  assert.match(page.text, /<form method="post" action="\/\.well-known\/moat\/sign-out"><button>/);
+  assert.equal(page.headers['set-cookie'], undefined);
+  assert.match(String(page.headers['content-security-policy']), /frame-ancestors 'none'/);
+  for (const origin of ['https://evil.example', 'null', `http://${HOST}`]) {
+    const refused = await ask(edge, out, { body: '', headers: { origin } });
+    assert.deepEqual([refused.status, refused.headers['set-cookie']], [405, undefined], origin);
+  }
+  assert.equal((await ask(edge, out, { body: '' })).status, 405);
+  const done = await ask(edge, out, { body: '', headers: OWN });
+  assert.match(String(done.headers['set-cookie']), /^__Host-moat-session=; .*Max-Age=0/);
+});
+
+test('where members ask too they get what the visitor showed, and nobody else does', async () => {
+  await using edge = await EdgeUnderTest.start();
+  const seen = published(edge, { ...waysOf([ana]), enforce: 'member' } as EdgeAuth);
+  const said = await ask(edge, PATH, { headers: { accept: 'application/json' } });
+  const { nonce, lastsMs } = JSON.parse(said.text) as { readonly nonce: string; readonly lastsMs: number };
+  assert.equal(lastsMs, SIGN_IN_LASTS_MS);
+  const timeless = await answer(edge, createSignIn({ host: HOST, nonce }, ana.signer));
+  assert.deepEqual([timeless.status, codeOf(timeless)], [403, 'SIGN_IN_REFUSED']);
+  const until = `${new Date(Date.now() + lastsMs).toISOString().slice(0, 19)}Z`;
+  const signed = createSignIn({ host: HOST, nonce, until }, ana.signer);
+  const done = await answer(edge, signed);
+  assert.equal(done.status, 200, done.text);
+  const { cookie, url } = JSON.parse(done.text) as { cookie: string; url: string };
+  assert.equal(cookie, `__Host-moat-session=${formatSignInProof(signed)}`);
+  const ticket = new URL(url).pathname + new URL(url).search;
+  const opened = await ask(edge, ticket, { body: '', headers: OWN });
+  assert.equal(String(opened.headers['set-cookie']).split(';', 1)[0], cookie);
+  const lie = { [SIGN_IN_PROOF_FIELD]: 'mine', authorization: 'Bearer own' };
+  assert.equal((await ask(edge, '/', { headers: lie })).status, 401);
+  assert.equal((await ask(edge, '/', { headers: { ...lie, cookie } })).status, 200);
+  const shown = seen[0]?.fields.filter(([name]) => [SIGN_IN_PROOF_FIELD, 'authorization', 'cookie'].includes(name));
+  assert.deepEqual(shown, [
+    ['authorization', 'Bearer own'],
+    [SIGN_IN_PROOF_FIELD, formatSignInProof(signed)],
+  ]);
+  published(edge, waysOf([ana]));
+  assert.equal((await ask(edge, '/', { headers: { cookie } })).status, 401, 'no session where the gateway asks alone');
 });
 
 test('another key, name, question or signature signs nobody in, and no answer does twice', async () => {

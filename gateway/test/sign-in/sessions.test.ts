@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { errorCode } from '@moat/core';
+import { Answered } from '../../src/sign-in/answered.ts';
 import { Questions } from '../../src/sign-in/questions.ts';
 import { withoutOwnCookies } from '../../src/sign-in/own-fields.ts';
 import { Sessions } from '../../src/sign-in/sessions.ts';
+import { Tickets } from '../../src/sign-in/tickets.ts';
 
 const secret = Buffer.from('a secret of the gateway');
 const scope = { host: 'shop.apps.example.com', ways: 'w1' };
@@ -57,40 +59,85 @@ describe('a session', () => {
 
 describe('a question', () => {
   let now = 1_000_000;
-  const questions = new Questions({ now: () => now }, secret);
-  const codeOf = (nonce: string, host = scope.host): string | undefined => {
+  const clock = { now: () => now };
+  const answered = new Answered(clock);
+  const process = (key: Uint8Array = secret): Questions =>
+    new Questions({ ...clock, take: async (...taken) => answered.take(...taken) }, key);
+  const questions = process();
+  const codeOf = async (nonce: string, host = scope.host, by = questions): Promise<string | undefined> => {
     try {
-      questions.answer(nonce, host);
+      await by.answer(nonce, host);
       return undefined;
     } catch (error) {
       return errorCode(error);
     }
   };
 
-  it('is answered once, under the name that asked', () => {
+  it('is answered once, under the name that asked, whichever process is told', async () => {
     const nonce = questions.ask(scope.host);
-    assert.equal(codeOf(nonce, 'evil.apps.example.com'), 'SIGN_IN_EXPIRED');
-    assert.equal(codeOf(nonce), undefined);
-    assert.equal(codeOf(nonce), 'SIGN_IN_EXPIRED');
-    assert.equal(codeOf(`${nonce}=`), 'SIGN_IN_EXPIRED', 'nor in another spelling');
+    assert.equal(await codeOf(nonce, 'evil.apps.example.com'), 'SIGN_IN_EXPIRED');
+    const codes = await Promise.all([codeOf(nonce), codeOf(nonce, scope.host, process()), codeOf(nonce)]);
+    assert.deepEqual(codes, [undefined, 'SIGN_IN_EXPIRED', 'SIGN_IN_EXPIRED']);
+    assert.equal(await codeOf(`${nonce}=`), 'SIGN_IN_EXPIRED', 'nor in another spelling');
   });
 
-  it('is over after two minutes', () => {
+  it('is over after two minutes', async () => {
     const nonce = questions.ask(scope.host);
     now += 120_000;
-    assert.equal(codeOf(nonce), 'SIGN_IN_EXPIRED');
+    assert.equal(await codeOf(nonce), 'SIGN_IN_EXPIRED');
   });
 
-  it('was asked here or is none', () => {
-    fc.assert(fc.property(fc.string(), (text) => codeOf(text) === 'SIGN_IN_EXPIRED'));
-    assert.equal(codeOf(new Questions({ now: () => now }, Buffer.from('x')).ask(scope.host)), 'SIGN_IN_EXPIRED');
+  it('was asked here or is none', async () => {
+    await fc.assert(fc.asyncProperty(fc.string(), async (text) => (await codeOf(text)) === 'SIGN_IN_EXPIRED'));
+    assert.equal(await codeOf(process(Buffer.from('x')).ask(scope.host)), 'SIGN_IN_EXPIRED');
   });
 
-  it('has room for so many answers and then for none, until the oldest are over', () => {
+  it('has room for so many answers and then for none, until the oldest are over', async () => {
     now += 1_000_000;
-    for (let index = 0; index < 10_000; index++) assert.equal(codeOf(questions.ask(scope.host)), undefined);
-    assert.equal(codeOf(questions.ask(scope.host)), 'GATEWAY_BUSY');
+    for (let index = 0; index < 10_000; index++) assert.equal(answered.take(`${index}`, now + 120_000), 'first');
+    assert.equal(await codeOf(questions.ask(scope.host)), 'GATEWAY_BUSY');
     now += 120_000;
-    assert.equal(codeOf(questions.ask(scope.host)), undefined);
+    assert.equal(await codeOf(questions.ask(scope.host)), undefined);
+  });
+
+  it('is not taken where nobody can say whether it was before', async () => {
+    const alone = new Questions({ ...clock, take: () => Promise.reject(new Error('gone')) }, secret);
+    assert.equal(await codeOf(alone.ask(scope.host), scope.host, alone), 'GATEWAY_BUSY');
+  });
+});
+
+describe('a ticket', () => {
+  let now = 5_000_000;
+  const answered = new Answered({ now: () => now });
+  const questions = new Questions({ now: () => now, take: (...taken) => answered.take(...taken) }, secret);
+  const tickets = new Tickets({ questions }, secret);
+
+  it('says whose it is as often as it is looked at, and signs in once', async () => {
+    const ticket = tickets.issue({ user: 'ed25519:a', proof: 'a.b.c.d' }, scope);
+    assert.doesNotMatch(Buffer.from(ticket.split('.')[0] ?? '', 'base64url').toString('latin1'), /ed25519|a\.b/);
+    for (const _ of [1, 2]) assert.deepEqual(tickets.read(ticket), { user: 'ed25519:a', proof: 'a.b.c.d' });
+    for (const other of [
+      { ...scope, host: 'evil.example' },
+      { ...scope, ways: 'w2' },
+    ]) {
+      await assert.rejects(tickets.redeem(ticket, other), { code: 'SIGN_IN_EXPIRED' });
+    }
+    assert.equal((await tickets.redeem(ticket, scope)).user, 'ed25519:a');
+    await assert.rejects(tickets.redeem(ticket, scope), { code: 'SIGN_IN_EXPIRED' });
+  });
+
+  it('is nobody else’s, and not two halves', () => {
+    const [one, other] = [tickets.issue({ user: 'a' }, scope), tickets.issue({ user: 'b' }, scope)];
+    const mixed = `${one.split('.')[0]}.${other.split('.')[1]}`;
+    for (const text of ['', '.', mixed, `x${one}`, 'a'.repeat(2_000)]) {
+      assert.throws(() => tickets.read(text), { code: 'SIGN_IN_EXPIRED' }, text);
+    }
+    assert.throws(() => new Tickets({ questions }, Buffer.from('x')).read(one), { code: 'SIGN_IN_EXPIRED' });
+  });
+
+  it('is over after a minute', async () => {
+    const ticket = tickets.issue({ user: 'a' }, scope);
+    now += 60_000;
+    await assert.rejects(tickets.redeem(ticket, scope), { code: 'SIGN_IN_EXPIRED' });
   });
 });

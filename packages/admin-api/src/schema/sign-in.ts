@@ -7,9 +7,15 @@ export interface SignInRequest {
   /** As the operator typed it, without a port. */
   readonly host: string;
   readonly nonce: string;
+  /** A time until which the signature itself lets in, where members ask too. */
+  readonly until?: string;
 }
 export const signInRequestSchema: z.ZodType<SignInRequest> = z
-  .strictObject({ host: z.string().min(1).max(253), nonce: z.string().regex(/^[\w-]{16,128}$/) })
+  .strictObject({
+    host: z.string().min(1).max(253),
+    nonce: z.string().regex(/^[\w-]{16,128}$/),
+    until: z.exactOptional(z.iso.datetime()),
+  })
   .meta({ id: 'SignInRequest' });
 
 export interface SignInSigned {

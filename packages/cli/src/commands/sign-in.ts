@@ -1,5 +1,5 @@
 /** `moat sign-in HOST`: comes in under a public name with nothing but a key of Moat. */
-import { createSignIn } from '@moat/contract';
+import { SIGN_IN_LASTS_MS, createSignIn, formatTime } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
@@ -51,7 +51,7 @@ async function signIn(context: Context, [typed = '']: readonly string[], options
   const asked = read(await send(context, host, { method: 'GET' }), host);
   // TLS has shown whose host it is; a question for another one would be somebody else's.
   if (asked['host'] !== hostname || typeof asked['nonce'] !== 'string') throw notOffered(host);
-  const question = { host: hostname, nonce: asked['nonce'] };
+  const question = { host: hostname, nonce: asked['nonce'], ...untilOf(asked['lastsMs']) };
   const signed =
     options.machine === true ? (await context.agent.signIn(question)).signed : await sign(context, options, question);
   const done = read(await send(context, host, { method: 'POST', body: JSON.stringify(signed) }), host);
@@ -71,10 +71,17 @@ async function signIn(context: Context, [typed = '']: readonly string[], options
 async function sign(
   context: Context,
   options: OwnerOptions,
-  question: { readonly host: string; readonly nonce: string },
+  question: { readonly host: string; readonly nonce: string; readonly until?: string },
 ): Promise<object> {
   const { signer } = await openOwner(context, options);
   return createSignIn(question, signer);
+}
+
+/** Where members ask too they are shown the signature itself: it says how long it is to be worth something. */
+function untilOf(lastsMs: unknown): { readonly until?: string } {
+  if (typeof lastsMs !== 'number' || !(lastsMs > 0)) return {};
+  const untilMs = Date.now() + Math.min(lastsMs, SIGN_IN_LASTS_MS);
+  return { until: formatTime(untilMs) };
 }
 
 function parseHost(typed: string): { readonly host: string; readonly hostname: string } {
