@@ -3,7 +3,18 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { after, before, suite, test } from 'node:test';
-import type { PublishRules } from '@moat/contract';
+import { randomBytes, scryptSync } from 'node:crypto';
+import {
+  SIGN_IN_PROOF_FIELD,
+  createSignIn,
+  formatBasicUser,
+  formatSignInProof,
+  formatTime,
+  type PublishAuth,
+  type PublishRules,
+} from '@moat/contract';
+import type { FieldList } from '@moat/core';
+import { createOwnerKey, type OwnerKeyPair } from '@moat/identity';
 import { eventually } from '../e2e/machine.ts';
 import { publication } from './pen.ts';
 import { Shop } from './shop.ts';
@@ -11,6 +22,14 @@ import { Twin, framed, gone, unframed } from './twins/twin.ts';
 
 /** A rate that no honest test here comes near. */
 const COUNTED: PublishRules = { rate: { all: { count: 5, perMs: 3_600_000 } }, enforce: 'member' };
+
+const ASKED: PublishRules = { enforce: 'member' };
+
+function usersFile(user: string, password: string): string {
+  const salt = randomBytes(16);
+  const hash = scryptSync(password, salt, 32, { N: 4_096, r: 8, p: 1 });
+  return `${formatBasicUser(user, { log2N: 12, r: 8, p: 1, salt, hash })}\n`;
+}
 
 suite('gateway', () => {
   let shop: Shop;
@@ -68,6 +87,63 @@ suite('gateway', () => {
     assert.equal(shop.web.requests, requests + 5);
     const other = await evil.ask(link, { deployment, service: 'web', kind: 'http' }, 'evil.evil.localhost');
     assert.equal(other, '200', 'a name without the rule is another door, which its publisher opened');
+    await shop.apply({ publish });
+  });
+
+  test('can never: let somebody in where members ask too, though it asks nobody', async () => {
+    const [ana, eve] = [createOwnerKey(), createOwnerKey()];
+    const auth: PublishAuth = { enforce: 'member', keys: [ana.key], users: usersFile('ana', 'correct horse') };
+    const line = { ...publication('asked', 'web', 'evil.localhost', [evil.address]), auth, rules: ASKED };
+    const { publish } = shop.contract;
+    await shop.apply({ publish: [line] });
+    await eventually('the twin was shown it', async () => JSON.stringify(evil.bundles.at(-1)).includes('"asked"'));
+    const link = await evil.linkFrom(shop.peer('web'));
+    const { deployment } = shop.pen;
+    const { requests } = shop.web;
+    const host = 'asked.evil.localhost';
+    const tell = (fields: FieldList, authority = host): Promise<string> =>
+      evil.ask(link, { deployment, service: 'web', kind: 'http' }, authority, fields);
+    const basic = (text: string): FieldList => [['authorization', `Basic ${Buffer.from(text).toString('base64')}`]];
+    const proof = (by: OwnerKeyPair, untilMs: number, name = host): FieldList => {
+      const signIn = { host: name, nonce: 'n'.repeat(22), until: formatTime(untilMs) };
+      return [[SIGN_IN_PROOF_FIELD, formatSignInProof(createSignIn(signIn, by.signer))]];
+    };
+    const soon = Date.now() + 60_000;
+    const tries: readonly FieldList[] = [
+      [],
+      [['x-forwarded-user', 'ana']],
+      [
+        [
+          'cookie',
+          `__Host-moat-session=${formatSignInProof(createSignIn({ host, nonce: 'n'.repeat(22) }, eve.signer))}`,
+        ],
+      ],
+      basic('ana:guess'),
+      basic('root:correct horse'),
+      proof(eve, soon),
+      proof(ana, soon, 'shop.evil.localhost'),
+      proof(ana, Date.now() - 1_000),
+      proof(ana, Date.now() + 30 * 86_400_000),
+    ];
+    for (const fields of tries) assert.equal(await tell(fields), 'PUBLIC_AUTH', JSON.stringify(fields));
+    for (const authority of ['evil.localhost', 'web.shop.internal', '127.0.0.1:80', 'localhost']) {
+      assert.equal(await tell([], authority), 'PUBLIC_AUTH', authority);
+    }
+    assert.equal(await evil.ask(link, { deployment, service: 'web', kind: 'tcp' }), 'KIND_MISMATCH');
+    assert.equal(shop.web.requests, requests, 'the service heard nothing of all that');
+    const lies: FieldList = [
+      ['x-forwarded-user', 'root'],
+      ['x-forwarded-client-cert', 'Subject="CN=root"'],
+    ];
+    for (const [shown, user] of [
+      [basic('ana:correct horse'), 'ana'],
+      [proof(ana, soon), encodeURIComponent(ana.key)],
+    ] as const) {
+      assert.equal(await tell([...shown, ...lies]), '200', 'who shows it what lets in');
+      const seen = shop.web.lastFields.join('\n');
+      assert.match(seen, new RegExp(`x-forwarded-user\n${user}`, 'i'));
+      assert.doesNotMatch(seen, /root|authorization|x-moat/i);
+    }
     await shop.apply({ publish });
   });
 

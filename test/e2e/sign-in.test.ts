@@ -15,6 +15,8 @@ const CALLBACK = '/.well-known/moat/callback';
 const KEYS = 'team.localhost';
 const BLOG = 'blog.localhost';
 const CREW = 'crew.localhost';
+const VAULT = 'vault.localhost';
+const PASSWORD = 'correct horse battery';
 const HTML = { accept: 'text/html' };
 
 const run = promisify(execFile);
@@ -24,7 +26,8 @@ let provider: TestProvider;
 
 before(async () => {
   web = await startWebService('shop');
-  await world.startGateway();
+  // What is good once is good once at both.
+  await world.startGateway('open', { workers: 2 });
   provider = await startProvider(`https://${BLOG}:${world.gateway.port}${CALLBACK}`);
   await world.grow({
     name: 'shop',
@@ -36,6 +39,8 @@ before(async () => {
   await owner.write('client-secret', `${CLIENT.secret}\n`);
   owner.env['MOAT_CA_FILE'] = await owner.write('ca.pem', world.gateway.browser.tls('x').ca);
   await makeCertificates(owner);
+  const line = await owner.ok(['password', 'ana', '--password-file', '-'], `${PASSWORD}\n`);
+  await owner.write('users', `${String(line.json['line'])}\n`);
   await publish(['owners', 'owner']);
   await eventually('published', async () => (await statusOf(KEYS)) === 401 && (await statusOf(BLOG)) === 401);
 });
@@ -56,6 +61,7 @@ async function publish(keys: readonly string[]): Promise<void> {
       team: { service: 'web', gateway, auth: { keys } },
       blog: { service: 'web', gateway, auth: { oidc } },
       crew: { service: 'web', gateway, auth: { mtls: { ca: './staff.pem' } } },
+      vault: { service: 'web', gateway, enforce: 'member', auth: { basic: { file: './users' }, keys } },
     },
   });
 }
@@ -126,15 +132,38 @@ test('an owner and a machine sign in with nothing but their keys', async () => {
     assert.equal(serviceSaw('cookie'), undefined);
     const url = new URL(String(json['url']));
     assert.equal(url.host, host);
-    const opened = await world.gateway.browser.fetch(KEYS, { path: url.pathname + url.search });
-    assert.equal(opened.status, 303);
-    assert.equal(await statusOf(KEYS, { cookie: cookieOf(opened.headers['set-cookie'], 'session') }), 200);
+    const path = url.pathname + url.search;
+    const page = await world.gateway.browser.fetch(KEYS, { path });
+    assert.match(page.text, /<form method="post"/);
+    // Both workers are asked at once, and one browser gets in.
+    const pushed = { method: 'POST', path, headers: { host, origin: `https://${host}` } };
+    const answers = await Promise.all(Array.from({ length: 8 }, () => world.gateway.browser.fetch(KEYS, pushed)));
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [303, ...Array<number>(7).fill(400)]);
+    const opened = answers.find(({ status }) => status === 303);
+    assert.equal(await statusOf(KEYS, { cookie: cookieOf(opened?.headers['set-cookie'], 'session') }), 200);
   }
   assert.equal(new Set(users).size, 2);
   assert.equal((await owner.run(['sign-in', `${BLOG}:${world.gateway.port}`])).json['code'], 'SIGN_IN_NOT_OFFERED');
   await owner.ok(['key', 'new', '--key', 'stranger.key']);
   const refused = await owner.run(['sign-in', host, '--key', 'stranger.key']);
   assert.equal(refused.json['code'], 'SIGN_IN_REFUSED');
+});
+
+test('where members ask too they are shown passwords and signatures, and the service is not', async () => {
+  const owner = world.machine('owner');
+  const host = `${VAULT}:${world.gateway.port}`;
+  assert.equal(await statusOf(VAULT), 401);
+  const authorization = `Basic ${Buffer.from(`ana:${PASSWORD}`).toString('base64')}`;
+  assert.equal(await statusOf(VAULT, { authorization: `${authorization}x` }), 401);
+  assert.equal(await statusOf(VAULT, { authorization, 'x-forwarded-user': 'root' }), 200);
+  assert.equal(serviceSaw('x-forwarded-user'), 'ana');
+  assert.equal(serviceSaw('authorization'), undefined);
+  for (const flags of [[], ['--machine']]) {
+    const { json } = await owner.ok(['sign-in', host, ...flags]);
+    assert.equal(await statusOf(VAULT, { cookie: `theme=dark; ${String(json['cookie'])}` }), 200);
+    assert.equal(serviceSaw('x-forwarded-user'), encodeURIComponent(String(json['user'])));
+    assert.deepEqual([serviceSaw('cookie'), serviceSaw('x-moat-proof')], ['theme=dark', undefined]);
+  }
 });
 
 test('curl comes in with a client certificate of its authorities alone', async (t) => {
@@ -202,8 +231,12 @@ test('a key that is taken out of the file is asked anew', async () => {
   const { json } = await owner.ok(['sign-in', host, '--machine']);
   const cookie = String(json['cookie']);
   assert.equal(await statusOf(KEYS, { cookie }), 200);
+  const vault = `${VAULT}:${world.gateway.port}`;
+  const held = String((await owner.ok(['sign-in', vault, '--machine'])).json['cookie']);
+  assert.equal(await statusOf(VAULT, { cookie: held }), 200);
   await publish(['owners']);
   await eventually('its session is over', async () => (await statusOf(KEYS, { cookie })) === 401);
+  assert.equal(await statusOf(VAULT, { cookie: held }), 401);
   assert.equal((await owner.run(['sign-in', host, '--machine'])).json['code'], 'SIGN_IN_REFUSED');
   await owner.ok(['sign-in', host]);
 });

@@ -9,6 +9,7 @@ import {
   systemClock,
   type ByteChannel,
   type Link,
+  type FieldList,
   type LinkStream,
   type OpenRequest,
   type PeerConnection,
@@ -141,12 +142,12 @@ export class Twin implements AsyncDisposable {
   }
 
   /** Asks over a link: the status of an http answer, `connected`, or the code of the refusal. */
-  async ask(link: Link, request: OpenRequest, authority = 'evil.localhost'): Promise<string> {
+  async ask(link: Link, request: OpenRequest, authority = 'evil.localhost', fields: FieldList = []): Promise<string> {
     let stream: LinkStream;
     try {
       stream = link.open(
         request,
-        request.kind === 'http' ? { method: 'GET', authority, target: '/', fields: [], bodyless: true } : undefined,
+        request.kind === 'http' ? { method: 'GET', authority, target: '/', fields, bodyless: true } : undefined,
       );
     } catch (error) {
       if (isMoatError(error)) return error.code;
