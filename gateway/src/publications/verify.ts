@@ -7,6 +7,7 @@ import {
   hashClaim,
   headHash,
   publicationHash,
+  ruleProblem,
   stillPublished,
   verifyBundle,
   verifyProof,
@@ -148,8 +149,21 @@ function whyNotServed(publication: Publication): MoatError<GatewayErrorCode> | u
     const message = `${name} is given to deployment ${transfer}, which gets it by publishing it here`;
     return refusal('NAME_GIVEN', message, { details: { transfer } });
   }
-  if (isServable(publication)) return undefined;
-  return refusal('PUBLICATION_UNSUPPORTED', 'this gateway does not keep a rule of the line');
+  if (!isServable(publication)) {
+    return refusal('PUBLICATION_UNSUPPORTED', 'this gateway does not keep a rule of the line');
+  }
+  if (isReadHere(publication)) return undefined;
+  // Writers refuse it as well. Whoever signed it wanted to be asked for, and would not be.
+  const message = 'nobody here reads what comes under the name: auth and rules about requests cannot be kept';
+  return refusal('PUBLICATION_UNSUPPORTED', message);
+}
+
+/** Whether what it says of requests is said of requests. */
+function isReadHere({ tls, kind, auth, rules, service, others = [] }: Publication): boolean {
+  const own = { protocol: kind };
+  if (auth !== undefined && (tls === 'passthrough' || kind === 'tcp')) return false;
+  const known = others.map((other) => [other.service, { protocol: other.kind }] as const);
+  return ruleProblem(rules, { service: own, tls, services: new Map([[service, own], ...known]) }) === undefined;
 }
 
 function isServable({ rules = {} }: Publication): boolean {

@@ -1,7 +1,7 @@
 /** What one bundle costs a gateway, whoever shows it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CONTRACT_LIMITS, type OwnerSignature } from '@moat/contract';
+import { CONTRACT_LIMITS, type OwnerSignature, type PublishLine } from '@moat/contract';
 import { judgeBundle } from '../../src/publications/verify.ts';
 import { GATEWAY, NOW, Shop, identity, type ShopVersion } from '../shop.ts';
 
@@ -40,4 +40,28 @@ test('a proof full of signatures is verified once, also for a place that nobody 
   const once = cost(() => judgeBundle(bundle, member));
   const refused = cost(() => assert.throws(() => judgeBundle(bundle, stranger), { code: 'PUBLISHER_UNKNOWN' }));
   assert.ok(refused < once * 1.5, `${refused} ms instead of ${once} ms`);
+});
+
+test('auth and rules about requests, where nobody reads requests, are refused with the name', () => {
+  const shop = new Shop('one');
+  const serves = (changed: Partial<PublishLine>, protocol: 'http' | 'tcp' = 'http'): readonly string[] => {
+    const services = shop.first.contract.services.map((service) => ({ ...service, protocol }));
+    const line = { ...(shop.first.contract.publish[0] as PublishLine), ...changed };
+    const bundle = shop.bundle(shop.next(shop.first, { services, publish: [line] }), [shop.claim()]);
+    const judged = judgeBundle(bundle, {
+      gateway: GATEWAY.peer,
+      presenter: shop.laptop.peer,
+      current: undefined,
+      nowMs: NOW,
+    });
+    return [...judged.servable.map(({ name }) => name), ...judged.refused.map(({ error }) => error.code)];
+  };
+  const auth = { keys: [shop.owner.key] };
+  assert.deepEqual(serves({ auth }), ['shop']);
+  assert.deepEqual(serves({ rules: { compress: true, paths: [{ prefix: '/a', service: 'web' }] } }), ['shop']);
+  assert.deepEqual(serves({ auth }, 'tcp'), ['PUBLICATION_UNSUPPORTED']);
+  assert.deepEqual(serves({ auth, tls: 'passthrough' }), ['PUBLICATION_UNSUPPORTED']);
+  assert.deepEqual(serves({ auth, tls: 'passthrough', port: 7000 }, 'tcp'), ['PUBLICATION_UNSUPPORTED']);
+  assert.deepEqual(serves({ rules: { maxBodyBytes: 1 } }, 'tcp'), ['PUBLICATION_UNSUPPORTED']);
+  assert.deepEqual(serves({ rules: { concurrency: 1 } }, 'tcp'), ['shop']);
 });

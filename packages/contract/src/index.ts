@@ -200,7 +200,7 @@ export type {
 } from './yaml/file.ts';
 export { formatDeploymentFile } from './yaml/format.ts';
 export { fileFromContract } from './yaml/from-contract.ts';
-export { servicesOfLine } from './publish-rules.ts';
+export { ruleProblem, servicesOfLine, type RuleContext, type RuleProblem } from './publish-rules.ts';
 export type { HeaderChanges, PathRule, PublishRules, RequestRate, Split } from './publish-rules.ts';
 export { deploymentFileJsonSchema } from './yaml/json-schema.ts';
 export { resolveOnline, type OnlineOptions, type OnlineResolvers, type OnlineResult } from './yaml/online.ts';
