@@ -101,16 +101,28 @@ function distinct(candidates: readonly Candidate[]): Candidate[] {
   });
 }
 
-function has(ranges: BlockList, host: string): boolean {
-  const family = isIP(host);
-  return family !== 0 && ranges.check(host, family === 4 ? 'ipv4' : 'ipv6');
+/** A list a family: Node checks an IPv4 address against IPv6 ranges too, as the IPv6 address that it is mapped to. */
+interface Ranges {
+  readonly ipv4: BlockList;
+  readonly ipv6: BlockList;
 }
 
-function rangesOf(cidrs: readonly string[]): BlockList {
-  const ranges = new BlockList();
+function familyOf(host: string): keyof Ranges | undefined {
+  const family = isIP(host);
+  return family === 0 ? undefined : family === 4 ? 'ipv4' : 'ipv6';
+}
+
+function has(ranges: Ranges, host: string): boolean {
+  const family = familyOf(host);
+  return family !== undefined && ranges[family].check(host, family);
+}
+
+function rangesOf(cidrs: readonly string[]): Ranges {
+  const ranges: Ranges = { ipv4: new BlockList(), ipv6: new BlockList() };
   for (const cidr of cidrs) {
     const [host = '', length = ''] = cidr.split('/');
-    ranges.addSubnet(host, Number(length), isIP(host) === 4 ? 'ipv4' : 'ipv6');
+    const family = familyOf(host);
+    if (family !== undefined) ranges[family].addSubnet(host, Number(length), family);
   }
   return ranges;
 }

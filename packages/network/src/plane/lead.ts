@@ -79,7 +79,8 @@ async function negotiate(
     attempt += 1;
   }
   await deps.tunnels.setPeer(pair.place.tunnel, pair.place.publicKey, { endpoint: before });
-  if (pair.forward === null) {
+  const isBlocked = ours.nat === 'blocked' || theirs.nat === 'blocked';
+  if (pair.forward === null && !isBlocked) {
     if (attempts.length === 0) await awaitSession(deps, pair, talk.signal);
     const forwarded = await forward(deps, pair, talk, theirs, attempt, why);
     if (forwarded !== null) return forwarded;

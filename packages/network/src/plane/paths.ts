@@ -30,8 +30,9 @@ import { createPeerDoor, type PeerDoor } from './peer-door.ts';
 import { PeerPath } from './peer-path.ts';
 import { Surveyor, type AnchorReport } from './survey.ts';
 
-/** Milliseconds between two looks at our own addresses. */
-const ADDRESSES_MS = 2_000;
+/** Milliseconds between two looks at our own addresses, while packets go and while none do. */
+const ADDRESSES_MS = 1_000;
+const ADDRESSES_ASLEEP_MS = 5_000;
 /** Exchanges, questions and addresses to try that one peer may cause in a minute. */
 const PER_MINUTE = { offers: 12, questions: 60, addresses: 40 };
 const MINUTE_MS = 60_000;
@@ -96,7 +97,7 @@ export interface Paths extends Service {
   untilDirect(peer: PeerId, signal: AbortSignal): Promise<PathLine>;
   /** Asks every anchor anew. */
   netcheck(signal: AbortSignal): Promise<Netcheck>;
-  /** A hint; addresses are looked at every two seconds anyway. */
+  /** A hint; addresses are looked at every few seconds anyway. */
   networkChanged(): void;
 }
 
@@ -130,7 +131,7 @@ class TunnelPaths implements Paths {
   constructor(deps: PathsDeps, options: PathsOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#surveyor = new Surveyor(deps, options);
+    this.#surveyor = new Surveyor(deps, { tunnel: options.tunnel, port: options.port, signal: this.#stopped.signal });
     const limit = (count: number): RateLimit => new RateLimit(deps.clock, { count, perMs: MINUTE_MS, maxKeys: 4_096 });
     this.#limits = {
       offers: limit(PER_MINUTE.offers),
@@ -337,15 +338,19 @@ class TunnelPaths implements Paths {
   #watchAddresses(opened: DisposableStack): void {
     const { clock } = this.#deps;
     let timer: Timer | undefined;
+    const later = (): void => {
+      const isAwake = [...this.#paths.values()].some((path) => path.isAwake);
+      timer = clock.after(isAwake ? ADDRESSES_MS : ADDRESSES_ASLEEP_MS, look);
+    };
     const look = (): void => {
       const now = this.#addressText();
       if (now !== this.#addresses) {
         this.#addresses = now;
         this.networkChanged();
       }
-      timer = clock.after(ADDRESSES_MS, look);
+      later();
     };
-    timer = clock.after(ADDRESSES_MS, look);
+    later();
     opened.defer(() => timer?.cancel());
   }
 
@@ -354,7 +359,7 @@ class TunnelPaths implements Paths {
   }
 
   #map(): void {
-    this.#surveyor.map(this.#stopped.signal).catch((error: unknown) => {
+    this.#surveyor.map().catch((error: unknown) => {
       if (this.#stopped.signal.aborted) return;
       this.#deps.logger.debug({ code: errorCode(error) }, 'the router could not be asked for a port');
     });

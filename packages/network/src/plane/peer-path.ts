@@ -6,6 +6,7 @@
 import {
   errorCode,
   isMoatError,
+  sleep,
   type Clock,
   type DeploymentId,
   type Endpoint,
@@ -31,14 +32,14 @@ import type { Outcome, Pair } from './way.ts';
 /** Milliseconds without traffic after which a path sleeps. */
 const IDLE_MS = 5 * 60_000;
 /** Milliseconds of sending without an answer after which the peer is asked. */
-const UNANSWERED_MS = 1_500;
+const UNANSWERED_MS = 1_000;
 /** Milliseconds that a flow in one direction may go on after the peer said that it arrives; and for how long that is believed. */
 const ONE_WAY_MS = 10_000;
 const ONE_WAY_BELIEVED_MS = 60_000;
 /** Milliseconds without any packet on a path that is kept alive. */
 const SILENT_MS = 40_000;
 /** Milliseconds for something to arrive after our network changed. */
-const CHANGED_MS = 1_000;
+const CHANGED_MS = 800;
 /** Milliseconds that the leader has to begin by itself. */
 const LEADER_MS = 400;
 /** Milliseconds more for the follower, which only asks where the leader forgot. */
@@ -184,16 +185,13 @@ export class PeerPath {
 
   /** Our addresses changed: what works goes on, what does not is left within a second. */
   networkChanged(): void {
-    const { clock } = this.#deps;
     this.#keepalive.reset();
     this.#avoided.clear();
     this.#tries.reset();
     const { kind } = this.#state;
     if (kind === 'riding' || kind === 'punching') this.#seek();
     if (kind !== 'direct' && kind !== 'forwarded') return;
-    const changedAt = clock.now();
-    this.#background(this.nudge());
-    clock.after(CHANGED_MS, () => this.#background(this.#judgeChange(changedAt)));
+    this.#background(this.#judgeChange());
   }
 
   /** The peer's counters at this moment. */
@@ -237,10 +235,15 @@ export class PeerPath {
     this.#become({ kind: 'direct', since: now, endpoint, by: 'roamed' });
   }
 
-  async #judgeChange(changedAt: number): Promise<void> {
-    const counters = await peerOf(this.#deps.tunnels, this.#options.place);
-    if (counters !== undefined) this.look(counters);
-    if (this.#traffic.receivedAt <= changedAt) await this.lost(0, 'NETWORK_CHANGED');
+  /** WireGuard goes on by itself where the peer has an address that everybody reaches: an answer shows it. */
+  async #judgeChange(): Promise<void> {
+    const { clock, tunnels } = this.#deps;
+    const { place } = this.#options;
+    const before = await peerOf(tunnels, place);
+    await this.nudge();
+    await sleep(clock, CHANGED_MS, this.#gone.signal);
+    const after = await peerOf(tunnels, place);
+    if ((after?.received ?? 0) <= (before?.received ?? 0)) await this.lost(0, 'NETWORK_CHANGED');
   }
 
   async #check(quietMs: number): Promise<void> {

@@ -60,6 +60,8 @@ export interface SurveyorOptions {
   readonly tunnel: string;
   /** UDP port of the tunnel. */
   readonly port: number;
+  /** Ends what is asked: whoever waits for an answer shares it with others. */
+  readonly signal: AbortSignal;
 }
 
 export class Surveyor {
@@ -86,7 +88,13 @@ export class Surveyor {
     const { clock } = this.#deps;
     const known = this.#known;
     if (known !== undefined && clock.now() - known.at < FRESH_MS) return Promise.resolve(known);
-    this.#running ??= this.#take(ENOUGH, signal).finally(() => (this.#running = undefined));
+    if (this.#running === undefined) {
+      const running = this.#take(ENOUGH, this.#options.signal).finally(() => {
+        if (this.#running === running) this.#running = undefined;
+      });
+      running.catch(() => undefined);
+      this.#running = running;
+    }
     return orAborted(this.#running, signal);
   }
 
@@ -104,9 +112,9 @@ export class Surveyor {
   }
 
   /** Asks the router for a port; what it says counts from then on. */
-  async map(signal: AbortSignal): Promise<void> {
+  async map(): Promise<void> {
     const epoch = this.#epoch;
-    const mapping = await this.#deps.portMapper?.map(this.#options.port, signal);
+    const mapping = await this.#deps.portMapper?.map(this.#options.port, this.#options.signal);
     if (epoch === this.#epoch) this.#mapped = mapping?.external ?? null;
   }
 
