@@ -33,6 +33,8 @@ export interface PebbleOptions {
   readonly eab?: Readonly<Record<string, string>>;
   /** Percent of good nonces that it refuses. @defaultValue 15 */
   readonly nonceReject?: number;
+  /** Life of what it issues. @defaultValue five years */
+  readonly lifeSeconds?: number;
 }
 
 export interface Pebble extends AsyncDisposable {
@@ -74,6 +76,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
       ocspResponderURL: '',
       externalAccountBindingRequired: options.eab !== undefined,
       externalAccountMACKeys: options.eab ?? {},
+      ...(options.lifeSeconds !== undefined && { certificateValidityPeriod: options.lifeSeconds }),
     },
   };
   await writeFile(join(folder, 'pebble.json'), JSON.stringify(config));

@@ -31,6 +31,12 @@ export interface SupervisorOptions {
 
 /** Attempts at once; the rest wait for their turn. */
 const MAX_RUNNING = 16;
+/**
+ * Whoever was lost is most often back within seconds: so many attempts wait no longer than this, together about 20 s. Behind
+ * that the wait doubles.
+ */
+const SOON_MS = 2_000;
+const SOON_ATTEMPTS = 14;
 /** Milliseconds between two forgivings of one peer: anyone on the local network can announce anybody. */
 const FORGIVE_MS = 1000;
 
@@ -136,8 +142,9 @@ export class Supervisor {
       attempts.reachedAt = now;
       attempts.notBefore = now + this.#delay(attempts.flaps);
       attempts.failures = 0;
+      this.#forgiveFailures(peer);
     } catch (error) {
-      attempts.notBefore = this.#deps.clock.now() + this.#delay(attempts.failures);
+      attempts.notBefore = this.#deps.clock.now() + this.#patience(attempts.failures);
       attempts.failures += 1;
       this.#deps.logger.debug(
         { goal: goal.key, peer, attempt: attempts.failures, code: errorCode(error), err: error },
@@ -150,9 +157,24 @@ export class Supervisor {
     }
   }
 
-  #delay(failures: number): number {
+  /** Who was reached for one goal is there for all; only once for each, as it may close at once. */
+  #forgiveFailures(peer: PeerId): void {
+    for (const goal of this.#goals) {
+      const attempts = this.#attempts.get(recordKey(goal, peer));
+      if (attempts === undefined || attempts.failures === 0) continue;
+      attempts.failures = 0;
+      attempts.notBefore = 0;
+    }
+  }
+
+  #patience(failures: number): number {
+    if (failures >= SOON_ATTEMPTS) return this.#delay(failures - SOON_ATTEMPTS + 3);
+    return Math.min(this.#delay(failures), SOON_MS * (0.5 + Math.random() / 2));
+  }
+
+  #delay(steps: number): number {
     const { minMs, maxMs } = this.#options;
-    return Math.min(maxMs, minMs * 2 ** Math.min(failures, 30)) * (0.5 + Math.random() / 2);
+    return Math.min(maxMs, minMs * 2 ** Math.min(steps, 30)) * (0.5 + Math.random() / 2);
   }
 
   #record(goal: Goal, peer: PeerId): Attempts {

@@ -72,6 +72,31 @@ test('it never gives up, and never waits longer than the cap', async () => {
   supervisor.stop();
 });
 
+test('whoever was lost is asked every two seconds at first; reached for one goal, it is asked for the others at once', async () => {
+  const clock = createManualClock();
+  const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 500, maxMs: 20_000 });
+  const [one, other] = [world(['a'], 1), world(['a'], 1)];
+  supervisor.start();
+  supervisor.setGoals([one.goal, { ...other.goal, key: 'other' }]);
+  await turns();
+  for (let second = 0; second < 15; second++) {
+    clock.advance(1_000);
+    await turns();
+  }
+  for (const { attempts } of [one, other]) {
+    assert.ok(attempts.length >= 7 && attempts.length <= 18, `${attempts.length} attempts in 15 s`);
+  }
+  for (const { up } of [one, other]) up.add('a');
+  // Until the first of the two is due; the second follows without a wait of its own.
+  for (let step = 0; step < 250 && one.met.size + other.met.size === 0; step++) {
+    clock.advance(10);
+    await turns();
+  }
+  await turns();
+  assert.equal(one.met.size + other.met.size, 2, 'both in one moment');
+  supervisor.stop();
+});
+
 test('forgive tries at once; a goal that is gone is tried no more', async () => {
   const clock = createManualClock();
   const supervisor = new Supervisor({ logger: silentLogger, clock }, { minMs: 60_000, maxMs: 60_000 });
