@@ -11,6 +11,8 @@ import type {
   VersionAccepted,
 } from './schema/deployment.ts';
 import type { AgentEvent } from './schema/event.ts';
+import type { Document } from './schema/answer.ts';
+import type { Announced, FindRequest, Found } from './schema/directory.ts';
 import type { RedeemRequest } from './schema/gateway-code.ts';
 import type {
   Explanation,
@@ -39,6 +41,7 @@ import type {
 import type { MemberCertificate } from './schema/member-certificates.ts';
 import type { Rotation } from './schema/rotation.ts';
 import type { SignInRequest, SignInSigned } from './schema/sign-in.ts';
+import type { WireguardStatus, WireguardUpRequest } from './schema/wireguard.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
 /** Milliseconds for what asks the keepers one after the other. */
@@ -86,6 +89,14 @@ export interface AgentClient {
   events(signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** The same answer until the switch. */
   rotateKey(options?: CallOptions): Promise<Rotation>;
+  wireguard(deployment: string, options?: CallOptions): Promise<WireguardStatus>;
+  /** Kept over restarts; asked for again, it changes namespace or port. */
+  wireguardUp(deployment: string, request: WireguardUpRequest, options?: CallOptions): Promise<WireguardStatus>;
+  wireguardDown(deployment: string, options?: CallOptions): Promise<void>;
+  /** The same answer until the owners' next version. */
+  wireguardRotateKey(deployment: string, options?: CallOptions): Promise<WireguardStatus>;
+  findInDirectory(request: FindRequest, options?: CallOptions): Promise<Found>;
+  announce(signed: Document, options?: CallOptions): Promise<Announced>;
   stop(options?: CallOptions): Promise<void>;
 }
 
@@ -138,6 +149,15 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     signIn: (body, call) => client.call(on.signIn, { body }, call),
     events: (signal) => client.follow(on.events, signal),
     rotateKey: (call) => client.call(on.rotateKey, {}, call),
+    wireguard: (deployment, call) => client.call(on.wireguard, { params: { deployment } }, call),
+    wireguardUp: (deployment, body, call) =>
+      client.call(on.wireguardUp, { params: { deployment }, body }, { timeoutMs: KEEPERS_MS, ...call }),
+    wireguardDown: async (deployment, call) =>
+      void (await client.call(on.wireguardDown, { params: { deployment } }, { timeoutMs: KEEPERS_MS, ...call })),
+    wireguardRotateKey: (deployment, call) =>
+      client.call(on.wireguardRotateKey, { params: { deployment } }, { timeoutMs: KEEPERS_MS, ...call }),
+    findInDirectory: (body, call) => client.call(on.findInDirectory, { body }, { timeoutMs: KEEPERS_MS, ...call }),
+    announce: (signed, call) => client.call(on.announce, { body: { signed } }, { timeoutMs: KEEPERS_MS, ...call }),
     stop: async (call) => void (await client.call(on.stop, {}, call)),
   };
 }

@@ -20,6 +20,16 @@ import {
   type SubmitVersionRequest,
   type VersionAccepted,
 } from './schema/deployment.ts';
+import {
+  announceRequestSchema,
+  announcedSchema,
+  findRequestSchema,
+  foundSchema,
+  type AnnounceRequest,
+  type Announced,
+  type FindRequest,
+  type Found,
+} from './schema/directory.ts';
 import { agentEventSchema, type AgentEvent } from './schema/event.ts';
 import { memberCertificatesSchema, type MemberCertificates } from './schema/member-certificates.ts';
 import { redeemRequestSchema, type RedeemRequest } from './schema/gateway-code.ts';
@@ -68,6 +78,12 @@ import {
   type ProposalPut,
   type PutProposalRequest,
 } from './schema/owner.ts';
+import {
+  wireguardStatusSchema,
+  wireguardUpRequestSchema,
+  type WireguardStatus,
+  type WireguardUpRequest,
+} from './schema/wireguard.ts';
 import { signInRequestSchema, signInSignedSchema, type SignInRequest, type SignInSigned } from './schema/sign-in.ts';
 
 const deploymentsSchema: z.ZodType<{ readonly deployments: readonly DeploymentSummary[] }> = z.object({
@@ -117,6 +133,12 @@ export interface AgentEndpoints {
   readonly signIn: Endpoint<SignInRequest, SignInSigned>;
   readonly events: Endpoint<null, AgentEvent>;
   readonly rotateKey: Endpoint<null, Rotation>;
+  readonly wireguard: Endpoint<null, WireguardStatus>;
+  readonly wireguardUp: Endpoint<WireguardUpRequest, WireguardStatus>;
+  readonly wireguardDown: Endpoint<null, Done>;
+  readonly wireguardRotateKey: Endpoint<null, WireguardStatus>;
+  readonly findInDirectory: Endpoint<FindRequest, Found>;
+  readonly announce: Endpoint<AnnounceRequest, Announced>;
   readonly stop: Endpoint<null, Done>;
 }
 
@@ -216,5 +238,28 @@ export const agentEndpoints: AgentEndpoints = {
     'Makes the next key of this machine, or shows the one that waits',
     rotationSchema,
   ),
+  wireguard: endpoint('get', `${ONE}/wireguard`, 'The WireGuard interface of a network here', wireguardStatusSchema),
+  wireguardUp: endpoint(
+    'post',
+    `${ONE}/wireguard`,
+    'Gives a network an interface, now and after restarts',
+    wireguardStatusSchema,
+    {
+      body: wireguardUpRequestSchema,
+    },
+  ),
+  wireguardDown: endpoint('delete', `${ONE}/wireguard`, 'Takes the interface away', doneSchema),
+  wireguardRotateKey: endpoint(
+    'post',
+    `${ONE}/wireguard/next-key`,
+    'Makes the next WireGuard key of this place, or shows the one that waits',
+    wireguardStatusSchema,
+  ),
+  findInDirectory: endpoint('post', '/v1/directory/find', 'Asks anchors who wishes to be found', foundSchema, {
+    body: findRequestSchema,
+  }),
+  announce: endpoint('post', '/v1/directory', 'Has anchors take a signed entry into the directory', announcedSchema, {
+    body: announceRequestSchema,
+  }),
   stop: endpoint('post', '/v1/stop', 'Stops the agent in order', doneSchema),
 };

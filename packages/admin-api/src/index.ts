@@ -52,6 +52,7 @@ export type {
   PublicationEvent,
   VersionEvent,
 } from './schema/event.ts';
+export type { AnnounceRequest, Announced, AskedAnchor, FindRequest, Found, ToldAnchor } from './schema/directory.ts';
 export type { RedeemRequest } from './schema/gateway-code.ts';
 export type {
   CreatedInvite,
@@ -113,3 +114,4 @@ export type {
 } from './schema/owner.ts';
 export type { CallInput, CallOptions } from './unix-client.ts';
 export type { MemberCertificate, MemberCertificates } from './schema/member-certificates.ts';
+export type { WireguardPeer, WireguardStatus, WireguardUpRequest } from './schema/wireguard.ts';

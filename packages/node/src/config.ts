@@ -1,7 +1,8 @@
 /** The agent's configuration: defaults < system file < user file < `MOAT_*` < flags. */
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
-import { MoatError } from '@moat/core';
+import { MoatError, isLabel } from '@moat/core';
+import { isEntryText } from '@moat/contract';
 import { z } from 'zod';
 import { readConfigFile, type ConfigLayer } from './config-file.ts';
 
@@ -37,6 +38,16 @@ export interface NodeConfig {
   readonly acmeCa: string | undefined;
   /** Certificates for such names that are not ordered: PEM files. @defaultValue none */
   readonly certificates: readonly { readonly certificate: string; readonly key: string }[];
+  /** Shows this machine in the public directory. @defaultValue false */
+  readonly listed: boolean;
+  /** Where it stands, as its operator calls it: `eu-west`. */
+  readonly region: string | undefined;
+  /** What its operator asks of those who use it; one line. */
+  readonly terms: string | undefined;
+  /** Who may use it in their deployments: `anyone`, or keys of owners. @defaultValue nobody is offered it */
+  readonly offeredTo: 'anyone' | readonly string[] | undefined;
+  /** Anchors to ask and tell, besides those of contracts; an anchor copies their directory. @defaultValue none */
+  readonly directoryAnchors: readonly string[];
   /** @defaultValue `info` */
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
 }
@@ -63,6 +74,7 @@ const port = z
   .min(0)
   .max(65_535, 'a port is 0 to 65535, or off');
 const multiaddr = z.string().startsWith('/', 'a multiaddr begins with a slash, such as /ip4/0.0.0.0/tcp/4410');
+const ownerKey = z.string().startsWith('ed25519:', 'a key is written as ed25519:…');
 const ACCESS = ['loopback', 'private'] as const;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 /** Origin of the command line's settings: they are named as they were typed. */
@@ -88,6 +100,13 @@ const schema: z.ZodType<NodeConfigInput> = z.strictObject({
     .optional(),
   acmeCa: z.string().optional(),
   certificates: z.array(z.strictObject({ certificate: z.string(), key: z.string() })).optional(),
+  listed: z.boolean().optional(),
+  region: z.string().refine(isLabel, 'a region is 1–63 of a–z, 0–9 and inner hyphens').optional(),
+  terms: z.string().refine(isEntryText, 'one line of at most 256 characters').optional(),
+  offeredTo: z
+    .union([z.literal('anyone'), z.array(ownerKey).max(64)], { error: 'anyone, or keys of owners' })
+    .optional(),
+  directoryAnchors: z.array(multiaddr).max(16).optional(),
   logLevel: z.enum(LOG_LEVELS, { error: `one of ${LOG_LEVELS.join(', ')}` }).optional(),
   inbound: z.boolean().optional(),
 });
@@ -106,6 +125,11 @@ const KEYS = [
   'acmeDirectory',
   'acmeCa',
   'certificates',
+  'listed',
+  'region',
+  'terms',
+  'offeredTo',
+  'directoryAnchors',
   'logLevel',
   'inbound',
 ] as const;
@@ -114,7 +138,8 @@ const KEYS = [
  * The configuration in force. Variables: `MOAT_HOME` (state directory), `MOAT_SOCKET`, `MOAT_LISTEN` and `MOAT_ANNOUNCE`
  * (comma-separated), `MOAT_LINK_PORT`, `MOAT_LINK_HOST`, `MOAT_SOCKS_PORT` (a number or `off`), `MOAT_ANCHOR`,
  * `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_ACME_DIRECTORY`, `MOAT_ACME_CA`,
- * `MOAT_LOG_LEVEL`.
+ * `MOAT_LISTED`, `MOAT_REGION`, `MOAT_TERMS`, `MOAT_OFFERED_TO` (`anyone`, or keys with commas), `MOAT_DIRECTORY_ANCHORS`
+ * (comma-separated), `MOAT_LOG_LEVEL`.
  * @throws `CONFIG_INVALID` with file, line and column where a file is wrong.
  */
 export async function loadNodeConfig(sources: ConfigSources = {}): Promise<NodeConfig> {
@@ -161,6 +186,11 @@ function complete(
     acmeDirectory: merged.acmeDirectory ?? 'letsencrypt',
     acmeCa: merged.acmeCa,
     certificates: merged.certificates ?? [],
+    listed: merged.listed ?? false,
+    region: merged.region,
+    terms: merged.terms,
+    offeredTo: merged.offeredTo,
+    directoryAnchors: merged.directoryAnchors ?? [],
     logLevel: merged.logLevel ?? 'info',
   };
 }
@@ -190,6 +220,11 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Rec
     access: env['MOAT_ACCESS'],
     acmeDirectory: env['MOAT_ACME_DIRECTORY'],
     acmeCa: env['MOAT_ACME_CA'],
+    listed: flag('MOAT_LISTED'),
+    region: env['MOAT_REGION'],
+    terms: env['MOAT_TERMS'],
+    offeredTo: env['MOAT_OFFERED_TO'] === 'anyone' ? 'anyone' : list('MOAT_OFFERED_TO'),
+    directoryAnchors: list('MOAT_DIRECTORY_ANCHORS'),
     logLevel: env['MOAT_LOG_LEVEL'],
     inbound: flag('MOAT_INBOUND'),
   });

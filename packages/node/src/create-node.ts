@@ -16,6 +16,7 @@ import {
   type Logger,
   type PeerId,
   type Service,
+  type Tunnels,
 } from '@moat/core';
 import { agentEndpoints, createApp, type NodeStatus } from '@moat/admin-api';
 import { createLinks, type LinkService } from '@moat/link';
@@ -34,6 +35,7 @@ import { Deployments, type Change } from './deployments/deployments.ts';
 import { Keeper } from './deployments/keeper.ts';
 import { Unkept } from './deployments/unkept.ts';
 import { viewOfDeployments } from './deployments/view-of-deployments.ts';
+import { createDirectory, openBook } from './directory/create-directory.ts';
 import { LocalDoors } from './doors.ts';
 import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
@@ -47,6 +49,7 @@ import { Publisher } from './publications/publisher.ts';
 import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
 import { OwnSockets } from './sockets.ts';
+import { createWireguard, type WireguardAtWork } from './wireguard/create-wireguard.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
@@ -63,6 +66,8 @@ export interface NodeDeps {
   readonly onStopRequest?: () => void;
   /** The machine has another key from now on: the process stops the agent in order and starts it again. */
   readonly onRestartRequest?: () => void;
+  /** WireGuard interfaces. @defaultValue the machine's, by its tools */
+  readonly openTunnels?: () => Promise<Tunnels>;
 }
 
 /** A running agent. */
@@ -101,6 +106,7 @@ async function openNode(
     clock: machineClock = systemClock,
     onStopRequest = () => undefined,
     onRestartRequest = () => undefined,
+    openTunnels,
   }: NodeDeps,
   config: NodeConfig,
   stack: AsyncDisposableStack,
@@ -125,6 +131,7 @@ async function openNode(
     owners.follow(change);
     rotation.changed();
     certificates.namesChanged();
+    wireguard.claims.changed(change.deployment);
   };
   const deployments = new Deployments({
     self,
@@ -151,6 +158,7 @@ async function openNode(
     overlay: () => overlay,
   });
   const view = viewOfDeployments({ self, deployments, keeper, store, isGuest: (id) => owners.guests.has(id) });
+  const book = openBook(config, time, database);
   const overlay: Overlay = createOverlay(
     {
       logger,
@@ -159,9 +167,15 @@ async function openNode(
       addressBook,
       deployments: view,
       owners: owners.view,
+      ...(book === undefined ? {} : { directory: book }),
       isInside: (host) => isInsideAddress(deployments.list(), host),
     },
     { listen: config.listen, announce: config.announce, anchor: config.anchor, mdns: config.mdns },
+  );
+  const directory = createDirectory(
+    { self, signer: key.signer, clock: time, logger, deployments, overlay },
+    book,
+    config,
   );
   const links: LinkService = createLinks(
     {
@@ -190,12 +204,13 @@ async function openNode(
     deployments: () => deployments.list(),
     exposed: () => consent.targets,
   });
-  const ownSockets = new OwnSockets(() => [...reconciler.networks(), forwards]);
+  const ownSockets = new OwnSockets(() => [...reconciler.networks(), forwards, wireguard.interfaces]);
   const consent = new Consent({
     store: machine,
     ownSockets: () => ownSockets,
     onChanged: () => {
       reconciler.consentChanged();
+      wireguard.interfaces.review();
       certificates.namesChanged();
     },
   });
@@ -209,6 +224,22 @@ async function openNode(
     },
     { authority: await authorityOf(config), files: config.certificates },
   );
+  const wireguard: WireguardAtWork = createWireguard({
+    self,
+    signer: key.signer,
+    stateDir: config.stateDir,
+    deployments,
+    keeper,
+    store: machine,
+    exposed: consent.targets,
+    overlay: () => overlay,
+    keepers: (deployment) => keepersOf({ self, overlay, addressBook }, deployment),
+    links: () => links,
+    openTunnels,
+    time,
+    clock: machineClock,
+    logger,
+  });
   const reconciler: Reconciler = new Reconciler(
     {
       deployments,
@@ -216,6 +247,8 @@ async function openNode(
       links,
       publisher,
       receipts: owners.receipts,
+      wireguard: wireguard.interfaces,
+      takePackets: (id, stream) => wireguard.paths.take(id, stream),
       exposed: consent.targets,
       tlsEnds: certificates,
       time,
@@ -262,6 +295,7 @@ async function openNode(
     forwards,
     feed,
     store,
+    wireguard,
     report: {
       self,
       overlay,
@@ -289,13 +323,25 @@ async function openNode(
     certificates,
     join: (token, waitMs, calling) =>
       joinByToken(
-        { self, signer: key.signer, overlay, deployments, store: machine, addressBook, clock: time, logger, feed },
+        {
+          self,
+          signer: key.signer,
+          overlay,
+          deployments,
+          store: machine,
+          wireguardKey: async (id) => (await wireguard.keys.current(id)).publicKey,
+          addressBook,
+          clock: time,
+          logger,
+          feed,
+        },
         token,
         waitMs,
         AbortSignal.any([calling, stopping.signal]),
       ),
     redeem: (request, calling) => redeemCode({ overlay }, request, AbortSignal.any([calling, stopping.signal])),
     rotateKey: () => rotation.prepare(),
+    directory: directory.desk,
     stop: onStopRequest,
   });
   const app = createApp(agentEndpoints, handlers, {
@@ -312,6 +358,8 @@ async function openNode(
   await overlay.start({ signal });
   stack.defer(() => overlay.stop());
   stack.defer(() => unkept.stop());
+  directory.start();
+  stack.defer(() => directory.stop());
   await links.start({ signal });
   stack.defer(() => links.stop());
   await doors.start();
@@ -320,6 +368,8 @@ async function openNode(
   stack.defer(() => reconciler.stop());
   await certificates.start({ signal });
   stack.defer(() => certificates.stop());
+  await wireguard.interfaces.load();
+  stack.defer(() => wireguard.interfaces.stop());
   await reconciler.start();
   owners.start();
   stack.defer(() => owners.stop());

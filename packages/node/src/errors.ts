@@ -51,6 +51,11 @@ export const NODE_ERROR_CODES = [
   'DNS_SETUP_FAILED', // the system's resolver could not be changed; what was begun is undone | do it as root; look at the cause
   'DNS_PORT_SHIFTED', // the agent's DNS has no port 53, and /etc/resolv.conf knows no other | run the agent as root, or allow it port 53
   'DNS_OFF', // the agent answers no names: switched off, private, or its address is taken | moat node status, and the agent's log
+  'WIREGUARD_KEY_UNKNOWN', // the contract names a WireGuard key for this place that this machine does not hold | moat wireguard rotate-key, then an owner applies
+  'PLANE_ROOTLESS', // the owners want no WireGuard in this network: network.plane is rootless | write plane: auto into moat.yaml and apply
+  'PORT_TAKEN', // the UDP port for the WireGuard interface is in use, or no port is free | moat wireguard up --port N with another
+  'RANGE_TAKEN', // the network's addresses are taken on this machine, and nothing of that size is free beside them | moat wireguard up --netns NAME
+  'NETNS_UNKNOWN', // there is no network namespace at that path | name one that exists; a container that was started anew has another
   'AGENT_STOPPING', // the agent is going down | start it again
 ] as const;
 export type NodeErrorCode = (typeof NODE_ERROR_CODES)[number];

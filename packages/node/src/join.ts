@@ -8,6 +8,7 @@ import {
   sleep,
   toBase64url,
   type Clock,
+  type DeploymentId,
   type Logger,
   type PeerId,
   type Signer,
@@ -44,6 +45,8 @@ export interface JoinDeps {
   readonly overlay: Pick<Overlay, 'requestJoin' | 'dial' | 'greet' | 'reach'>;
   readonly deployments: Deployments;
   readonly store: Pick<MachineStore, 'ownClaim' | 'saveOwnClaim'>;
+  /** The WireGuard key that this machine's place in a deployment has, made where there is none. */
+  readonly wireguardKey: (deployment: DeploymentId) => Promise<string>;
   readonly addressBook: Pick<AddressBook, 'learn'> & { flush(): void };
   readonly clock: Clock;
   readonly logger: Logger;
@@ -95,7 +98,7 @@ export async function joinByToken(
 async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Promise<JoinResult> {
   const deployment = deps.deployments.get(token.deployment);
   const held = deployment?.place;
-  const shown = ownClaim(deps, token);
+  const shown = await ownClaim(deps, token);
   if (held !== undefined && !isLeftBehind(deps, token) && held.name !== shown.details.member) {
     throw new MoatError(
       'PLACE_TAKEN',
@@ -117,13 +120,15 @@ async function claimPlace(deps: JoinDeps, token: Token, signal: AbortSignal): Pr
 }
 
 /** The claim made with this token, the same one every time: a retry after a crash must not look like a second machine. */
-function ownClaim(deps: JoinDeps, token: Token): ClaimShown {
+async function ownClaim(deps: JoinDeps, token: Token): Promise<ClaimShown> {
   const { seed, member, deployment } = token;
   if (seed === undefined || member === undefined) throw new MoatError('TOKEN_INVALID', 'the token names no place');
   const invite = createInvite(fromBase64url(seed));
+  const wireguard = await deps.wireguardKey(deployment);
+  // In one turn from here on: two that join with the same token at once make one claim.
   const known = deps.store.ownClaim(deployment, invite.key);
   if (known !== undefined) return known;
-  const details = { nonce: toBase64url(randomBytes(16)), member, wireguard: null };
+  const details = { nonce: toBase64url(randomBytes(16)), member, wireguard };
   const signed = createClaim({ deployment, details, nodeSigner: deps.signer, inviteSigner: invite.signer });
   deps.store.saveOwnClaim({ signed, details }, invite.key);
   return { signed, details };

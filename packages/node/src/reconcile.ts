@@ -2,7 +2,15 @@
  * Brings this machine in line with what was accepted: first it takes away what a version no longer allows, in the
  * same turn, then it adds. One deployment's steps run one after another, the newest state last.
  */
-import { errorCode, type DeploymentId, type Links, type Logger, type PeerId, type StreamAcceptor } from '@moat/core';
+import {
+  errorCode,
+  type DeploymentId,
+  type LinkStream,
+  type Links,
+  type Logger,
+  type PeerId,
+  type StreamAcceptor,
+} from '@moat/core';
 import { createNetwork, type ExposedTargets, type PrivateNetwork, type TlsEnds } from '@moat/network';
 import type { LinkService } from '@moat/link';
 import type { Overlay } from '@moat/overlay';
@@ -17,6 +25,7 @@ import type { MemberReceipts } from './owners/member-receipts.ts';
 import type { Publisher } from './publications/publisher.ts';
 import { withheldBy } from './publications/withheld.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
+import type { Wireguard } from './wireguard/wireguard.ts';
 
 export interface ReconcilerDeps {
   readonly deployments: Deployments;
@@ -24,6 +33,9 @@ export interface ReconcilerDeps {
   readonly links: Links & Pick<LinkService, 'recheck'>;
   readonly publisher: Publisher;
   readonly receipts: Pick<MemberReceipts, 'make' | 'ownOf'>;
+  readonly wireguard: Pick<Wireguard, 'follow' | 'attach' | 'detach'>;
+  /** Has streams of packets that a network let in. */
+  readonly takePackets: (id: DeploymentId, stream: LinkStream) => void;
   readonly exposed: ExposedTargets;
   /** Certificates for names that gateways pass through. */
   readonly tlsEnds?: TlsEnds | undefined;
@@ -158,6 +170,7 @@ export class Reconciler {
     // Streams end before this returns; listeners are awaited, and failures reported, by the step that follows.
     if (running !== undefined && deployment?.place?.name === running.member) {
       running.network.update(deployment.view).catch(() => undefined);
+      this.#deps.wireguard.follow(id);
     } else if (running !== undefined) {
       const [before, ended] = [this.#queues.get(id), this.#end(id)];
       this.#queues.set(
@@ -230,7 +243,7 @@ export class Reconciler {
     if (member === undefined) return;
     let network = this.#running.get(id)?.network;
     if (network === undefined) {
-      const { links, logger, time, exposed, tlsEnds } = this.#deps;
+      const { links, logger, time, exposed, tlsEnds, takePackets } = this.#deps;
       network = createNetwork(
         { links, logger: logger.child({ deployment: id, member }), clock: time, tlsEnds },
         {
@@ -238,6 +251,7 @@ export class Reconciler {
           deployment: id,
           exposed,
           loopback: this.#options.loopback,
+          takePackets: (stream) => takePackets(id, stream),
           refusal: () => (deployment.staleness(time.now()) === 'stale' ? 'STALE' : undefined),
         },
       );
@@ -245,13 +259,15 @@ export class Reconciler {
       this.#running.set(id, { network, member });
     }
     await network.update(view);
+    // Not waited for: an interface that cannot be had keeps no version from being in force.
+    void this.#deps.wireguard.attach(deployment);
   }
 
   async #end(id: DeploymentId): Promise<void> {
     const running = this.#running.get(id);
     this.#running.delete(id);
     try {
-      await running?.network.stop();
+      await Promise.all([running?.network.stop(), this.#deps.wireguard.detach(id)]);
     } catch (error) {
       const fields = { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error };
       this.#deps.logger.error(fields, 'network not stopped in order');

@@ -21,6 +21,7 @@ function bench(receipts: {
       links: { recheck: () => undefined },
       publisher: { update: () => undefined, forget: () => undefined },
       receipts,
+      wireguard: { follow: () => undefined, attach: () => Promise.resolve(), detach: () => Promise.resolve() },
       exposed: { has: () => false },
       time: systemClock,
       logger: silentLogger,

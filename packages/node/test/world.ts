@@ -5,6 +5,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  MoatError,
   formatKey,
   signerFromKey,
   silentLogger,
@@ -13,6 +14,7 @@ import {
   type Clock,
   type Logger,
   type Signer,
+  type Tunnels,
 } from '@moat/core';
 import { generateKeyPairSync } from 'node:crypto';
 import {
@@ -39,6 +41,8 @@ export interface AgentOptions {
   readonly logger?: Logger;
   readonly flags?: NodeConfigInput;
   readonly clock?: Clock;
+  /** WireGuard interfaces of the machine. @defaultValue none can be had */
+  readonly tunnels?: Tunnels;
 }
 
 /** One machine; its state stays when the agent stops. */
@@ -82,7 +86,12 @@ export class Agent implements AsyncDisposable {
     const onRestartRequest = (): void => {
       this.restarted = this.stop().then(() => this.start(flags));
     };
-    const node = createNode({ logger, clock, onRestartRequest }, config);
+    const { tunnels } = this.#options;
+    const openTunnels = (): Promise<Tunnels> =>
+      tunnels === undefined
+        ? Promise.reject(new MoatError('TUNNEL_TOOL_MISSING', 'not here'))
+        : Promise.resolve(tunnels);
+    const node = createNode({ logger, clock, onRestartRequest, openTunnels }, config);
     await node.start({ signal: AbortSignal.timeout(10_000) });
     this.#node = node;
   }

@@ -31,6 +31,7 @@ import { addSignIn } from './sign-in.ts';
 import { addStatus } from './status.ts';
 import { addTrust } from './trust.ts';
 import { addValidate } from './validate.ts';
+import { addWireguard } from './wireguard.ts';
 
 /** Adds every verb to the program. */
 export function addVerbs(program: Command, runner: VerbRunner): void {
@@ -54,6 +55,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addPing,
     addForward,
     addRun,
+    addWireguard,
     addPublish,
     addNames,
     addPassword,

@@ -240,6 +240,7 @@ class PlacePlane implements Plane {
       routes,
       peers: peers.map(({ publicKey, allowedIps }) => ({ publicKey, allowedIps })),
       rules,
+      forwards: layout.forwarding !== 'none',
       ...(remap === undefined ? {} : { remap }),
     };
   }
@@ -252,5 +253,6 @@ function membersOf({ peers }: PlaneLayout): { readonly peer: PeerId; readonly pu
 
 /** The same contract without a grant: nobody is a peer, and no packet passes. */
 function closed(view: ContractView): ContractView {
-  return { ...view, contract: { ...view.contract, access: [] }, grantsTo: () => [] };
+  const { egress: _, ...contract } = view.contract;
+  return { ...view, contract: { ...contract, access: [] }, grantsTo: () => [] };
 }

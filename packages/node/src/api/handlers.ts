@@ -1,13 +1,29 @@
 /** What each endpoint of the local API does. */
 import { MoatError, isDeploymentId, type PeerId, type Signer } from '@moat/core';
-import { createSignIn, isHostName, parseContract, parseGenesis, parseSignedHead } from '@moat/contract';
+import {
+  createSignIn,
+  isHostName,
+  parseContract,
+  parseGenesis,
+  parseSignedEntry,
+  parseSignedHead,
+} from '@moat/contract';
 import type { Exposure } from '@moat/network';
-import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, VersionAccepted, Rotation } from '@moat/admin-api';
+import type {
+  AgentEndpoints,
+  Handlers,
+  NodeStatus,
+  RedeemRequest,
+  Rotation,
+  VersionAccepted,
+  WireguardStatus,
+} from '@moat/admin-api';
 import type { MemberCertificates } from '../certificates/member-certificates.ts';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
+import type { DirectoryDesk } from '../directory/directory-desk.ts';
 import type { Doors } from '../doors.ts';
 import type { EventFeed } from '../event-feed.ts';
 import { explain } from '../explain/explain.ts';
@@ -18,6 +34,8 @@ import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { Publisher } from '../publications/publisher.ts';
 import type { Reconciler } from '../reconcile.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import { wireguardStatusOf } from '../wireguard/report.ts';
+import type { WireguardAtWork } from '../wireguard/create-wireguard.ts';
 import { createOwnerHandlers } from './owner-handlers.ts';
 import { ping, type ProbeDeps } from './probe.ts';
 import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
@@ -41,9 +59,11 @@ export interface HandlerDeps {
   readonly status: () => NodeStatus;
   readonly doors: Doors;
   readonly certificates: Pick<MemberCertificates, 'report'>;
+  readonly wireguard: WireguardAtWork;
   readonly join: (token: string, waitMs: number, signal: AbortSignal) => Promise<JoinResult>;
   readonly redeem: (request: RedeemRequest, signal: AbortSignal) => Promise<void>;
   readonly rotateKey: () => Promise<Rotation>;
+  readonly directory: Pick<DirectoryDesk, 'announce' | 'find'>;
   /** Begins an orderly stop. */
   readonly stop: () => void;
 }
@@ -156,9 +176,41 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
         ...publisher.status().map((publication) => ({ kind: 'publication' as const, publication })),
       ]),
     rotateKey: () => deps.rotateKey(),
+    findInDirectory: ({ body, signal }) => deps.directory.find(body, signal),
+    announce: ({ body, signal }) => deps.directory.announce(parseSignedEntry(body.signed), signal),
+    ...wireguardHandlers(deps.wireguard, find),
     stop: () => {
       deps.stop();
       return { done: true };
+    },
+  };
+}
+
+function wireguardHandlers(
+  { keys, claims, interfaces }: WireguardAtWork,
+  find: (params: Readonly<Record<string, string>>) => Deployment,
+): Pick<Handlers<AgentEndpoints>, 'wireguard' | 'wireguardUp' | 'wireguardDown' | 'wireguardRotateKey'> {
+  const statusOf = (deployment: Deployment): Promise<WireguardStatus> =>
+    wireguardStatusOf({ wireguard: interfaces, keys }, deployment);
+  return {
+    wireguard: ({ params }) => statusOf(find(params)),
+    wireguardUp: async ({ params, body }) => {
+      const deployment = find(params);
+      await interfaces.up(deployment, body);
+      return statusOf(deployment);
+    },
+    wireguardDown: async ({ params }) => {
+      await interfaces.down(find(params).id);
+      return { done: true };
+    },
+    wireguardRotateKey: async ({ params }) => {
+      const deployment = find(params);
+      if (deployment.place === undefined) {
+        throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${deployment.contract.name}`);
+      }
+      await keys.makeNext(deployment.id);
+      await claims.watch(deployment.id);
+      return statusOf(deployment);
     },
   };
 }

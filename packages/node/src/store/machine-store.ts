@@ -1,4 +1,4 @@
-/** What this machine remembers for itself: consent, forwards, addresses, its own claims, gateways it was shown at. */
+/** What this machine remembers for itself: consent, forwards, interfaces, addresses, its own claims, gateways it was shown at. */
 import type { DeploymentId, OwnerKey, PeerId } from '@moat/core';
 import { parseClaimDetails, parseSignedClaim, type ClaimDetails, type SignedClaim } from '@moat/contract';
 import type { Exposure } from '@moat/network';
@@ -21,6 +21,19 @@ export interface Presented {
   readonly deployment: DeploymentId;
   readonly gateway: PeerId;
   readonly addresses: readonly string[];
+}
+
+/** An interface that the operator asked for. */
+export interface StoredTunnel {
+  readonly deployment: DeploymentId;
+  /** Name below /run/netns or a path; null = the agent's own. */
+  readonly netns: string | null;
+  /** The namespace was made for it, and goes with it. */
+  readonly netnsMade: boolean;
+  /** UDP. */
+  readonly port: number;
+  /** CIDR under which the network stands on this machine; null = its own. */
+  readonly remap: string | null;
 }
 
 /** A claim this machine made; kept so that a retry is the same claim. */
@@ -82,6 +95,35 @@ export class MachineStore {
 
   deleteForward(id: string): void {
     this.#db.write(() => this.#db.run('DELETE FROM forwards WHERE id = ?', id));
+  }
+
+  tunnels(): readonly StoredTunnel[] {
+    return this.#db
+      .all('SELECT deployment, netns, netns_made, port, remap FROM wireguard ORDER BY deployment')
+      .map((row) => ({
+        deployment: String(row['deployment']),
+        netns: textOrNull(row['netns']),
+        netnsMade: row['netns_made'] === 1,
+        port: Number(row['port']),
+        remap: textOrNull(row['remap']),
+      }));
+  }
+
+  saveTunnel({ deployment, netns, netnsMade, port, remap }: StoredTunnel): void {
+    this.#db.write(() => {
+      this.#db.run(
+        'INSERT OR REPLACE INTO wireguard (deployment, netns, netns_made, port, remap) VALUES (?, ?, ?, ?, ?)',
+        deployment,
+        netns,
+        netnsMade ? 1 : 0,
+        port,
+        remap,
+      );
+    });
+  }
+
+  deleteTunnel(deployment: DeploymentId): void {
+    this.#db.write(() => this.#db.run('DELETE FROM wireguard WHERE deployment = ?', deployment));
   }
 
   presented(): readonly Presented[] {
@@ -163,4 +205,8 @@ export class MachineStore {
       this.#db.run("INSERT OR REPLACE INTO meta (key, value) VALUES ('verified_time', ?)", String(timeMs));
     });
   }
+}
+
+function textOrNull(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }

@@ -126,4 +126,21 @@ export const MIGRATIONS: readonly string[] = [
     addresses TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- Networks for which the operator asked for an interface; in force after every restart.
+  CREATE TABLE wireguard (
+    deployment TEXT PRIMARY KEY,
+    netns TEXT,
+    netns_made INTEGER NOT NULL,
+    port INTEGER NOT NULL,
+    remap TEXT
+  ) STRICT, WITHOUT ROWID;
+  `,
+  `
+  -- Signed entries that this machine keeps as an anchor, the newest of each subject.
+  CREATE TABLE directory (
+    subject TEXT PRIMARY KEY,
+    entry TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

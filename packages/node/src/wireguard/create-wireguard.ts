@@ -1,0 +1,73 @@
+/** The wiring of WireGuard on this machine: keys, their claims, interfaces and the ways between them. */
+import { join } from 'node:path';
+import type { Clock, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
+import { planeOf, type ExposedTargets } from '@moat/network';
+import type { Overlay } from '@moat/overlay';
+import { createMachineTunnels } from '@moat/wireguard';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { Deployments } from '../deployments/deployments.ts';
+import type { Keeper } from '../deployments/keeper.ts';
+import type { MachineStore } from '../store/machine-store.ts';
+import { KeyClaims } from './key-claims.ts';
+import { PlaceKeys } from './place-keys.ts';
+import { TunnelPaths } from './tunnel-paths.ts';
+import { Wireguard } from './wireguard.ts';
+
+export interface CreateWireguardDeps {
+  readonly self: PeerId;
+  readonly signer: Signer;
+  readonly stateDir: string;
+  readonly deployments: Deployments;
+  readonly keeper: Pick<Keeper, 'witness'>;
+  readonly store: MachineStore;
+  readonly exposed: ExposedTargets;
+  /** Made after this. */
+  readonly overlay: () => Overlay;
+  /** Made after this. */
+  readonly links: () => Links;
+  readonly keepers: (deployment: Deployment) => readonly string[];
+  readonly openTunnels?: (() => Promise<Tunnels>) | undefined;
+  readonly time: Clock;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** WireGuard at work. */
+export interface WireguardAtWork {
+  readonly keys: PlaceKeys;
+  readonly claims: KeyClaims;
+  readonly interfaces: Wireguard;
+  readonly paths: TunnelPaths;
+}
+
+export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
+  const { self, signer, stateDir, deployments, keeper, store, exposed, time, clock, logger } = deps;
+  const keys = new PlaceKeys(stateDir);
+  const claims = new KeyClaims({
+    self,
+    signer,
+    keys,
+    deployment: (id) => deployments.get(id),
+    witness: (request) => keeper.witness(request, self),
+    keepers: deps.keepers,
+    ask: (keepers, request, signal) => deps.overlay().requestJoin(keepers, request, signal),
+    take: (from, id, shown) => void deployments.offerClaims(from, id, shown),
+    clock,
+    logger,
+  });
+  const paths = new TunnelPaths({ overlay: deps.overlay, links: deps.links, deployments, clock: time, logger });
+  const interfaces = new Wireguard({
+    self,
+    keys,
+    claims,
+    deployments,
+    store,
+    exposed,
+    openTunnels: deps.openTunnels ?? (() => createMachineTunnels({ directory: join(stateDir, 'tunnels') })),
+    layoutOf: planeOf,
+    paths: (of) => paths.create(of),
+    clock: time,
+    logger,
+  });
+  return { keys, claims, interfaces, paths };
+}

@@ -1,0 +1,112 @@
+/** Network namespaces of this machine, by name or path, and what stands in them. */
+import { execFile } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { MoatError, errorCode } from '@moat/core';
+import { z } from 'zod';
+
+const run = promisify(execFile);
+const RUN_MS = 10_000;
+/** Where `ip netns` keeps names. */
+const NAMED = '/run/netns';
+
+/** A namespace that can be entered. */
+export interface OpenNamespace {
+  readonly path: string;
+  /** It was not there and was made. */
+  readonly made: boolean;
+}
+
+/** Where a namespace stands that the operator names: a name below /run/netns, or a path as it is. */
+export function namespacePath(netns: string): string {
+  return netns.startsWith('/') ? netns : join(NAMED, netns);
+}
+
+/**
+ * A name that does not exist is made, with its loopback up; a path has to exist.
+ * @throws `NETNS_UNKNOWN`, `NETNS_FAILED`
+ */
+export async function openNamespace(netns: string): Promise<OpenNamespace> {
+  const path = namespacePath(netns);
+  if (await exists(path)) return { path, made: false };
+  if (netns.startsWith('/')) {
+    throw new MoatError('NETNS_UNKNOWN', `there is no network namespace at ${netns}`, {
+      reason: 'the program or container it belonged to is gone',
+      next: ['moat wireguard up --netns PATH   with the new one', 'moat wireguard down'],
+    });
+  }
+  await ip(['netns', 'add', netns]);
+  await ip(['-n', netns, 'link', 'set', 'lo', 'up']);
+  return { path, made: true };
+}
+
+/** Deletes a named one; one that is gone is no error. @throws `NETNS_FAILED` */
+export async function deleteNamespace(netns: string): Promise<void> {
+  if (await exists(namespacePath(netns))) await ip(['netns', 'delete', netns]);
+}
+
+/** A range that an interface of a namespace has. */
+export interface TakenRange {
+  readonly interface: string;
+  /** IPv4 CIDR. */
+  readonly cidr: string;
+}
+
+const addressesSchema = z.array(
+  z.object({
+    ifname: z.string().optional(),
+    addr_info: z.array(z.object({ family: z.string(), local: z.string(), prefixlen: z.number() })).optional(),
+  }),
+);
+
+/** IPv4 ranges of a namespace's interfaces, loopback left out. @param path null = the agent's. @throws `NETNS_FAILED` */
+export async function takenRanges(path: string | null): Promise<readonly TakenRange[]> {
+  if (path === null) {
+    return Object.entries(networkInterfaces()).flatMap(([name, entries = []]) =>
+      entries.flatMap(({ family, internal, cidr }) =>
+        family === 'IPv4' && !internal && cidr !== null ? [{ interface: name, cidr }] : [],
+      ),
+    );
+  }
+  const { stdout } = await command('nsenter', [`--net=${path}`, 'ip', '-j', '-4', 'addr']);
+  return addressesSchema
+    .parse(JSON.parse(stdout))
+    .flatMap(({ ifname = '', addr_info: addresses = [] }) =>
+      addresses.flatMap(({ family, local, prefixlen }) =>
+        family === 'inet' && !local.startsWith('127.') ? [{ interface: ifname, cidr: `${local}/${prefixlen}` }] : [],
+      ),
+    );
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function ip(args: readonly string[]): Promise<{ readonly stdout: string }> {
+  return command('ip', args);
+}
+
+async function command(file: string, args: readonly string[]): Promise<{ readonly stdout: string }> {
+  try {
+    return await run(file, args, { timeout: RUN_MS });
+  } catch (cause) {
+    const isMissing = errorCode(cause) === 'ENOENT';
+    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : errorCode(cause);
+    throw new MoatError(
+      'NETNS_FAILED',
+      `network namespaces cannot be used: ${file} ${isMissing ? 'is not installed' : 'failed'}`,
+      {
+        cause,
+        reason: said.slice(0, 500),
+        next: isMissing ? ['apt install iproute2 util-linux'] : ['run the agent as root'],
+      },
+    );
+  }
+}

@@ -1,0 +1,359 @@
+/**
+ * WireGuard on this machine: which networks the operator gave an interface, and their planes. An interface is brought in
+ * line with every change; it outlives the agent, and goes when the operator, the owners or the end of the network say so.
+ */
+import { createSocket } from 'node:dgram';
+import {
+  MoatError,
+  errorCode,
+  isMoatError,
+  type Clock,
+  type DeploymentId,
+  type Logger,
+  type PeerId,
+  type Remap,
+  type Tunnels,
+} from '@moat/core';
+import {
+  createPlane,
+  tunnelNameOf,
+  type ExposedTargets,
+  type Plane,
+  type PlaneOf,
+  type PlanePaths,
+  type SocketAddress,
+} from '@moat/network';
+import type { Deployment } from '../deployments/deployment.ts';
+import type { MachineStore, StoredTunnel } from '../store/machine-store.ts';
+import { remapFor } from './free-range.ts';
+import type { KeyClaims } from './key-claims.ts';
+import { deleteNamespace, namespacePath, openNamespace, takenRanges } from './namespaces.ts';
+import type { PlaceKeys } from './place-keys.ts';
+
+/** The first UDP port that is tried. */
+const FIRST_PORT = 51_820;
+const PORTS_TRIED = 200;
+
+export interface WireguardDeps {
+  readonly self: PeerId;
+  readonly keys: PlaceKeys;
+  readonly claims: Pick<KeyClaims, 'watch' | 'forget' | 'changed' | 'stop'>;
+  readonly deployments: { get(id: DeploymentId): Deployment | undefined; list(): readonly Deployment[] };
+  readonly store: Pick<MachineStore, 'tunnels' | 'saveTunnel' | 'deleteTunnel'>;
+  readonly exposed: ExposedTargets;
+  /** The machine's interfaces; asked when the first network wants one. @throws `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN` */
+  readonly openTunnels: () => Promise<Tunnels>;
+  readonly layoutOf: PlaneOf;
+  readonly paths: (of: PathsOf) => PlanePaths;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** An interface whose ways are wanted. */
+export interface PathsOf {
+  readonly tunnels: Tunnels;
+  readonly tunnel: string;
+  readonly deployment: DeploymentId;
+  readonly port: number;
+}
+
+/** What the operator asks for; what is left out stays as it is. */
+export interface UpRequest {
+  readonly netns?: string | undefined;
+  readonly port?: number | undefined;
+}
+
+/** A network with an interface, wanted or standing. */
+export interface Tunneled {
+  readonly stored: StoredTunnel;
+  readonly plane: Plane | undefined;
+  /** Why there is no plane, though it is wanted. */
+  readonly error: MoatError | null;
+  readonly remap: Remap | undefined;
+}
+
+interface Entry {
+  stored: StoredTunnel;
+  plane: Plane | undefined;
+  error: MoatError | null;
+  remap: Remap | undefined;
+  /** Steps of one network run one after another. */
+  steps: Promise<unknown>;
+}
+
+/** Bound: one entry a network that the operator gave an interface. */
+export class Wireguard {
+  readonly #deps: WireguardDeps;
+  readonly #entries = new Map<DeploymentId, Entry>();
+  #tunnels: Promise<Tunnels> | undefined;
+  #backend: Tunnels['backend'] | null = null;
+  #stopped = false;
+
+  constructor(deps: WireguardDeps) {
+    this.#deps = deps;
+  }
+
+  /** Kernel or userspace; null until an interface was wanted. */
+  get backend(): Tunnels['backend'] | null {
+    return this.#backend;
+  }
+
+  /** UDP ports of interfaces: never a target of a service. */
+  sockets(): readonly SocketAddress[] {
+    return [...this.#entries.values()].map(({ stored }) => ({ host: '0.0.0.0', port: stored.port }));
+  }
+
+  /** Takes what is on disk; interfaces follow with {@link Wireguard.attach}. Removes those of networks that are gone. */
+  async load(): Promise<void> {
+    for (const stored of this.#deps.store.tunnels()) {
+      if (this.#deps.deployments.get(stored.deployment) === undefined) await this.#clear(stored);
+      else this.#entries.set(stored.deployment, entryOf(stored));
+    }
+  }
+
+  get(id: DeploymentId): Tunneled | undefined {
+    return this.#entries.get(id);
+  }
+
+  plane(id: DeploymentId): Plane | undefined {
+    return this.#entries.get(id)?.plane;
+  }
+
+  /**
+   * Gives a network an interface, from now on and after restarts; with other settings, the interface moves.
+   * @throws `NOT_A_MEMBER`, `PLANE_ROOTLESS`, `PORT_TAKEN`, `NETNS_UNKNOWN`, `NETNS_FAILED`, `RANGE_TAKEN`,
+   * `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`, `TUNNEL_FAILED`
+   */
+  async up(deployment: Deployment, request: UpRequest): Promise<void> {
+    const { id } = deployment;
+    mustHavePlace(deployment);
+    await this.#openTunnels();
+    const before = this.#entries.get(id)?.stored;
+    const netns = request.netns ?? before?.netns ?? null;
+    const port = request.port ?? before?.port ?? (await this.#freePort());
+    const isMoved = before !== undefined && (before.netns !== netns || before.port !== port);
+    if (request.port !== undefined && request.port !== before?.port) await this.#checkPort(request.port);
+    const made = netns !== null && (await openNamespace(netns)).made;
+    if (isMoved) await this.#end(id);
+    const kept = before !== undefined && before.netns === netns;
+    const netnsMade = made || (kept && before.netnsMade);
+    const stored = { deployment: id, netns, netnsMade, port, remap: kept ? before.remap : null };
+    this.#deps.store.saveTunnel(stored);
+    this.#entries.set(id, { ...entryOf(stored), plane: isMoved ? undefined : this.#entries.get(id)?.plane });
+    if (before !== undefined && !kept) await this.#deleteMade(before);
+    await this.#deps.claims.watch(id);
+    await this.attach(deployment);
+    const error = this.#entries.get(id)?.error ?? this.plane(id)?.state.error;
+    if (error) throw error;
+  }
+
+  /** Takes the interface away, for good; without one nothing happens. @throws `TUNNEL_FAILED`, `NETNS_FAILED` */
+  async down(id: DeploymentId): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    // First the word, then the deed: what fails half-way does not come back with the next start.
+    this.#deps.store.deleteTunnel(id);
+    this.#deps.claims.forget(id);
+    await this.#end(id);
+    this.#entries.delete(id);
+    await this.#deleteMade(entry.stored);
+  }
+
+  /** In the turn of a change: what is no longer allowed leaves the interface before anything else is done. */
+  follow(id: DeploymentId): void {
+    const { plane } = this.#entries.get(id) ?? {};
+    const deployment = this.#deps.deployments.get(id);
+    if (plane === undefined || deployment === undefined) return;
+    void plane.update(deployment.view);
+  }
+
+  /** Brings the interface in line; resolves when it is, or when it is known why not. Never rejects. */
+  attach(deployment: Deployment): Promise<void> {
+    const entry = this.#entries.get(deployment.id);
+    if (entry === undefined || this.#stopped) return Promise.resolve();
+    const step = entry.steps.then(() => this.#attach(entry, deployment));
+    entry.steps = step;
+    return step;
+  }
+
+  /** The network left this machine, or ended: its interface goes. Never rejects. */
+  async detach(id: DeploymentId): Promise<void> {
+    if (this.#stopped) return;
+    try {
+      if (this.#deps.deployments.get(id) === undefined) {
+        await this.down(id);
+        await this.#deps.keys.forget(id);
+      } else await this.#end(id);
+    } catch (error) {
+      const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
+      this.#deps.logger.error(fields, 'interface not removed');
+    }
+  }
+
+  /** Consent or sockets changed. */
+  review(): void {
+    for (const { plane } of this.#entries.values()) void plane?.review();
+  }
+
+  /** Leaves every interface as it stands: packets go on while no agent runs. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#deps.claims.stop();
+    await Promise.allSettled([...this.#entries.values()].map(({ steps }) => steps));
+    await Promise.allSettled([...this.#entries.values()].map(async ({ plane }) => plane?.stop()));
+  }
+
+  async #attach(entry: Entry, deployment: Deployment): Promise<void> {
+    const { logger, claims } = this.#deps;
+    const { id, view, place } = deployment;
+    if (this.#entries.get(id) !== entry || this.#stopped) return;
+    if (place === undefined || view.contract.state !== 'active') return this.#end(id);
+    void claims.watch(id);
+    try {
+      entry.plane ??= await this.#createPlane(entry, deployment);
+      entry.error = null;
+      await entry.plane.update(view);
+    } catch (error) {
+      entry.error = codedOf(error);
+      logger.warn({ component: 'node.wireguard', deployment: id, code: errorCode(error), err: error }, 'no interface');
+    }
+  }
+
+  async #createPlane(entry: Entry, deployment: Deployment): Promise<Plane> {
+    const { keys, exposed, layoutOf, paths, clock, logger } = this.#deps;
+    const { id, view, place } = deployment;
+    const tunnels = await this.#openTunnels();
+    const { netns, port } = entry.stored;
+    const namespace = netns === null ? null : (await openNamespace(netns)).path;
+    const network = view.contract.network.ipv4;
+    entry.remap = await this.#remapOf(entry, network, namespace);
+    return createPlane(
+      {
+        tunnels,
+        layoutOf,
+        paths: (tunnel) => paths({ tunnels, tunnel, deployment: id, port }),
+        privateKey: async (publicKey) => (await keys.inForce(id, publicKey)).export(),
+        clock,
+        logger: logger.child({ deployment: id, member: place?.name ?? '' }),
+      },
+      {
+        self: place?.name ?? '',
+        exposed,
+        namespace,
+        port,
+        remap: entry.remap,
+        refusal: () => (deployment.staleness(clock.now()) === 'stale' ? 'STALE' : undefined),
+      },
+    );
+  }
+
+  /** The range found once stays: programs and people remember addresses. */
+  async #remapOf(entry: Entry, network: string, namespace: string | null): Promise<Remap | undefined> {
+    const { stored } = entry;
+    const isSameSize = stored.remap?.split('/')[1] === network.split('/')[1];
+    if (stored.remap !== null && isSameSize) return { network, as: stored.remap };
+    const own = tunnelNameOf(stored.deployment, this.#deps.self);
+    const taken = (await takenRanges(namespace)).filter((range) => range.interface !== own).map(({ cidr }) => cidr);
+    const others = [...this.#entries.values()].filter((each) => each !== entry && each.stored.netns === stored.netns);
+    const ranges = others.map((each) => each.stored.remap ?? this.#networkOf(each.stored.deployment));
+    const as = remapFor(stored.deployment, network, [...taken, ...ranges.filter((range) => range !== undefined)]);
+    if (as === stored.remap) return undefined;
+    entry.stored = { ...stored, remap: as };
+    this.#deps.store.saveTunnel(entry.stored);
+    return as === null ? undefined : { network, as };
+  }
+
+  #networkOf(id: DeploymentId): string | undefined {
+    return this.#deps.deployments.get(id)?.view.contract.network.ipv4;
+  }
+
+  async #end(id: DeploymentId): Promise<void> {
+    const entry = this.#entries.get(id);
+    const plane = entry?.plane;
+    if (entry !== undefined) entry.plane = undefined;
+    await plane?.remove();
+    // Also where an earlier agent left one that this one did not get to.
+    if (entry !== undefined) await this.#removeLeft(id);
+  }
+
+  async #removeLeft(id: DeploymentId): Promise<void> {
+    const tunnels = await this.#openTunnels();
+    await tunnels.remove(tunnelNameOf(id, this.#deps.self));
+  }
+
+  async #clear(stored: StoredTunnel): Promise<void> {
+    try {
+      await this.#removeLeft(stored.deployment);
+      await this.#deleteMade(stored);
+      this.#deps.store.deleteTunnel(stored.deployment);
+    } catch (error) {
+      const fields = { component: 'node.wireguard', deployment: stored.deployment, code: errorCode(error), err: error };
+      this.#deps.logger.warn(fields, 'interface of a network that is gone not removed');
+    }
+  }
+
+  async #deleteMade({ netns, netnsMade }: StoredTunnel): Promise<void> {
+    const isUsed = [...this.#entries.values()].some(({ stored }) => stored.netns === netns);
+    if (netns !== null && netnsMade && !isUsed) await deleteNamespace(netns);
+  }
+
+  async #openTunnels(): Promise<Tunnels> {
+    this.#tunnels ??= this.#deps.openTunnels();
+    try {
+      const tunnels = await this.#tunnels;
+      this.#backend = tunnels.backend;
+      return tunnels;
+    } catch (error) {
+      // What is missing may be installed meanwhile.
+      this.#tunnels = undefined;
+      throw error;
+    }
+  }
+
+  async #freePort(): Promise<number> {
+    const own = new Set([...this.#entries.values()].map(({ stored }) => stored.port));
+    for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) {
+      if (!own.has(port) && (await isFree(port))) return port;
+    }
+    throw new MoatError('PORT_TAKEN', `no UDP port is free from ${FIRST_PORT}`, {
+      next: ['moat wireguard up --port N'],
+    });
+  }
+
+  async #checkPort(port: number): Promise<void> {
+    const isOwn = [...this.#entries.values()].some(({ stored }) => stored.port === port);
+    if (!isOwn && (await isFree(port))) return;
+    throw new MoatError('PORT_TAKEN', `UDP port ${port} is in use`, { next: ['moat wireguard up   takes a free one'] });
+  }
+}
+
+/** Where the namespace of a network stands; null = the agent's own. */
+export function namespaceOf({ netns }: StoredTunnel): string | null {
+  return netns === null ? null : namespacePath(netns);
+}
+
+function entryOf(stored: StoredTunnel): Entry {
+  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve() };
+}
+
+function mustHavePlace({ place, view }: Deployment): void {
+  const { name, network } = view.contract;
+  if (place === undefined) throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${name}`);
+  if (network.plane !== 'rootless') return;
+  throw new MoatError('PLANE_ROOTLESS', `the owners of ${name} want no WireGuard: network.plane is rootless`, {
+    next: ['write plane: auto into moat.yaml', 'moat apply'],
+  });
+}
+
+function codedOf(error: unknown): MoatError {
+  if (isMoatError(error)) return error;
+  return new MoatError('TUNNEL_FAILED', 'the WireGuard interface could not be made', { cause: error });
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4');
+    socket.once('error', () => resolve(false));
+    socket.bind({ port, exclusive: true }, () => socket.close(() => resolve(true)));
+  });
+}
