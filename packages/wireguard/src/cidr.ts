@@ -32,6 +32,21 @@ export function isIpv6Range(text: string): boolean {
   return text.includes(':');
 }
 
+/** The same address or range of `to` where it lies in `from`, a range of the same size; else as it is. */
+export function moveRange(text: string, from: string, to: string): string {
+  const { address, length } = split(text);
+  const size = split(from).length;
+  const inside = address.includes(':') === from.includes(':') && length >= size;
+  if (!inside || canonicalCidr(`${address}/${size}`) !== canonicalCidr(from)) return `${address}/${length}`;
+  const base = addressBytes(canonicalCidr(to).split('/')[0] ?? '');
+  const moved = addressBytes(address).map((byte, index) => {
+    const kept = Math.min(8, Math.max(0, size - index * 8));
+    const mask = (0xff00 >> kept) & 0xff;
+    return ((base[index] ?? 0) & mask) | (byte & ~mask & 0xff);
+  });
+  return `${canonicalAddress(formatBytes(moved))}/${length}`;
+}
+
 /** The 4 or 16 bytes of a canonical address. */
 function addressBytes(address: string): number[] {
   if (!address.includes(':')) return address.split('.').map(Number);

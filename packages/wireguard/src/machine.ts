@@ -5,12 +5,14 @@ import { createKernelBackend, hasKernelWireguard } from './backend.kernel.ts';
 import type { Backend } from './backend.ts';
 import { createUserspaceBackend } from './backend.userspace.ts';
 import { failure } from './errors.ts';
+import { closeHidden, findHidden, openHidden, type Hidden } from './hidden.ts';
 import { ipBatch } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
 import { closeTable, parseNftMarks, removeTable, rulesDigest, showMarks } from './nft.ts';
 import { describeStep, planTunnel } from './plan.ts';
-import { Records } from './records.ts';
-import { readStanding, stands } from './standing.ts';
+import { Records, type TunnelRecord } from './records.ts';
+import { createRemapped, outsideOf, settleHidden } from './remap.ts';
+import { isThere, readStanding, stands } from './standing.ts';
 import { settingsOf } from './sysctl.ts';
 import { createTools, toolFailure, type Tools } from './tool.ts';
 import { checkUdpPort } from './udp-port.ts';
@@ -133,11 +135,15 @@ class MachineTunnels implements Tunnels {
   }
 
   async list(): Promise<readonly string[]> {
+    const { tools, records } = this.#deps;
     const found: string[] = [];
-    for (const name of await this.#deps.records.names()) {
-      const place = await this.#placeOfRecord(name);
-      if (place !== undefined && (await stands(this.#deps.tools, { name, namespace: place.path, wgNamespace: null }))) {
-        found.push(name);
+    for (const name of await records.names()) {
+      const record = await records.read(name);
+      for (const { path } of record ? await this.#placesOf(record) : []) {
+        if (await stands(tools, name, path)) {
+          found.push(name);
+          break;
+        }
       }
     }
     return found.toSorted();
@@ -145,37 +151,64 @@ class MachineTunnels implements Tunnels {
 
   remove(name: string): Promise<void> {
     return this.#inTurn(name, async () => {
-      checkedName(name);
-      const ours = await placeOf(null);
-      const place = (await this.#placeOfRecord(name)) ?? ours;
-      await this.#destroy(name, place, ours);
-      await this.#deps.records.remove(name);
+      await this.#destroy(checkedName(name), await this.#deps.records.read(name));
     });
   }
 
   async #apply(spec: TunnelSpec, place: Place): Promise<readonly string[]> {
-    const { tools, backend, records } = this.#deps;
+    const { tools, backend } = this.#deps;
     const name = checkedName(spec.name);
-    const where = { name, namespace: place.path, wgNamespace: backend.wgNamespace(place) };
-    const done: string[] = [];
-    const record = await records.read(name);
-    if (record?.place.id !== place.id) {
-      const elsewhere = await this.#placeOfRecord(name);
-      if (elsewhere !== undefined) {
-        await this.#destroy(name, elsewhere, await placeOf(null));
-        done.push('interface in another namespace removed');
-      }
-    }
-    if (record?.place.id !== place.id || record.place.path !== place.path) await records.write({ name, place });
+    const { remap } = spec;
+    const wanted = remap ? outsideOf(spec, remap) : spec;
+    const done = await this.#makeWay(spec, place);
+    const hidden = await this.#record(spec, place);
+    const where = { name, namespace: place.path, wgNamespace: backend.wgNamespace(hidden ?? place) };
     const settings = settingsOf(spec, place.path);
     const before = await readStanding(tools, where, [...settings.keys()]);
     if (before?.port !== spec.port) await checkUdpPort(spec.port);
     const keep = this.#probes.get(name) ?? new Set();
-    const steps = planTunnel(before, spec, { settings, keep });
+    const steps = planTunnel(before, wanted, { settings, keep });
     this.#peers.set(name, new Set(spec.peers.map(({ publicKey }) => publicKey)));
-    await doSteps(steps, { tools, ...where, create: () => backend.create(name, place) });
+    const create = (): Promise<void> =>
+      hidden ? createRemapped(tools, backend, name, place, hidden) : backend.create(name, place);
+    await doSteps(steps, { tools, ...where, create });
+    done.push(...steps.map(describeStep));
+    if (remap && hidden && (await settleHidden(tools, spec, remap, hidden))) {
+      done.push(`${remap.network} stands as ${remap.as}`);
+    }
     if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);
-    return [...done, ...steps.map(describeStep)];
+    return done;
+  }
+
+  /** Takes away what stands under the name and cannot become what the spec wants. */
+  async #makeWay({ name, remap }: TunnelSpec, place: Place): Promise<string[]> {
+    const record = await this.#deps.records.read(name);
+    if (!record) return [];
+    const fits = record.place.id === place.id && (record.hidden !== null) === (remap !== undefined);
+    if (fits && (!record.hidden || (await this.#isWhole(name, record.hidden)))) return [];
+    await this.#destroy(name, record);
+    return ['interface that stood otherwise removed'];
+  }
+
+  /** A cable stays when the process at its other end is gone. */
+  async #isWhole(name: string, hidden: Hidden): Promise<boolean> {
+    const inside = await findHidden(hidden);
+    return inside !== undefined && (await isThere(this.#deps.tools, name, inside.path));
+  }
+
+  /** Says to later processes where the interface is about to stand; where WireGuard does, when that is hidden. */
+  async #record({ name, remap }: TunnelSpec, place: Place): Promise<Place | null> {
+    const { records } = this.#deps;
+    const record = await records.read(name);
+    if (!remap) {
+      if (record?.place.path !== place.path || record.place.id !== place.id)
+        await records.write({ name, place, hidden: null });
+      return null;
+    }
+    if (record?.hidden) return record.hidden.place;
+    const hidden = await openHidden();
+    await records.write({ name, place, hidden });
+    return hidden.place;
   }
 
   /** That nft took a table does not say that it stands: another program may replace all tables at any time. */
@@ -197,32 +230,35 @@ class MachineTunnels implements Tunnels {
     }
   }
 
-  async #destroy(name: string, place: Place, ours: Place): Promise<void> {
-    const { tools, backend } = this.#deps;
+  async #destroy(name: string, record: TunnelRecord | undefined): Promise<void> {
+    const { tools, backend, records } = this.#deps;
     this.#probes.delete(name);
     this.#peers.delete(name);
+    const ours = await placeOf(null);
+    const places = new Map([ours, ...(record ? await this.#placesOf(record) : [])].map((place) => [place.id, place]));
     // Rules last: while the interface stands they hold.
-    const places = place.id === ours.id ? [ours] : [place, ours];
-    await backend.destroy(name, places);
-    for (const { path } of places) {
+    await backend.destroy(name, [...places.values()].toReversed());
+    if (record?.hidden) await closeHidden(record.hidden);
+    for (const { path, id } of places.values()) {
+      if (id === record?.hidden?.place.id) continue;
       const run = removeTable(name, path);
       const removed = await tools.try(run);
       if (!removed.ok) throw toolFailure(run, removed);
     }
+    await records.remove(name);
   }
 
-  /** Where the interface stands by its record; undefined when there is no record, ours when that namespace is gone. */
-  async #placeOfRecord(name: string): Promise<Place | undefined> {
-    const record = await this.#deps.records.read(name);
-    if (record === undefined) return undefined;
-    const ours = await placeOf(null);
-    const now = await placeOf(record.place.path).catch(() => ours);
-    return now.id === record.place.id ? now : ours;
+  /** Namespaces of a record that are still there. */
+  async #placesOf({ place, hidden }: TunnelRecord): Promise<readonly Place[]> {
+    const now = await placeOf(place.path).catch(() => undefined);
+    const inside = hidden ? await findHidden(hidden) : undefined;
+    return [...(now?.id === place.id ? [now] : []), ...(inside ? [inside] : [])];
   }
 
   async #wgNamespace(name: string): Promise<string | null> {
-    const place = await this.#placeOfRecord(name);
-    if (place === undefined) throw failure('TUNNEL_UNKNOWN', `there is no interface ${name}`, { details: { name } });
+    const record = await this.#deps.records.read(name);
+    const place = record && (await this.#placesOf(record)).at(-1);
+    if (!place) throw failure('TUNNEL_UNKNOWN', `there is no interface ${name}`, { details: { name } });
     return this.#deps.backend.wgNamespace(place);
   }
 

@@ -1,12 +1,15 @@
 /** What a later process must know of the interfaces made here: that they are ours, and where they stand. One file each. */
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Hidden } from './hidden.ts';
 import type { Place } from './namespace.ts';
 
 /** Written before the interface is made, gone after it is removed. */
 export interface TunnelRecord {
   readonly name: string;
   readonly place: Place;
+  /** Where WireGuard itself stands, when the network is remapped. */
+  readonly hidden: Hidden | null;
 }
 
 export interface RecordsOptions {
@@ -29,10 +32,12 @@ export class Records {
   /** Undefined when there is none that can be read: the name of an interface still says that it is ours. */
   async read(name: string): Promise<TunnelRecord | undefined> {
     try {
-      const value = JSON.parse(await readFile(this.#file(name), 'utf8')) as { path?: unknown; id?: unknown } | null;
-      const { path, id } = value ?? {};
-      if ((path !== null && typeof path !== 'string') || typeof id !== 'string') return undefined;
-      return { name, place: { path, id } };
+      const value = JSON.parse(await readFile(this.#file(name), 'utf8')) as Partial<TunnelRecord> | null;
+      const place = readPlace(value?.place);
+      if (!place) return undefined;
+      const inside = readPlace(value?.hidden?.place);
+      const pid = value?.hidden?.pid;
+      return { name, place, hidden: inside && typeof pid === 'number' ? { pid, place: inside } : null };
     } catch {
       return undefined;
     }
@@ -43,7 +48,7 @@ export class Records {
     const temporary = `${this.#file(record.name)}.new`;
     const file = await open(temporary, 'w', 0o600);
     try {
-      await file.writeFile(JSON.stringify(record.place));
+      await file.writeFile(JSON.stringify(record));
       await file.sync();
     } finally {
       await file.close();
@@ -58,4 +63,9 @@ export class Records {
   #file(name: string): string {
     return join(this.#directory, `${name}.json`);
   }
+}
+
+function readPlace(value: Partial<Place> | undefined): Place | undefined {
+  const { path, id } = value ?? {};
+  return (path !== null && typeof path !== 'string') || typeof id !== 'string' ? undefined : { path, id };
 }

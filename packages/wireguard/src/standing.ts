@@ -45,10 +45,14 @@ export async function readStanding(
 }
 
 /** True when the interface or its table is there. */
-export async function stands(tools: Tools, where: Where): Promise<boolean> {
-  const { name, namespace } = where;
-  if ((await showIfThere(tools, showLink(name, namespace))) !== null) return true;
+export async function stands(tools: Tools, name: string, namespace: string | null): Promise<boolean> {
+  if (await isThere(tools, name, namespace)) return true;
   return parseNftMarks(await tools.run(showMarks(namespace))).has(name);
+}
+
+/** True when there is an interface of this name. */
+export async function isThere(tools: Tools, name: string, namespace: string | null): Promise<boolean> {
+  return (await showIfThere(tools, showLink(name, namespace))) !== null;
 }
 
 async function showIfThere(tools: Tools, run: ToolRun): Promise<string | null> {

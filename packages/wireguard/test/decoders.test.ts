@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { canonicalCidr, canonicalInterfaceAddress } from '../src/cidr.ts';
+import { canonicalCidr, canonicalInterfaceAddress, moveRange } from '../src/cidr.ts';
 import { parseIpLink, parseIpRoutes } from '../src/ip.ts';
 import { createPresharedKey, createWireguardKey, isWireguardKey, publicKeyOf } from '../src/keys.ts';
 import { parseNftMarks, rulesDigest } from '../src/nft.ts';
@@ -167,6 +167,16 @@ test('ranges have one form', () => {
       text,
     );
   }
+});
+
+test('an address moves to another range of the same size, and back', () => {
+  const [from, to] = ['10.77.0.0/20', '100.80.16.0/20'];
+  assert.equal(moveRange('10.77.3.2/32', from, to), '100.80.19.2/32');
+  assert.equal(moveRange('10.77.0.0/20', from, to), to);
+  for (const other of ['10.77.16.1/32', '10.77.0.0/16', '0.0.0.0/0', 'fd00::1/128', 'fd00::/20'])
+    assert.equal(moveRange(other, from, to), other);
+  const inside = fc.nat(0xfff).map((host) => `10.77.${host >> 8}.${host & 0xff}/32`);
+  fc.assert(fc.property(inside, (address) => assert.equal(moveRange(moveRange(address, from, to), to, from), address)));
 });
 
 test('keys are those of wg', { skip: spawnSync('wg', ['--version']).error ? 'wg is not installed' : false }, () => {
