@@ -28,14 +28,6 @@ export function parseIpLink(text: string): IpLink {
   };
 }
 
-/** Names of the interfaces that `ip -j link show` printed. @throws `TUNNEL_FAILED` when it is something else. */
-export function parseIpNames(text: string): readonly string[] {
-  return readList(text).map(({ ifname }) => {
-    if (typeof ifname !== 'string') throw strange();
-    return ifname;
-  });
-}
-
 /**
  * Routes of one family that `ip -j route show dev NAME` printed, without those that the kernel makes of addresses.
  * @throws `TUNNEL_FAILED` when it is something else.
