@@ -30,6 +30,10 @@ export const NETWORK_ERROR_CODES = [
   'WIREGUARD_MISSING', // packets pass only between members that have a WireGuard key, in a contract whose plane is not rootless | on both machines: moat wireguard up
   'PACKETS_INVALID', // a peer sent packets over a link that are none | update the older of the two machines
   'PACKETS_OVER', // packets need the link no more: they go another way, or nothing was sent for a while | nothing to do
+  'FORWARD_REFUSED', // a member does not pass packets on for this pair: it does not know both as members that may meet, or is not reached directly | see the grants; another member with relay: true may serve
+  'FORWARD_BUSY', // a member passes on packets of as many pairs as it may, or has no port left | wait; another member with relay: true may serve
+  'FORWARD_OVER', // a member passes packets of this pair on no more | nothing to do: another way is looked for
+  'FORWARD_INVALID', // a peer sent something that is no message about forwarding | update the older of the two machines
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
   'PATH_INVALID', // a member sent something that is no message about paths | update Moat on both machines

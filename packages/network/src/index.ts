@@ -66,3 +66,12 @@ export type {
   UnservedReason,
 } from './plane/plane-layout.ts';
 export { LinkRide, type LinkRideDeps, type LinkRideOptions, type RideCounts } from './plane/link-ride.ts';
+export {
+  Forwarder,
+  type ForwardedPair,
+  type ForwarderDeps,
+  type ForwarderLimits,
+  type ForwarderOptions,
+  type PortRange,
+} from './plane/forwarder.ts';
+export { openForward, type OpenForwardDeps } from './plane/open-forward.ts';
