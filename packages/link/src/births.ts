@@ -9,6 +9,7 @@ import type { ByteChannel, Clock, Link, Logger, PeerId, StreamAcceptor } from '@
 
 import { ResumableChannel } from './channel.resumable.ts';
 import { LINK_ID_BYTES, encodeGreeting, readGreeting, silence, type Greeting } from './greeting.ts';
+import { MEMBER_HEARTBEAT } from './heartbeat.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from './limits.ts';
 import { PATHS, type Roster, type Transport } from './roster.ts';
 import { Session } from './session.ts';
@@ -197,7 +198,8 @@ export class Births {
     const ofPath = limitsOf(transport);
     // A link that can move is not made anew to get a better path.
     const renew = resumable !== undefined && ofPath.renewMs !== undefined ? { renewMs: DEFAULT_LIMITS.renewMs } : {};
-    const limits = { ...ofPath, ...renew, ...this.#options.limits, ...windowOf(ofPath) };
+    const rare = resumable === undefined ? {} : { heartbeat: MEMBER_HEARTBEAT };
+    const limits = { ...ofPath, ...renew, ...rare, ...this.#options.limits, ...windowOf(ofPath) };
     return new Session(
       {
         channel,

@@ -10,7 +10,11 @@ export interface HeartbeatOptions {
   readonly patience: number;
 }
 
+/** Of a link with a gateway, which sends requests only where it believes somebody. */
 export const DEFAULT_HEARTBEAT: HeartbeatOptions = { usedMs: 1000, idleMs: 15_000, patience: 5 };
+
+/** Of a link between members, which may be many: a stream that is opened on a dead one finds out in 3 s and waits for another path. */
+export const MEMBER_HEARTBEAT: HeartbeatOptions = { ...DEFAULT_HEARTBEAT, idleMs: 90_000 };
 
 /** What a heartbeat needs. */
 export interface HeartbeatDeps {

@@ -10,7 +10,7 @@ const LOST_MIN_MS = 250;
 const LOST_MAX_MS = 4000;
 /** The side that did not dial the link leaves the first attempt to the other. */
 const SECOND_MS = 500;
-/** Milliseconds before a better path is tried for; doubles. */
+/** Milliseconds before a better path is tried for; doubles. At its longest, only for a link that was used meanwhile. */
 const BETTER_MIN_MS = 5000;
 const BETTER_MAX_MS = 300_000;
 
@@ -67,8 +67,13 @@ export class Seeker {
     if (!this.#goesOn(session) || !this.#deps.mayImprove(session)) return;
     const search: Search = { timer: undefined, delayMs: BETTER_MIN_MS };
     this.#better.set(session, search);
+    let opened = -1;
     const attempt = async (): Promise<void> => {
       if (!this.#goesOn(session)) return this.#stop(this.#better, session);
+      // An attempt costs each side some 5 KiB: 3 MB a day for a link that nobody uses.
+      const isIdle = session.openStreams === 0 && session.openedStreams === opened;
+      if (isIdle && search.delayMs === BETTER_MAX_MS) return this.#later(search, BETTER_MAX_MS, attempt);
+      opened = session.openedStreams;
       try {
         await this.#deps.improve(session);
       } catch (error) {

@@ -158,6 +158,11 @@ export class Session implements Link, StreamOwner, FrameSink {
     return this.#streams.size;
   }
 
+  /** Streams that either side has opened so far. */
+  get openedStreams(): number {
+    return (this.#nextId >> 1) + ((this.#lastPeerId + 1) >> 1);
+  }
+
   get rttMs(): number | undefined {
     return this.#pings.rttMs;
   }

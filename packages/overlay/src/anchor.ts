@@ -8,6 +8,7 @@ import type { Stream } from '@libp2p/interface';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
+import { pulseOf } from './muxer.ts';
 import { Observer } from './observer.ts';
 import type { Relaying } from './overlay.ts';
 import type { Probation } from './probation.ts';
@@ -34,6 +35,11 @@ export interface AnchorLimits {
   readonly reservationsPerAddress: number;
   /** Milliseconds a reservation lasts; holders renew it. @defaultValue 3600000 */
   readonly reservationMs: number;
+  /**
+   * Milliseconds without a word after which whoever holds a place is taken for gone, and those who are connected to it through
+   * here are told by that. Holders say something every 25 s. @defaultValue 70000
+   */
+  readonly silentMs: number;
   /** Relayed connections at once, in all. @defaultValue 1024 */
   readonly relayed: number;
   /** Relayed connections one PeerId may have running, either end counted. @defaultValue 64 */
@@ -50,6 +56,7 @@ export const DEFAULT_ANCHOR_LIMITS: AnchorLimits = {
   reservations: 1024,
   reservationsPerAddress: 64,
   reservationMs: 3_600_000,
+  silentMs: 70_000,
   relayed: 1024,
   relayedPerPeer: 64,
   relayedPerAddress: 128,
@@ -68,6 +75,8 @@ interface Reservation {
   readonly connection: OverlayConnection;
   readonly release: () => void;
   readonly timer: Timer;
+  /** Looks whether the holder has fallen silent. */
+  look: Timer;
 }
 
 interface Bucket {
@@ -163,9 +172,18 @@ export class Anchor {
       connection,
       release: probation.hold(connection),
       timer: clock.after(this.#limits.reservationMs, () => this.#drop(connection.peer)),
+      look: clock.after(this.#limits.silentMs, () => this.#look(connection)),
     });
     hop.write(encodeHopStatus(RELAY_STATUS.ok, Math.floor((clock.now() + this.#limits.reservationMs) / 1000)));
     await hop.stream.close({ signal: connection.closed });
+  }
+
+  #look(connection: OverlayConnection): void {
+    const reservation = this.#reservations.get(connection.peer);
+    if (reservation?.connection !== connection) return;
+    const leftMs = this.#limits.silentMs - pulseOf(connection.raw).quietMs();
+    if (leftMs <= 0) return this.#deps.probation.close(connection, 'silent for too long');
+    reservation.look = this.#deps.clock.after(leftMs, () => this.#look(connection));
   }
 
   async #connect(hop: RelayStream, source: OverlayConnection, peer: PeerId, signal: AbortSignal): Promise<void> {
@@ -270,6 +288,7 @@ export class Anchor {
     if (reservation === undefined) return;
     this.#reservations.delete(peer);
     reservation.timer.cancel();
+    reservation.look.cancel();
     reservation.release();
     this.#reservedFrom.remove(reservation.connection.origin);
   }

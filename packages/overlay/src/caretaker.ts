@@ -128,12 +128,22 @@ export class Caretaker {
     if (deployments.sharedWith(peer).length > 0) supervisor.forgive(peer);
   }
 
-  /** Once a direct path stands, an idle relayed one is given back; until then a direct path is tried for. */
+  /**
+   * Once a direct path stands, an idle relayed one is given back; until then a direct path is tried for. Of two relayed
+   * ones, as they come about when both sides dial at once, that of the greater PeerId is given back.
+   */
   #improve(connection: OverlayConnection): void {
-    const { dialer, probation } = this.#deps;
+    const { dialer, probation, self } = this.#deps;
+    const { peer } = connection;
     if (!connection.relayed || connection.direction !== 'outbound' || connection.closed.aborted) return;
-    if (dialer.connections(connection.peer)[0]?.relayed !== false) return void dialer.improve(connection.peer);
+    const others = dialer.connections(peer);
     const isIdle = connection.raw.streams.every(({ protocol }) => protocol === PING_PROTOCOL);
-    if (isIdle) probation.close(connection, 'a direct path took over');
+    if (others[0]?.relayed === false) {
+      if (isIdle) probation.close(connection, 'a direct path took over');
+      return;
+    }
+    if (isIdle && self > peer && others.some(({ direction, admitted }) => direction === 'inbound' && admitted))
+      return probation.close(connection, 'the other side dialed too');
+    void dialer.improve(peer);
   }
 }

@@ -194,6 +194,66 @@ test('keepalive: a place at an anchor that died without a word is noticed and ta
   await until(() => alice.overlay.reservations().length === 1, 'a place again');
 });
 
+test('keepalive: 30 bytes there and 30 back, and none where something else was heard', async () => {
+  await using bob = await started();
+  await using alice = await started({ limits: { keepAliveMs: 200, redialMinMs: 60_000, redialMaxMs: 60_000 } });
+  await using proxy = await freezingProxy(portOf(bob));
+  const shop = new Deployment();
+  const version = shop.version({ alice: alice.peer, 'bob!': bob.peer });
+  bob.view.hold(version);
+  alice.view.hold(version);
+  await alice.overlay.dial([`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${bob.peer}`], soon());
+  let [before, since] = [-1, 0];
+  const isStill = (): boolean => {
+    if (before !== proxy.bytes()) [before, since] = [proxy.bytes(), performance.now()];
+    return performance.now() - since > 100;
+  };
+  await until(isStill, 'the greeting is over');
+  const greeting = before;
+  await until(() => isStill() && before > greeting, 'heads are compared, after the first keepalive');
+  // a frame of Yamux is 12 bytes, and Noise adds 18
+  await until(() => proxy.bytes() >= before + 5 * 60, 'five keepalives');
+  assert.equal((proxy.bytes() - before) % 30, 0);
+});
+
+test('keepalive: an anchor ends the connection of who holds a place and says nothing, and others hear of it', async () => {
+  await using anchor = await started({ anchor: { silentMs: 600 } });
+  const limits = { placeAliveMs: 200, redialMinMs: 60_000, redialMaxMs: 60_000 };
+  await using alice = await started({ listen: [], limits });
+  await using bob = await started({ listen: [], limits });
+  await using proxy = await freezingProxy(portOf(anchor));
+  const shop = new Deployment();
+  const members = { alice: alice.peer, bob: bob.peer };
+  const version = shop.version(members, anchor.overlay.addresses());
+  for (const { view } of [alice, bob]) view.hold(version);
+  await bob.overlay.dial([`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${anchor.peer}`], soon());
+  for (const { overlay } of [alice, bob]) overlay.viewChanged();
+  await until(() => [alice, bob].every(({ overlay }) => overlay.reservations().length === 1), 'a place each');
+  const connection = await alice.overlay.connect(bob.peer, soon());
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  assert.equal(connection.closed.aborted, false, 'there while both say something now and then');
+  proxy.freeze();
+  await until(() => connection.closed.aborted, 'noticed');
+});
+
+test('keepalive: of two relayed connections one is given back', async () => {
+  await using anchor = await started({ anchor: true });
+  const limits = { keepAliveMs: 300, placeAliveMs: 300 };
+  await using alice = await started({ listen: [], limits });
+  await using bob = await started({ listen: [], limits });
+  const version = new Deployment().version({ alice: alice.peer, bob: bob.peer }, anchor.overlay.addresses());
+  for (const { view, overlay } of [alice, bob]) {
+    view.hold(version);
+    overlay.viewChanged();
+  }
+  const [smaller, greater] = alice.peer < bob.peer ? [alice, bob] : [bob, alice];
+  await until(() => [alice, bob].every(({ overlay }) => overlay.reservations().length === 1), 'a place each');
+  // both dial before either has the other's
+  await Promise.all([alice.overlay.connect(bob.peer, soon()), bob.overlay.connect(alice.peer, soon())]);
+  await until(() => greater.overlay.connections(smaller.peer).length === 1, 'one is left');
+  assert.equal(greater.overlay.connections(smaller.peer)[0]?.direction, 'inbound');
+});
+
 test('keepalive: so is the path to an anchor through which somebody is dialed', async () => {
   await using anchor = await started({ anchor: true });
   const limits = { redialMinMs: 50, redialMaxMs: 400 };
@@ -317,8 +377,11 @@ async function firstBytes(
 }
 
 /** Passes bytes on until it is told to go on holding the sockets but pass nothing. */
-async function freezingProxy(target: number): Promise<AsyncDisposable & { readonly port: number; freeze(): void }> {
+async function freezingProxy(
+  target: number,
+): Promise<AsyncDisposable & { readonly port: number; freeze(): void; bytes(): number }> {
   const sockets: net.Socket[] = [];
+  let bytes = 0;
   const server = net.createServer((socket) => {
     const onward = net.connect(target, '127.0.0.1');
     for (const [from, to] of [
@@ -327,12 +390,14 @@ async function freezingProxy(target: number): Promise<AsyncDisposable & { readon
     ] as const) {
       sockets.push(from);
       from.on('error', () => to.destroy());
+      from.on('data', (chunk: Buffer) => (bytes += chunk.length));
       from.pipe(to);
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as net.AddressInfo).port,
+    bytes: () => bytes,
     freeze: () => {
       for (const socket of sockets) socket.unpipe().pause();
     },
