@@ -17,15 +17,15 @@ import { directoryCalls, keeperCalls } from './calls.ts';
 import { Caretaker } from './caretaker.ts';
 import type { OverlayConnection } from './connection.ts';
 import { Control } from './control.ts';
-import { Deadline } from './deadline.ts';
 import type { JoinAnswer, JoinRequest } from './deployment-view.ts';
 import { Dialer, circuitAddress } from './dialer.ts';
 import { Directory } from './directory.ts';
-import { goalsOf, type KeptGoal } from './goals.ts';
+import { goalsOf } from './goals.ts';
 import { Heads } from './heads.ts';
 import { Hello } from './hello.ts';
 import { IDENTIFY_PROTOCOL, IDENTIFY_PUSH_PROTOCOL, PING_PROTOCOL, createHost, type Host } from './host.ts';
 import { Join, type OwnerAnswer } from './join.ts';
+import { Kept } from './kept.ts';
 import { askKeepers } from './keepers.ts';
 import { Keepalive } from './keepalive.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
@@ -39,6 +39,7 @@ import type {
   OverlayDeps,
   OverlayLimits,
   OverlayOptions,
+  Relaying,
 } from './overlay.ts';
 import { Owners } from './owners.ts';
 import { noOwners } from './owners-view.ts';
@@ -82,8 +83,7 @@ class Libp2pOverlay implements Overlay {
   readonly keepers: KeeperCalls;
   readonly directory: DirectoryCalls;
   readonly #callbacks = new Callbacks();
-  readonly #kept = new Set<KeptGoal>();
-  #keptCount = 0;
+  readonly #kept: Kept;
   #host: Host | undefined;
   #running: AsyncDisposableStack | undefined;
 
@@ -133,6 +133,10 @@ class Libp2pOverlay implements Overlay {
         onSilence: (anchor) => void this.#keepalive.check(anchor),
       },
       this.#limits,
+    );
+    this.#kept = new Kept(
+      { clock, dialer: this.#dialer, onChanged: () => this.#setGoals() },
+      this.#limits.dialMs + this.#limits.probationMs,
     );
     const supervisor = new Supervisor(
       { logger, clock },
@@ -296,27 +300,11 @@ class Libp2pOverlay implements Overlay {
   }
 
   keep(target: KeptPeer): () => void {
-    const forget = this.#dialer.prefer(target.peer, target.addresses);
-    this.#keptCount += 1;
-    // a connection that stood before, such as a reservation's, is told of too
-    let told: PeerConnection | undefined;
-    const goal: KeptGoal = {
-      key: `kept ${this.#keptCount}`,
-      peer: target.peer,
-      isMet: () => told?.closed.aborted === false,
-      attempt: async (signal) => {
-        using deadline = new Deadline(this.#deps.clock, this.#limits.dialMs + this.#limits.probationMs, signal);
-        told = await this.#dialer.dial(target.addresses, deadline.signal);
-        target.onConnection(told);
-      },
-    };
-    this.#kept.add(goal);
-    this.#setGoals();
-    return () => {
-      forget();
-      this.#kept.delete(goal);
-      this.#setGoals();
-    };
+    return this.#kept.keep(target);
+  }
+
+  relaying(): Relaying | undefined {
+    return this.#anchor?.relaying;
   }
 
   reach(peer: PeerId): Reach {
@@ -441,7 +429,7 @@ class Libp2pOverlay implements Overlay {
       deployments: this.#deps.deployments,
       dialer: this.#dialer,
       reservations: this.#reservations,
-      kept: [...this.#kept],
+      kept: this.#kept.goals(),
       callbacks: this.#callbacks,
     });
     this.#reservations.keepOnly(anchors);

@@ -24,6 +24,7 @@ export type {
   OverlayDeps,
   OverlayLimits,
   OverlayOptions,
+  Relaying,
 } from './overlay.ts';
 export { DirectoryAnnouncer, type DirectoryAnnouncerDeps } from './directory-announcer.ts';
 export {

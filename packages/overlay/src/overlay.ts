@@ -70,7 +70,7 @@ export interface OverlayLimits {
   readonly dialMs: number;
   /** Milliseconds between two signs of life on a connection. @defaultValue 60000 */
   readonly keepAliveMs: number;
-  /** The same to an anchor that keeps a place for this machine: until a dead one is noticed, nobody gets in. @defaultValue 15000 */
+  /** The same to an anchor that keeps a place for this machine: until a dead one is noticed, nobody gets in. @defaultValue 25000 */
   readonly placeAliveMs: number;
   /** Milliseconds between two comparisons of heads with one peer. @defaultValue 600000 */
   readonly compareMs: number;
@@ -106,6 +106,13 @@ export interface KeeperCalls {
   pull(c: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<Snapshot>;
 }
 
+/** What an anchor does for others now, and how much it may. */
+export interface Relaying {
+  /** Peers that keep a place here. */
+  readonly places: number;
+  readonly maxPlaces: number;
+}
+
 /** What anybody asks of an anchor about the public directory. */
 export interface DirectoryCalls {
   /** False where a newer one is known. @throws the anchor's code, `PROTOCOL_UNSUPPORTED`, or what a stream throws */
@@ -128,6 +135,8 @@ export interface Overlay extends Service, ControlPlane {
   keep(target: KeptPeer): () => void;
   /** How a peer is reached now, and what was tried. */
   reach(peer: PeerId): Reach;
+  /** Undefined where this machine is no anchor. */
+  relaying(): Relaying | undefined;
   /** Ends probation for a reason of the caller's, until `withdraw` takes the reason back. */
   admit(connection: PeerConnection, reason: string): void;
   /** Takes a reason back; a connection with none left is closed. */

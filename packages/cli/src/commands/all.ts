@@ -9,6 +9,7 @@ import { addDestroy } from './destroy.ts';
 import { addDev } from './dev.ts';
 import { addDoctor } from './doctor.ts';
 import { addExplain } from './explain.ts';
+import { addExplore } from './explore.ts';
 import { addFmt } from './fmt.ts';
 import { addForward } from './forward.ts';
 import { addGateway } from './gateway.ts';
@@ -56,6 +57,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addForward,
     addRun,
     addWireguard,
+    addExplore,
     addPublish,
     addNames,
     addPassword,

@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { FILE_OPTION, readDeploymentFile } from '../deployment/deployment-file.ts';
 import { findCurrent, nextVersion } from '../deployment/next-version.ts';
 import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
+import { resolvePeople } from '../deployment/find-people.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
 import { confirmEnding, endingVersion, otherBranch, sidesOf } from '../deployment/fork.ts';
@@ -66,14 +67,15 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   const { io, style, progress, prompt } = context;
   const began = io.now();
   const waitMs = waitOf(options);
-  const read = await readDeploymentFile(context, options.file);
+  const written = await readDeploymentFile(context, options.file);
   const publicKey = await readOwnerPublicKey(context, options);
   const open = openOnce(() => openOwner(context, options));
-  const held = await findCurrent(context, read.file, publicKey, options.network);
+  const held = await findCurrent(context, written.file, publicKey, options.network);
   await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open, { evenForked: true });
   const loaded = view?.current ?? null;
   const sides = loaded === null ? null : sidesOf(loaded, await otherBranch(context, loaded));
   const { current, other } = sides ?? { current: null, other: null };
+  const read = await resolvePeople(context, written, current?.contract ?? null);
   const pins = await resolvePins(context, read, current?.contract ?? null);
   const {
     predecessor,

@@ -1,7 +1,10 @@
 /** `moat key rotate`: a new owner key in the place of the one at hand, in every network that it owns. */
+import { keyOfPerson, rotateEntryKey } from '@moat/contract';
+import { errorCode, isMoatError } from '@moat/core';
 import { isSealed, openOwnerKey, type OwnerKeyPair } from '@moat/identity';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
+import { findEntries } from '../deployment/find-people.ts';
 import { isComplete, replaceEverywhere, replacedLines } from '../deployment/replace-owner.ts';
 import { EXIT } from '../exit-codes.ts';
 import { OWNER_OPTIONS, ownerKeyPath, readOwnerKeyFile, type OwnerOptions } from '../owner/open-owner.ts';
@@ -9,6 +12,7 @@ import { passphraseFromFile } from '../owner/passphrase.ts';
 import { publicHalf } from '../owner/public-key.ts';
 import { finishSuccession, installSuccessor, prepareSuccessor, successorPath } from '../owner/successor.ts';
 import { addVerb, type Outcome, type VerbRunner } from '../verb.ts';
+import { announceRotation } from './key-announce.ts';
 
 interface RotateOptions extends OwnerOptions {
   readonly newPassphraseFile?: string;
@@ -56,12 +60,14 @@ async function rotate(context: Context, _: readonly string[], options: RotateOpt
   });
   const complete = isComplete(networks);
   const oldFile = complete ? await installSuccessor(path) : null;
+  const handles = complete ? await carryHandles(context, old, next) : [];
   const lines = complete
     ? [
         `${style.ok} ${style.bold(next.key)} is your key now   ${path}`,
         ...replacedLines(context, networks),
         style.dim(`  The old one decides nothing any more in them; it is kept as ${oldFile ?? ''}`),
         ...(networks.length === 0 ? [style.dim('  No network of this machine had it as an owner’s.')] : []),
+        ...handles.map((line) => `  ${line}`),
       ]
     : [
         `${style.attention} not everywhere yet: your key is still ${style.bold(old.key)}`,
@@ -76,6 +82,28 @@ async function rotate(context: Context, _: readonly string[], options: RotateOpt
     ...(failed ? { exitCode: EXIT.failed } : {}),
     text: lines.join('\n'),
   };
+}
+
+/** A handle in the directory stays with its person: one line each about what became of it. */
+async function carryHandles(context: Context, old: OwnerKeyPair, next: OwnerKeyPair): Promise<string[]> {
+  const { style } = context;
+  try {
+    const found = await findEntries(context, { kind: 'person' });
+    const own = found.flatMap(({ entry }) =>
+      entry.kind === 'person' && keyOfPerson(entry) === old.key ? [entry] : [],
+    );
+    const lines: string[] = [];
+    for (const entry of own) {
+      const rotations = [...entry.rotations, rotateEntryKey(entry.root, old.signer, next.signer)];
+      await announceRotation(context, { ...entry, rotations }, next);
+      lines.push(`${style.ok} @${entry.handle} leads to the new key`);
+    }
+    return lines;
+  } catch (error) {
+    // Nobody who never announced a handle needs an anchor.
+    if (isMoatError(error, 'NO_ANCHOR_KNOWN')) return [];
+    return [`${style.attention} a handle in the directory was not carried over: ${errorCode(error)}`];
+  }
 }
 
 /** The key of a file, and the passphrase that opened it; null where it is plain. */

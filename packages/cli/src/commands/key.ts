@@ -1,11 +1,19 @@
 /** `moat key`: the owner's key, sealed with a passphrase. */
-import { createOwnerKey, isSealed, sealOwnerKey, writePrivateFile, type OwnerKeyPair } from '@moat/identity';
+import {
+  createOwnerKey,
+  fingerprintWords,
+  isSealed,
+  sealOwnerKey,
+  writePrivateFile,
+  type OwnerKeyPair,
+} from '@moat/identity';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { ownerKeyPath, readOwnerKeyFile } from '../owner/open-owner.ts';
 import { publicHalf } from '../owner/public-key.ts';
 import { choosePassphrase } from '../owner/choose-passphrase.ts';
 import { PASSPHRASE_OPTION } from '../owner/passphrase.ts';
+import { addKeyAnnounce } from './key-announce.ts';
 import { addKeyRecover } from './key-recover.ts';
 import { addKeyRotate } from './key-rotate.ts';
 import { addGroup, addVerb, type VerbOption, type VerbRunner } from '../verb.ts';
@@ -48,23 +56,32 @@ export function addKey(program: Command, runner: VerbRunner): void {
       };
     },
   );
-  addVerb<{ readonly key?: string }>(
+  addVerb<{ readonly key?: string; readonly words?: boolean }>(
     key,
     runner,
     {
       usage: 'show',
       summary: 'the public half, to put into somebody’s moat.yaml; needs no passphrase',
-      examples: [['moat key show', 'prints ed25519:…']],
-      options: [KEY_OPTION],
+      examples: [
+        ['moat key show', 'prints ed25519:…'],
+        ['moat key show --words', 'the same key as six words, to read to somebody'],
+      ],
+      options: [KEY_OPTION, { flags: '--words', text: 'as words, to compare by voice' }],
     },
     async (context, _, options) => {
       const path = ownerKeyPath(context, options);
       const text = await readOwnerKeyFile(path);
       const sealed = isSealed(text);
       const publicKey = publicHalf(text);
-      return { kind: 'owner-key', data: { key: publicKey, file: path, sealed }, text: publicKey };
+      const words = fingerprintWords(publicKey);
+      return {
+        kind: 'owner-key',
+        data: { key: publicKey, words, file: path, sealed },
+        text: options.words === true ? words : publicKey,
+      };
     },
   );
+  addKeyAnnounce(key, runner);
   addKeyRotate(key, runner);
   addKeyRecover(key, runner);
 }

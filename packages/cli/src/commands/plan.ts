@@ -3,6 +3,7 @@ import { formatDiagnostic } from '@moat/contract';
 import type { Command } from 'commander';
 import { FILE_OPTION, readDeploymentFile } from '../deployment/deployment-file.ts';
 import { findCurrent, nextVersion } from '../deployment/next-version.ts';
+import { resolvePeople } from '../deployment/find-people.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
 import { NETWORK_OPTION } from '../deployment/select.ts';
 import { renderPlan } from '../output/render-plan.ts';
@@ -36,9 +37,10 @@ export function addPlan(program: Command, runner: VerbRunner): void {
       ],
     },
     async (context, _, options) => {
-      const read = await readDeploymentFile(context, options.file);
+      const written = await readDeploymentFile(context, options.file);
       const owner = await readOwnerPublicKey(context, options);
-      const current = await findCurrent(context, read.file, owner, options.network);
+      const current = await findCurrent(context, written.file, owner, options.network);
+      const read = await resolvePeople(context, written, current?.contract ?? null);
       const pins = await resolvePins(context, read, current?.contract ?? null);
       const { contract, changes, warnings: found } = nextVersion(context, read.file, current, owner, pins);
       const { style } = context;
