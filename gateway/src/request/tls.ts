@@ -78,12 +78,14 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
       ...(mtls === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
     });
     secure.on('close', failed);
+    secure.on('end', left);
     secure.on('error', (err) => {
       deps.logger.trace({ component: 'gateway.tls', remoteAddress: client.address, err }, 'tls connection failed');
       socket.destroy();
     });
     secure.once('secure', () => {
       secure.off('close', failed);
+      secure.off('end', left);
       cancel();
       const servername = nameOf(secure);
       // Both read the same hello; who is served is decided by what both saw.
@@ -95,6 +97,11 @@ export function createTlsPhase(deps: TlsDeps, options: TlsOptions = {}): (greete
     function cancel(): void {
       deadline?.cancel();
       deadline = undefined;
+    }
+
+    /** Sockets are half-open: of a client that ends before it has said all, nothing more is to come. */
+    function left(): void {
+      secure.destroy();
     }
 
     function failed(): void {

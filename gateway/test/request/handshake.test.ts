@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { connect, type ConnectionOptions } from 'node:tls';
 import { createManualClock } from '@moat/testkit';
 import { DOMAIN, EdgeUnderTest, HOST, readAll } from '../edge-under-test.ts';
@@ -98,6 +98,40 @@ test('half a handshake is dropped at its deadline and costs nobody else', async 
   clock.advance(11_000);
   await closed;
 });
+
+/** What a client of TLS says first under this name. */
+async function helloFor(servername: string): Promise<Buffer> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const heard = once(server, 'connection').then(async ([socket]: Socket[]) => once(socket as Socket, 'data'));
+  const client = connect({ host: '127.0.0.1', port: (server.address() as AddressInfo).port, servername });
+  client.on('error', () => undefined);
+  const [bytes] = (await heard) as [Buffer];
+  client.destroy();
+  server.close();
+  return bytes;
+}
+
+for (const leave of ['end', 'resetAndDestroy'] as const) {
+  test(`who leaves in the middle of a handshake is not waited for (${leave})`, async () => {
+    const clock = createManualClock(Date.now());
+    await using gone = await EdgeUnderTest.start({ clock });
+    gone.publish({ m1: answering('hello') });
+    const hello = await helloFor(HOST);
+    for (const waits of [true, false]) {
+      const client = connectTcp({ host: '127.0.0.1', port: gone.edge.httpsPort });
+      client.on('error', () => undefined);
+      await once(client, 'connect');
+      client.write(hello);
+      if (waits) await once(client, 'data');
+      else while (gone.edge.counts.connections === 0) await new Promise((resolve) => setImmediate(resolve));
+      client[leave]();
+      while (gone.edge.counts.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+      client.destroy();
+    }
+  });
+}
 
 test('the plain listener only redirects names it knows', async () => {
   const ask = async (text: string): Promise<string> => {
