@@ -14,6 +14,7 @@ import { failure, type WireguardErrorCode } from './errors.ts';
 import { publicKeyOf } from './keys.ts';
 import { rulesDigest } from './nft.ts';
 import { describeStep, planTunnel, type Standing } from './plan.ts';
+import { outsideOf } from './remap.ts';
 import { formatEndpoint } from './wg.ts';
 
 export interface MemoryTunnelsOptions {
@@ -133,7 +134,7 @@ export function createMemoryTunnels(options: MemoryTunnelsOptions = {}): MemoryT
       try {
         check();
         const keep = new Set([...(before?.peers.values() ?? [])].filter(isProbe).map(({ publicKey }) => publicKey));
-        const steps = planTunnel(before ? standing(before) : null, spec, { settings: new Map(), keep });
+        const steps = planTunnel(before ? standing(before) : null, asSeen(spec), { settings: new Map(), keep });
         if (steps.length > 0) settle(spec.name, spec);
         return steps.map(describeStep);
       } catch (error) {
@@ -217,14 +218,18 @@ function changeState(peer: State, change: PeerChange): void {
   if (presharedKey !== undefined) peer.presharedKey = presharedKey;
 }
 
+function asSeen(spec: TunnelSpec): TunnelSpec {
+  return spec.remap ? outsideOf(spec, spec.remap) : spec;
+}
+
 function standing({ spec, peers, closed }: Interface): Standing {
   return {
     up: true,
     privateKey: spec.privateKey,
     port: spec.port,
     mtu: spec.mtu,
-    addresses: spec.addresses.map(canonicalInterfaceAddress),
-    routes: spec.routes.map(canonicalCidr),
+    addresses: asSeen(spec).addresses.map(canonicalInterfaceAddress),
+    routes: asSeen(spec).routes.map(canonicalCidr),
     peers: [...peers.values()],
     settings: new Map(),
     rules: closed ? null : rulesDigest(spec.rules.chains),

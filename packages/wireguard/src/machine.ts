@@ -182,11 +182,13 @@ class MachineTunnels implements Tunnels {
 
   /** Takes away what stands under the name and cannot become what the spec wants. */
   async #makeWay({ name, remap }: TunnelSpec, place: Place): Promise<string[]> {
-    const record = await this.#deps.records.read(name);
-    if (!record) return [];
-    const fits = record.place.id === place.id && (record.hidden !== null) === (remap !== undefined);
+    const { tools, records } = this.#deps;
+    const record = await records.read(name);
+    // Whose hidden namespace nobody can find any more.
+    if (!record && !(remap && (await isThere(tools, name, place.path)))) return [];
+    const fits = record?.place.id === place.id && (record.hidden !== null) === (remap !== undefined);
     if (fits && (!record.hidden || (await this.#isWhole(name, record.hidden)))) return [];
-    await this.#destroy(name, record);
+    await this.#destroy(name, record ?? { name, place, hidden: null });
     return ['interface that stood otherwise removed'];
   }
 

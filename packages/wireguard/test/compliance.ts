@@ -147,6 +147,28 @@ export function testTunnels(what: string, skip: string | false, bench: () => Ben
     assert.equal((await tunnels.peers(spec.name)).length, 2);
   });
 
+  run('what cannot be is refused, and what stands is no longer open', async (tunnels, spec) => {
+    await tunnels.apply(spec);
+    for (const wrong of [
+      { routes: ['10.77.0.0/33'] },
+      { addresses: ['fe80::1%lo/64'] },
+      { remap: { network: '10.77.0.0/16', as: '100.80.0.0/17' } },
+      { remap: { network: 'fd00:77::/64', as: 'fd00:78::/64' } },
+    ]) {
+      await assert.rejects(tunnels.apply({ ...spec, ...wrong }), (error) => isMoatError(error, 'TUNNEL_FAILED'));
+    }
+    assert.deepEqual(await tunnels.apply(spec), ['packet rules replaced']);
+  });
+
+  run('a network stands under another range', async (tunnels, spec) => {
+    const remap = { network: '10.77.0.0/16', as: '100.80.0.0/16' };
+    const done = await tunnels.apply({ ...spec, remap });
+    assert.ok(done.includes('address 100.80.0.2/16 added') && done.includes('route 100.80.0.0/16 added'));
+    assert.deepEqual(await tunnels.apply({ ...spec, remap }), []);
+    const peer = await peerOf(tunnels, spec.name, carol.publicKey);
+    assert.deepEqual(peer?.allowedIps, ['10.77.0.4/32']);
+  });
+
   test(`${what}: what is not there`, { skip }, async () => {
     const { open, name } = bench();
     const tunnels = await open();
