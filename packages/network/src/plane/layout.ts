@@ -3,7 +3,7 @@
  * routes and packet rules. Pure. AllowedIPs come from the contract alone: WireGuard then drops spoofed sources itself.
  */
 import { createHash } from 'node:crypto';
-import { encodeBase32, type DeploymentId, type PeerId } from '@moat/core';
+import { encodeBase32, type DeploymentId, type PeerId, type Remap } from '@moat/core';
 import {
   grantedServices,
   ipv6NetworkOf,
@@ -18,6 +18,7 @@ import type { PlaneLayout, PlaneOptions, PlanePeer, PlaneService } from './plane
 import { planeTargetOf } from './plane-target.ts';
 import type { Addresses, CarriedPort, PlanePolicy, ReachedPort, ServedPort, Transport } from './policy.ts';
 import { egressOf, presentBeside } from './present.ts';
+import { remapped } from './remapped.ts';
 
 const EVERYWHERE = ['0.0.0.0/0', '::/0'];
 
@@ -41,7 +42,7 @@ export function planeOf(view: ContractView, self: string, options: PlaneOptions)
     routes: [contract.network.ipv4, ipv6NetworkOf(contract.deployment), ...(leavesBy === null ? [] : EVERYWHERE)],
     services,
     unserved,
-    rules: { chains: nftChains(policy) },
+    rules: { chains: nftChains(asSeenHere(policy, options.remap)) },
     forwarding: goesOut ? 'outside' : policy.carried.length > 0 ? 'inside' : 'none',
     leavesBy,
   };
@@ -50,6 +51,23 @@ export function planeOf(view: ContractView, self: string, options: PlaneOptions)
 /** The same before it is printed for the kernel. */
 export function policyOf(view: ContractView, self: string, options: PlaneOptions): PlanePolicy | null {
   return draftOf(view, self, options)?.policy ?? null;
+}
+
+/** With the IPv4 addresses under which this machine knows the network. */
+function asSeenHere(policy: PlanePolicy, remap: Remap | undefined): PlanePolicy {
+  if (remap === undefined) return policy;
+  const { own, known, pairs, served, reached, carried, leaving } = policy;
+  const seen = ({ ipv4, ipv6 }: Addresses): Addresses => ({ ipv4: ipv4.map((each) => remapped(each, remap)), ipv6 });
+  return {
+    ...policy,
+    own: { ...own, ipv4: remapped(own.ipv4, remap) },
+    known: seen(known),
+    pairs: seen(pairs),
+    served: served.map((port) => ({ ...port, from: seen(port.from) })),
+    reached: reached.map((port) => ({ ...port, to: seen(port.to) })),
+    carried: carried.map((port) => ({ ...port, from: seen(port.from), to: seen(port.to) })),
+    leaving: seen(leaving),
+  };
 }
 
 interface Draft extends Pick<PlaneLayout, 'peers' | 'services' | 'unserved' | 'leavesBy'> {

@@ -1,6 +1,6 @@
 /** What one member's WireGuard plane is to be: everything of it that the contract and this machine's consent decide. */
 import type { ContractView, ServiceProtocol } from '@moat/contract';
-import type { PacketRules, PeerId, TunnelPeer } from '@moat/core';
+import type { PacketRules, PeerId, Remap, TunnelPeer } from '@moat/core';
 import type { ExposedTargets } from '../exposed.ts';
 
 /** What the plane is worked out from besides the contract. */
@@ -9,6 +9,8 @@ export interface PlaneOptions {
   readonly exposed: ExposedTargets;
   /** Milliseconds since 1970; ask again at `view.nextExpiry(now)`. */
   readonly now: number;
+  /** Where the contract's range is taken on this machine: packet rules then speak of the other one, all else does not. */
+  readonly remap?: Remap | undefined;
 }
 
 /** A peer of the interface: a member, or a device behind this one. */
@@ -29,7 +31,7 @@ export interface PlaneService {
 
 /**
  * Why a service of this member is not served on the plane: its operator did not expose the target; the target is a
- * name, or IPv6 loopback, where packets cannot be sent on to; another service of this member has the port.
+ * name, no host's address, or IPv6 loopback, where packets cannot be sent on to; another service of this member has the port.
  */
 export type UnservedReason = 'NOT_EXPOSED' | 'TARGET_NAMED' | 'TARGET_LOOPBACK6' | 'PORT_TAKEN';
 

@@ -22,7 +22,7 @@ export function presentBeside(view: ContractView, own: Place, key: string, now: 
     present.set(name, place);
   }
   // A device whose member shows somebody else's key is behind nobody.
-  for (const { name, via } of [...present.values()]) {
+  for (const { name, via } of present.values()) {
     if (via !== undefined && via !== own.name && !present.has(via)) present.delete(name);
   }
   return present;
