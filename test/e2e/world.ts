@@ -26,6 +26,12 @@ export interface MemberSpec {
 
 export interface DeploymentSpec {
   readonly name: string;
+  /** How members reach it. @defaultValue rootless */
+  readonly plane?: 'auto' | 'wireguard' | 'rootless';
+  /** Where the owner's agent, run with `--anchor`, lets others meet: a multiaddr. @defaultValue only the gateway, if there is one */
+  readonly meetsAt?: string;
+  /** Its IPv4 range. @defaultValue the default of moat.yaml */
+  readonly ipv4?: string;
   readonly members: Readonly<Record<string, MemberSpec>>;
   readonly services: Readonly<Record<string, object>>;
   readonly access?: readonly object[];
@@ -181,8 +187,11 @@ export class World implements AsyncDisposable {
       stringify({
         version: 1,
         name: spec.name,
-        network: { plane: 'rootless' },
-        anchors: this.#gateway ? this.#gateway.pin.peers : [],
+        network: { plane: spec.plane ?? 'rootless', ...(spec.ipv4 === undefined ? {} : { ipv4: spec.ipv4 }) },
+        anchors: [
+          ...(this.#gateway ? this.#gateway.pin.peers : []),
+          ...(spec.meetsAt === undefined ? [] : [`${spec.meetsAt}/p2p/${String(status.json['peerId'])}`]),
+        ],
         members: Object.fromEntries(members),
         services: spec.services,
         access: spec.access ?? [],

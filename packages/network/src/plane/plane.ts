@@ -24,6 +24,8 @@ import { remapped } from './remapped.ts';
 /** Milliseconds until a change that failed is tried again; doubled each time, up to {@link RETRY_MAX_MS}. */
 const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
+/** Milliseconds between two looks at what stands: another program may have flushed every packet rule of the machine. */
+const LOOK_MS = 30_000;
 /** Bytes: what is left of 1500 for WireGuard over IPv6. */
 const MTU = 1_420;
 
@@ -112,7 +114,7 @@ class PlacePlane implements Plane {
   #met: ReadonlySet<string> = new Set();
   #turn: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | undefined;
-  #retry: Timer | undefined;
+  #next: Timer | undefined;
   #retryMs = RETRY_MS;
 
   constructor(deps: PlaneDeps, settings: PlaneSettings) {
@@ -164,7 +166,7 @@ class PlacePlane implements Plane {
 
   async stop(): Promise<void> {
     this.#stopped.abort();
-    this.#retry?.cancel();
+    this.#next?.cancel();
     await this.#turn;
     await this.#paths?.stop();
     this.#paths = undefined;
@@ -181,22 +183,27 @@ class PlacePlane implements Plane {
   async #follow(): Promise<void> {
     const view = this.#view;
     if (view === undefined || this.#stopped.signal.aborted) return;
-    this.#retry?.cancel();
+    this.#next?.cancel();
     const refusal = this.#settings.refusal?.();
     try {
       await this.#apply(refusal === undefined ? view : closed(view));
       this.#error = null;
       this.#retryMs = RETRY_MS;
       this.#phase = this.#layout === null ? 'off' : refusal === undefined ? 'up' : 'closed';
+      if (this.#layout !== null) this.#lookAfter(LOOK_MS);
     } catch (error) {
       this.#error = isMoatError(error)
         ? error
         : new MoatError('TUNNEL_FAILED', 'the WireGuard interface could not be brought in line', { cause: error });
       this.#phase = 'failed';
       this.#deps.logger.warn({ code: errorCode(error), err: error }, 'WireGuard plane not in line');
-      this.#retry = this.#deps.clock.after(this.#retryMs, () => void this.review());
+      this.#lookAfter(this.#retryMs);
       this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
     }
+  }
+
+  #lookAfter(waitMs: number): void {
+    if (!this.#stopped.signal.aborted) this.#next = this.#deps.clock.after(waitMs, () => void this.review());
   }
 
   async #apply(view: ContractView): Promise<void> {

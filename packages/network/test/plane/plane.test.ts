@@ -175,6 +175,18 @@ test('a change that failed is tried again by itself, ever later', async () => {
   clock.advance(8000);
   await plane.review();
   assert.equal(plane.state.phase, 'up');
+  await plane.stop();
+  assert.equal(clock.pending, 0);
+});
+
+test('what stands is looked at every half minute: another program may have flushed the rules', async () => {
+  const { plane, said, clock } = setUp();
+  await plane.update(viewOf({ peers: ['db'] }));
+  said.splice(0);
+  clock.advance(30_000);
+  await plane.review();
+  assert.ok(said.includes('apply 1 open'));
+  await plane.remove();
   assert.equal(clock.pending, 0);
 });
 
