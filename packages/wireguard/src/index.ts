@@ -15,7 +15,7 @@
  * @packageDocumentation
  */
 export { createMemoryAir, type Air, type AirListener, type AirOptions, type AirPacket } from './air.memory.ts';
+export { createMachineTunnels, type MachineTunnelsOptions } from './create-machine-tunnels.ts';
 export { WIREGUARD_ERROR_CODES, type WireguardErrorCode } from './errors.ts';
 export { createPresharedKey, createWireguardKey, isWireguardKey, publicKeyOf, type WireguardKey } from './keys.ts';
-export { createMachineTunnels, type MachineTunnelsOptions } from './machine.ts';
 export { createMemoryTunnels, type MemoryTunnels, type MemoryTunnelsOptions } from './machine.memory.ts';

@@ -1,68 +1,35 @@
 /** The port `Tunnels` on this machine: WireGuard by `wg`, `ip` and `nft`. */
 import type { Endpoint, PeerChange, TunnelPeerState, TunnelSpec, Tunnels } from '@moat/core';
 import { doSteps } from './apply.ts';
-import { createKernelBackend, hasKernelWireguard } from './backend.kernel.ts';
 import type { Backend } from './backend.ts';
-import { createUserspaceBackend } from './backend.userspace.ts';
 import { failure } from './errors.ts';
 import { closeHidden, findHidden, openHidden, type Hidden } from './hidden.ts';
 import { ipBatch } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
-import { closeTable, parseNftMarks, removeTable, rulesDigest, showMarks } from './nft.ts';
+import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, showMarks } from './nft.ts';
 import { describeStep, planTunnel } from './plan.ts';
 import { Records, type TunnelRecord } from './records.ts';
+import { RulesGuard } from './rules-guard.ts';
 import { createRemapped, outsideOf, settleHidden } from './remap.ts';
 import { isThere, readStanding, stands } from './standing.ts';
 import { settingsOf } from './sysctl.ts';
-import { createTools, toolFailure, type Tools } from './tool.ts';
+import { toolFailure, type Tools } from './tool.ts';
 import { checkUdpPort } from './udp-port.ts';
 import { changePeer, parseWgDump, removePeers, showDump, startProbe } from './wg.ts';
-
-export interface MachineTunnelsOptions {
-  /** Directory of ours alone, kept over restarts: what it says stands here is ours to remove. */
-  readonly directory: string;
-  /** Name or path of wireguard-go. @defaultValue `wireguard-go` on the PATH */
-  readonly wireguardGo?: string;
-  /** @defaultValue the kernel's where it has one, else wireguard-go */
-  readonly backend?: 'kernel' | 'userspace';
-}
 
 /** Probes of one interface at a time; the oldest goes for a new one. */
 const MAX_PROBES = 64;
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,14}$/;
 
-/**
- * WireGuard interfaces of this machine. Nothing is changed yet, but the kernel is asked whether it knows WireGuard.
- * @throws `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`
- */
-export async function createMachineTunnels(options: MachineTunnelsOptions): Promise<Tunnels> {
-  const { wireguardGo } = options;
-  const tools = createTools(wireguardGo === undefined ? {} : { wireguardGo });
-  for (const tool of ['wg', 'ip', 'nft'] as const) await tools.try({ tool, args: ['--version'] });
-  const kernel = options.backend === undefined ? await hasKernelWireguard(tools) : options.backend === 'kernel';
-  if (!kernel) await checkWireguardGo(tools);
-  const backend = kernel ? createKernelBackend(tools) : createUserspaceBackend(tools);
-  return new MachineTunnels({ tools, backend, records: new Records({ directory: options.directory }) });
-}
-
-async function checkWireguardGo(tools: Tools): Promise<void> {
-  try {
-    await tools.try({ tool: 'wireguard-go', args: ['--version'] });
-  } catch (error) {
-    const message =
-      'this kernel has no WireGuard, and wireguard-go, which stands in for it, is not installed; ' +
-      'Debian has it in the package wireguard-go (`apt-get install wireguard-go`)';
-    throw failure('TUNNEL_TOOL_MISSING', message, { cause: error, details: { tool: 'wireguard-go' } });
-  }
-}
-
-interface MachineTunnelsDeps {
+/** What it stands on. */
+export interface MachineTunnelsDeps {
   readonly tools: Tools;
   readonly backend: Backend;
   readonly records: Records;
 }
 
-class MachineTunnels implements Tunnels {
+/** One thing at a time for each interface. */
+export class MachineTunnels implements Tunnels {
   readonly #deps: MachineTunnelsDeps;
   /** Ends of what runs for a name: one thing at a time. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -71,8 +38,11 @@ class MachineTunnels implements Tunnels {
   /** Peers of the contract by interface, as last applied here. */
   readonly #peers = new Map<string, ReadonlySet<string>>();
 
+  readonly #guard: RulesGuard;
+
   constructor(deps: MachineTunnelsDeps) {
     this.#deps = deps;
+    this.#guard = new RulesGuard({ tools: deps.tools, inTurn: (name, work) => this.#inTurn(name, work) });
   }
 
   get backend(): 'kernel' | 'userspace' {
@@ -177,6 +147,7 @@ class MachineTunnels implements Tunnels {
       done.push(`${remap.network} stands as ${remap.as}`);
     }
     if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);
+    this.#guard.hold(name, place, replaceTable(name, spec.rules.chains, place.path));
     return done;
   }
 
@@ -225,7 +196,9 @@ class MachineTunnels implements Tunnels {
   async #close(name: string, place: Place): Promise<void> {
     const { tools } = this.#deps;
     try {
-      const closed = await tools.try(closeTable(name, place.path));
+      const closing = closeTable(name, place.path);
+      const closed = await tools.try(closing);
+      if (closed.ok) this.#guard.hold(name, place, closing);
       if (!closed.ok) await tools.try(ipBatch([`link set dev ${name} down`], place.path));
     } catch {
       // Forbidden or without tools: then it did not make the interface either. The caller gets the first error.
@@ -236,6 +209,7 @@ class MachineTunnels implements Tunnels {
     const { tools, backend, records } = this.#deps;
     this.#probes.delete(name);
     this.#peers.delete(name);
+    this.#guard.release(name);
     const ours = await placeOf(null);
     const places = new Map([ours, ...(record ? await this.#placesOf(record) : [])].map((place) => [place.id, place]));
     // Rules last: while the interface stands they hold.

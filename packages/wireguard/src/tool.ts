@@ -22,7 +22,7 @@ export interface ToolResult {
   readonly complaint: string;
 }
 
-/** Runs programs; the one place of this package that starts any. */
+/** Runs programs that end; two files start one that stays, and say why. */
 export interface Tools {
   /** @throws `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`; any other failure is in the result. */
   try(run: ToolRun): Promise<ToolResult>;

@@ -1,0 +1,94 @@
+/**
+ * Puts a table back that another program took away: `nft flush ruleset`, as the reload of many a firewall does it, would
+ * otherwise leave an interface open until the next apply.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import type { Place } from './namespace.ts';
+import { parseNftMarks, showMarks } from './nft.ts';
+import type { ToolRun, Tools } from './tool.ts';
+
+export interface RulesGuardDeps {
+  readonly tools: Tools;
+  /** Runs when nothing else runs for an interface. */
+  readonly inTurn: (name: string, work: () => Promise<void>) => Promise<void>;
+}
+
+interface Held {
+  readonly place: Place;
+  /** Writes the table. */
+  readonly run: ToolRun;
+}
+
+/** Of a line that does not end; nft prints some hundred bytes an event. */
+const MAX_LINE = 65_536;
+
+/** One `nft monitor` for each namespace with a table of ours; it ends with this process, however that ends. */
+export class RulesGuard {
+  readonly #deps: RulesGuardDeps;
+  /** One for each interface that was applied here. */
+  readonly #held = new Map<string, Held>();
+  readonly #watches = new Map<string, ChildProcess>();
+
+  constructor(deps: RulesGuardDeps) {
+    this.#deps = deps;
+  }
+
+  /** From now on the table `name` is what `run` writes. */
+  hold(name: string, place: Place, run: ToolRun): void {
+    this.release(name, place);
+    this.#held.set(name, { place, run });
+    if (!this.#watches.has(place.id)) this.#watch(place);
+  }
+
+  /** The table is no longer ours to hold; not where it is held at `unless`. */
+  release(name: string, unless?: Place): void {
+    const held = this.#held.get(name);
+    if (!held || held.place.id === unless?.id) return;
+    this.#held.delete(name);
+    const { id } = held.place;
+    if ([...this.#held.values()].some(({ place }) => place.id === id)) return;
+    this.#watches.get(id)?.kill('SIGKILL');
+    this.#watches.delete(id);
+  }
+
+  #watch(place: Place): void {
+    const inside = place.path === null ? [] : ['nsenter', `--net=${place.path}`, '--'];
+    const args = ['--pdeathsig', 'KILL', ...inside, 'nft', '-j', 'monitor', 'destroy', 'tables'];
+    const child = spawn('setpriv', args, {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+    });
+    this.#watches.set(place.id, child);
+    child.unref();
+    let rest = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const lines = `${rest}${text}`.split('\n');
+      rest = (lines.pop() ?? '').slice(0, MAX_LINE);
+      for (const [name, held] of this.#held) {
+        if (held.place.id === place.id && lines.some((line) => line.includes(`"${name}"`))) this.#check(name);
+      }
+    });
+    if ('unref' in child.stdout && typeof child.stdout.unref === 'function') child.stdout.unref();
+    const end = (): void => {
+      if (this.#watches.get(place.id) !== child) return;
+      // The next apply begins another; what was not seen is looked for now.
+      this.#watches.delete(place.id);
+      for (const [name, held] of this.#held) if (held.place.id === place.id) this.#check(name);
+    };
+    child.once('error', end);
+    child.once('exit', end);
+  }
+
+  /** Our own transactions take the table away too, and put another in its place: what stands then decides. */
+  #check(name: string): void {
+    const { tools, inTurn } = this.#deps;
+    const work = async (): Promise<void> => {
+      const held = this.#held.get(name);
+      if (!held) return;
+      const marks = parseNftMarks(await tools.run(showMarks(held.place.path)));
+      if ((marks.get(name) ?? null) === null) await tools.run(held.run);
+    };
+    // Nobody waits for this: an apply that fails the same way says why.
+    inTurn(name, work).catch(() => undefined);
+  }
+}
