@@ -66,6 +66,7 @@ export type {
   UnservedReason,
 } from './plane/plane-layout.ts';
 export { LinkRide, type LinkRideDeps, type LinkRideOptions, type RideCounts } from './plane/link-ride.ts';
+export { ForwardDesk, type ForwardDeskDeps } from './plane/forward-desk.ts';
 export {
   Forwarder,
   type ForwardedPair,

@@ -1,7 +1,10 @@
 /**
- * The messages of `/moat/forward/1`, JSON. A member names a pair of which it is one; the answer has the UDP port that is
- * this pair's at the forwarder, and a WireGuard public key that nobody holds and only these two know. Each time a
- * handshake for that key arrived, the forwarder says from where. `leave` says that this side needs the session no more.
+ * The messages of `/moat/forward/1`, JSON. The first one on a stream says what it is for:
+ * - `ask`: a member names a pair of which it is one. The answer has the UDP port that is this pair's at the forwarder, and
+ *   a WireGuard public key that nobody holds and only these two know. Each time a handshake for that key arrived, the
+ *   forwarder says from where. `leave` says that this side needs the session no more.
+ * - `offer`: who sends this passes packets on for members of this deployment. No answer.
+ * - `who`: the answer has the members of this deployment that offer it, as far as they are known here.
  */
 import { isIP } from 'node:net';
 import { MoatError, isDeploymentId, isPeerId, type DeploymentId, type Endpoint, type PeerId } from '@moat/core';
@@ -16,6 +19,10 @@ export interface ForwardPair {
   readonly peer: PeerId;
 }
 
+/** What begins a stream. */
+export type ForwardRequest =
+  ({ readonly type: 'ask' } & ForwardPair) | { readonly type: 'offer' | 'who'; readonly deployment: DeploymentId };
+
 export type ForwardRefusal = 'FORWARD_REFUSED' | 'FORWARD_BUSY';
 
 export type ForwardAnswer =
@@ -23,12 +30,17 @@ export type ForwardAnswer =
   | { readonly type: 'learned'; readonly host: string; readonly port: number }
   | { readonly type: 'refused'; readonly code: ForwardRefusal };
 
+/** Members in one answer. */
+export const MAX_KNOWN = 16;
+
 const port = z.int().min(1).max(65_535);
-const askSchema = z.strictObject({
-  type: z.literal('ask'),
-  deployment: z.string().max(32).refine(isDeploymentId),
-  peer: z.string().max(64).refine(isPeerId),
-});
+const deployment = z.string().max(32).refine(isDeploymentId);
+const peerId = z.string().max(64).refine(isPeerId);
+const requestSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ask'), deployment, peer: peerId }),
+  z.strictObject({ type: z.enum(['offer', 'who']), deployment }),
+]);
+const knownSchema = z.strictObject({ type: z.literal('known'), peers: z.array(peerId).max(MAX_KNOWN) });
 const leaveSchema = z.strictObject({ type: z.literal('leave') });
 const answerSchema = z.discriminatedUnion('type', [
   /** The 43rd character has but four bits: each key has one spelling. */
@@ -44,15 +56,24 @@ const answerSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('refused'), code: z.enum(['FORWARD_REFUSED', 'FORWARD_BUSY']) }),
 ]);
 
-export function encodeForward(
-  message: ForwardAnswer | ({ readonly type: 'ask' } & ForwardPair) | { type: 'leave' },
-): Uint8Array {
+export type ForwardMessage =
+  | ForwardRequest
+  | ForwardAnswer
+  | { readonly type: 'known'; readonly peers: readonly PeerId[] }
+  | { readonly type: 'leave' };
+
+export function encodeForward(message: ForwardMessage): Uint8Array {
   return Buffer.from(JSON.stringify(message));
 }
 
 /** @throws `FORWARD_INVALID` */
-export function decodeAsk(bytes: Uint8Array): ForwardPair {
-  return decode(bytes, askSchema);
+export function decodeForwardRequest(bytes: Uint8Array): ForwardRequest {
+  return decode(bytes, requestSchema);
+}
+
+/** @throws `FORWARD_INVALID` */
+export function decodeKnown(bytes: Uint8Array): readonly PeerId[] {
+  return decode(bytes, knownSchema).peers;
 }
 
 /** @throws `FORWARD_INVALID` */

@@ -1,11 +1,10 @@
-/** `/moat/forward/1`, at the forwarder: passes UDP packets on between two members of a deployment that cannot reach each other directly. */
+/** Passes UDP packets on between two members of a deployment that cannot reach each other directly. */
 import { randomInt } from 'node:crypto';
 import {
   MoatError,
   RateLimit,
   errorCode,
   type Clock,
-  type ControlPlane,
   type DeploymentId,
   type Endpoint,
   type InitiationTests,
@@ -18,8 +17,6 @@ import type { ContractView } from '@moat/contract';
 import { ByteBudget } from './byte-budget.ts';
 import { createDeadline } from './deadline.ts';
 import {
-  FORWARD_PROTOCOL,
-  decodeAsk,
   decodeLeave,
   encodeForward,
   type ForwardAnswer,
@@ -48,7 +45,7 @@ export interface PortRange {
 }
 
 export interface ForwarderDeps {
-  readonly control: ControlPlane;
+  readonly self: PeerId;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly initiations: InitiationTests;
@@ -75,10 +72,8 @@ export interface ForwardedPair {
 /** Milliseconds without a packet after which a pair ends. */
 const IDLE_MS = 180_000;
 const LOOK_MS = 15_000;
-/** Milliseconds until an ask is read, and for each answer to leave. */
+/** Milliseconds for each answer to leave. */
 const ASK_MS = 5000;
-/** Streams of one connection. */
-const MAX_STREAMS = 16;
 /** Streams on which one side of a pair is told; the oldest is ended. */
 const MAX_LISTENERS = 2;
 /** Asks of one PeerId in ten seconds. */
@@ -121,11 +116,6 @@ export class Forwarder {
     this.#asks = new RateLimit({ now: () => deps.clock.now() }, ASKS);
   }
 
-  serve(): void {
-    const options = { audience: 'admitted', maxStreams: MAX_STREAMS } as const;
-    this.#deps.control.handle(FORWARD_PROTOCOL, (stream) => this.#serve(stream), options);
-  }
-
   /** To call when a contract changed or ended, or a grant's time has come: ends pairs that may not meet any more. */
   review(): void {
     for (const [key, running] of this.#opened) {
@@ -147,11 +137,10 @@ export class Forwarder {
     for (const key of this.#opened.keys()) this.#end(key, 'this machine stops');
   }
 
-  async #serve(stream: MessageStream): Promise<void> {
-    const { clock } = this.#deps;
+  /** Serves a peer that asked for its pair; resolves when this side left. @throws what ends a stream */
+  async serve(stream: MessageStream, pair: ForwardPair): Promise<void> {
     const { peer, closed } = stream.connection;
-    using deadline = createDeadline(clock, ASK_MS, closed);
-    const pair = decodeAsk(await stream.read(deadline.signal));
+    using deadline = createDeadline(this.#deps.clock, ASK_MS, closed);
     const running = this.#asks.take(peer) > 0 ? 'FORWARD_BUSY' : await this.#join(peer, pair);
     if (typeof running === 'string') {
       return stream.write(encodeForward({ type: 'refused', code: running }), deadline.signal);
@@ -275,7 +264,7 @@ export class Forwarder {
     const view = this.#deps.viewOf(deployment);
     const [one, other] = [view?.memberOf(a), view?.memberOf(b)];
     if (view === undefined || one === undefined || other === undefined) return 'GRANT_DENIED';
-    if (a === this.#deps.control.self || b === this.#deps.control.self) return 'GRANT_DENIED';
+    if (a === this.#deps.self || b === this.#deps.self) return 'GRANT_DENIED';
     return meetingDenial(view, one.name, other.name, this.#deps.clock.now());
   }
 

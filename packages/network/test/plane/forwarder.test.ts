@@ -11,7 +11,13 @@ import {
   type MemoryNetwork,
 } from '@moat/testkit';
 import fc from 'fast-check';
-import { decodeAsk, decodeForwardAnswer, encodeForward } from '../../src/plane/forward-messages.ts';
+import { ForwardDesk } from '../../src/plane/forward-desk.ts';
+import {
+  decodeForwardAnswer,
+  decodeForwardRequest,
+  decodeKnown,
+  encodeForward,
+} from '../../src/plane/forward-messages.ts';
 import { Forwarder, type ForwarderOptions } from '../../src/plane/forwarder.ts';
 import { openForward } from '../../src/plane/open-forward.ts';
 import type { ForwardSession } from '../../src/plane/path-ports.ts';
@@ -43,7 +49,7 @@ function world({ clock = systemClock, ...options }: ForwarderOptions & { readonl
   for (const peer of [web1, web2, db1, db2, PEERS.stranger]) planes.set(peer, network.join(peer));
   const forwarder = new Forwarder(
     {
-      control: planes.get(web2) as ControlPlane,
+      self: web2,
       clock,
       logger: silentLogger,
       initiations: initiationTestOf,
@@ -51,7 +57,14 @@ function world({ clock = systemClock, ...options }: ForwarderOptions & { readonl
     },
     options,
   );
-  forwarder.serve();
+  const desk = new ForwardDesk({
+    control: planes.get(web2) as ControlPlane,
+    clock,
+    logger: silentLogger,
+    forwarder,
+    views: () => (made.view === undefined ? [] : [made.view]),
+  });
+  desk.start();
   const made: World = {
     forwarder,
     network,
@@ -61,7 +74,7 @@ function world({ clock = systemClock, ...options }: ForwarderOptions & { readonl
       const control = planes.get(from) as ControlPlane;
       return openForward({ control, clock: systemClock }, connection, { deployment: DEPLOYMENT, peer }, soon());
     },
-    [Symbol.dispose]: () => forwarder.stop(),
+    [Symbol.dispose]: () => desk.stop(),
   };
   return made;
 }
@@ -190,7 +203,8 @@ suite('a forwarder', () => {
     clock.advance(30_000);
     assert.equal(made.forwarder.pairs().length, 0);
     await Promise.all([aborted(web.session.closed), aborted(db.session.closed)]);
-    assert.equal(clock.pending, 0);
+    // What is left is the desk's next offer.
+    assert.equal(clock.pending, 1);
   });
 
   test('ends at once when the contract does not let the two meet any more', async () => {
@@ -307,7 +321,7 @@ suite('whom a forwarder serves', () => {
 
 test('messages about forwarding that are none end in a coded error', () => {
   const pair = { deployment: DEPLOYMENT, peer: db1 };
-  assert.deepEqual(decodeAsk(encodeForward({ type: 'ask', ...pair })), { type: 'ask', ...pair });
+  assert.deepEqual(decodeForwardRequest(encodeForward({ type: 'ask', ...pair })), { type: 'ask', ...pair });
   const bad = [
     {},
     { type: 'ask' },
@@ -317,7 +331,7 @@ test('messages about forwarding that are none end in a coded error', () => {
     null,
   ];
   for (const each of bad)
-    assert.throws(() => decodeAsk(Buffer.from(JSON.stringify(each))), { code: 'FORWARD_INVALID' });
+    assert.throws(() => decodeForwardRequest(Buffer.from(JSON.stringify(each))), { code: 'FORWARD_INVALID' });
   const answers = [
     { type: 'session', port: 0, key: KEYS[0] },
     { type: 'learned', host: 'example.com', port: 1 },
@@ -331,8 +345,9 @@ test('messages about forwarding that are none end in a coded error', () => {
   );
   fc.assert(
     fc.property(bytes, (random) => {
-      assert.throws(() => decodeAsk(random), { code: 'FORWARD_INVALID' });
+      assert.throws(() => decodeForwardRequest(random), { code: 'FORWARD_INVALID' });
       assert.throws(() => decodeForwardAnswer(random), { code: 'FORWARD_INVALID' });
+      assert.throws(() => decodeKnown(random), { code: 'FORWARD_INVALID' });
     }),
   );
 });
