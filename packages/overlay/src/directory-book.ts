@@ -50,24 +50,34 @@ export interface DirectoryLimits {
 
 const DEFAULT_LIMITS: DirectoryLimits = { entries: 40_000, perHandle: 8, newPerOrigin: 32 };
 const DAY_MS = 86_400_000;
+/** Milliseconds between two looks for what is over. */
+const EXPIRE_MS = 60_000;
 /** Of one page, so that it fits a message. */
 const PAGE_BYTES = 48 * 1024;
+/** Entries looked at for one page: what is asked for seldom costs more questions, not longer answers. */
+const MAX_LOOKED_AT = 4_000;
+/** Places of entries that are gone, besides as many as there are entries, until the rest moves up. */
+const MAX_HOLES = 1_000;
 
 interface Kept {
   readonly signed: SignedEntry;
   readonly place: number;
+  readonly bytes: number;
   readonly expiresMs: number;
+  gone: boolean;
 }
 
 export class DirectoryBook {
   readonly #deps: DirectoryBookDeps;
   readonly #limits: DirectoryLimits;
   readonly #instance = toBase64url(randomBytes(9));
-  /** By subject, in the order of their places. */
   readonly #kept = new Map<string, Kept>();
+  /** Ascending; entries that are gone leave holes. */
+  #places: Kept[] = [];
   readonly #perHandle = new Map<string, number>();
   readonly #newcomers: RateLimit;
   #newest = 0;
+  #expiredMs = 0;
 
   constructor(deps: DirectoryBookDeps, limits: Partial<DirectoryLimits> = {}) {
     this.#deps = deps;
@@ -101,24 +111,43 @@ export class DirectoryBook {
     return true;
   }
 
-  /** As many as fit one message, in the order in which they came. */
+  /** As many as fit one message and were found in a bounded search, in the order in which they came. */
   list(query: DirectoryQuery): DirectoryPage {
-    this.#expire();
+    const now = this.#deps.clock.now();
     const entries: SignedEntry[] = [];
     let bytes = 0;
-    let last = 0;
-    for (const { signed, place } of this.#kept.values()) {
-      if (place <= (query.after ?? 0) || !matches(signed, query)) continue;
-      bytes += Buffer.byteLength(JSON.stringify(signed)) + 1;
-      if (bytes > PAGE_BYTES) return { entries, next: last, newest: this.#newest, instance: this.#instance };
-      entries.push(signed);
-      last = place;
+    let last = query.after ?? 0;
+    const from = this.#indexAfter(last);
+    const until = Math.min(this.#places.length, from + MAX_LOOKED_AT);
+    for (const kept of this.#places.slice(from, until)) {
+      if (!kept.gone && kept.expiresMs > now && matches(kept.signed, query)) {
+        bytes += kept.bytes;
+        if (bytes > PAGE_BYTES) return this.#page(entries, last);
+        entries.push(kept.signed);
+      }
+      last = kept.place;
     }
-    return { entries, next: null, newest: this.#newest, instance: this.#instance };
+    return this.#page(entries, until < this.#places.length ? last : null);
+  }
+
+  #page(entries: readonly SignedEntry[], next: number | null): DirectoryPage {
+    return { entries, next, newest: this.#newest, instance: this.#instance };
+  }
+
+  /** Index of the first place above `place`. */
+  #indexAfter(place: number): number {
+    let [low, high] = [0, this.#places.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#places[middle]?.place ?? Infinity) <= place) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   #requireRoom({ entry }: SignedEntry, origin: string | null): void {
-    if (this.#kept.size >= this.#limits.entries) this.#expire();
+    const now = this.#deps.clock.now();
+    if (now - this.#expiredMs >= EXPIRE_MS || this.#kept.size >= this.#limits.entries) this.#expire(now);
     if (this.#kept.size >= this.#limits.entries) throw full('this anchor knows as many as it can');
     if (entry.kind === 'person' && (this.#perHandle.get(entry.handle) ?? 0) >= this.#limits.perHandle) {
       throw full(`too many are called ${entry.handle}`);
@@ -129,20 +158,33 @@ export class DirectoryBook {
   #keep(signed: SignedEntry): void {
     const { entry } = signed;
     this.#newest += 1;
-    this.#kept.set(subjectOf(entry), { signed, place: this.#newest, expiresMs: parseTime(entry.expires) });
+    const kept: Kept = {
+      signed,
+      place: this.#newest,
+      bytes: Buffer.byteLength(JSON.stringify(signed)) + 1,
+      expiresMs: parseTime(entry.expires),
+      gone: false,
+    };
+    this.#kept.set(subjectOf(entry), kept);
+    this.#places.push(kept);
+    if (this.#places.length > 2 * this.#kept.size + MAX_HOLES) this.#places = this.#places.filter(({ gone }) => !gone);
     if (entry.kind === 'person') this.#perHandle.set(entry.handle, (this.#perHandle.get(entry.handle) ?? 0) + 1);
   }
 
   #forget(subject: string): void {
-    const entry = this.#kept.get(subject)?.signed.entry;
-    if (!this.#kept.delete(subject) || entry?.kind !== 'person') return;
+    const kept = this.#kept.get(subject);
+    if (kept === undefined) return;
+    kept.gone = true;
+    this.#kept.delete(subject);
+    const { entry } = kept.signed;
+    if (entry.kind !== 'person') return;
     const left = (this.#perHandle.get(entry.handle) ?? 1) - 1;
     if (left > 0) this.#perHandle.set(entry.handle, left);
     else this.#perHandle.delete(entry.handle);
   }
 
-  #expire(): void {
-    const now = this.#deps.clock.now();
+  #expire(now: number): void {
+    this.#expiredMs = now;
     for (const [subject, { expiresMs }] of this.#kept) {
       if (expiresMs > now) continue;
       this.#forget(subject);

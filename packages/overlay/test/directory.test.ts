@@ -189,6 +189,26 @@ test('a book has bounds, and who is in it stays', () => {
   assert.equal(book.size, 1, 'what expired made room');
 });
 
+test('a page costs what it costs, however many there are and however few are asked for', () => {
+  const clock = createManualClock(NOW);
+  const book = new DirectoryBook({ clock });
+  const { signer } = createNodeKey();
+  for (let i = 0; i < 5_000; i += 1)
+    book.put(machine({ number: NOW + 1 + i }, i % 50 === 0 ? signer : createNodeKey().signer), null);
+  book.put(person('ben'), null);
+  let [pages, after, found] = [0, 0, 0];
+  for (;;) {
+    const { entries, next } = book.list({ handle: 'ben', after });
+    pages += 1;
+    found += entries.length;
+    if (next === null) break;
+    assert.ok(next > after);
+    after = next;
+  }
+  assert.equal(found, 1);
+  assert.ok(pages > 1 && pages < 5, String(pages));
+});
+
 test('what was taken is there after a restart', () => {
   const disk = new Map<string, SignedEntry>();
   const store: DirectoryStore = {
