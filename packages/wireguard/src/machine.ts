@@ -8,7 +8,7 @@ import { ipBatch } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
 import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, showMarks } from './nft.ts';
 import { describeStep, planTunnel } from './plan.ts';
-import { Records, type TunnelRecord } from './records.ts';
+import type { Records, TunnelRecord } from './records.ts';
 import { RulesGuard } from './rules-guard.ts';
 import { createRemapped, outsideOf, settleHidden } from './remap.ts';
 import { isThere, readStanding, stands } from './standing.ts';
