@@ -22,7 +22,7 @@ import { ReplaceableCertificates } from './certificates/replaceable.ts';
 import type { GatewayConfig, GatewayLimits } from './config.ts';
 import { createGatewayDirectory, openBook } from './directory.ts';
 import { createDnsSolver } from './dns/dns-solver.ts';
-import { createGatewayDns } from './dns/gateway-dns.ts';
+import { GatewayDns } from './dns/gateway-dns.ts';
 import { isInRanges, portOfKey } from './names/port.ts';
 import { keepProofs } from './names/keep-proofs.ts';
 import { NameGrants } from './names/name-grants.ts';
@@ -38,6 +38,7 @@ import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
 import { PublisherBook } from './publications/publisher-book.ts';
+import { reapply } from './publications/reapply.ts';
 import { SuspensionBook } from './publications/suspensions.ts';
 import { Reloader, type ReloadResult } from './reload.ts';
 import { Routes } from './routes/snapshot.ts';
@@ -133,22 +134,27 @@ class WiredGateway implements Gateway {
         audit: auditLog,
         read: async () => (await this.#deps.readConfig?.()) ?? reloader.config,
         apply: async (next) => {
-          await certificates.reconfigure(next);
+          await dns.reconfigure(next.dns);
+          try {
+            await certificates.reconfigure(next);
+          } catch (error) {
+            await dns.reconfigure(reloader.config.dns);
+            throw error;
+          }
+          registry.reserve(reservedLabels(next));
           this.#deps.access?.reopen(next.accessLog);
           auditLog.reconfigure(next.audit);
           traffic.reconfigure(next);
+          // With a name server of its own it may have a wildcard now.
+          certificates.namesChanged();
         },
-        // Who may not publish any more is off the air; who may now comes by itself.
-        changed: () => {
-          const denied = ledger.list().filter(({ deployment }) => !publishers.mayPublish(deployment));
-          for (const { deployment } of denied) intake.recheck(deployment);
-        },
+        changed: (keys) => reapply({ intake, ledger, publishers, registry }, keys),
       },
       config,
     );
     this.#reloader = reloader;
     const grants = new NameGrants({ clock, store });
-    const proofs = new ProofDesk({ clock, logger, lookup: createTextLookup(config.dns.resolvers) });
+    const proofs = new ProofDesk({ clock, logger, lookup: createTextLookup(() => reloader.config.dns.resolvers) });
     const registry = new NameRegistry(
       {
         clock,
@@ -163,7 +169,7 @@ class WiredGateway implements Gateway {
           return reloader.config.limits.names;
         },
         reserved: reservedLabels(config),
-        mayOpen: (port) => isInRanges(port, config.tcpPorts),
+        mayOpen: (port) => isInRanges(port, reloader.config.tcpPorts),
       },
       store.names(),
     );
@@ -179,14 +185,14 @@ class WiredGateway implements Gateway {
         certificates.namesChanged();
       },
     });
-    const dns = createGatewayDns({ clock, logger, registry, ledger, issuers: () => certificates.issuers() }, config);
+    const dns = new GatewayDns({ clock, logger, registry, ledger, issuers: () => certificates.issuers() }, config);
     const board = new ChallengeBoard();
     const certificates: ReplaceableCertificates = await ReplaceableCertificates.open(
       {
         clock,
         logger,
         store,
-        dns: dns && createDnsSolver(dns.challenges, (host) => dns.serves(host)),
+        dns: createDnsSolver(dns.challenges, (host) => dns.serves(host)),
         hosts: () => routes.list().flatMap(({ host }) => (routes.endsTls(host) ? [host] : [])),
         changed: (names) => traffic.renewed(names),
         show: async (change) => {
@@ -269,7 +275,9 @@ class WiredGateway implements Gateway {
       },
       {
         gateway: key.peerId,
-        warnsOfStrangers: config.interstitial === 'unverified',
+        get warnsOfStrangers(): boolean {
+          return reloader.config.interstitial === 'unverified';
+        },
         get limits(): GatewayLimits {
           return reloader.config.limits;
         },
@@ -322,7 +330,7 @@ class WiredGateway implements Gateway {
     const { signer } = key;
     await begin(opening, createGatewayDirectory({ clock, logger, signer, overlay }, book, config), options.signal);
     await begin(opening, links, options.signal);
-    if (dns !== undefined) await begin(opening, dns, options.signal);
+    await begin(opening, dns, options.signal);
     await begin(opening, certificates, options.signal);
     opening.defer(traffic.keepLinked());
     opening.defer(every(clock, SWEEP_MS, () => intake.sweep()));
@@ -363,7 +371,7 @@ class WiredGateway implements Gateway {
     this.#traffic = traffic;
     this.#leave = () => {
       overlay.leaveAsAnchor();
-      dns?.leave();
+      dns.leave();
     };
     const { authority } = certificates;
     this.#addresses = addressesOf(config, { overlay, links, edge, authority, box: box.publicKey, listener });

@@ -70,8 +70,8 @@ async function runOnce(config: GatewayConfig, options: RunGatewayOptions): Promi
       ...(options.readConfig === undefined ? {} : { readConfig: options.readConfig }),
       access: options.access,
       onStopAsked: (ms = DRAIN_MS) => {
-        if (asked.signal.aborted) return void gateway.drain(ms);
-        drainMs = ms;
+        if (asked.signal.aborted) void gateway.drain(ms);
+        else drainMs = ms;
         asked.abort();
       },
       onRestartAsked,

@@ -14,8 +14,8 @@ export interface ReloaderDeps {
   read(): Promise<GatewayConfig>;
   /** Puts what can change in place into force; throws before it changed anything. */
   apply(next: GatewayConfig): Promise<void>;
-  /** The new configuration is the one in force. */
-  changed(): void;
+  /** The new configuration is the one in force. @param keys that differ from before, dotted */
+  changed(keys: readonly string[]): void;
 }
 
 export interface ReloadResult {
@@ -26,7 +26,19 @@ export interface ReloadResult {
 }
 
 /** Keys of a configuration that change in place. Sockets, keys, and what the store is bound to do not. */
-const IN_PLACE = ['publishers', 'limits', 'abuse', 'accessLog', 'audit', 'tls.files', 'tls.acme'] as const;
+const IN_PLACE = [
+  'publishers',
+  'limits',
+  'abuse',
+  'accessLog',
+  'audit',
+  'tls.files',
+  'tls.acme',
+  'interstitial',
+  'tcpPorts',
+  'names.reserved',
+  'dns',
+] as const;
 
 export class Reloader {
   readonly #deps: ReloaderDeps;
@@ -77,16 +89,17 @@ export class Reloader {
     this.#count += 1;
     try {
       const file = await this.#deps.read();
-      const differs = differences(this.#current, file);
+      const differs = differences(this.#current, file).map(asWritten);
       const isInPlace = (key: string): boolean => IN_PLACE.some((each) => key === each || key.startsWith(`${each}.`));
       const [changed, needsRestart] = [differs.filter(isInPlace), differs.filter((key) => !isInPlace(key))];
-      const { publishers, limits, abuse, accessLog, audit: kept } = file;
+      const { publishers, limits, abuse, accessLog, audit: kept, interstitial, tcpPorts, reservedNames, dns } = file;
       // The authority of this machine is part of its addresses: it neither begins nor ends in place.
       const tls = file.tls === 'local' || this.#current.tls === 'local' ? this.#current.tls : file.tls;
-      const config = { ...this.#current, publishers, limits, abuse, accessLog, audit: kept, tls };
+      const names = { interstitial, tcpPorts, reservedNames, dns };
+      const config = { ...this.#current, publishers, limits, abuse, accessLog, audit: kept, tls, ...names };
       await this.#deps.apply(config);
       this.#current = config;
-      this.#deps.changed();
+      this.#deps.changed(changed);
       this.#needsRestart = needsRestart;
       this.#succeeded = true;
       this.#atMs = clock.now();
@@ -103,14 +116,24 @@ export class Reloader {
   }
 }
 
+/** As gateway.yaml says it. */
+function asWritten(key: string): string {
+  if (key === 'reservedNames') return 'names.reserved';
+  return key.replace(/^dns\.server(?=\.|$)/, 'dns');
+}
+
 /** Dotted keys under which two configurations differ; a list is one value. */
 export function differences(before: object, after: object, prefix: string = ''): string[] {
-  const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
+  const [a, b] = [plainOf(before), plainOf(after)];
   return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) => {
     const [one, other] = [a[key], b[key]];
     if (isPlain(one) && isPlain(other)) return differences(one, other, `${prefix}${key}.`);
     return JSON.stringify(one) === JSON.stringify(other) ? [] : [`${prefix}${key}`];
   });
+}
+
+function plainOf(value: object): Record<string, unknown> {
+  return (value instanceof Map ? Object.fromEntries(value) : value) as Record<string, unknown>;
 }
 
 function isPlain(value: unknown): value is object {

@@ -127,7 +127,7 @@ test('running until told to stop: ready once, stopped by the socket, nothing lef
   const ready = Promise.withResolvers<GatewayAddresses>();
   const running = runGateway(place.config, { signal: never.signal, logger: silentLogger, onReady: ready.resolve });
   const addresses = await ready.promise;
-  await createGatewayClient({ socketPath: addresses.adminSocket }).stop();
+  await createGatewayClient({ socketPath: addresses.adminSocket }).stop({});
   await running;
   await assert.rejects(get(addresses, 'localhost', '/.well-known/moat'));
   const stopped = new AbortController();

@@ -94,6 +94,7 @@ export async function get(
   gateway: GatewayAddresses,
   host: string,
   path: string = '/',
+  fields: Readonly<Record<string, string>> = {},
 ): Promise<{ status: number; text: string }> {
   const sent = httpsRequest({
     host: '127.0.0.1',
@@ -102,7 +103,7 @@ export async function get(
     ca: await readFile(gateway.caFile ?? '', 'utf8'),
     agent: false,
     path,
-    headers: { host },
+    headers: { host, ...fields },
   });
   sent.end();
   const [response] = (await once(sent, 'response')) as [IncomingMessage];

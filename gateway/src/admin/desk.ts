@@ -62,7 +62,7 @@ export function operatorsDesk(facts: GatewayFacts, parts: DeskParts): AdminApiDe
       const decided = decide({ registry }, intake, request);
       if (request.rule === 'allow') resume(config, suspensions, intake, { subject: request.deployment });
       // Whoever is known now is not warned of any more.
-      if (config.interstitial === 'unverified') intake.recheck(request.deployment);
+      if (facts.config.interstitial === 'unverified') intake.recheck(request.deployment);
       return done(decided);
     },
     suspend: (request) => done(suspend(config, suspensions, intake, request)),

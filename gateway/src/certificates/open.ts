@@ -26,8 +26,8 @@ export interface OpenCertificatesDeps {
   show(change: ChallengeChange): Promise<void>;
   /** There are other certificates for these names. */
   changed(names: readonly string[]): void;
-  /** Proves by DNS; undefined where others serve the zone. */
-  readonly dns: ChallengeSolver | undefined;
+  /** Proves by DNS what the gateway's own name servers answer for. */
+  readonly dns: ChallengeSolver;
 }
 
 export interface OpenedCertificates {
@@ -56,7 +56,7 @@ export async function openCertificates(deps: OpenCertificatesDeps, config: Gatew
       clock,
       logger,
       store: createSealedStore({ logger, store: deps.store, key }),
-      solvers: deps.dns ? [...solvers, deps.dns] : solvers,
+      solvers: [...solvers, deps.dns],
       hosts: () => deps.hosts(),
       changed,
     },

@@ -60,7 +60,7 @@ export class NameRegistry {
   readonly #hosts = new Map<DeploymentId, Set<string>>();
   /** Hosts below the domain by what they look like. */
   readonly #looks = new Map<string, Set<string>>();
-  readonly #reserved: ReadonlySet<string>;
+  #reserved: ReadonlySet<string>;
   readonly #startedMs: number;
 
   /** `records` are what the store knew at start. */
@@ -70,6 +70,17 @@ export class NameRegistry {
     this.#startedMs = deps.clock.now();
     this.#reserved = new Set((options.reserved ?? []).map(skeletonOf));
     this.apply(records);
+  }
+
+  /** First labels that nobody may claim from now on without the operator's word; whoever holds one keeps it. */
+  reserve(labels: readonly string[]): void {
+    this.#reserved = new Set(labels.map(skeletonOf));
+  }
+
+  /** Whether what stands under this key may be served now: of a port, whether the operator lets it be published. */
+  mayServe(key: string): boolean {
+    const port = portOfKey(key);
+    return port === undefined || this.#options.mayOpen?.(port) === true;
   }
 
   get(host: string): NameRecord | undefined {
@@ -192,7 +203,7 @@ export class NameRegistry {
     port: number,
     limits: ClaimLimits & { readonly held: number; readonly all: number },
   ): ClaimOutcome {
-    if (this.#options.mayOpen?.(port) !== true) {
+    if (!this.mayServe(name.host)) {
       const message = `this gateway opens no port ${port}; ask its operator which it does`;
       return { error: refusal('PORT_NOT_ALLOWED', message, { details: { port } }) };
     }

@@ -11,12 +11,13 @@ const TRIES = 2;
 const MAX_TEXTS = 64;
 const MAX_TEXT = 512;
 
-/** @param resolvers `ADDRESS` or `ADDRESS:PORT`; empty = those of the system */
-export function createTextLookup(resolvers: readonly string[]): TextLookup {
+/** @param chosen `ADDRESS` or `ADDRESS:PORT`, asked for each question; empty = those of the system */
+export function createTextLookup(chosen: () => readonly string[]): TextLookup {
   return async (name, signal) => {
     signal.throwIfAborted();
     // One for each question: what is cancelled is all that a resolver was asked.
     const resolver = new Resolver({ timeout: TRY_MS, tries: TRIES });
+    const resolvers = chosen();
     if (resolvers.length > 0) resolver.setServers(resolvers);
     const cancel = (): void => resolver.cancel();
     signal.addEventListener('abort', cancel, { once: true });

@@ -216,7 +216,7 @@ export class Intake {
     this.#keep(names, []);
   }
 
-  /** Makes all routes anew from registry and ledger: at start. What changes later replaces those of a deployment. */
+  /** Makes all routes anew from registry and ledger: at start, and when other rules count for all of them. What changes later replaces those of a deployment. */
   refreshRoutes(): void {
     const { ledger, registry } = this.#deps;
     const held = registry.list().map(({ host }) => host);
@@ -337,7 +337,8 @@ export class Intake {
     for (const deployment of changed) {
       for (const placeless of ledger.dropPlaceless(deployment)) gone.push(placeless);
       const mayPublish = publishers.mayPublish(deployment);
-      const holds = (host: string): boolean => mayPublish && registry.get(host)?.deployment === deployment;
+      const holds = (host: string): boolean =>
+        mayPublish && registry.get(host)?.deployment === deployment && registry.mayServe(host);
       const all = ledger.routes(deployment, holds);
       const specs = all.map((spec) => this.#decided(spec, nameOf(spec, all)));
       deployments.push({ deployment, routes: specs });

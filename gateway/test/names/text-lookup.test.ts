@@ -13,7 +13,7 @@ test('finds texts whole, knows what is not there, and fails where nobody says', 
   const places = [{ host: '127.0.0.1', port: 0 }];
   await using server = new DnsServer({ clock: systemClock, logger: silentLogger, zone: zone({ texts }) }, places);
   await server.start({ signal: AbortSignal.timeout(5_000) });
-  const lookup = createTextLookup([`127.0.0.1:${server.ports[0]}`]);
+  const lookup = createTextLookup(() => [`127.0.0.1:${server.ports[0]}`]);
   const signal = AbortSignal.timeout(5_000);
   const found = await lookup('_moat.apps.example.com', signal);
   assert.deepEqual(
@@ -29,7 +29,7 @@ test('finds texts whole, knows what is not there, and fails where nobody says', 
 test('ends with its signal where a name server is silent', async () => {
   const silent = createSocket('udp4').bind(0, '127.0.0.1');
   await once(silent, 'listening');
-  const lookup = createTextLookup([`127.0.0.1:${silent.address().port}`]);
+  const lookup = createTextLookup(() => [`127.0.0.1:${silent.address().port}`]);
   const stop = new AbortController();
   silent.once('message', () => stop.abort());
   await assert.rejects(lookup('_moat.slow.example', stop.signal), { code: 'ECANCELLED' });
