@@ -36,6 +36,7 @@ export const NETWORK_ERROR_CODES = [
   'FORWARD_INVALID', // a peer sent something that is no message about forwarding | update the older of the two machines
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
+  'PSK_INVALID', // a member sent something that is no message about a preshared key, or has agreed on another key | update Moat on both machines
   'PATH_INVALID', // a member sent something that is no message about paths | update Moat on both machines
   'PATH_REFUSED', // a member does not agree on a path with this machine now | the member's contract may be older; otherwise it is tried again
   'PATH_TIMEOUT', // a member did not answer in time about a path | nothing to do; it is tried again

@@ -76,3 +76,14 @@ export {
   type PortRange,
 } from './plane/forwarder.ts';
 export { openForward, type OpenForwardDeps } from './plane/open-forward.ts';
+export {
+  createPresharedKeys,
+  createPskDoor,
+  type PresharedKeys,
+  type PresharedKeysDeps,
+  type PresharedKeysOptions,
+  type PskDoor,
+  type PskLine,
+  type PskMode,
+} from './plane/preshared-keys.ts';
+export type { PskState } from './plane/preshared-peer.ts';
