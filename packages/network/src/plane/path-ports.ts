@@ -4,6 +4,9 @@ import type { DeploymentId, Endpoint, LinkPath, Observation, PeerConnection, Pee
 /** Asks an anchor over a direct connection for the address that probes for `key` come from. */
 export type Observe = (connection: PeerConnection, key: string, signal: AbortSignal) => Promise<Observation>;
 
+/** A connection to an anchor of the contract, which keeps a place for this machine or is asked for one. */
+export type ConnectAnchor = (anchor: PeerId, signal: AbortSignal) => Promise<PeerConnection>;
+
 /** A loopback UDP socket whose packets go to one peer inside a link, and back. */
 export interface PacketRide {
   /** Where WireGuard sends what shall ride, and where it sees it come from. */

@@ -24,7 +24,7 @@ import {
 import { createDeadline } from './deadline.ts';
 import type { NatKind } from './nat-kind.ts';
 import { PATH_PROTOCOL, decodePathMessage, encodePathMessage, type FirstPathMessage } from './path-messages.ts';
-import type { Observe, OpenForward, OpenRide } from './path-ports.ts';
+import type { ConnectAnchor, Observe, OpenForward, OpenRide } from './path-ports.ts';
 import type { PathLine } from './path-state.ts';
 import { createPeerDoor, type PeerDoor } from './peer-door.ts';
 import { PeerPath } from './peer-path.ts';
@@ -56,6 +56,8 @@ export interface PathsDeps {
   /** Of the contract, best first. */
   readonly anchors: () => readonly PeerId[];
   readonly observe: Observe;
+  /** Reaches an anchor, which need not be a member. @defaultValue as `control` reaches members */
+  readonly connectAnchor?: ConnectAnchor;
   readonly openRide: OpenRide;
   readonly openForward?: OpenForward;
   /** Members known to pass packets on for others, best first; this machine too, where its operator allows it. */

@@ -14,7 +14,7 @@ import {
 import type { OwnAddresses } from './candidates.ts';
 import { createDeadline, orAborted } from './deadline.ts';
 import { natKindOf, type NatKind } from './nat-kind.ts';
-import type { Observe } from './path-ports.ts';
+import type { ConnectAnchor, Observe } from './path-ports.ts';
 
 /** Milliseconds that what anchors saw is believed. */
 const FRESH_MS = 15_000;
@@ -51,6 +51,8 @@ export interface SurveyorDeps {
   /** Of the contract, best first. */
   readonly anchors: () => readonly PeerId[];
   readonly observe: Observe;
+  /** Reaches an anchor, which need not be a member. @defaultValue as `control` reaches members */
+  readonly connectAnchor?: ConnectAnchor | undefined;
   readonly portMapper?: PortMapper | undefined;
   /** Of interfaces that are neither loopback nor inside a private network. */
   readonly localAddresses: () => readonly string[];
@@ -146,7 +148,7 @@ export class Surveyor {
   }
 
   async #ask(anchor: PeerId, parent: AbortSignal): Promise<AnchorReport> {
-    const { clock, control, observe, tunnels } = this.#deps;
+    const { clock, connectAnchor, control, observe, tunnels } = this.#deps;
     const { tunnel } = this.#options;
     using deadline = createDeadline(clock, ANCHOR_MS, parent);
     const { signal } = deadline;
@@ -154,7 +156,8 @@ export class Surveyor {
     let rttMs: number | null = null;
     try {
       const direct = control.connections(anchor).find(({ remote }) => remote !== null);
-      const connection = direct ?? (await control.connect(anchor, signal));
+      const connect = connectAnchor ?? control.connect.bind(control);
+      const connection = direct ?? (await connect(anchor, signal));
       const asked = clock.now();
       const observation = await observe(connection, key, signal);
       rttMs = clock.now() - asked;
