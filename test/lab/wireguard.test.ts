@@ -7,7 +7,8 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { eventually } from '../e2e/machine.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { eventually, full } from '../e2e/machine.ts';
 import { Internet, labSkip } from './internet.ts';
 import { TunnelsProcess } from './tunnels-process.ts';
 import { UdpProbe } from './udp-probe.ts';
@@ -176,6 +177,27 @@ suite('WireGuard interfaces', { skip: labSkip('wg', 'wireguard-go', 'nsenter', '
     await here.tunnels.setPeer(ALICE, bob.publicKey, { endpoint: { host: '203.0.113.12', port: specB.port } });
     stream = await UdpStream.start(internet.namespace('a'), internet.namespace('member'), '10.77.0.3', ECHO);
     await stream.more(10);
+  });
+
+  test('wherever an apply is cut short, the next one brings the interface in line', async () => {
+    const name = `mlc${id}`;
+    const others = { addresses: ['10.78.0.3/32'], routes: ['10.78.0.0/16'], rules: { chains: chains(name, '1') } };
+    const spec = { ...specB, ...others, name, port: 21_103 };
+    for (let round = 0; round < (full ? 30 : 4); round += 1) {
+      const cut = { ...spec, addresses: round % 2 === 0 ? spec.addresses : ['10.78.0.4/32'] };
+      const dying = await start('b');
+      // It never answers.
+      void dying.tunnels.apply(cut);
+      await delay((round * (full ? 5 : 40)) % 150);
+      await dying.kill();
+      await there.tunnels.apply({ ...spec, rules: { chains: chains(spec.name, String(round + 2)) } });
+      assert.deepEqual(
+        await there.tunnels.apply({ ...spec, rules: { chains: chains(spec.name, String(round + 2)) } }),
+        [],
+      );
+      if (round % 3 === 2) await there.tunnels.remove(spec.name);
+    }
+    await there.tunnels.remove(spec.name);
   });
 
   test('nothing is left of an interface that is removed', async () => {
