@@ -86,8 +86,9 @@ export interface Tunnels {
   /** @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
   setPeer(name: string, publicKey: string, change: PeerChange): Promise<void>;
   /**
-   * Sends handshakes for a key that nobody holds to `endpoint` from the interface's UDP socket, once a second at most,
-   * until it is taken back: they open a router's way, and show an anchor the address behind it.
+   * Sends a handshake for a key that nobody holds to `endpoint` from the interface's UDP socket, at once and then every
+   * 5 s until it is taken back: it opens a router's way, and shows an anchor the address behind it. The same key again
+   * sends at once again. At most 64 for an interface, the oldest goes; `apply` lets them be.
    */
   probe(name: string, publicKey: string, endpoint: Endpoint): Promise<void>;
   endProbe(name: string, publicKey: string): Promise<void>;
