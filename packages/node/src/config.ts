@@ -22,6 +22,10 @@ export interface NodeConfig {
   readonly linkHost: string;
   /** Relay for others. @defaultValue false */
   readonly anchor: boolean;
+  /** Pass packets of the WireGuard plane on for members of this machine's deployments. @defaultValue false */
+  readonly relay: boolean;
+  /** UDP ports for that, `51830-51893`. @defaultValue wherever the system gives one */
+  readonly relayPorts: string | undefined;
   /** Find members on the local network. @defaultValue true */
   readonly mdns: boolean;
   /** Proxy (SOCKS5 and HTTP CONNECT) on 127.0.0.1, 0 = any free port; null = none. @defaultValue 4412 */
@@ -87,6 +91,8 @@ const schema: z.ZodType<NodeConfigInput> = z.strictObject({
   linkPort: port.nullable().optional(),
   linkHost: z.string().optional(),
   anchor: z.boolean().optional(),
+  relay: z.boolean().optional(),
+  relayPorts: z.string().refine(isPortRange, 'ports are written as 51830-51893').optional(),
   mdns: z.boolean().optional(),
   socksPort: port.nullable().optional(),
   dns: z.boolean().optional(),
@@ -118,6 +124,8 @@ const KEYS = [
   'linkPort',
   'linkHost',
   'anchor',
+  'relay',
+  'relayPorts',
   'mdns',
   'socksPort',
   'dns',
@@ -137,7 +145,7 @@ const KEYS = [
 /**
  * The configuration in force. Variables: `MOAT_HOME` (state directory), `MOAT_SOCKET`, `MOAT_LISTEN` and `MOAT_ANNOUNCE`
  * (comma-separated), `MOAT_LINK_PORT`, `MOAT_LINK_HOST`, `MOAT_SOCKS_PORT` (a number or `off`), `MOAT_ANCHOR`,
- * `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_ACME_DIRECTORY`, `MOAT_ACME_CA`,
+ * `MOAT_RELAY`, `MOAT_RELAY_PORTS`, `MOAT_MDNS`, `MOAT_DNS`, `MOAT_INBOUND` (`1` or `0`), `MOAT_ACCESS`, `MOAT_ACME_DIRECTORY`, `MOAT_ACME_CA`,
  * `MOAT_LISTED`, `MOAT_REGION`, `MOAT_TERMS`, `MOAT_OFFERED_TO` (`anyone`, or keys with commas), `MOAT_DIRECTORY_ANCHORS`
  * (comma-separated), `MOAT_LOG_LEVEL`.
  * @throws `CONFIG_INVALID` with file, line and column where a file is wrong.
@@ -178,6 +186,8 @@ function complete(
     linkPort: inbound ? (merged.linkPort === undefined ? 4411 : merged.linkPort) : null,
     linkHost: merged.linkHost ?? '::',
     anchor: merged.anchor ?? false,
+    relay: merged.relay ?? false,
+    relayPorts: merged.relayPorts,
     mdns: merged.mdns ?? true,
     socksPort: merged.socksPort === undefined ? 4412 : merged.socksPort,
     socksPortChosen: merged.socksPort !== undefined,
@@ -214,6 +224,8 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Rec
     linkPort: number('MOAT_LINK_PORT'),
     linkHost: env['MOAT_LINK_HOST'],
     anchor: flag('MOAT_ANCHOR'),
+    relay: flag('MOAT_RELAY'),
+    relayPorts: env['MOAT_RELAY_PORTS'],
     mdns: flag('MOAT_MDNS'),
     socksPort: number('MOAT_SOCKS_PORT'),
     dns: flag('MOAT_DNS'),
@@ -228,6 +240,13 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Rec
     logLevel: env['MOAT_LOG_LEVEL'],
     inbound: flag('MOAT_INBOUND'),
   });
+}
+
+/** `FIRST-LAST`, or one port. */
+function isPortRange(text: string): boolean {
+  const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
+  const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+  return first >= 1 && first <= last && last <= 65_535;
 }
 
 function check(origin: string, value: object): NodeConfigInput {

@@ -49,6 +49,7 @@ import { Publisher } from './publications/publisher.ts';
 import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
 import { OwnSockets } from './sockets.ts';
+import { createForwarding } from './wireguard/forwarding.ts';
 import { createWireguard, type WireguardAtWork } from './wireguard/create-wireguard.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
@@ -132,6 +133,7 @@ async function openNode(
     rotation.changed();
     certificates.namesChanged();
     wireguard.claims.changed(change.deployment);
+    forwarding.review();
   };
   const deployments = new Deployments({
     self,
@@ -224,6 +226,7 @@ async function openNode(
     },
     { authority: await authorityOf(config), files: config.certificates },
   );
+  const forwarding = createForwarding({ self, control: overlay, deployments, clock: time, logger }, config);
   const wireguard: WireguardAtWork = createWireguard({
     self,
     signer: key.signer,
@@ -233,6 +236,7 @@ async function openNode(
     store: machine,
     exposed: consent.targets,
     overlay: () => overlay,
+    forwarding: () => forwarding,
     keepers: (deployment) => keepersOf({ self, overlay, addressBook }, deployment),
     links: () => links,
     openTunnels,
@@ -368,6 +372,8 @@ async function openNode(
   stack.defer(() => reconciler.stop());
   await certificates.start({ signal });
   stack.defer(() => certificates.stop());
+  forwarding.start();
+  stack.defer(() => forwarding.stop());
   await wireguard.interfaces.load();
   stack.defer(() => wireguard.interfaces.stop());
   await reconciler.start();

@@ -12,6 +12,8 @@ export interface NodeRunOptions {
   readonly linkPort?: string;
   readonly socksPort?: string;
   readonly anchor?: boolean;
+  readonly relay?: boolean;
+  readonly relayPorts?: string;
   readonly mdns: boolean;
   readonly dns: boolean;
   readonly inbound: boolean;
@@ -29,7 +31,7 @@ export function addNode(program: Command, runner: VerbRunner): void {
       summary: 'runs the agent in the foreground; logs go to stderr',
       examples: [
         ['moat node run', 'until Ctrl-C or SIGTERM'],
-        ['moat node run --anchor', 'also lets others meet here: needs ports 4410 and 4411 open'],
+        ['moat node run --anchor', 'also lets others meet here: needs TCP ports 4410 and 4411 open, and UDP port 4410'],
         ['moat node run --no-inbound', 'accepts nothing: only dials out'],
       ],
       options: [
@@ -38,6 +40,8 @@ export function addNode(program: Command, runner: VerbRunner): void {
         { flags: '--link-port <port>', text: 'where links are accepted, 0 = any' },
         { flags: '--socks-port <port>', text: 'proxy (SOCKS5 and HTTP CONNECT) on 127.0.0.1, 0 = any, off = none' },
         { flags: '--anchor', text: 'relay for others' },
+        { flags: '--relay', text: 'pass WireGuard packets on for members that find no direct way' },
+        { flags: '--relay-ports <range>', text: 'UDP ports for that, such as 51830-51893; else any free ones' },
         { flags: '--no-mdns', text: 'do not look for members on the local network' },
         { flags: '--no-dns', text: 'do not answer names below .internal on a loopback address' },
         { flags: '--no-inbound', text: 'open no port, only dial out' },

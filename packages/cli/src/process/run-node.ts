@@ -39,6 +39,8 @@ function flagsOf(options: NodeRunOptions): NodeConfigInput {
     linkPort: portOf('--link-port', options.linkPort),
     socksPort: portOf('--socks-port', options.socksPort),
     anchor: options.anchor,
+    relay: options.relay,
+    relayPorts: options.relayPorts,
     // Only a flag that was given overrides files and environment.
     mdns: options.mdns ? undefined : false,
     dns: options.dns ? undefined : false,

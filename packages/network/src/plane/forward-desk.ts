@@ -39,6 +39,8 @@ const REQUEST_MS = 5000;
 /** Milliseconds between two offers to the same peers, and for how long one is believed. */
 const OFFER_MS = 1_800_000;
 const BELIEVED_MS = 2 * OFFER_MS;
+/** Milliseconds until an offer follows a change. */
+const SOON_MS = 5000;
 /** Offers remembered; the oldest is dropped. */
 const MAX_OFFERS = 256;
 /** Milliseconds between two questions about a deployment, while somebody is known and while nobody is. */
@@ -59,7 +61,8 @@ export class ForwardDesk {
   readonly #askedAt = new Map<DeploymentId, number>();
   readonly #stopping = new AbortController();
   #unsubscribe: () => void = () => undefined;
-  #timer: Timer | undefined;
+  #isOffering = false;
+  #next: { readonly timer: Timer; readonly at: number } | undefined;
 
   constructor(deps: ForwardDeskDeps) {
     this.#deps = deps;
@@ -71,20 +74,23 @@ export class ForwardDesk {
     control.handle(FORWARD_PROTOCOL, (stream) => this.#serve(stream), options);
     if (this.#deps.forwarder === undefined) return;
     this.#unsubscribe = control.onAdmitted((connection) => this.#offerTo(connection));
-    this.#offerToAll();
+    this.#isOffering = true;
+    this.#offerIn(SOON_MS);
   }
 
   stop(): void {
     this.#stopping.abort();
+    this.#isOffering = false;
     this.#unsubscribe();
-    this.#timer?.cancel();
+    this.#next?.timer.cancel();
     this.#deps.forwarder?.stop();
   }
 
   /** To call when a contract changed: pairs that may not meet any more end, and new members hear of the offer. */
   review(): void {
     this.#deps.forwarder?.review();
-    if (this.#deps.forwarder !== undefined) this.#offerToAll();
+    // One change is seldom alone.
+    this.#offerIn(SOON_MS);
   }
 
   /** Members of a deployment that are known to pass packets on now. Asks for more, which come later. */
@@ -161,9 +167,18 @@ export class ForwardDesk {
     );
   }
 
+  /** Unless that is sooner anyway. */
+  #offerIn(delayMs: number): void {
+    const { clock } = this.#deps;
+    const at = clock.now() + delayMs;
+    if (!this.#isOffering || (this.#next !== undefined && this.#next.at <= at)) return;
+    this.#next?.timer.cancel();
+    this.#next = { at, timer: clock.after(delayMs, () => this.#offerToAll()) };
+  }
+
   #offerToAll(): void {
-    this.#timer?.cancel();
-    this.#timer = this.#deps.clock.after(OFFER_MS, () => this.#offerToAll());
+    this.#next = undefined;
+    this.#offerIn(OFFER_MS);
     const seen = new Set<PeerId>();
     for (const connection of this.#deps.control.connections()) {
       if (seen.has(connection.peer)) continue;

@@ -1,7 +1,7 @@
 /** The wiring of WireGuard on this machine: keys, their claims, interfaces and the ways between them. */
 import { join } from 'node:path';
 import type { Clock, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
-import { planeOf, type ExposedTargets } from '@moat/network';
+import { planeOf, type ExposedTargets, type ForwardDesk } from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import { createMachineTunnels } from '@moat/wireguard';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -23,6 +23,8 @@ export interface CreateWireguardDeps {
   readonly exposed: ExposedTargets;
   /** Made after this. */
   readonly overlay: () => Overlay;
+  /** Made after this. */
+  readonly forwarding: () => ForwardDesk;
   /** Made after this. */
   readonly links: () => Links;
   readonly keepers: (deployment: Deployment) => readonly string[];
@@ -55,7 +57,8 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     clock,
     logger,
   });
-  const paths = new TunnelPaths({ overlay: deps.overlay, links: deps.links, deployments, clock: time, logger });
+  const { overlay, links, forwarding } = deps;
+  const paths = new TunnelPaths({ overlay, links, forwarding, deployments, clock: time, logger });
   const interfaces = new Wireguard({
     self,
     keys,

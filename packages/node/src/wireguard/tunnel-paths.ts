@@ -2,7 +2,15 @@
 import { networkInterfaces } from 'node:os';
 import type { Clock, DeploymentId, LinkStream, Links, Logger, PeerId, StreamEvents } from '@moat/core';
 import { peerIdOfMultiaddr } from '@moat/contract';
-import { LinkRide, createPathDoor, createPaths, type PathDoor, type Paths } from '@moat/network';
+import {
+  LinkRide,
+  createPathDoor,
+  createPaths,
+  openForward,
+  type ForwardDesk,
+  type PathDoor,
+  type Paths,
+} from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import type { Deployments } from '../deployments/deployments.ts';
 import { isInsideAddress } from '../inside-addresses.ts';
@@ -13,6 +21,8 @@ export interface TunnelPathsDeps {
   readonly overlay: () => Overlay;
   readonly links: () => Links;
   readonly deployments: Deployments;
+  /** Who passes packets on. */
+  readonly forwarding: () => ForwardDesk;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -29,7 +39,7 @@ export class TunnelPaths {
 
   /** The ways of one interface's peers; nothing runs before they are started. */
   create({ tunnels, tunnel, deployment, port }: PathsOf): Paths {
-    const { clock, logger, deployments } = this.#deps;
+    const { clock, logger, deployments, forwarding } = this.#deps;
     const overlay = this.#deps.overlay();
     this.#door ??= createPathDoor({ control: overlay, clock });
     return createPaths(
@@ -42,7 +52,8 @@ export class TunnelPaths {
         anchors: () => [...new Set((deployments.get(deployment)?.contract.anchors ?? []).map(peerIdOfMultiaddr))],
         observe: (connection, key, signal) => overlay.observe(connection, key, signal),
         openRide: (peer) => this.#openRide(deployment, peer, port),
-        forwarders: () => [],
+        forwarders: () => forwarding().known(deployment),
+        openForward: (connection, pair, signal) => openForward({ control: overlay, clock }, connection, pair, signal),
         localAddresses: () => this.#localAddresses(),
       },
       { tunnel, deployment, port, excluded: () => deployments.list().map(({ view }) => view.contract.network.ipv4) },
