@@ -2,15 +2,7 @@
  * One member's private network: what this machine may reach, and what reaches it.
  * Outward: rootless/ → opener → *link*. Inward: *link* → accept → admission → connector/.
  */
-import {
-  Bag,
-  MoatError,
-  type Bagged,
-  type LinkStream,
-  type OpenRequest,
-  type Timer,
-  allFields,
-} from '@moat/core';
+import { Bag, MoatError, type Bagged, type LinkStream, type OpenRequest, type Timer, allFields } from '@moat/core';
 import { grantedServices, may, type ContractView, type Place } from '@moat/contract';
 import { admit, type Admitting, type Asked } from './admission.ts';
 import { Admitted } from './admitted.ts';
@@ -90,7 +82,8 @@ class AttachedNetwork implements PrivateNetwork {
     this.#deps = deps;
     this.#options = options;
     const { clock, logger } = deps;
-    this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port) };
+    const { inside } = options;
+    this.#connectDeps = { clock, isOwnSocket: (host, port) => options.exposed.isOwnSocket(host, port), inside };
     this.#door = new PublicDoor(clock);
     this.#packets = new PacketGate({ self: options.self, take: options.takePackets });
     this.#pool = new ServicePool(this.#connectDeps);
@@ -110,7 +103,7 @@ class AttachedNetwork implements PrivateNetwork {
       openLocal: (request) => this.#openLocal(request),
     });
     this.#listeners = new Listeners(
-      { open: (service, signal) => this.open(service, signal) },
+      { open: (service, signal) => this.open(service, signal), inside },
       { deployment: options.deployment, member: options.self },
     );
   }
@@ -256,11 +249,16 @@ class AttachedNetwork implements PrivateNetwork {
         servicePort: port,
         address: stands?.host ?? null,
         port: stands?.port ?? port,
+        plane: this.#options.planeAddresses?.(name) ?? [],
         granted: may(view, this.#options.self, name, now).allowed,
         local: held.some((place) => place.name === this.#options.self),
         instances: held.map((place) => place.name),
         healthy: this.#opener.healthy(name, well.flatMap(peerOf)).length,
-        ...(listener && 'code' in listener ? { code: listener.code } : {}),
+        ...(listener && 'code' in listener
+          ? { code: listener.code }
+          : protocol === 'udp'
+            ? { code: NEEDS_WIREGUARD }
+            : {}),
       };
     });
   }
@@ -324,7 +322,8 @@ class AttachedNetwork implements PrivateNetwork {
     if (code !== undefined)
       return new MoatError(code, `${view.contract.name} refuses everything now`, { details: { service } });
     const access = may(view, this.#options.self, service, now);
-    return access.allowed ? undefined : new MoatError(access.code, access.reason, { details: { service } });
+    if (!access.allowed) return new MoatError(access.code, access.reason, { details: { service } });
+    return view.services.get(service)?.protocol === 'udp' ? needsWireguard(service) : undefined;
   }
 
   /** Why a stream that this member opened may not go on; undefined when it may. */
@@ -368,10 +367,11 @@ class AttachedNetwork implements PrivateNetwork {
     const view = this.#view;
     if (!view || !this.#options.loopback) return;
     const granted = grantedServices(view, this.#options.self, this.#deps.clock.now());
-    const wanted = granted.map(({ name, port }) => ({ service: name, port }));
+    const byLink = granted.filter(({ protocol }) => protocol !== 'udp');
+    const wanted = byLink.map(({ name, port }) => ({ service: name, port }));
     await this.#listeners.remove(wanted);
     if (!this.#stopped) await this.#listeners.add(wanted);
-    for (const { name, listener } of granted.map((each) => ({ ...each, listener: this.#listeners.get(each.name) }))) {
+    for (const { name, listener } of byLink.map((each) => ({ ...each, listener: this.#listeners.get(each.name) }))) {
       if (listener && 'code' in listener) {
         this.#deps.logger.warn({ service: name, code: listener.code }, 'no local address for a service');
       }
@@ -400,4 +400,14 @@ function peerOf({ peer }: Place): string[] {
 
 function peersOn(view: ContractView, service: string): string[] {
   return view.membersOn(service).flatMap(peerOf);
+}
+
+const NEEDS_WIREGUARD = 'NEEDS_WIREGUARD';
+
+/** A link carries streams; datagrams have a way of their own. */
+function needsWireguard(service: string): MoatError<typeof NEEDS_WIREGUARD> {
+  return new MoatError(NEEDS_WIREGUARD, `${service} takes datagrams (UDP), and only an interface carries those`, {
+    details: { service },
+    next: ['moat wireguard up', 'apt install wireguard-tools nftables wireguard-go   where they are missing'],
+  });
 }

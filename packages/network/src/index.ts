@@ -39,9 +39,11 @@ export {
   type Plane,
   type PlaneDeps,
   type PlanePaths,
+  type PlanePresharedKeys,
   type PlanePeerState,
   type PlaneSettings,
   type PlaneState,
+  type PresharedKeysOf,
 } from './plane/plane.ts';
 export { remapped } from './plane/remapped.ts';
 export {
@@ -76,6 +78,7 @@ export {
   type PortRange,
 } from './plane/forwarder.ts';
 export { openForward, type OpenForwardDeps } from './plane/open-forward.ts';
+export { openNamespaceSockets, type NamespaceSockets } from './namespace/namespace-sockets.ts';
 export {
   createPresharedKeys,
   createPskDoor,

@@ -6,6 +6,7 @@ import { createServer, type ListenOptions, type Server, type Socket } from 'node
 import { MoatError, errorCode, type ErrorDetails, type LinkStream } from '@moat/core';
 import { abortSocket } from './connector/connect.ts';
 import { StreamPipe } from './connector/tcp.ts';
+import type { BoundHandle } from './namespace/namespace-sockets.ts';
 
 /** Connections one local port has at a time; more are closed at once. */
 const MAX_CONNECTIONS = 1_024;
@@ -28,8 +29,8 @@ export class LocalPort {
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
-  /** Rejects with Node's own error (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`). */
-  listen(options: ListenOptions): Promise<void> {
+  /** Rejects with Node's own error (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`). @param options or a socket bound elsewhere */
+  listen(options: ListenOptions | BoundHandle): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(options, () => {

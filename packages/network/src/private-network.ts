@@ -3,6 +3,7 @@ import type { Clock, DeploymentId, LinkStream, Links, Logger, Service } from '@m
 import type { ContractView } from '@moat/contract';
 import type { TlsEnds } from './connector/tls-end.ts';
 import type { ExposedTargets, SocketAddress } from './exposed.ts';
+import type { NamespaceSockets } from './namespace/namespace-sockets.ts';
 import type { ProxyDestination } from './rootless/proxy-rules.ts';
 import type { ServiceState } from './service-state.ts';
 
@@ -29,6 +30,10 @@ export interface NetworkOptions {
   readonly refusal?: () => string | undefined;
   /** Has streams of packets from members with whom the contract gives this machine a tunnel. @defaultValue none is let in */
   readonly takePackets?: (stream: LinkStream) => void;
+  /** Where listeners and targets stand. @defaultValue where the agent runs */
+  readonly inside?: NamespaceSockets | undefined;
+  /** Addresses of a service over the WireGuard plane. @defaultValue none */
+  readonly planeAddresses?: (service: string) => readonly string[];
   /** Streams from peers at a time; more are refused with `SERVICE_BUSY`. @defaultValue 4096 */
   readonly maxAccepted?: number;
 }

@@ -12,6 +12,8 @@ export interface ServiceState {
   readonly address: string | null;
   /** Port of our listener: the service's own, or another where the system refused that one. */
   readonly port: number;
+  /** Addresses over the WireGuard plane, of members that are met there; empty where that does not lead to it. */
+  readonly plane: readonly string[];
   /** True when a grant lets this member reach it. */
   readonly granted: boolean;
   /** True when this member offers it itself. */
@@ -20,6 +22,6 @@ export interface ServiceState {
   readonly instances: readonly string[];
   /** How many of them did not fail lately. */
   readonly healthy: number;
-  /** Why there is no listener, e.g. `LISTEN_FAILED`. */
+  /** Why there is no listener, e.g. `LISTEN_FAILED`, or `NEEDS_WIREGUARD` where no way at all leads to it. */
   readonly code?: string;
 }

@@ -41,6 +41,20 @@ suite('private network', () => {
     assert.equal(await peer.close(), undefined);
   });
 
+  test('a service of datagrams has no listener and no stream: it needs an interface', async () => {
+    const hub = new MemoryHub();
+    const addresses: string[] = [];
+    const planeAddresses = (): readonly string[] => addresses;
+    await using web = machine(hub, 'web-1', PEERS.web1, { loopback: true, planeAddresses });
+    const services = contract().services.map((each) => ({ ...each, protocol: 'udp' as const }));
+    await web.network.update(viewOf({ services, publish: [] }));
+    const [, db] = web.network.services();
+    assert.deepEqual([db?.address, db?.code, db?.plane], [null, 'NEEDS_WIREGUARD', []]);
+    await assert.rejects(web.network.open('db', NEVER), { code: 'NEEDS_WIREGUARD' });
+    addresses.push('10.77.0.4');
+    assert.deepEqual(web.network.services()[1]?.plane, ['10.77.0.4']);
+  });
+
   test('an http service of a member, asked by a gateway', async () => {
     const hub = new MemoryHub();
     await using service = await rawServer((socket) => {

@@ -4,11 +4,15 @@
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
+import { connectInside } from '../namespace/connect-inside.ts';
+import type { NamespaceSockets } from '../namespace/namespace-sockets.ts';
 
 export interface ConnectDeps {
   readonly clock: Clock;
   /** See `ExposedTargets`. */
   isOwnSocket(host: string, port: number): boolean;
+  /** Where targets stand. @defaultValue where the agent runs */
+  readonly inside?: NamespaceSockets | undefined;
 }
 
 /** A target on this machine or its LAN that takes longer than this, in milliseconds, counts as unreachable. */
@@ -34,15 +38,17 @@ const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
  */
 export function connectTarget(deps: ConnectDeps, target: SocketAddress, options: ConnectOptions = {}): Socket {
   const { timeoutMs = CONNECT_TIMEOUT_MS, onRead } = options;
-  const socket = connect({
-    host: target.host,
-    port: target.port,
+  const reading = {
     allowHalfOpen: true,
-    noDelay: true,
     ...(onRead && {
-      onread: { buffer: readBuffer, callback: (length) => (onRead(readBuffer, length), true) },
+      onread: { buffer: readBuffer, callback: (length: number) => (onRead(readBuffer, length), true) },
     }),
-  });
+  };
+  const { inside } = deps;
+  const socket =
+    inside === undefined
+      ? connect({ host: target.host, port: target.port, noDelay: true, ...reading })
+      : connectInside(inside, target, reading);
   const timer = deps.clock.after(timeoutMs, () => socket.destroy(new Error('connecting took too long')));
   socket.prependOnceListener('connect', () => {
     timer.cancel();

@@ -34,7 +34,7 @@ export type Reading =
   | { readonly kind: 'nothing' };
 
 /** Never throws, whatever `message` is. */
-export function readDnsMessage(message: Buffer, services: () => Iterable<NamedService>): Reading {
+export function readDnsMessage(message: Buffer, services: (asked: string) => Iterable<NamedService>): Reading {
   // An answer to an answer would go round in circles.
   if (message.length < HEADER_BYTES || ((message[2] as number) & RESPONSE_BIT) !== 0) return { kind: 'nothing' };
   if (((message[2] as number) & OPCODE_BITS) !== 0) return { kind: 'answer', answer: failure(message, RCODE.NOTIMP) };
@@ -44,7 +44,7 @@ export function readDnsMessage(message: Buffer, services: () => Iterable<NamedSe
     return { kind: 'answer', answer: failure(message, RCODE.FORMERR) };
   }
   const inInternet = question.class === 'IN' || question.class === 'ANY';
-  const found = inInternet ? zoneAnswer(question, services()) : undefined;
+  const found = inInternet ? zoneAnswer(question, services(question.name)) : undefined;
   if (found === undefined) {
     return { kind: 'foreign', failure: (rcode) => response(query, question, RCODE[rcode], {}) };
   }

@@ -25,14 +25,16 @@ export function zoneAnswer({ name, type }: Question, services: Iterable<NamedSer
   let isAbove = wanted === ROOT;
   for (const service of services) {
     const host = hostNameOf(service.name, service.network);
-    const a: Answer = { name: host, type: 'A', ttl: TTL_SECONDS, data: service.address };
+    const all = [service.address, ...(service.alsoAt ?? [])];
+    const answersAs = (owner: string): Answer[] =>
+      all.map((data) => ({ name: owner, type: 'A', ttl: TTL_SECONDS, data }));
     // The name as it was asked: resolvers that vary its case compare it letter by letter.
-    if (wanted === host) return asked === 'A' || asked === 'ANY' ? found([{ ...a, name }]) : negative('NOERROR');
+    if (wanted === host) return asked === 'A' || asked === 'ANY' ? found(answersAs(name)) : negative('NOERROR');
     // RFC 2782: where the system refused the service's own port, the one in use is learned here.
     if (wanted === `_${service.name}._tcp.${service.network}.${ROOT}`) {
       if (asked !== 'SRV' && asked !== 'ANY') return negative('NOERROR');
       const data = { priority: 0, weight: 0, port: service.port, target: host };
-      return found([{ name, type: 'SRV', ttl: TTL_SECONDS, data }], [a]);
+      return found([{ name, type: 'SRV', ttl: TTL_SECONDS, data }], answersAs(host));
     }
     isAbove ||= host.endsWith(`.${wanted}`) || wanted === `_tcp.${service.network}.${ROOT}`;
   }

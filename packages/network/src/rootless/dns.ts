@@ -10,6 +10,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { errorCode, type Logger } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
 import { listenFailed } from '../local-port.ts';
+import type { NamespaceSockets } from '../namespace/namespace-sockets.ts';
 import { forwardDns } from './dns-forward.ts';
 import { readDnsMessage, truncated } from './dns-message.ts';
 import type { NamedService } from './names.ts';
@@ -29,11 +30,13 @@ export interface DnsServer extends AsyncDisposable {
 }
 
 export interface DnsDeps {
-  /** Services with a local address, of every network; asked for each question. */
-  services(): Iterable<NamedService>;
+  /** Services with an address for programs here, of every network; asked for each question. @param asked the name in it */
+  services(asked: string): Iterable<NamedService>;
   /** Where other names go, first choice first; none = they are refused. Asked for each such question. */
   upstreams(): Promise<readonly SocketAddress[]>;
   readonly logger: Logger;
+  /** Where it listens. @defaultValue where the agent runs */
+  readonly inside?: NamespaceSockets | undefined;
 }
 
 /**
@@ -70,23 +73,19 @@ class LoopbackDns implements DnsServer {
   static async open(deps: DnsDeps, { host, port }: SocketAddress): Promise<LoopbackDns> {
     const tcp = createServer({ noDelay: true });
     tcp.maxConnections = MAX_TCP;
+    const bound = await deps.inside?.bindTcp({ host, port });
     await new Promise<void>((resolve, reject) => {
       tcp.once('error', reject);
-      tcp.listen({ host, port }, resolve);
+      tcp.listen(bound ?? { host, port }, resolve);
     });
     const address = tcp.address() as { readonly port: number };
-    const udp = createSocket('udp4');
     try {
-      await new Promise<void>((resolve, reject) => {
-        udp.once('error', reject);
-        udp.bind({ address: host, port: address.port, exclusive: true }, resolve);
-      });
+      const udp = (await deps.inside?.bindUdp({ host, port: address.port })) ?? (await bindUdp(host, address.port));
+      return new LoopbackDns(deps, host, address.port, udp, tcp);
     } catch (error) {
       tcp.close();
-      udp.close();
       throw error;
     }
-    return new LoopbackDns(deps, host, address.port, udp, tcp);
   }
 
   private constructor(deps: DnsDeps, host: string, port: number, udp: UdpSocket, tcp: Server) {
@@ -126,7 +125,7 @@ class LoopbackDns implements DnsServer {
   /** Undefined: nothing is said. Never rejects. */
   async #answer(message: Buffer, overTcp: boolean): Promise<Buffer | undefined> {
     if (!this.#allows()) return undefined;
-    const reading = readDnsMessage(message, () => this.#deps.services());
+    const reading = readDnsMessage(message, (asked) => this.#deps.services(asked));
     if (reading.kind === 'nothing') return undefined;
     if (reading.kind === 'answer') return reading.answer;
     if (this.#pending >= MAX_PENDING) return reading.failure('SERVFAIL');
@@ -179,5 +178,19 @@ class LoopbackDns implements DnsServer {
     } finally {
       socket.destroySoon();
     }
+  }
+}
+
+async function bindUdp(address: string, port: number): Promise<UdpSocket> {
+  const udp = createSocket('udp4');
+  try {
+    await new Promise<void>((resolve, reject) => {
+      udp.once('error', reject);
+      udp.bind({ address, port, exclusive: true }, resolve);
+    });
+    return udp;
+  } catch (error) {
+    udp.close();
+    throw error;
   }
 }

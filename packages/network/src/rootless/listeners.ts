@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { MoatError, errorCode, type DeploymentId, type LinkStream } from '@moat/core';
 import type { SocketAddress } from '../exposed.ts';
+import type { NamespaceSockets } from '../namespace/namespace-sockets.ts';
 import { LocalPort, joinSocket } from '../local-port.ts';
 
 /** Addresses tried for one service before another port is. */
@@ -25,6 +26,8 @@ export interface WantedListener {
 
 export interface ListenersDeps {
   open(service: string, signal: AbortSignal): Promise<LinkStream>;
+  /** Where listeners stand. @defaultValue where the agent runs */
+  readonly inside?: NamespaceSockets | undefined;
 }
 
 /** A listener that stands, or the code why it does not. */
@@ -96,7 +99,7 @@ export class Listeners {
         void joinSocket(socket, (signal) => this.#deps.open(service, signal));
       });
       try {
-        await local.listen(address);
+        await local.listen((await this.#deps.inside?.bindTcp(address)) ?? address);
         return { port, state: address, local };
       } catch (error) {
         const code = errorCode(error);

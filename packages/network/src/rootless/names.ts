@@ -9,6 +9,8 @@ export interface NamedService {
   readonly network: string;
   readonly address: string;
   readonly port: number;
+  /** More addresses, of other members that offer it, at the same port. */
+  readonly alsoAt?: readonly string[];
 }
 
 /** `<service>.<network>.internal`. */

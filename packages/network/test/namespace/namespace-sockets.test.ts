@@ -5,6 +5,8 @@ import { Socket, createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { silentLogger } from '@moat/core';
+import { MemoryHub } from '../memory-links.ts';
+import { PEERS, contract, machine, targeting, viewOf } from '../shop.ts';
 import { openNamespaceSockets, type NamespaceSockets } from '../../src/namespace/namespace-sockets.ts';
 
 const run = promisify(execFile);
@@ -61,6 +63,24 @@ describe('sockets of another network namespace', { skip }, () => {
         socket.connect({ host: '127.0.0.1', port: 9000 });
       });
     assert.deepEqual(await Promise.all([ask(), ask()]), ['you are 127.0.0.1', 'you are 127.0.0.1']);
+  });
+
+  it('are where a whole network stands: listeners and targets inside, nothing outside', async (t) => {
+    const hub = new MemoryHub();
+    const service = createServer((socket) => void socket.on('error', () => undefined).pipe(socket));
+    const target = await sockets.bindTcp({ host: '127.0.0.1', port: 7000 });
+    await new Promise<void>((resolve) => service.listen(target, resolve));
+    t.after(() => service.close());
+    await using web = machine(hub, 'web-1', PEERS.web1, { loopback: true, inside: sockets });
+    await using db = machine(hub, 'db-1', PEERS.db1, { inside: sockets });
+    db.expose(7000);
+    const view = viewOf({ ...targeting({ db: 7000 }), members: contract().members.slice(0, 3) });
+    await Promise.all([web.network.update(view), db.network.update(view)]);
+    const { address, port } = web.network.services().find(({ name }) => name === 'db') ?? {};
+    const script = `const s = require('net').connect(${port}, '${address}', () => s.end('through'));
+      s.on('data', (d) => process.stdout.write(d)); s.setTimeout(5000, () => s.destroy())`;
+    assert.equal(await inside(script), 'through');
+    await assert.rejects(run('bash', ['-c', `exec 3<>/dev/tcp/${address}/${port}`]));
   });
 
   it('are refused by their code where the namespace is none', async () => {
