@@ -18,7 +18,9 @@ import {
 import type { ContractView } from '@moat/contract';
 import type { ExposedTargets } from '../exposed.ts';
 import type { PathLine } from './path-state.ts';
+import type { PskLine, PskMode } from './preshared-keys.ts';
 import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
+import { Meetings } from './meetings.ts';
 import { remapped } from './remapped.ts';
 
 /** Milliseconds until a change that failed is tried again; doubled each time, up to {@link RETRY_MAX_MS}. */
@@ -38,11 +40,31 @@ export interface PlanePaths {
   stop(): Promise<void>;
 }
 
+/** The preshared keys of an interface's peers, as the plane uses them. */
+export interface PlanePresharedKeys {
+  start(options: { readonly signal: AbortSignal }): Promise<void>;
+  update(peers: readonly { readonly peer: PeerId; readonly publicKey: string }[], mode: PskMode): Promise<void>;
+  states(): readonly PskLine[];
+  /** Leaves every key as it is. */
+  stop(): Promise<void>;
+}
+
+/** One interface, and what its preshared keys need to know. */
+export interface PresharedKeysOf {
+  readonly tunnel: string;
+  /** Our own, as `wg` prints it. */
+  readonly publicKey: string;
+  /** True while packets of a peer go. */
+  readonly isAwake: (peer: PeerId) => boolean;
+}
+
 export interface PlaneDeps {
   readonly tunnels: Tunnels;
   readonly layoutOf: PlaneOf;
   /** The ways of one interface; asked once its name is known, and again after it was taken away. */
   readonly paths: (tunnel: string) => PlanePaths;
+  /** Asked when {@link PlaneDeps.paths} is, with our key. @defaultValue no preshared keys, whatever the contract says */
+  readonly presharedKeys?: (of: PresharedKeysOf) => PlanePresharedKeys;
   /** The private half of the key that the contract names. @throws any coded error */
   readonly privateKey: (publicKey: string) => Promise<string>;
   readonly clock: Clock;
@@ -76,6 +98,7 @@ export interface PlaneState {
 export interface PlanePeerState extends PlanePeer {
   readonly now: TunnelPeerState | undefined;
   readonly path: PathLine | undefined;
+  readonly presharedKey: PskLine | undefined;
 }
 
 export interface Plane {
@@ -87,6 +110,11 @@ export interface Plane {
   peers(): Promise<readonly PlanePeerState[]>;
   /** What programs here use for a service: addresses of members that were met on the plane; all, where `unmet`. */
   addressesOf(service: string, options?: { readonly unmet?: boolean }): readonly string[];
+  /**
+   * Shakes hands with members that offer one of these services and were never met; those that do not answer are left
+   * alone for half a minute. Resolves when all were met, or after `waitMs`.
+   */
+  meet(services: readonly string[], waitMs: number): Promise<void>;
   /** Sends nothing anywhere from now on, and leaves interface, rules and ways as they stand. */
   stop(): Promise<void>;
   /** Takes the interface away. @throws `TUNNEL_FAILED` */
@@ -110,8 +138,10 @@ class PlacePlane implements Plane {
   #error: MoatError | null = null;
   #done: readonly string[] = [];
   #paths: PlanePaths | undefined;
-  /** Public keys whose handshake was seen. */
-  #met: ReadonlySet<string> = new Set();
+  #presharedKeys: PlanePresharedKeys | undefined;
+  /** Our public key that they are for. */
+  #presharedFor: string | undefined;
+  readonly #meetings: Meetings;
   #turn: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | undefined;
   #next: Timer | undefined;
@@ -120,6 +150,11 @@ class PlacePlane implements Plane {
   constructor(deps: PlaneDeps, settings: PlaneSettings) {
     this.#deps = deps;
     this.#settings = settings;
+    this.#meetings = new Meetings({
+      ...deps,
+      isRefused: (publicKey) => this.#isRefused(publicKey),
+      keepaliveOf: (publicKey) => this.#pathOf(publicKey)?.keepaliveSeconds ?? 0,
+    });
   }
 
   get state(): PlaneState {
@@ -146,30 +181,47 @@ class PlacePlane implements Plane {
     const layout = this.#layout;
     if (layout === null) return [];
     const now = new Map((await this.#deps.tunnels.peers(layout.name)).map((each) => [each.publicKey, each]));
-    this.#met = new Set(
-      [...now.values()].flatMap(({ publicKey, handshakeAt }) => (handshakeAt === null ? [] : publicKey)),
-    );
+    this.#meetings.seen(now.values());
     const paths = new Map(this.#paths?.states().map((each) => [each.publicKey, each]));
-    return layout.peers.map((peer) => ({ ...peer, now: now.get(peer.publicKey), path: paths.get(peer.publicKey) }));
+    const keys = new Map(this.#presharedKeys?.states().map((each) => [each.peer, each]));
+    return layout.peers.map((peer) => ({
+      ...peer,
+      now: now.get(peer.publicKey),
+      path: paths.get(peer.publicKey),
+      presharedKey: peer.peer === null ? undefined : keys.get(peer.peer),
+    }));
   }
 
   addressesOf(service: string, { unmet = false } = {}): readonly string[] {
     const layout = this.#phase === 'up' ? this.#layout : null;
     const found = layout?.services.find((each) => each.service === service);
     if (layout === null || found === undefined) return [];
-    const met = new Set(layout.peers.flatMap(({ member, publicKey }) => (this.#met.has(publicKey) ? member : [])));
+    const met = new Set(layout.peers.flatMap(({ member, publicKey }) => (this.#meetings.has(publicKey) ? member : [])));
     const { self, remap } = this.#settings;
     return found.instances
       .filter(({ member }) => member !== self && (unmet || met.has(member)))
       .map(({ address }) => remapped(address, remap));
   }
 
+  meet(services: readonly string[], waitMs: number): Promise<void> {
+    const layout = this.#phase === 'up' ? this.#layout : null;
+    if (layout === null) return Promise.resolve();
+    const { self } = this.#settings;
+    const offering = layout.services.filter(({ service }) => services.includes(service));
+    const members = new Set(offering.flatMap(({ instances }) => instances.map(({ member }) => member)));
+    const peers = layout.peers.filter(({ member, peer }) => member !== self && peer !== null && members.has(member));
+    return this.#meetings.meet(
+      layout.name,
+      peers.map(({ publicKey }) => publicKey),
+      waitMs,
+    );
+  }
+
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#next?.cancel();
     await this.#turn;
-    await this.#paths?.stop();
-    this.#paths = undefined;
+    await this.#stopPeers();
   }
 
   async remove(): Promise<void> {
@@ -178,6 +230,16 @@ class PlacePlane implements Plane {
     if (name !== undefined) await this.#deps.tunnels.remove(name);
     this.#layout = null;
     this.#phase = 'off';
+  }
+
+  #pathOf(publicKey: string): PathLine | undefined {
+    return this.#paths?.states().find((path) => path.publicKey === publicKey);
+  }
+
+  /** The peer's agent said that it takes no part: its key is known, and no interface stands behind it. */
+  #isRefused(publicKey: string): boolean {
+    const state = this.#pathOf(publicKey)?.state;
+    return state !== undefined && state.kind !== 'direct' && state.why.code === 'PEER_REFUSED';
   }
 
   async #follow(): Promise<void> {
@@ -212,8 +274,7 @@ class PlacePlane implements Plane {
     const before = this.#layout;
     const layout = layoutOf(view, self, { exposed, now: clock.now() });
     if (layout === null) {
-      await this.#paths?.stop();
-      this.#paths = undefined;
+      await this.#stopPeers();
       if (before !== null) await tunnels.remove(before.name);
       this.#layout = null;
       return;
@@ -231,7 +292,27 @@ class PlacePlane implements Plane {
       this.#paths = this.#deps.paths(layout.name);
       await this.#paths.start({ signal: this.#stopped.signal });
     }
+    if (this.#presharedFor !== key) await this.#startKeys(layout.name, key);
+    // Before any way: where a key is required, no peer is met without one.
+    await this.#presharedKeys?.update(membersOf(layout), view.contract.network.postQuantum ?? null);
     await this.#paths.update(membersOf(layout));
+  }
+
+  async #startKeys(tunnel: string, publicKey: string): Promise<void> {
+    const isAwake = (peer: PeerId): boolean =>
+      this.#paths?.states().some((path) => path.peer === peer && path.state.kind !== 'asleep') ?? false;
+    await this.#presharedKeys?.stop();
+    this.#presharedFor = publicKey;
+    this.#presharedKeys = this.#deps.presharedKeys?.({ tunnel, publicKey, isAwake });
+    await this.#presharedKeys?.start({ signal: this.#stopped.signal });
+  }
+
+  async #stopPeers(): Promise<void> {
+    await this.#presharedKeys?.stop();
+    this.#presharedKeys = undefined;
+    this.#presharedFor = undefined;
+    await this.#paths?.stop();
+    this.#paths = undefined;
   }
 
   #specOf(layout: PlaneLayout, privateKey: string): TunnelSpec {

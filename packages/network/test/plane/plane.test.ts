@@ -3,7 +3,13 @@ import { test } from 'node:test';
 import { MoatError, silentLogger, type Remap } from '@moat/core';
 import type { ContractView } from '@moat/contract';
 import { createManualClock } from '@moat/testkit';
-import { createMemoryTunnels, createWireguardKey, type MemoryTunnels } from '@moat/wireguard';
+import {
+  createMemoryAir,
+  createMemoryTunnels,
+  createWireguardKey,
+  type Air,
+  type MemoryTunnels,
+} from '@moat/wireguard';
 import { ExposedTable } from '../../src/index.ts';
 import { createPlane, type Plane, type PlanePaths } from '../../src/plane/plane.ts';
 import type { PlaneLayout } from '../../src/plane/plane-layout.ts';
@@ -17,7 +23,11 @@ interface Said {
   readonly off?: boolean;
 }
 
-const KEYS = new Map(['db', 'web', 'cache'].map((name) => [name, createWireguardKey().publicKey]));
+const KEYS = new Map(['db', 'web', 'cache'].map((name) => [name, createWireguardKey()]));
+
+function publicOf(member: string): string {
+  return KEYS.get(member)?.publicKey ?? '';
+}
 
 function viewOf(said: Said): ContractView {
   const access = said.peers.map((peer) => ({ from: [peer], to: ['self'] }));
@@ -38,7 +48,7 @@ function layoutOf({ contract }: ContractView): PlaneLayout | null {
     peers: members.map((member) => ({
       member,
       peer: `peer-${member}`,
-      publicKey: KEYS.get(member) ?? '',
+      publicKey: publicOf(member),
       allowedIps: [`${addressOf(member)}/32`],
     })),
     services: members.map((member) => ({
@@ -79,14 +89,16 @@ class Paths implements PlanePaths {
   }
 }
 
-function setUp(options: { remap?: Remap; refusal?: () => string | undefined; key?: () => Promise<string> } = {}): {
+function setUp(
+  options: { air?: Air; remap?: Remap; refusal?: () => string | undefined; key?: () => Promise<string> } = {},
+): {
   readonly plane: Plane;
   readonly tunnels: MemoryTunnels;
   readonly said: string[];
   readonly clock: ReturnType<typeof createManualClock>;
 } {
   const said: string[] = [];
-  const memory = createMemoryTunnels();
+  const memory = createMemoryTunnels(options.air === undefined ? {} : { air: options.air });
   const tunnels: MemoryTunnels = Object.assign(Object.create(memory) as MemoryTunnels, {
     apply: async (spec: Parameters<MemoryTunnels['apply']>[0]) => {
       said.push(`apply ${spec.peers.length} ${spec.rules.chains}`);
@@ -123,7 +135,7 @@ test('what a version takes away leaves the ways and the interface before anythin
   await plane.update(viewOf({ peers: ['web', 'cache'] }));
   assert.deepEqual(said.splice(0), ['paths peer-web', 'apply 2 open', 'paths peer-web,peer-cache']);
   assert.deepEqual(
-    (await plane.peers()).map(({ member, now }) => [member, now?.publicKey === KEYS.get(member)]),
+    (await plane.peers()).map(({ member, now }) => [member, now?.publicKey === publicOf(member)]),
     [
       ['web', true],
       ['cache', true],
@@ -206,6 +218,25 @@ test('programs get addresses of members that were met, where the network stands 
   assert.deepEqual(plane.addressesOf('db', { unmet: true }), ['100.66.0.10']);
   assert.deepEqual(plane.addressesOf('nothing', { unmet: true }), []);
   assert.deepEqual(tunnels.spec(NAME)?.remap, { network: '10.77.0.0/16', as: '100.66.0.0/16' });
+});
+
+test('a member whose handshake was seen is met; one that does not answer is left alone for a while', async () => {
+  const air = createMemoryAir();
+  const there = createMemoryTunnels({ host: '192.0.2.2', air });
+  const { plane, tunnels, clock } = setUp({ air });
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  const spec = { name: 'moatthere', namespace: null, port: 51_820, mtu: 1420, routes: [], rules: { chains: '' } };
+  const peers = [{ publicKey: OWN.publicKey, allowedIps: ['10.77.0.2/32'] }];
+  await there.apply({ ...spec, privateKey: KEYS.get('db')?.privateKey ?? '', addresses: ['10.77.0.10/32'], peers });
+  await tunnels.setPeer(NAME, publicOf('db'), { endpoint: { host: '192.0.2.2', port: 51_820 } });
+  await plane.meet(['db'], 0);
+  await plane.peers();
+  assert.deepEqual(plane.addressesOf('db'), ['10.77.0.10']);
+  await plane.meet(['web'], 0);
+  assert.deepEqual(plane.addressesOf('web'), []);
+  assert.equal((await tunnels.peers(NAME)).find(({ publicKey }) => publicKey === publicOf('web'))?.keepaliveSeconds, 0);
+  clock.advance(30_000);
+  await plane.remove();
 });
 
 test('stopping leaves the interface, which the next one adopts without a change; removing takes it away', async () => {
