@@ -15,6 +15,7 @@ import type { TLSSocket } from 'node:tls';
 import type { ClientAddress, ClientRequest } from './client-request.ts';
 import { readHttp2Head } from './http2-head.ts';
 import { Http2Request, type Http2Carrier } from './http2-request.ts';
+import { isReset } from './reset-socket.ts';
 import { TokenBucket } from './token-bucket.ts';
 import type { ParsedHead } from './parse.ts';
 import type { OwnAnswer } from './respond.ts';
@@ -153,6 +154,11 @@ export class Http2Connection implements Http2Carrier {
       const { headMs, idleMs } = this.#options;
       if (nowMs - this.#idleSinceMs > (this.#served ? idleMs : headMs)) this.end(constants.NGHTTP2_NO_ERROR);
       return;
+    }
+    // Else there would be no hurry: what does not wait for the client is heard of when it ends.
+    if (this.queued > 0 && isReset(this.#socket)) {
+      this.end(constants.NGHTTP2_CANCEL);
+      return void this.#socket.destroy();
     }
     for (const request of this.#requests) {
       // Until the answer is over the exchange watches it.
