@@ -30,6 +30,8 @@ export const CLI_ERROR_CODES = [
   'EXAMPLE_MISSING', // the guestbook is not where this Moat was installed | run moat dev from a clone
   'PORT_TAKEN', // a local port is in use | choose another with --local
   'TARGET_INVALID', // not a port, host:port or unix:path | write it as the help shows
+  'DEVICE_ENDPOINT_NEEDED', // where a device would find its member's WireGuard is not known on this machine | --endpoint HOST:PORT
+  'QR_TOO_LONG', // the text does not fit a QR code | leave --qr out and carry the file over
   'COMMAND_NOT_FOUND', // the program to run does not exist | check its name and PATH
   'NOT_DIRECT', // the time is over and the path is still not direct | the message says why; open a port on one of the two machines
   'TRUST_UNCHANGED', // this machine's trusted authorities could not be changed | run the line of the message, as root

@@ -38,6 +38,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'NAME_INVALID',
     'NO_GATEWAY',
     'GATEWAY_AMBIGUOUS',
+    'DEVICE_ENDPOINT_NEEDED',
+    'QR_TOO_LONG',
   ],
   [EXIT.invalid]: [
     'FILE_INVALID',
@@ -141,6 +143,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'LINK_REFUSED',
     'LINK_REVOKED',
     'TRUST_UNCHANGED',
+    'DEVICE_UNFIT',
   ],
   [EXIT.notFound]: [
     'FILE_MISSING',

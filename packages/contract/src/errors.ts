@@ -24,6 +24,7 @@ export const CONTRACT_ERROR_CODES = [
   'WITNESS_INVALID', // a claim's witness is no pinned keeper, came too late or does not verify | join again through a pinned keeper
   'MEMBER_UNKNOWN', // no member of that name or PeerId | check the name with moat status
   'MEMBER_EXPIRED', // the membership has ended | an owner extends expires and applies
+  'DEVICE_UNFIT', // a member cannot be a device with stock WireGuard: it has a place for a machine, or the one it is behind has no key | correct what the message names
   'SERVICE_UNKNOWN', // no service of that name | check the name with moat status
   'GRANT_DENIED', // no line of the access list allows it; the default is deny | an owner adds an access line and applies
   'GRANT_EXPIRED', // the only lines that would allow it have expired | an owner renews the access line and applies

@@ -60,6 +60,7 @@ export {
   type ClaimRequest,
   type WitnessRules,
 } from './claim.ts';
+export { deviceProfileOf, wgQuickText, type DeviceProfile } from './device-profile.ts';
 export { CONTRACT_ERROR_CODES, type ContractErrorCode } from './errors.ts';
 export {
   ENTRY_LIFE_MS,

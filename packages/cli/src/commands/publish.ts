@@ -204,10 +204,10 @@ function requirePublishable({ contract }: LoadedDeployment, name: string): void 
   const service = contract.services.find((one) => one.name === name);
   if (service === undefined) {
     throw new MoatError('SERVICE_UNKNOWN', `${contract.name} has no service ${name}`, {
-      next: contract.services.filter(({ protocol }) => protocol !== 'tcp').map((one) => `moat publish ${one.name}`),
+      next: contract.services.filter(({ protocol }) => protocol !== 'tcp' && protocol !== 'udp').map((one) => `moat publish ${one.name}`),
     });
   }
-  if (service.protocol !== 'tcp') return;
+  if (service.protocol !== 'tcp' && service.protocol !== 'udp') return;
   throw new MoatError('SERVICE_NOT_HTTP', `${name} is not an http service`, {
     reason: 'a gateway serves http services so far',
     next: [`add protocol: http to ${name} in moat.yaml, and moat apply`],

@@ -8,6 +8,7 @@ import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatBytes, formatDuration } from '../output/units.ts';
 import { addGroup, addVerb, type VerbRunner } from '../verb.ts';
+import { addWireguardExport } from './wireguard-export.ts';
 
 interface NetworkOptions {
   readonly network?: string;
@@ -22,6 +23,7 @@ export function addWireguard(program: Command, runner: VerbRunner): void {
   const wireguard = addGroup(program, 'wireguard', 'a network as a WireGuard interface of this machine', 'Use');
   addUp(wireguard, runner);
   addDown(wireguard, runner);
+  addWireguardExport(wireguard, runner);
   addVerb<NetworkOptions>(
     wireguard,
     runner,

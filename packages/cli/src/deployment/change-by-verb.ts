@@ -14,6 +14,8 @@ export interface VerbChange {
   readonly genesis?: Genesis;
   /** What is to run. */
   readonly file: DeploymentFile;
+  /** WireGuard keys of devices, by member. */
+  readonly deviceKeys?: ReadonlyMap<string, string>;
   /** As `resolvePins` takes it. */
   readonly askAt?: ReadonlyMap<string, string>;
   /** For what only makes sense at once: refused where one signature does not put it in force. */
@@ -30,12 +32,12 @@ export interface VerbChange {
 export async function changeByVerb(
   context: Context,
   owner: { readonly key: string; readonly open: () => Promise<OwnerKeyPair> },
-  { current, genesis, file, askAt = new Map(), atOnce = false, code }: VerbChange,
+  { current, genesis, file, deviceKeys = new Map(), askAt = new Map(), atOnce = false, code }: VerbChange,
 ): Promise<Submitted | undefined> {
   const { locate } = parseDeploymentFile('', COMMAND_LINE);
   const read = { file, locate, fileName: COMMAND_LINE, warnings: [] };
   const pins = await resolvePins(context, read, current?.contract ?? null, { askAt });
-  const extras = genesis === undefined ? pins : { ...pins, genesis };
+  const extras = { ...pins, deviceKeys, ...(genesis === undefined ? {} : { genesis }) };
   const { predecessor, contract } = nextVersion(context, file, current, owner.key, extras);
   if (atOnce && current !== null && contract !== current.contract) requireAlone(current, owner.key);
   await spendCode(context, code?.file, contract, code?.domain);

@@ -37,7 +37,7 @@ export interface NextVersion {
   readonly warnings: readonly PlanWarning[];
 }
 
-type Extras = Pick<BuildInput, 'gateways' | 'anchors' | 'invites' | 'pins' | 'secrets'> & {
+type Extras = Pick<BuildInput, 'gateways' | 'anchors' | 'invites' | 'pins' | 'secrets' | 'deviceKeys'> & {
   /** Of a new deployment; made here where absent. */
   readonly genesis?: Genesis;
 };

@@ -34,6 +34,7 @@ import {
   type Contract,
   type Genesis,
   type HeadProof,
+  type MemberClaim,
   type Proposal,
   type SignedHead,
 } from '@moat/contract';
@@ -57,6 +58,8 @@ interface Held {
 export class FakeAgent implements AsyncDisposable {
   readonly key: NodeKey = createNodeKey();
   readonly held: Map<string, Held> = new Map();
+  /** What every deployment is told with. */
+  claims: readonly MemberClaim[] = [];
   /** Proposals by id. */
   readonly waiting: Map<string, Proposal> = new Map();
   readonly exposed: { deployment: string; target: string; public: boolean }[] = [];
@@ -350,8 +353,8 @@ export class FakeAgent implements AsyncDisposable {
       alarms: [],
       contract: { ...contract },
       proof: { ...proof },
-      claims: [],
-      places: resolvePlaces(contract, [], Date.now()).map((place) => ({
+      claims: this.claims.map((claim) => ({ ...claim })),
+      places: resolvePlaces(contract, this.claims, Date.now()).map((place) => ({
         name: place.name,
         tags: place.tags,
         ipv4: place.ipv4,
