@@ -11,6 +11,7 @@ import type { MachineStore } from '../store/machine-store.ts';
 import { KeyClaims } from './key-claims.ts';
 import { PlaceKeys } from './place-keys.ts';
 import { TunnelPaths } from './tunnel-paths.ts';
+import { TunnelPresharedKeys } from './tunnel-preshared-keys.ts';
 import { Wireguard } from './wireguard.ts';
 
 export interface CreateWireguardDeps {
@@ -59,6 +60,7 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
   });
   const { overlay, links, forwarding } = deps;
   const paths = new TunnelPaths({ overlay, links, forwarding, deployments, clock: time, logger });
+  const presharedKeys = new TunnelPresharedKeys({ overlay, clock: time, logger });
   const interfaces = new Wireguard({
     self,
     keys,
@@ -69,6 +71,7 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     openTunnels: deps.openTunnels ?? (() => createMachineTunnels({ directory: join(stateDir, 'tunnels') })),
     layoutOf: planeOf,
     paths: (of) => paths.create(of),
+    presharedKeys: (of) => presharedKeys.create(of),
     clock: time,
     logger,
   });

@@ -14,6 +14,7 @@ import {
 import type { Overlay } from '@moat/overlay';
 import type { Deployments } from '../deployments/deployments.ts';
 import { isInsideAddress } from '../inside-addresses.ts';
+import { linkAnchors } from '../link-anchors.ts';
 import type { PathsOf } from './wireguard.ts';
 
 export interface TunnelPathsDeps {
@@ -42,6 +43,7 @@ export class TunnelPaths {
     const { clock, logger, deployments, forwarding } = this.#deps;
     const overlay = this.#deps.overlay();
     this.#door ??= createPathDoor({ control: overlay, clock });
+    const known = linkAnchors({ self: overlay.self, overlay, deployments });
     return createPaths(
       {
         control: overlay,
@@ -51,6 +53,7 @@ export class TunnelPaths {
         logger: logger.child({ deployment }),
         anchors: () => [...new Set((deployments.get(deployment)?.contract.anchors ?? []).map(peerIdOfMultiaddr))],
         observe: (connection, key, signal) => overlay.observe(connection, key, signal),
+        connectAnchor: (anchor, signal) => known.connect(anchor, signal),
         openRide: (peer) => this.#openRide(deployment, peer, port),
         forwarders: () => forwarding().known(deployment),
         openForward: (connection, pair, signal) => openForward({ control: overlay, clock }, connection, pair, signal),

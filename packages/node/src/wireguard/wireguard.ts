@@ -21,6 +21,8 @@ import {
   type Plane,
   type PlaneOf,
   type PlanePaths,
+  type PlanePresharedKeys,
+  type PresharedKeysOf,
   type SocketAddress,
 } from '@moat/network';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -33,6 +35,10 @@ import type { PlaceKeys } from './place-keys.ts';
 /** The first UDP port that is tried. */
 const FIRST_PORT = 51_820;
 const PORTS_TRIED = 200;
+/** Where names are answered inside a namespace: the same in all of them, for a container's resolv.conf. */
+export const NAME_SERVER: SocketAddress = { host: '127.0.0.53', port: 53 };
+/** Milliseconds for a handshake, behind routers too. */
+const MEET_MS = 3_000;
 
 export interface WireguardDeps {
   readonly self: PeerId;
@@ -45,6 +51,7 @@ export interface WireguardDeps {
   readonly openTunnels: () => Promise<Tunnels>;
   readonly layoutOf: PlaneOf;
   readonly paths: (of: PathsOf) => PlanePaths;
+  readonly presharedKeys: (of: PathsOf & PresharedKeysOf) => PlanePresharedKeys;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -77,8 +84,22 @@ interface Entry {
   plane: Plane | undefined;
   error: MoatError | null;
   remap: Remap | undefined;
+  /** Sockets of the namespace, once they were wanted. */
+  inside: Inside | undefined;
   /** Steps of one network run one after another. */
   steps: Promise<unknown>;
+}
+
+/** Sockets and names of a network in a namespace. */
+interface Inside {
+  readonly sockets: NamespaceSockets;
+  names: DnsServer | undefined;
+}
+
+/** Where a network's sockets stand: where the agent runs, inside, or nowhere, with the code why. */
+export interface Standing {
+  readonly sockets?: NamespaceSockets;
+  readonly refusal?: string;
 }
 
 /** Bound: one entry a network that the operator gave an interface. */
@@ -140,6 +161,7 @@ export class Wireguard {
     const stored = { deployment: id, netns, netnsMade, port, remap: kept ? before.remap : null };
     this.#deps.store.saveTunnel(stored);
     this.#entries.set(id, { ...entryOf(stored), plane: isMoved ? undefined : this.#entries.get(id)?.plane });
+    if ((before?.netns ?? null) !== netns) await this.#deps.onMoved(id);
     if (before !== undefined && !kept) await this.#deleteMade(before);
     await this.#deps.claims.watch(id);
     await this.attach(deployment);
@@ -156,7 +178,70 @@ export class Wireguard {
     this.#deps.claims.forget(id);
     await this.#end(id);
     this.#entries.delete(id);
+    if (entry.stored.netns !== null && this.#deps.deployments.get(id) !== undefined) await this.#deps.onMoved(id);
+    await this.#closeInside(entry);
     await this.#deleteMade(entry.stored);
+  }
+
+  /** Where the network's sockets are to stand. Never rejects: where the namespace is gone, nothing stands anywhere. */
+  async inside(id: DeploymentId): Promise<Standing> {
+    const entry = this.#entries.get(id);
+    const netns = entry?.stored.netns ?? null;
+    if (entry === undefined || netns === null) return {};
+    const { logger } = this.#deps;
+    try {
+      const { path } = await openNamespace(netns);
+      entry.inside ??= { sockets: await openNamespaceSockets({ logger }, { path }), names: undefined };
+      return { sockets: entry.inside.sockets };
+    } catch (error) {
+      entry.error = codedOf(error);
+      const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
+      logger.warn(fields, 'the namespace of a network cannot be entered');
+      return { refusal: errorCode(error) };
+    }
+  }
+
+  /** Answers the network's names, and no others, inside its namespace. Never rejects. */
+  async serveNames(id: DeploymentId, network: PrivateNetwork): Promise<void> {
+    const inside = this.#entries.get(id)?.inside;
+    if (inside === undefined) return;
+    const { logger } = this.#deps;
+    const services = (asked: string): readonly ReachedService[] => {
+      this.meetByName(asked, [network]);
+      return namedServices(network);
+    };
+    try {
+      await inside.names?.stop();
+      inside.names = undefined;
+      const deps = { services, upstreams: () => Promise.resolve([]), logger, inside: inside.sockets };
+      inside.names = await createDns(deps, [NAME_SERVER]);
+    } catch (error) {
+      const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
+      logger.warn(fields, 'no DNS in the namespace of a network');
+    }
+  }
+
+  /** What programs use for a service over the interface; empty where it does not lead there. */
+  addressesOf(id: DeploymentId, service: string): readonly string[] {
+    const plane = this.plane(id);
+    const protocol = this.#deps.deployments.get(id)?.view.services.get(service)?.protocol;
+    // Datagrams have no other way: whoever offers the service has an interface, or nobody reaches it.
+    return plane?.addressesOf(service, { unmet: protocol === 'udp' }) ?? [];
+  }
+
+  /** Somebody asks for a name: its members are met, so that the next answer leads over the interface. */
+  meetByName(asked: string, networks: readonly PrivateNetwork[]): void {
+    const host = asked.toLowerCase();
+    for (const id of this.#entries.keys()) {
+      const network = this.#deps.deployments.get(id)?.view.contract.name;
+      const service = networks.flatMap((each) => each.services()).find((each) => each.host === host);
+      if (service !== undefined && host.endsWith(`.${network}.internal`)) void this.meet(id, [service.name], MEET_MS);
+    }
+  }
+
+  /** Resolves when the members that offer these were met, or after `waitMs`. */
+  async meet(id: DeploymentId, services: readonly string[], waitMs: number): Promise<void> {
+    await this.plane(id)?.meet(services, waitMs);
   }
 
   /** In the turn of a change: what is no longer allowed leaves the interface before anything else is done. */
@@ -201,6 +286,7 @@ export class Wireguard {
     this.#deps.claims.stop();
     await Promise.allSettled([...this.#entries.values()].map(({ steps }) => steps));
     await Promise.allSettled([...this.#entries.values()].map(async ({ plane }) => plane?.stop()));
+    await Promise.allSettled([...this.#entries.values()].map((entry) => this.#closeInside(entry)));
   }
 
   async #attach(entry: Entry, deployment: Deployment): Promise<void> {
@@ -220,7 +306,7 @@ export class Wireguard {
   }
 
   async #createPlane(entry: Entry, deployment: Deployment): Promise<Plane> {
-    const { keys, exposed, layoutOf, paths, clock, logger } = this.#deps;
+    const { keys, exposed, layoutOf, paths, presharedKeys, clock, logger } = this.#deps;
     const { id, view, place } = deployment;
     const tunnels = await this.#openTunnels();
     const { netns, port } = entry.stored;
@@ -232,6 +318,7 @@ export class Wireguard {
         tunnels,
         layoutOf,
         paths: (tunnel) => paths({ tunnels, tunnel, deployment: id, port }),
+        presharedKeys: (of) => presharedKeys({ ...of, tunnels, deployment: id, port }),
         privateKey: async (publicKey) => (await keys.inForce(id, publicKey)).export(),
         clock,
         logger: logger.child({ deployment: id, member: place?.name ?? '' }),
@@ -274,6 +361,13 @@ export class Wireguard {
     await plane?.remove();
     // Also where an earlier agent left one that this one did not get to.
     if (entry !== undefined) await this.#removeLeft(id);
+  }
+
+  async #closeInside(entry: Entry): Promise<void> {
+    const { inside } = entry;
+    entry.inside = undefined;
+    await inside?.names?.stop();
+    await inside?.sockets.stop();
   }
 
   async #removeLeft(id: DeploymentId): Promise<void> {
@@ -333,7 +427,7 @@ export function namespaceOf({ netns }: StoredTunnel): string | null {
 }
 
 function entryOf(stored: StoredTunnel): Entry {
-  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve() };
+  return { stored, plane: undefined, error: null, remap: undefined, inside: undefined, steps: Promise.resolve() };
 }
 
 function mustHavePlace({ place, view }: Deployment): void {
