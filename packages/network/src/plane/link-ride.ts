@@ -27,6 +27,8 @@ const CONNECT_MS = 10_000;
 /** Milliseconds until the next attempt after one that failed: doubles from the first to the second. */
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 30_000;
+/** Bytes that the kernel keeps for us, as far as it lets us: a burst must outlast a turn of the loop. */
+const KERNEL_BUFFER_BYTES = 1024 * 1024;
 /** Bytes that may wait in our socket for WireGuard; more are dropped. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
@@ -122,6 +124,7 @@ export class LinkRide implements PacketRide {
       throw new MoatError('LISTEN_FAILED', 'no loopback port for packets', { cause, reason: errorCode(cause) });
     }
     socket.removeAllListeners('error');
+    socket.setRecvBufferSize(KERNEL_BUFFER_BYTES);
     // WireGuard's port is closed while its interface is made anew.
     socket.on('error', () => undefined);
     socket.on('message', (packet) => this.#onLocal(packet));
