@@ -34,6 +34,7 @@ import { createOperations } from './metrics/operations.ts';
 import { NameRegistry } from './names/registry.ts';
 import { reservedLabels } from './names/reserved.ts';
 import { createTextLookup } from './names/text-lookup.ts';
+import { certificateStates } from './publications/certificate-states.ts';
 import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
@@ -324,6 +325,7 @@ class WiredGateway implements Gateway {
       async (peer, connection, bundle) =>
         answers.counted(this.#draining ? GOING_DOWN : await done(intake.publish(peer, connection, bundle))),
       (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
+      (...asked) => certificateStates({ ledger, routes, certificates: () => certificates.list() }, ...asked),
     );
     await begin(opening, overlay, options.signal);
     traffic.identityChanged();

@@ -187,6 +187,16 @@ suite('certificates of an authority', { ...(withoutPebble !== undefined && { ski
     assert.ok(shown.next !== null && Date.parse(shown.next) > Date.now());
     const status = await machine.ok(['gateway', 'status']);
     assert.match(status.stdout, /CERTIFICATE_MISSING.*moat certs show never\.apps\.test/);
+    // Its publisher is told, too.
+    const owner = world.machine('owner');
+    const told = await eventually('the publisher knows why', async () => {
+      const { exitCode, json } = await owner.run(['certs', 'show', 'never']);
+      const [one] = (json['published'] ?? []) as { certificate: { state: string; problem: { code: string } | null } }[];
+      return exitCode === 9 && one?.certificate;
+    });
+    assert.deepEqual([told.state, told.problem?.code], ['waiting', 'ACME_UNREACHABLE']);
+    const well = await owner.ok(['certs', 'show', `shop.${DOMAIN}`]);
+    assert.match(JSON.stringify(well.json['published']), /"state":"valid","issuer":"[^"]*Pebble/);
     const audit = await machine.ok(['audit', '--since', '1h']);
     assert.match(audit.stdout, /certificate\.issued/);
     assert.match(audit.stdout, /certificate\.failed/);

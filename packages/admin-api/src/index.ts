@@ -35,6 +35,7 @@ export type {
   FreshnessStatus,
   MemberReceipt,
   PlaceStatus,
+  PublicationCertificate,
   PublicationStatus,
   ReceiptStatus,
   ServiceStatus,

@@ -20,7 +20,11 @@ export function plainAnswer(answer: PublishAnswer): PublishAnswer {
   };
 }
 
-function plainReason(reason: { readonly code: string; readonly message: string }): { code: string; message: string } {
+/** A code and a sentence; `PUBLISH_FAILED` for a code that is none. */
+export function plainReason(reason: { readonly code: string; readonly message: string }): {
+  code: string;
+  message: string;
+} {
   const code = /^[A-Z][A-Z0-9_]{1,63}$/.test(reason.code) ? reason.code : 'PUBLISH_FAILED';
   return { code, message: plainText(reason.message) };
 }

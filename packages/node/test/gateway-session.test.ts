@@ -18,6 +18,7 @@ test('a gateway is dialed at the addresses that contracts give it now, not at al
           return () => void (released += 1);
         },
         publish: () => Promise.reject(new Error('not connected')),
+        certificates: never,
       },
       links: { connect: () => Promise.reject(new Error('not connected')), get: () => undefined },
       clock: createManualClock(),
@@ -60,6 +61,7 @@ test('a refusal outlives its connection, a gateway that said nothing does not', 
           return () => undefined;
         },
         publish: () => (answers.shift() ?? never)(),
+        certificates: never,
       },
       links: { connect: never, get: () => undefined },
       clock: createManualClock(),

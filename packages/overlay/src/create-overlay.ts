@@ -45,7 +45,7 @@ import { Owners } from './owners.ts';
 import { noOwners } from './owners-view.ts';
 import { Probation } from './probation.ts';
 import { Proposals } from './proposals.ts';
-import { Publish, type PublishAnswer, type PublishHandler, type RedeemHandler, type Redemption } from './publish.ts';
+import { Publish, type PublishAnswer, type Redemption } from './publish.ts';
 import { Receipts } from './receipts.ts';
 import { STOP_PROTOCOL } from './relay-wire.ts';
 import { reachOf, type Reach } from './reach.ts';
@@ -380,8 +380,12 @@ class Libp2pOverlay implements Overlay {
     return observe(deps, this.#record(connection), key, signal);
   }
 
-  servePublish(publish: PublishHandler, redeem?: RedeemHandler): void {
-    this.#publish.serve({ publish, redeem });
+  certificates(connection: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<PublishAnswer> {
+    return this.#publish.certificates(this.#record(connection), deployment, signal);
+  }
+
+  servePublish(...[publish, redeem, certificates]: Parameters<Overlay['servePublish']>): void {
+    this.#publish.serve({ publish, redeem, certificates });
   }
 
   /** Every protocol of the overlay itself, with who may open it. */

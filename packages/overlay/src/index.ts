@@ -50,7 +50,14 @@ export type {
   TakeAnswer,
 } from './owners-view.ts';
 export { publicationReason } from './publish.ts';
-export type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
+export type {
+  CertificatesHandler,
+  PublishAnswer,
+  PublishedCertificate,
+  PublishHandler,
+  RedeemHandler,
+  Redemption,
+} from './publish.ts';
 export { ADDRESSES_PER_PEER, createMemoryAddressBook, type AddressBook } from './address-book.ts';
 export type { AnchorLimits } from './anchor.ts';
 export type { DialFailure } from './dialer.ts';

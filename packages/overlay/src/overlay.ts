@@ -25,7 +25,7 @@ import type { DeploymentView, JoinAnswer, JoinRequest } from './deployment-view.
 import type { OwnerAnswer } from './join.ts';
 import type { OwnersView, ProposalReport, PutAnswer, ShownVersion, Snapshot, TakeAnswer } from './owners-view.ts';
 import type { Reach } from './reach.ts';
-import type { PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
+import type { CertificatesHandler, PublishAnswer, PublishHandler, RedeemHandler, Redemption } from './publish.ts';
 
 /** What the overlay uses of the rest. */
 export interface OverlayDeps {
@@ -186,6 +186,11 @@ export interface Overlay extends Service, ControlPlane {
    * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`
    */
   redeem(connection: PeerConnection, redemption: Redemption, signal: AbortSignal): Promise<PublishAnswer>;
+  /**
+   * Asks the gateway at the other end what became of the certificates of names that we serve there; admits nothing.
+   * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`
+   */
+  certificates(connection: PeerConnection, deployment: DeploymentId, signal: AbortSignal): Promise<PublishAnswer>;
   /** Serves `/moat/publish/1`, also during probation; without `redeem` no code is taken. */
-  servePublish(publish: PublishHandler, redeem?: RedeemHandler): void;
+  servePublish(publish: PublishHandler, redeem?: RedeemHandler, certificates?: CertificatesHandler): void;
 }

@@ -1,7 +1,8 @@
 /**
  * `/moat/publish/1`: a member shows a gateway genesis, successions, head, publications and claims in one
  * bundle, in parts; the gateway answers which names it serves. A newer bundle replaces the older whole.
- * Or a machine hands in an invite code of the operator for a deployment, which admits it to nothing else.
+ * Or a machine hands in an invite code of the operator for a deployment, which admits it to nothing else; or asks what became
+ * of the certificates of names that it serves.
  */
 import {
   MoatError,
@@ -41,14 +42,35 @@ export function publicationReason(deployment: DeploymentId): string {
 }
 
 const text = z.string().max(500);
+const certificateSchema = z.strictObject({
+  host: text,
+  state: z.enum(['valid', 'expired', 'ordering', 'waiting']),
+  issuer: text.nullable(),
+  notAfter: text.nullable(),
+  next: text.nullable(),
+  problem: z.strictObject({ code: text, message: text }).nullable(),
+});
 const answerSchema = z.discriminatedUnion('ok', [
   z.strictObject({
     ok: z.literal(true),
     names: z.array(z.strictObject({ name: text, host: text, url: text })).max(1000),
     refused: z.array(z.strictObject({ name: text, code: text, message: text })).max(1000),
+    certificates: z.array(certificateSchema).max(1000).optional(),
   }),
   z.strictObject({ ok: z.literal(false), code: text, message: text }),
 ]);
+
+/** What a gateway says of the certificate that a name is served with. Times are RFC 3339. */
+export interface PublishedCertificate {
+  readonly host: string;
+  /** `ordering` and `waiting` (for the next try): there is none yet. */
+  readonly state: 'valid' | 'expired' | 'ordering' | 'waiting';
+  readonly issuer: string | null;
+  readonly notAfter: string | null;
+  /** When it is renewed, or obtained, or tried again. */
+  readonly next: string | null;
+  readonly problem: { readonly code: string; readonly message: string } | null;
+}
 
 /** What a gateway says to a bundle: which names it serves now, and which it refused. */
 export type PublishAnswer =
@@ -56,6 +78,8 @@ export type PublishAnswer =
       readonly ok: true;
       readonly names: readonly { readonly name: string; readonly host: string; readonly url: string }[];
       readonly refused: readonly { readonly name: string; readonly code: string; readonly message: string }[];
+      /** Only to who asked for them. */
+      readonly certificates?: readonly PublishedCertificate[] | undefined;
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
@@ -67,6 +91,7 @@ const requestSchema = z.union([
       code: z.string().min(1).max(MAX_CODE_LENGTH),
     }),
   }),
+  z.strictObject({ certificates: z.string().refine(isDeploymentId) }),
 ]);
 
 /** An operator's invite code, to be spent on a deployment. */
@@ -93,10 +118,15 @@ export type RedeemHandler = (
   redemption: Redemption,
 ) => Promise<PublishAnswer>;
 
+/** The gateway's side of the question after certificates; empty for who serves nothing of the deployment. */
+export type CertificatesHandler = (peer: PeerId, deployment: DeploymentId) => readonly PublishedCertificate[];
+
 export interface PublishHandlers {
   readonly publish: PublishHandler;
   /** Absent: no code is taken. */
   readonly redeem?: RedeemHandler | undefined;
+  /** Absent: nothing is said about them. */
+  readonly certificates?: CertificatesHandler | undefined;
 }
 
 export interface PublishDeps {
@@ -137,6 +167,15 @@ export class Publish {
     return this.#deps.probation.during(connection, () => this.#ask(connection, { redeem }, signal));
   }
 
+  /** Asks what became of a deployment's certificates; no admission comes of it. */
+  async certificates(
+    connection: OverlayConnection,
+    certificates: DeploymentId,
+    signal: AbortSignal,
+  ): Promise<PublishAnswer> {
+    return this.#deps.probation.during(connection, () => this.#ask(connection, { certificates }, signal));
+  }
+
   async #ask(connection: OverlayConnection, request: object, signal: AbortSignal): Promise<PublishAnswer> {
     const { clock, control } = this.#deps;
     using deadline = new Deadline(clock, PUBLISH_MS, signal);
@@ -171,7 +210,7 @@ export class Publish {
   }
 
   async #answer(
-    { publish, redeem }: PublishHandlers,
+    { publish, redeem, certificates }: PublishHandlers,
     connection: OverlayConnection,
     bytes: Uint8Array,
   ): Promise<{ readonly answer: PublishAnswer; readonly reason?: string }> {
@@ -180,6 +219,10 @@ export class Publish {
       if ('redeem' in request) {
         if (redeem === undefined) throw new MoatError('PROTOCOL_UNSUPPORTED', 'this machine takes no invite codes');
         return { answer: await redeem(connection.peer, connection, request.redeem) };
+      }
+      if ('certificates' in request) {
+        const states = certificates?.(connection.peer, request.certificates) ?? [];
+        return { answer: { ok: true, names: [], refused: [], certificates: states } };
       }
       const bundle = parsePublicationBundle(request.bundle);
       const answer = await publish(connection.peer, connection, bundle);

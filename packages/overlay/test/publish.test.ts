@@ -139,3 +139,24 @@ test('a code is handed in for a deployment, and admits nobody', async () => {
   const strange = await web.overlay.redeem(connection, { deployment: 'shop', code: 'a code' }, soon());
   assert.equal(strange.ok || strange.code, 'MESSAGE_INVALID');
 });
+
+test('a member asks what became of certificates; a gateway that does not know the question says so', async () => {
+  await using gateway = await started();
+  await using older = await started();
+  await using web = await started();
+  const state = { state: 'waiting', issuer: null, notAfter: null, next: null } as const;
+  const problem = { code: 'ACME_UNREACHABLE', message: 'nobody answers' };
+  gateway.overlay.servePublish(
+    () => Promise.reject(new Error('never')),
+    undefined,
+    (peer, deployment) => [{ host: `${deployment}.${peer === web.peer ? 'ours' : 'theirs'}`, ...state, problem }],
+  );
+  older.overlay.servePublish(() => Promise.reject(new Error('never')));
+  const { id } = new Deployment();
+  const ask = async ({ overlay }: typeof gateway): Promise<unknown> =>
+    web.overlay.certificates(await web.overlay.dial(overlay.addresses(), soon()), id, soon());
+  const certificates = [{ host: `${id}.ours`, ...state, problem }];
+  assert.deepEqual(await ask(gateway), { ok: true, names: [], refused: [], certificates });
+  assert.equal(gateway.overlay.connections(web.peer).length, 0, 'nobody is admitted by it');
+  assert.deepEqual(await ask(older), { ok: true, names: [], refused: [], certificates: [] });
+});

@@ -81,6 +81,17 @@ const serviceStatusSchema: z.ZodType<ServiceStatus> = z
   })
   .meta({ id: 'ServiceStatus' });
 
+/** A certificate as the gateway tells of it to those who serve its name. Times are RFC 3339. */
+export interface PublicationCertificate {
+  /** `ordering` and `waiting` (for the next try): there is none yet. */
+  readonly state: 'valid' | 'expired' | 'ordering' | 'waiting';
+  readonly issuer: string | null;
+  readonly notAfter: string | null;
+  /** When it is renewed, or obtained, or tried again. */
+  readonly next: string | null;
+  readonly problem: Notice | null;
+}
+
 /** One published name at one gateway, as this machine keeps it up. */
 export interface PublicationStatus {
   readonly deployment: string;
@@ -95,6 +106,8 @@ export interface PublicationStatus {
   /** Version of the bundle that the gateway answered last. */
   readonly version: number | null;
   readonly error: Notice | null;
+  /** What the gateway says of the certificate that the name is served with; absent where it was not asked or says nothing. */
+  readonly certificate?: PublicationCertificate | undefined;
   readonly since: string;
 }
 export const publicationStatusSchema: z.ZodType<PublicationStatus> = z
@@ -109,6 +122,15 @@ export const publicationStatusSchema: z.ZodType<PublicationStatus> = z
     url: z.string().nullable(),
     version: z.number().int().nullable(),
     error: noticeSchema.nullable(),
+    certificate: z
+      .object({
+        state: z.enum(['valid', 'expired', 'ordering', 'waiting']),
+        issuer: z.string().nullable(),
+        notAfter: z.string().nullable(),
+        next: z.string().nullable(),
+        problem: noticeSchema.nullable(),
+      })
+      .optional(),
     since: z.string(),
   })
   .meta({ id: 'PublicationStatus' });

@@ -1,12 +1,13 @@
 /** `moat certs`: which certificates the gateway on this machine holds or wants, and what keeps it from them. */
-import type { GatewayCertificate } from '@moat/admin-api';
-import { MoatError } from '@moat/core';
+import type { GatewayCertificate, GatewayClient } from '@moat/admin-api';
+import { isMoatError, MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 import { lookAt, memberCertificate, renderMember } from './certs-member.ts';
+import { publishedCertificates, renderPublished } from './certs-published.ts';
 
 export function addCerts(program: Command, runner: VerbRunner): void {
   const certs = addVerb<object>(
@@ -51,6 +52,7 @@ function addShow(certs: Command, runner: VerbRunner): void {
           'moat certs show www.shop.example',
           'on a member that the name is passed through to: CAA record, what the public sees',
         ],
+        ['moat certs show shop', 'on a member: what its gateways say of the certificate of a name it publishes'],
       ],
       options: [{ flags: '--at <host:port>', text: 'where the public is looked at, instead of the name itself' }],
     },
@@ -66,19 +68,41 @@ function addShow(certs: Command, runner: VerbRunner): void {
           exitCode: isWell ? 0 : 9,
         };
       }
-      const [{ certificates }, { domain }] = await Promise.all([client.certificates(), client.status()]);
-      const host = (name.includes('.') || name === domain ? name : `${name}.${domain}`).toLowerCase();
-      const found = certificates.filter(({ names }) => covers(names, host));
-      const [certificate] = found.toSorted((a, b) => (b.notAfter ?? '').localeCompare(a.notAfter ?? ''));
-      if (!certificate) {
-        throw new MoatError('NAME_UNKNOWN', `the gateway has no certificate for ${host}, and wants none`, {
-          reason: 'it orders for names that are published here and whose TLS it ends',
-          next: ['moat certs', 'moat names'],
-        });
+      const held = await heldHere(client, name.toLowerCase()).catch((error: unknown) => {
+        if (isMoatError(error, 'AGENT_NOT_RUNNING') || isMoatError(error, 'NAME_UNKNOWN')) return error;
+        throw error;
+      });
+      if (!(held instanceof Error)) {
+        const { host, certificate } = held;
+        return { kind: 'certs-show', data: { host, ...certificate }, text: render(host, certificate, style) };
       }
-      return { kind: 'certs-show', data: { host, ...certificate }, text: render(host, certificate, style) };
+      const published = await publishedCertificates(agent, name.toLowerCase());
+      if (published.length === 0) throw held;
+      const isWell = published.every(({ certificate }) => certificate.state === 'valid');
+      return {
+        kind: 'certs-show',
+        data: { published },
+        text: renderPublished(published, style),
+        exitCode: isWell ? 0 : 9,
+      };
     },
   );
+}
+
+/** What the gateway of this machine holds or wants for a name. @throws `AGENT_NOT_RUNNING`, `NAME_UNKNOWN` */
+async function heldHere(
+  client: GatewayClient,
+  name: string,
+): Promise<{ readonly host: string; readonly certificate: GatewayCertificate }> {
+  const [{ certificates }, { domain }] = await Promise.all([client.certificates(), client.status()]);
+  const host = name.includes('.') || name === domain ? name : `${name}.${domain}`;
+  const found = certificates.filter(({ names }) => covers(names, host));
+  const [certificate] = found.toSorted((a, b) => (b.notAfter ?? '').localeCompare(a.notAfter ?? ''));
+  if (certificate) return { host, certificate };
+  throw new MoatError('NAME_UNKNOWN', `the gateway has no certificate for ${host}, and wants none`, {
+    reason: 'it orders for names that are published here and whose TLS it ends',
+    next: ['moat certs', 'moat names'],
+  });
 }
 
 function render(host: string, certificate: GatewayCertificate, style: Style): string {

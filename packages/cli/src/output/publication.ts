@@ -1,5 +1,5 @@
 /** How a publication's state reads. */
-import type { DeploymentDetail, Exposed, PublicationStatus } from '@moat/admin-api';
+import type { DeploymentDetail, Exposed, PublicationCertificate, PublicationStatus } from '@moat/admin-api';
 import type { Style } from './style.ts';
 
 /** A publication, and whether this machine lets gateways reach what is behind it. */
@@ -39,8 +39,9 @@ export function distinctRows(rows: readonly (readonly string[])[]): string[][] {
   return [...new Map(rows.map((row) => [row.join('\n'), [...row]])).values()];
 }
 
-export function publicationMark({ state, exposedHere, remedy }: ShownPublication, style: Style): string {
-  if (state === 'live') return exposedHere === false ? style.attention : style.ok;
+export function publicationMark({ state, exposedHere, remedy, certificate }: ShownPublication, style: Style): string {
+  const isBare = certificate !== undefined && certificate.state !== 'valid';
+  if (state === 'live') return exposedHere === false || isBare ? style.attention : style.ok;
   if (state === 'refused') return style.fail;
   return state === 'waiting' && remedy === null ? style.dim('·') : style.attention;
 }
@@ -49,8 +50,20 @@ export function publicationState({ state }: PublicationStatus): string {
   return state === 'waiting' ? 'by other members' : state;
 }
 
-/** Why it does not work from here; empty when it does. */
-export function publicationReason({ error, remedy }: ShownPublication, style: Style): string {
+/** Why it does not work from here; when it does, how long its certificate lasts. */
+export function publicationReason({ error, remedy, certificate }: ShownPublication, style: Style): string {
   if (error !== null) return `${error.message}  ${style.dim(error.code)}`;
-  return remedy === null ? '' : `not exposed to gateways: ${remedy}`;
+  if (remedy !== null) return `not exposed to gateways: ${remedy}`;
+  return certificate === undefined ? '' : certificateLine(certificate, style);
+}
+
+/** What the gateway says of a name's certificate, in one line. */
+export function certificateLine({ state, notAfter, next, problem }: PublicationCertificate, style: Style): string {
+  const why = problem === null ? '' : `: ${problem.message}  ${style.dim(problem.code)}`;
+  if (state === 'valid') {
+    const end = notAfter === null ? '' : ` until ${notAfter.slice(0, 10)}`;
+    return problem === null ? style.dim(`certificate${end}`) : `certificate${end}, not renewed${why}`;
+  }
+  const again = next === null ? '' : `, next try ${next}`;
+  return `${state === 'expired' ? 'its certificate is over' : 'no certificate yet'}${why}${again}`;
 }

@@ -41,6 +41,8 @@ import { ping, type ProbeDeps } from './probe.ts';
 import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
 const PING_MS = 10_000;
+/** Milliseconds for handshakes with members that were never met. */
+const HOSTS_MS = 1_500;
 
 export interface HandlerDeps {
   readonly deployments: Deployments;
@@ -84,7 +86,10 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
   return {
     status: () => deps.status(),
     deployments: () => ({ deployments: deployments.list().map((each) => summaryOf(each, deps.report.now())) }),
-    deployment: ({ params }) => detailOf(deps.report, find(params)),
+    deployment: async ({ params }) => {
+      await publisher.lookAtCertificates();
+      return detailOf(deps.report, find(params));
+    },
     version: ({ params }) => {
       const { id } = find(params);
       const number = /^\d{1,9}$/.test(params['version'] ?? '') ? Number(params['version']) : -1;
@@ -156,7 +161,10 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     ping: ({ params, body, signal }) =>
       ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
     certificates: () => ({ certificates: deps.certificates.report() }),
-    publications: () => ({ publications: publisher.status() }),
+    publications: async () => {
+      await publisher.lookAtCertificates();
+      return { publications: publisher.status() };
+    },
     redeem: async ({ body, signal }) => {
       await deps.redeem(body, signal);
       const known = deployments.list().find(({ id }) => id === body.deployment);
@@ -164,7 +172,13 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       if (known !== undefined) publisher.update(known);
       return { done: true };
     },
-    hosts: ({ params }) => hostsOf(deps.report, find(params), deps.doors),
+    hosts: async ({ params }) => {
+      const deployment = find(params);
+      // Once for the whole run of a program: it is worth a moment to know who is met.
+      const services = deployment.view.contract.services.map(({ name }) => name);
+      await deps.wireguard.interfaces.meet(deployment.id, services, HOSTS_MS);
+      return hostsOf(deps.report, deployment, deps.doors);
+    },
     // Nothing but a sign-in is ever signed for a caller, and that is good under the host alone.
     signIn: ({ body }) => {
       if (!isHostName(body.host)) throw new MoatError('REQUEST_INVALID', 'host is not a public name');

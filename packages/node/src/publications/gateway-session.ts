@@ -14,9 +14,11 @@ import {
   type PeerId,
   type Timer,
 } from '@moat/core';
+import type { PublicationCertificate } from '@moat/admin-api';
 import type { PublicationBundle } from '@moat/contract';
 import type { Overlay, PublishAnswer } from '@moat/overlay';
 import { deadline } from '../deadline.ts';
+import { CertificateNews } from './certificate-news.ts';
 import { plainAnswer } from '../remote-text.ts';
 
 const ANSWER_MS = 15_000;
@@ -26,7 +28,7 @@ const RETRY_MAX_MS = 60_000;
 const UNREACHABLE_AFTER_MS = 10_000;
 
 export interface GatewaySessionDeps {
-  readonly overlay: Pick<Overlay, 'keep' | 'publish'>;
+  readonly overlay: Pick<Overlay, 'keep' | 'publish' | 'certificates'>;
   readonly links: Pick<Links, 'connect' | 'get'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -66,9 +68,11 @@ export class GatewaySession {
   #retryMs = RETRY_MIN_MS;
   #linkRetry: Timer | undefined;
   #linkRetryMs = RETRY_MIN_MS;
+  readonly #certificates: CertificateNews;
 
   constructor(deps: GatewaySessionDeps, peer: PeerId) {
     this.#deps = deps;
+    this.#certificates = new CertificateNews(deps);
     this.peer = peer;
     this.#connectionGoneAt = deps.clock.now();
   }
@@ -82,6 +86,19 @@ export class GatewaySession {
     const shown = this.#shown.get(deployment);
     if (shown?.answer === undefined || shown.version === undefined) return undefined;
     return { version: shown.version, answer: shown.answer };
+  }
+
+  /** As the gateway said last. */
+  certificateOf(deployment: DeploymentId, host: string): PublicationCertificate | undefined {
+    return this.#certificates.of(deployment, host);
+  }
+
+  /** Asks the gateway of the certificates of all that it serves for us. Never rejects. */
+  async askCertificates(): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    const served = [...this.#shown].filter(([, { answer }]) => answer?.ok === true && answer.names.length > 0);
+    await Promise.all(served.map(([deployment]) => this.#certificates.ask(connection, deployment)));
   }
 
   get state(): 'connecting' | 'unreachable' | 'connected' | 'linked' {
@@ -140,6 +157,7 @@ export class GatewaySession {
     connection.closed.addEventListener('abort', () => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
+      this.#certificates.forget();
       this.#connectionGoneAt = this.#deps.clock.now();
       for (const shown of this.#shown.values()) forgetWhatEnded(shown);
       this.#deps.onState();

@@ -11,7 +11,7 @@ import type { MachineStore } from '../store/machine-store.ts';
 import { GatewaySession } from './gateway-session.ts';
 
 export interface PublisherDeps {
-  readonly overlay: Pick<Overlay, 'keep' | 'publish'>;
+  readonly overlay: Pick<Overlay, 'keep' | 'publish' | 'certificates'>;
   readonly links: Pick<Links, 'connect' | 'get'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -22,6 +22,9 @@ export interface PublisherDeps {
   /** What the operator exposed. */
   readonly exposed: () => Pick<ExposedTargets, 'isExposed'>;
 }
+
+/** Milliseconds that somebody who looks waits for what gateways say. */
+const LOOK_MS = 1_000;
 
 /** Bound: one session a gateway that contracts here name, at most 64 KiB of contract lines each. */
 export class Publisher {
@@ -55,6 +58,15 @@ export class Publisher {
   forget(id: DeploymentId): void {
     for (const session of this.#sessions.values()) this.#drop(session, id);
     for (const key of this.#told.keys()) if (key.startsWith(`${id} `)) this.#told.delete(key);
+  }
+
+  /** Has gateways asked what they would say of certificates; resolves soon, whether all have answered or not. */
+  async lookAtCertificates(): Promise<void> {
+    const asked = Promise.all([...this.#sessions.values()].map((session) => session.askCertificates()));
+    const late = Promise.withResolvers<void>();
+    const timer = this.#deps.clock.after(LOOK_MS, late.resolve);
+    await Promise.race([asked, late.promise]);
+    timer.cancel();
   }
 
   /** Every publication of every deployment, served here or not. */
@@ -159,6 +171,7 @@ export class Publisher {
     const key = `${deployment.id} ${peer} ${line.name}`;
     const told = this.#told.get(key);
     const since = told?.state === state ? told.since : this.#deps.clock.now();
+    const certificate = named && session?.certificateOf(deployment.id, named.host);
     return {
       deployment: deployment.id,
       name: line.name,
@@ -170,6 +183,7 @@ export class Publisher {
       url: named?.url ?? null,
       version: answered?.version ?? null,
       error,
+      ...(certificate === undefined ? {} : { certificate }),
       since: new Date(since).toISOString(),
     };
   }
