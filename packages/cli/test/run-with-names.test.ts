@@ -16,6 +16,8 @@ const ANSWER: HostsAnswer = {
   ],
   socks: { host: '127.0.0.1', port: 4412 },
   proxyPasswordFile: null,
+  netns: null,
+  nameServer: null,
 };
 
 /** Runs a shell line and returns its exit code; it writes to files of the terminal. */

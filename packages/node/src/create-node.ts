@@ -125,7 +125,12 @@ async function openNode(
     book.flush(),
   );
   const startedAt = machineClock.now();
-  const doors = new LocalDoors(config, { self, networks: () => reconciler.networks(), logger });
+  const doors = new LocalDoors(config, {
+    self,
+    networks: () => reconciler.networksHere(),
+    onAsked: (name) => wireguard.interfaces.meetByName(name),
+    logger,
+  });
 
   const follow = (change: Change): void => {
     void reconciler.follow(change);
@@ -239,6 +244,7 @@ async function openNode(
     forwarding: () => forwarding,
     keepers: (deployment) => keepersOf({ self, overlay, addressBook }, deployment),
     links: () => links,
+    onMoved: (id) => reconciler.restand(id),
     openTunnels,
     time,
     clock: machineClock,
@@ -252,6 +258,7 @@ async function openNode(
       publisher,
       receipts: owners.receipts,
       wireguard: wireguard.interfaces,
+      insides: wireguard.insides,
       takePackets: (id, stream) => wireguard.paths.take(id, stream),
       exposed: consent.targets,
       tlsEnds: certificates,
@@ -307,6 +314,7 @@ async function openNode(
       addressBook,
       exposed: consent.targets,
       network: (id) => reconciler.network(id),
+      wireguard: wireguard.interfaces,
       publications: (deployment) => publisher.statusOf(deployment),
       store,
       owners,

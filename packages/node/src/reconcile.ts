@@ -25,6 +25,7 @@ import type { MemberReceipts } from './owners/member-receipts.ts';
 import type { Publisher } from './publications/publisher.ts';
 import { withheldBy } from './publications/withheld.ts';
 import type { DeploymentStore } from './store/deployment-store.ts';
+import type { Insides } from './wireguard/insides.ts';
 import type { Wireguard } from './wireguard/wireguard.ts';
 
 export interface ReconcilerDeps {
@@ -33,7 +34,8 @@ export interface ReconcilerDeps {
   readonly links: Links & Pick<LinkService, 'recheck'>;
   readonly publisher: Publisher;
   readonly receipts: Pick<MemberReceipts, 'make' | 'ownOf'>;
-  readonly wireguard: Pick<Wireguard, 'follow' | 'attach' | 'detach'>;
+  readonly wireguard: Pick<Wireguard, 'follow' | 'attach' | 'detach' | 'inside' | 'addressesOf'>;
+  readonly insides: Pick<Insides, 'serveNames'>;
   /** Has streams of packets that a network let in. */
   readonly takePackets: (id: DeploymentId, stream: LinkStream) => void;
   readonly exposed: ExposedTargets;
@@ -53,6 +55,8 @@ export interface ReconcilerOptions {
 interface Running {
   readonly network: PrivateNetwork;
   readonly member: string;
+  /** Its sockets stand in a namespace, where programs of the machine do not come. */
+  readonly isInside: boolean;
 }
 
 export class Reconciler {
@@ -143,6 +147,21 @@ export class Reconciler {
 
   networks(): readonly PrivateNetwork[] {
     return [...this.#running.values()].map(({ network }) => network);
+  }
+
+  /** Those that stand where the agent runs: whose names its programs may know. */
+  networksHere(): readonly PrivateNetwork[] {
+    return [...this.#running.values()].flatMap(({ network, isInside }) => (isInside ? [] : network));
+  }
+
+  /** Where the network's sockets stand changed: it ends, and begins anew there. */
+  restand(id: DeploymentId): Promise<void> {
+    const before = this.#queues.get(id) ?? Promise.resolve();
+    this.#queues.set(
+      id,
+      before.then(() => this.#stopNetwork(id)),
+    );
+    return this.#apply(id, false);
   }
 
   /** Hands a stream to its deployment's network. A stranger cannot tell a deployment we lack from one it is not in. */
@@ -241,33 +260,46 @@ export class Reconciler {
     const member = view.contract.state === 'active' ? place?.name : undefined;
     if (running !== undefined && running.member !== member) await this.#end(id);
     if (member === undefined) return;
-    let network = this.#running.get(id)?.network;
-    if (network === undefined) {
-      const { links, logger, time, exposed, tlsEnds, takePackets } = this.#deps;
-      network = createNetwork(
-        { links, logger: logger.child({ deployment: id, member }), clock: time, tlsEnds },
-        {
-          self: member,
-          deployment: id,
-          exposed,
-          loopback: this.#options.loopback,
-          takePackets: (stream) => takePackets(id, stream),
-          refusal: () => (deployment.staleness(time.now()) === 'stale' ? 'STALE' : undefined),
-        },
-      );
-      await network.start({ signal: this.#stopped.signal });
-      this.#running.set(id, { network, member });
-    }
+    const network = this.#running.get(id)?.network ?? (await this.#begin(deployment, member));
     await network.update(view);
     // Not waited for: an interface that cannot be had keeps no version from being in force.
     void this.#deps.wireguard.attach(deployment);
   }
 
+  async #begin(deployment: Deployment, member: string): Promise<PrivateNetwork> {
+    const { id } = deployment;
+    const { links, logger, time, exposed, tlsEnds, takePackets, wireguard } = this.#deps;
+    const { sockets, refusal: lost } = await wireguard.inside(id);
+    const isInside = sockets !== undefined || lost !== undefined;
+    const network = createNetwork(
+      { links, logger: logger.child({ deployment: id, member }), clock: time, tlsEnds },
+      {
+        self: member,
+        deployment: id,
+        exposed,
+        // Inside, only who was let into the namespace comes by.
+        loopback: isInside ? lost === undefined : this.#options.loopback,
+        inside: sockets,
+        planeAddresses: (service) => wireguard.addressesOf(id, service),
+        takePackets: (stream) => takePackets(id, stream),
+        refusal: () => lost ?? (deployment.staleness(time.now()) === 'stale' ? 'STALE' : undefined),
+      },
+    );
+    await network.start({ signal: this.#stopped.signal });
+    this.#running.set(id, { network, member, isInside });
+    if (sockets !== undefined) await this.#deps.insides.serveNames(id, network);
+    return network;
+  }
+
   async #end(id: DeploymentId): Promise<void> {
+    await Promise.all([this.#stopNetwork(id), this.#deps.wireguard.detach(id)]);
+  }
+
+  async #stopNetwork(id: DeploymentId): Promise<void> {
     const running = this.#running.get(id);
     this.#running.delete(id);
     try {
-      await Promise.all([running?.network.stop(), this.#deps.wireguard.detach(id)]);
+      await running?.network.stop();
     } catch (error) {
       const fields = { component: 'node.reconcile', deployment: id, code: errorCode(error), err: error };
       this.#deps.logger.error(fields, 'network not stopped in order');

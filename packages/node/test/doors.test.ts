@@ -43,7 +43,7 @@ test('names of granted services are answered, and change with the contract', asy
 test('a proxy port that was asked for is that one or none; the default may be another', async () => {
   await using taken = await createProxy({ resolve: () => undefined }, { port: 0 });
   const config = await loadNodeConfig({ env: {}, files: [], flags: { socksPort: taken.port, dns: false } });
-  const deps = { self: 'self', networks: () => [], logger: silentLogger };
+  const deps = { self: 'self', networks: () => [], onAsked: () => undefined, logger: silentLogger };
   assert.equal(config.socksPortChosen, true);
   await assert.rejects(new LocalDoors(config, deps).start(), (error: Error & { code: string; reason: string }) => {
     return error.code === 'LISTEN_FAILED' && error.reason.includes('EADDRINUSE');

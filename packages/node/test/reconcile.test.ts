@@ -22,6 +22,7 @@ function bench(receipts: {
       publisher: { update: () => undefined, forget: () => undefined },
       receipts,
       wireguard: { follow: () => undefined, attach: () => Promise.resolve(), detach: () => Promise.resolve() },
+      insides: { serveNames: () => Promise.resolve() },
       exposed: { has: () => false },
       time: systemClock,
       logger: silentLogger,

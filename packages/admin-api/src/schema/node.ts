@@ -253,6 +253,10 @@ export interface HostsAnswer {
   readonly socks: LocalAddress | null;
   /** File with the proxy's password; null where it has none. */
   readonly proxyPasswordFile: string | null;
+  /** Path of the network namespace in which all of this is; null = where the agent runs. */
+  readonly netns: string | null;
+  /** Who answers these names there. */
+  readonly nameServer: string | null;
 }
 export const hostsAnswerSchema: z.ZodType<HostsAnswer> = z
   .object({
@@ -261,5 +265,7 @@ export const hostsAnswerSchema: z.ZodType<HostsAnswer> = z
     hosts: z.array(z.object({ name: z.string(), service: z.string(), address: z.string(), port: z.number().int() })),
     socks: localAddressSchema.nullable(),
     proxyPasswordFile: z.string().nullable(),
+    netns: z.string().nullable(),
+    nameServer: z.string().nullable(),
   })
   .meta({ id: 'HostsAnswer' });

@@ -9,6 +9,7 @@ import { addVerb, type VerbRunner } from '../verb.ts';
 
 interface RunOptions {
   readonly network?: string;
+  readonly as?: string;
   readonly names: boolean;
   readonly service?: string;
   readonly port?: string;
@@ -29,6 +30,7 @@ export function addRun(program: Command, runner: VerbRunner): void {
         ['moat run -- psql -h db.shop.internal', 'names work inside, nowhere else'],
         ["moat run -- sh -c 'echo $MOAT_DB_HOST:$MOAT_DB_PORT'", 'each service also as variables'],
         ['moat run --no-names -- curl http://web.shop.internal', 'by proxy variables instead of names'],
+        ['sudo moat run --as web -- sh', 'in the namespace of the member web: this network and nothing else'],
         ['moat run --service web --port 3000 -- npm start', 'as the service web, for as long as it runs'],
       ],
       options: [
@@ -36,6 +38,7 @@ export function addRun(program: Command, runner: VerbRunner): void {
           flags: '--service <name>',
           text: 'what it offers: exposed to the network while it runs, with PORT in its environment',
         },
+        { flags: '--as <member>', text: 'the network in which this machine is that member, in its namespace' },
         { flags: '--port <port>', text: 'where it listens; the service’s target by default' },
         { flags: '--public', text: 'the service also for gateways that it is published at' },
         { flags: '--no-names', text: 'no own /etc/hosts: variables and SOCKS proxy only' },
@@ -44,8 +47,15 @@ export function addRun(program: Command, runner: VerbRunner): void {
     },
     async (context, command, options) => {
       const { agent, io, progress } = context;
-      const deployment = await selectDeployment(agent, options.network);
+      const deployment = await (options.as === undefined
+        ? selectDeployment(agent, options.network)
+        : selectMember(context, options.as, options.network));
       const hosts = await agent.hosts(deployment);
+      if (options.as !== undefined && hosts.netns === null) {
+        throw new MoatError('RUN_UNAVAILABLE', `${options.as} has no namespace of its own on this machine`, {
+          next: [`moat wireguard up --netns ${options.as} --network ${hosts.network}`],
+        });
+      }
       const [file, ...args] = command;
       if (file === undefined) throw new MoatError('USAGE', 'a command is missing', { next: ['moat run -- CMD'] });
       if (options.service !== undefined) {
@@ -61,6 +71,22 @@ export function addRun(program: Command, runner: VerbRunner): void {
       return { kind: 'run', data: { exitCode }, exitCode, silent: true };
     },
   );
+}
+
+/** The one network in which this machine holds that place. @throws `MEMBER_UNKNOWN`, `DEPLOYMENT_AMBIGUOUS` */
+async function selectMember({ agent }: Context, member: string, network: string | undefined): Promise<string> {
+  const all = await agent.deployments();
+  const held = all.filter(
+    (each) => each.member === member && (network === undefined || [each.id, each.name].includes(network)),
+  );
+  const [only] = held;
+  if (only !== undefined && held.length === 1) return only.id;
+  if (only === undefined) {
+    throw new MoatError('MEMBER_UNKNOWN', `this machine is no member ${member}`, { next: ['moat status'] });
+  }
+  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `this machine is ${member} in ${held.length} networks; say which`, {
+    next: held.map(({ name }) => `--network ${name}`),
+  });
 }
 
 interface Offer extends AsyncDisposable {

@@ -24,20 +24,29 @@ export interface RunRequest {
 
 /**
  * Runs the program in the foreground and returns its exit code (128 + n after signal n).
- * @throws `COMMAND_NOT_FOUND`
+ * @throws `COMMAND_NOT_FOUND`, `RUN_UNAVAILABLE` where the network stands in a namespace that this user may not enter
  */
 export async function runWithNames(request: RunRequest): Promise<number> {
   requireProgram(request);
+  const { netns } = request.hosts;
+  if (netns !== null) return runInNamespace(request, insideOf(netns));
   // Where services have no local address, the proxy leads to their names.
   const namespace = request.names && request.hosts.proxyPasswordFile === null ? findNamespace() : undefined;
   if (namespace === undefined)
     return runToEnd(spawnProgram(request, [request.file, ...request.args], false), request.io);
+  return runInNamespace(request, namespace);
+}
+
+async function runInNamespace(request: RunRequest, namespace: Namespace): Promise<number> {
   removeStale(tmpdir());
   const directory = mkdtempSync(join(tmpdir(), `${TEMPORARY}${process.pid}-`));
   try {
     const hostsFile = join(directory, 'hosts');
     writeFileSync(hostsFile, renderHosts(readFileSync('/etc/hosts', 'utf8'), request.hosts), { mode: 0o644 });
-    const line = [...namespace.enter, 'sh', '-c', namespace.script, 'sh', hostsFile, request.file, ...request.args];
+    const resolvFile = join(directory, 'resolv.conf');
+    writeFileSync(resolvFile, `nameserver ${request.hosts.nameServer ?? '127.0.0.1'}\n`, { mode: 0o644 });
+    const files = [hostsFile, resolvFile];
+    const line = [...namespace.enter, 'sh', '-c', namespace.script, 'sh', ...files, request.file, ...request.args];
     return await runToEnd(spawnProgram(request, line, true), request.io);
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -85,11 +94,13 @@ function isExecutable(path: string): boolean {
 interface Namespace {
   /** Command that makes the namespace and runs the rest of its arguments there. */
   readonly enter: readonly string[];
-  /** Shell script: `$1` is the hosts file, the rest the program. */
+  /** Shell script: `$1` is the hosts file, `$2` a resolv.conf with the network's name server, the rest the program. */
   readonly script: string;
 }
 
-const MOUNT = 'mount --bind "$1" /etc/hosts && shift &&';
+const MOUNT = 'mount --bind "$1" /etc/hosts && shift 2 &&';
+const MOUNT_BOTH =
+  'mount --bind "$1" /etc/hosts && { [ ! -e /etc/resolv.conf ] || mount --bind "$2" /etc/resolv.conf; } && shift 2 &&';
 
 /** The first way that works here: as root directly, else with a user namespace that maps only this user. */
 function findNamespace(): Namespace | undefined {
@@ -105,9 +116,24 @@ function findNamespace(): Namespace | undefined {
   const usable = process.getuid?.() === 0 ? candidates : candidates.slice(1);
   return usable.find(({ enter, script }) => {
     const [file = '', ...args] = enter;
-    const probe = spawnSync(file, [...args, 'sh', '-c', script, 'sh', '/etc/hosts', 'true'], { stdio: 'ignore' });
+    const probe = spawnSync(file, [...args, 'sh', '-c', script, 'sh', '/etc/hosts', '', 'true'], { stdio: 'ignore' });
     return probe.status === 0;
   });
+}
+
+/** The network's own namespace, where nothing else is; to enter it takes root. @throws `RUN_UNAVAILABLE` */
+function insideOf(netns: string): Namespace {
+  if (process.getuid?.() !== 0) {
+    throw new MoatError(
+      'RUN_UNAVAILABLE',
+      `this network stands in the network namespace ${netns}, which only root may enter`,
+      {
+        next: ['sudo moat run -- CMD'],
+      },
+    );
+  }
+  const enter = ['nsenter', `--net=${netns}`, 'unshare', '--mount', '--propagation', 'private'];
+  return { enter, script: `${MOUNT_BOTH} exec "$@"` };
 }
 
 /** The system's lines, then ours; ours win because resolvers take the first match of a name. */

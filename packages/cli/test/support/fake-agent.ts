@@ -246,6 +246,12 @@ export class FakeAgent implements AsyncDisposable {
       },
       publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
       redeem: () => this.#unsupported(),
+      wireguard: () => this.#unsupported(),
+      wireguardUp: () => this.#unsupported(),
+      wireguardDown: () => this.#unsupported(),
+      wireguardRotateKey: () => this.#unsupported(),
+      findInDirectory: () => this.#unsupported(),
+      announce: () => this.#unsupported(),
       hosts: ({ params }) => {
         const { contract } = this.#find(params['deployment'] ?? '');
         return {
@@ -259,6 +265,8 @@ export class FakeAgent implements AsyncDisposable {
           })),
           socks: { host: '127.0.0.1', port: 4412 },
           proxyPasswordFile: null,
+          netns: null,
+          nameServer: null,
         };
       },
       branches: () => this.#unsupported(),

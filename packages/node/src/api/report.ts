@@ -7,20 +7,24 @@ import type {
   DeploymentSummary,
   Document,
   HostsAnswer,
+  LocalAddress,
   MemberReceipt,
   Notice,
   PlaceStatus,
   PublicationStatus,
   ServiceStatus,
 } from '@moat/admin-api';
-import type { ExposedTargets, PrivateNetwork } from '@moat/network';
+import type { ExposedTargets, PrivateNetwork, ServiceState } from '@moat/network';
 import type { AddressBook, Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Doors } from '../doors.ts';
 import { pathTo } from '../explain/path.ts';
+import { namedServices } from '../names/named-services.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
 import { isKeptHere } from '../owners/owner-door.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import { NAME_SERVER } from '../wireguard/insides.ts';
+import { namespaceOf, type Wireguard } from '../wireguard/wireguard.ts';
 
 const RECEIPTS_SHOWN = 20;
 /** Milliseconds without a confirmation after which a keeper's silence says something: a new member may be ahead of it. */
@@ -33,6 +37,7 @@ export interface ReportDeps {
   readonly addressBook: AddressBook;
   readonly exposed: ExposedTargets;
   readonly network: (id: string) => PrivateNetwork | undefined;
+  readonly wireguard: Pick<Wireguard, 'get'>;
   readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
   readonly store: Pick<DeploymentStore, 'receipts'>;
   readonly owners: OwnersAtWork;
@@ -102,15 +107,20 @@ export function branchesOf({ proof, contract, forks }: Deployment): Branch[] {
 
 /** Names of granted services with their listeners, for `moat run`. */
 export function hostsOf(deps: ReportDeps, deployment: Deployment, doors: Doors): HostsAnswer {
-  const states = deps.network(deployment.id)?.services() ?? [];
+  const network = deps.network(deployment.id);
+  const stored = deps.wireguard.get(deployment.id)?.stored;
+  const netns = stored === undefined ? null : namespaceOf(stored);
   return {
     deployment: deployment.id,
     network: deployment.contract.name,
-    hosts: states.flatMap(({ name, host, address, port }) =>
-      address === null ? [] : [{ name: host, service: name, address, port }],
+    hosts: (network === undefined ? [] : namedServices(network)).flatMap(({ name, host, address, alsoAt = [], port }) =>
+      [address, ...alsoAt].map((each) => ({ name: host, service: name, address: each, port })),
     ),
-    socks: doors.proxy(),
-    proxyPasswordFile: doors.proxyPasswordFile,
+    // The proxy stands where the agent runs.
+    socks: netns === null ? doors.proxy() : null,
+    proxyPasswordFile: netns === null ? doors.proxyPasswordFile : null,
+    netns,
+    nameServer: netns === null ? null : NAME_SERVER.host,
   };
 }
 
@@ -168,13 +178,21 @@ function servicesOf(
       target: service.target,
       on,
       granted: state?.granted ?? false,
-      local: state === undefined || state.address === null ? null : { host: state.address, port: state.port },
+      local: localOf(state),
       instances: state?.instances.length ?? 0,
       connected: places.filter(({ connected }) => connected).length,
       healthy: state?.healthy ?? 0,
       exposed: isLocal ? exposed.isExposed(service.target, deployment.id, false) : null,
     };
   });
+}
+
+/** Where programs here reach a service: over the interface, else at our listener. */
+function localOf(state: ServiceState | undefined): LocalAddress | null {
+  const [first] = state?.plane ?? [];
+  if (state === undefined || !state.granted) return null;
+  if (first !== undefined) return { host: first, port: state.servicePort };
+  return state.address === null ? null : { host: state.address, port: state.port };
 }
 
 /** Where pinned keepers can be dialed, for tokens: our own addresses and what the address book knows. */

@@ -2,6 +2,7 @@
 import { errorCode, type Logger, type PeerId } from '@moat/core';
 import { createDns, dnsPlaces, type DnsServer, type PrivateNetwork, type SocketAddress } from '@moat/network';
 import type { NodeConfig } from '../config.ts';
+import { namedServices } from './named-services.ts';
 import { readDnsWiring } from './wiring.ts';
 
 /** How long the list of other servers is kept, in milliseconds. */
@@ -10,23 +11,22 @@ const UPSTREAMS_MS = 1_000;
 export interface StartDnsDeps {
   readonly self: PeerId;
   readonly networks: () => readonly PrivateNetwork[];
+  /** Called with the name of each question, before it is answered. */
+  readonly onAsked: (name: string) => void;
   readonly logger: Logger;
 }
 
 /** Undefined where names would lead nowhere (`private`), where it is off, and where it cannot listen, which is logged. */
 export async function startDns(
   { access, dns }: Pick<NodeConfig, 'access' | 'dns'>,
-  { self, networks, logger }: StartDnsDeps,
+  { self, networks, onAsked, logger }: StartDnsDeps,
 ): Promise<DnsServer | undefined> {
   if (access === 'private' || !dns) return undefined;
   const upstreams = new Upstreams();
-  const services = () =>
-    networks().flatMap((network) =>
-      network.services().flatMap(({ name, host, address, port }) => {
-        const [, label = ''] = host.split('.');
-        return address === null ? [] : [{ name, network: label, address, port }];
-      }),
-    );
+  const services = (asked: string) => {
+    onAsked(asked);
+    return networks().flatMap(namedServices);
+  };
   try {
     return await createDns({ services, upstreams: () => upstreams.now(), logger }, dnsPlaces(self));
   } catch (error) {

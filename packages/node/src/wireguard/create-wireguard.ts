@@ -1,6 +1,6 @@
 /** The wiring of WireGuard on this machine: keys, their claims, interfaces and the ways between them. */
 import { join } from 'node:path';
-import type { Clock, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
+import type { Clock, DeploymentId, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
 import { planeOf, type ExposedTargets, type ForwardDesk } from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import { createMachineTunnels } from '@moat/wireguard';
@@ -8,6 +8,7 @@ import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { Keeper } from '../deployments/keeper.ts';
 import type { MachineStore } from '../store/machine-store.ts';
+import { Insides } from './insides.ts';
 import { KeyClaims } from './key-claims.ts';
 import { PlaceKeys } from './place-keys.ts';
 import { TunnelPaths } from './tunnel-paths.ts';
@@ -29,6 +30,8 @@ export interface CreateWireguardDeps {
   /** Made after this. */
   readonly links: () => Links;
   readonly keepers: (deployment: Deployment) => readonly string[];
+  /** The network's sockets have to stand elsewhere from now on. */
+  readonly onMoved: (id: DeploymentId) => Promise<void>;
   readonly openTunnels?: (() => Promise<Tunnels>) | undefined;
   readonly time: Clock;
   readonly clock: Clock;
@@ -41,6 +44,7 @@ export interface WireguardAtWork {
   readonly claims: KeyClaims;
   readonly interfaces: Wireguard;
   readonly paths: TunnelPaths;
+  readonly insides: Insides;
 }
 
 export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
@@ -61,7 +65,8 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
   const { overlay, links, forwarding } = deps;
   const paths = new TunnelPaths({ overlay, links, forwarding, deployments, clock: time, logger });
   const presharedKeys = new TunnelPresharedKeys({ overlay, clock: time, logger });
-  const interfaces = new Wireguard({
+  const insides = new Insides({ logger, onAsked: (name) => interfaces.meetByName(name) });
+  const interfaces: Wireguard = new Wireguard({
     self,
     keys,
     claims,
@@ -69,11 +74,13 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     store,
     exposed,
     openTunnels: deps.openTunnels ?? (() => createMachineTunnels({ directory: join(stateDir, 'tunnels') })),
+    insides,
+    onMoved: deps.onMoved,
     layoutOf: planeOf,
     paths: (of) => paths.create(of),
     presharedKeys: (of) => presharedKeys.create(of),
     clock: time,
     logger,
   });
-  return { keys, claims, interfaces, paths };
+  return { keys, claims, interfaces, paths, insides };
 }

@@ -28,6 +28,7 @@ import {
 import type { Deployment } from '../deployments/deployment.ts';
 import type { MachineStore, StoredTunnel } from '../store/machine-store.ts';
 import { remapFor } from './free-range.ts';
+import type { Insides, Standing } from './insides.ts';
 import type { KeyClaims } from './key-claims.ts';
 import { deleteNamespace, namespacePath, openNamespace, takenRanges } from './namespaces.ts';
 import type { PlaceKeys } from './place-keys.ts';
@@ -35,8 +36,6 @@ import type { PlaceKeys } from './place-keys.ts';
 /** The first UDP port that is tried. */
 const FIRST_PORT = 51_820;
 const PORTS_TRIED = 200;
-/** Where names are answered inside a namespace: the same in all of them, for a container's resolv.conf. */
-export const NAME_SERVER: SocketAddress = { host: '127.0.0.53', port: 53 };
 /** Milliseconds for a handshake, behind routers too. */
 const MEET_MS = 3_000;
 
@@ -52,6 +51,9 @@ export interface WireguardDeps {
   readonly layoutOf: PlaneOf;
   readonly paths: (of: PathsOf) => PlanePaths;
   readonly presharedKeys: (of: PathsOf & PresharedKeysOf) => PlanePresharedKeys;
+  readonly insides: Insides;
+  /** The network's sockets have to stand elsewhere from now on. */
+  readonly onMoved: (id: DeploymentId) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -84,22 +86,8 @@ interface Entry {
   plane: Plane | undefined;
   error: MoatError | null;
   remap: Remap | undefined;
-  /** Sockets of the namespace, once they were wanted. */
-  inside: Inside | undefined;
   /** Steps of one network run one after another. */
   steps: Promise<unknown>;
-}
-
-/** Sockets and names of a network in a namespace. */
-interface Inside {
-  readonly sockets: NamespaceSockets;
-  names: DnsServer | undefined;
-}
-
-/** Where a network's sockets stand: where the agent runs, inside, or nowhere, with the code why. */
-export interface Standing {
-  readonly sockets?: NamespaceSockets;
-  readonly refusal?: string;
 }
 
 /** Bound: one entry a network that the operator gave an interface. */
@@ -161,7 +149,10 @@ export class Wireguard {
     const stored = { deployment: id, netns, netnsMade, port, remap: kept ? before.remap : null };
     this.#deps.store.saveTunnel(stored);
     this.#entries.set(id, { ...entryOf(stored), plane: isMoved ? undefined : this.#entries.get(id)?.plane });
-    if ((before?.netns ?? null) !== netns) await this.#deps.onMoved(id);
+    if ((before?.netns ?? null) !== netns) {
+      await this.#deps.insides.close(id);
+      await this.#deps.onMoved(id);
+    }
     if (before !== undefined && !kept) await this.#deleteMade(before);
     await this.#deps.claims.watch(id);
     await this.attach(deployment);
@@ -179,46 +170,14 @@ export class Wireguard {
     await this.#end(id);
     this.#entries.delete(id);
     if (entry.stored.netns !== null && this.#deps.deployments.get(id) !== undefined) await this.#deps.onMoved(id);
-    await this.#closeInside(entry);
+    await this.#deps.insides.close(id);
     await this.#deleteMade(entry.stored);
   }
 
-  /** Where the network's sockets are to stand. Never rejects: where the namespace is gone, nothing stands anywhere. */
-  async inside(id: DeploymentId): Promise<Standing> {
-    const entry = this.#entries.get(id);
-    const netns = entry?.stored.netns ?? null;
-    if (entry === undefined || netns === null) return {};
-    const { logger } = this.#deps;
-    try {
-      const { path } = await openNamespace(netns);
-      entry.inside ??= { sockets: await openNamespaceSockets({ logger }, { path }), names: undefined };
-      return { sockets: entry.inside.sockets };
-    } catch (error) {
-      entry.error = codedOf(error);
-      const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
-      logger.warn(fields, 'the namespace of a network cannot be entered');
-      return { refusal: errorCode(error) };
-    }
-  }
-
-  /** Answers the network's names, and no others, inside its namespace. Never rejects. */
-  async serveNames(id: DeploymentId, network: PrivateNetwork): Promise<void> {
-    const inside = this.#entries.get(id)?.inside;
-    if (inside === undefined) return;
-    const { logger } = this.#deps;
-    const services = (asked: string): readonly ReachedService[] => {
-      this.meetByName(asked, [network]);
-      return namedServices(network);
-    };
-    try {
-      await inside.names?.stop();
-      inside.names = undefined;
-      const deps = { services, upstreams: () => Promise.resolve([]), logger, inside: inside.sockets };
-      inside.names = await createDns(deps, [NAME_SERVER]);
-    } catch (error) {
-      const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
-      logger.warn(fields, 'no DNS in the namespace of a network');
-    }
+  /** Where the network's sockets are to stand. Never rejects. */
+  inside(id: DeploymentId): Promise<Standing> {
+    const netns = this.#entries.get(id)?.stored.netns ?? null;
+    return netns === null ? Promise.resolve({}) : this.#deps.insides.open(id, netns);
   }
 
   /** What programs use for a service over the interface; empty where it does not lead there. */
@@ -230,12 +189,11 @@ export class Wireguard {
   }
 
   /** Somebody asks for a name: its members are met, so that the next answer leads over the interface. */
-  meetByName(asked: string, networks: readonly PrivateNetwork[]): void {
-    const host = asked.toLowerCase();
+  meetByName(asked: string): void {
+    const [service = '', network] = asked.toLowerCase().split('.');
     for (const id of this.#entries.keys()) {
-      const network = this.#deps.deployments.get(id)?.view.contract.name;
-      const service = networks.flatMap((each) => each.services()).find((each) => each.host === host);
-      if (service !== undefined && host.endsWith(`.${network}.internal`)) void this.meet(id, [service.name], MEET_MS);
+      const view = this.#deps.deployments.get(id)?.view;
+      if (view?.contract.name === network && view?.services.has(service)) void this.meet(id, [service], MEET_MS);
     }
   }
 
@@ -286,7 +244,7 @@ export class Wireguard {
     this.#deps.claims.stop();
     await Promise.allSettled([...this.#entries.values()].map(({ steps }) => steps));
     await Promise.allSettled([...this.#entries.values()].map(async ({ plane }) => plane?.stop()));
-    await Promise.allSettled([...this.#entries.values()].map((entry) => this.#closeInside(entry)));
+    await this.#deps.insides.stop();
   }
 
   async #attach(entry: Entry, deployment: Deployment): Promise<void> {
@@ -363,13 +321,6 @@ export class Wireguard {
     if (entry !== undefined) await this.#removeLeft(id);
   }
 
-  async #closeInside(entry: Entry): Promise<void> {
-    const { inside } = entry;
-    entry.inside = undefined;
-    await inside?.names?.stop();
-    await inside?.sockets.stop();
-  }
-
   async #removeLeft(id: DeploymentId): Promise<void> {
     const tunnels = await this.#openTunnels();
     await tunnels.remove(tunnelNameOf(id, this.#deps.self));
@@ -427,7 +378,7 @@ export function namespaceOf({ netns }: StoredTunnel): string | null {
 }
 
 function entryOf(stored: StoredTunnel): Entry {
-  return { stored, plane: undefined, error: null, remap: undefined, inside: undefined, steps: Promise.resolve() };
+  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve() };
 }
 
 function mustHavePlace({ place, view }: Deployment): void {
