@@ -129,6 +129,7 @@ class TunnelPaths implements Paths {
   #opened: DisposableStack | undefined;
   #look: { readonly at: number; readonly timer: Timer } | undefined;
   #addresses = '';
+  #forwarderText = '';
 
   constructor(deps: PathsDeps, options: PathsOptions) {
     this.#deps = deps;
@@ -305,6 +306,14 @@ class TunnelPaths implements Paths {
     else this.#offering.delete(peer);
   }
 
+  /** Members that pass packets on may become known after it was tried. */
+  #tryForwarders(): void {
+    const text = this.#forwarders().toSorted().join();
+    if (text === this.#forwarderText) return;
+    this.#forwarderText = text;
+    if (text !== '') for (const path of this.#paths.values()) path.forwardersChanged();
+  }
+
   #changed(line: PathLine): void {
     for (const listener of this.#listeners) listener(line);
   }
@@ -333,6 +342,7 @@ class TunnelPaths implements Paths {
     } catch (error) {
       logger.warn({ code: errorCode(error) }, 'the peers of a tunnel could not be read');
     }
+    this.#tryForwarders();
     const waits = [...this.#paths.values()].flatMap(({ lookMs }) => (lookMs === null ? [] : [lookMs]));
     if (waits.length > 0) this.#lookAfter(Math.min(...waits));
   }

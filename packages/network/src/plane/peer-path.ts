@@ -152,6 +152,11 @@ export class PeerPath {
     if (this.#state.kind === 'riding' && this.#state.why.code === 'PEER_UNREACHABLE') this.#seek();
   }
 
+  /** There may be somebody who passes packets on. */
+  forwardersChanged(): void {
+    if (this.#state.kind === 'riding') this.#seek();
+  }
+
   /** The leader's offer: whatever exchange still runs is older. */
   async offered(stream: MessageStream, offer: OfferedEnd): Promise<void> {
     this.wake();

@@ -149,3 +149,16 @@ test('untilDirect wakes and waits; netcheck says what anchors see', async () => 
   await assert.rejects(one.paths.untilDirect('nobody', AbortSignal.timeout(10)), { code: 'PATH_REFUSED' });
   await world.stop();
 });
+
+test('who passes packets on may become known later: it is used at once', async () => {
+  const { world, one, two } = await twoBehind('edm', 'edm');
+  const forwarder = world.forwarder('203.0.113.3');
+  const talking = talk(one, two);
+  await world.run(5_000, 10, talking);
+  assert.ok(both(one, two, 'riding'));
+  two.forwarders = [forwarder];
+  await world.run(500, 10, talking);
+  one.forwarders = [forwarder];
+  await world.until(() => both(one, two, 'forwarded'), 3_000, talking);
+  await world.stop();
+});
