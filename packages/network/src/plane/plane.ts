@@ -19,6 +19,7 @@ import type { ContractView } from '@moat/contract';
 import type { ExposedTargets } from '../exposed.ts';
 import type { PathLine } from './path-state.ts';
 import type { PskLine, PskMode } from './preshared-keys.ts';
+import { tunnelNameOf } from './layout.ts';
 import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
 import { Meetings } from './meetings.ts';
 import { remapped } from './remapped.ts';
@@ -26,8 +27,8 @@ import { remapped } from './remapped.ts';
 /** Milliseconds until a change that failed is tried again; doubled each time, up to {@link RETRY_MAX_MS}. */
 const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
-/** Milliseconds between two looks at what stands: another program may have flushed every packet rule of the machine. */
-const LOOK_MS = 30_000;
+/** Milliseconds between two looks at what stands: another program may have changed it. */
+const LOOK_MS = 300_000;
 /** Bytes: what is left of 1500 for WireGuard over IPv6. */
 const MTU = 1_420;
 
@@ -274,16 +275,16 @@ class PlacePlane implements Plane {
     const before = this.#layout;
     const layout = layoutOf(view, self, { exposed, now: clock.now() });
     if (layout === null) {
-      await this.#stopPeers();
-      if (before !== null) await tunnels.remove(before.name);
-      this.#layout = null;
+      const peer = view.places.get(self)?.peer ?? null;
+      // Without one before: what an earlier agent left stands on.
+      await this.#takeAway(before?.name ?? (peer === null ? null : tunnelNameOf(view.contract.deployment, peer)));
       return;
     }
     const key = view.places.get(self)?.wireguard ?? '';
-    const privateKey = await this.#deps.privateKey(key);
+    const privateKey = await this.#privateKeyOf(key, layout.name);
     const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
     // Before the interface: nobody looks for ways of a peer that leaves it.
-    if (before !== null) await this.#paths?.update(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
+    if (before !== null) await this.#leaveWays(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
     const done = await tunnels.apply(this.#specOf(layout, privateKey));
     this.#layout = layout;
     this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
@@ -296,6 +297,31 @@ class PlacePlane implements Plane {
     // Before any way: where a key is required, no peer is met without one.
     await this.#presharedKeys?.update(membersOf(layout), view.contract.network.postQuantum ?? null);
     await this.#paths.update(membersOf(layout));
+  }
+
+  /** Where there is no key, the interface could not follow the contract any more: it goes. */
+  async #privateKeyOf(publicKey: string, tunnel: string): Promise<string> {
+    try {
+      return await this.#deps.privateKey(publicKey);
+    } catch (error) {
+      await this.#takeAway(tunnel);
+      throw error;
+    }
+  }
+
+  /** A way that cannot be ended keeps nobody's peer in the interface. */
+  async #leaveWays(kept: Parameters<PlanePaths['update']>[0]): Promise<void> {
+    try {
+      await this.#paths?.update(kept);
+    } catch (error) {
+      this.#deps.logger.warn({ code: errorCode(error), err: error }, 'a way of a peer not ended');
+    }
+  }
+
+  async #takeAway(tunnel: string | null): Promise<void> {
+    await this.#stopPeers();
+    if (tunnel !== null) await this.#deps.tunnels.remove(tunnel);
+    this.#layout = null;
   }
 
   async #startKeys(tunnel: string, publicKey: string): Promise<void> {

@@ -12,6 +12,7 @@ import {
 } from '@moat/wireguard';
 import { ExposedTable } from '../../src/index.ts';
 import { createPlane, type Plane, type PlanePaths } from '../../src/plane/plane.ts';
+import { tunnelNameOf } from '../../src/plane/layout.ts';
 import type { PlaneLayout } from '../../src/plane/plane-layout.ts';
 
 const OWN = createWireguardKey();
@@ -69,6 +70,7 @@ function layoutOf({ contract }: ContractView): PlaneLayout | null {
 
 class Paths implements PlanePaths {
   readonly said: string[];
+  failing = false;
   constructor(said: string[]) {
     this.said = said;
   }
@@ -78,7 +80,7 @@ class Paths implements PlanePaths {
   }
   update(peers: readonly { readonly peer: string }[]): Promise<void> {
     this.said.push(`paths ${peers.map(({ peer }) => peer).join()}`);
-    return Promise.resolve();
+    return this.failing ? Promise.reject(new MoatError('TUNNEL_FAILED', 'no way')) : Promise.resolve();
   }
   states(): readonly never[] {
     return [];
@@ -95,9 +97,11 @@ function setUp(
   readonly plane: Plane;
   readonly tunnels: MemoryTunnels;
   readonly said: string[];
+  readonly paths: Paths;
   readonly clock: ReturnType<typeof createManualClock>;
 } {
   const said: string[] = [];
+  const paths = new Paths(said);
   const memory = createMemoryTunnels(options.air === undefined ? {} : { air: options.air });
   const tunnels: MemoryTunnels = Object.assign(Object.create(memory) as MemoryTunnels, {
     apply: async (spec: Parameters<MemoryTunnels['apply']>[0]) => {
@@ -110,7 +114,7 @@ function setUp(
     {
       tunnels,
       layoutOf,
-      paths: () => new Paths(said),
+      paths: () => paths,
       privateKey: options.key ?? (() => Promise.resolve(OWN.privateKey)),
       clock,
       logger: silentLogger,
@@ -124,7 +128,7 @@ function setUp(
       refusal: options.refusal,
     },
   );
-  return { plane, tunnels, said, clock };
+  return { plane, tunnels, said, paths, clock };
 }
 
 test('what a version takes away leaves the ways and the interface before anything is added', async () => {
@@ -191,11 +195,11 @@ test('a change that failed is tried again by itself, ever later', async () => {
   assert.equal(clock.pending, 0);
 });
 
-test('what stands is looked at every half minute: another program may have flushed the rules', async () => {
+test('what stands is looked at now and then: another program may have changed it', async () => {
   const { plane, said, clock } = setUp();
   await plane.update(viewOf({ peers: ['db'] }));
   said.splice(0);
-  clock.advance(30_000);
+  clock.advance(300_000);
   await plane.review();
   assert.ok(said.includes('apply 1 open'));
   await plane.remove();
@@ -208,6 +212,49 @@ test('a key that this machine does not hold keeps the interface from being made'
   await plane.update(viewOf({ peers: ['db'] }));
   assert.equal(plane.state.error?.code, 'WIREGUARD_KEY_UNKNOWN');
   assert.deepEqual(await tunnels.list(), []);
+  await plane.stop();
+});
+
+test('a key that is lost while the interface stands takes it away: it would follow no version any more', async () => {
+  let isLost = false;
+  const lost = new MoatError('WIREGUARD_KEY_UNKNOWN', 'none');
+  const key = (): Promise<string> => (isLost ? Promise.reject(lost) : Promise.resolve(OWN.privateKey));
+  const { plane, tunnels } = setUp({ key });
+  await plane.update(viewOf({ peers: ['db'] }));
+  isLost = true;
+  await plane.update(viewOf({ peers: [] }));
+  assert.equal(plane.state.phase, 'failed');
+  assert.deepEqual(await tunnels.list(), []);
+  await plane.stop();
+});
+
+test('what an earlier agent left goes where the contract wants no interface any more', async () => {
+  const { plane, tunnels } = setUp();
+  const said = viewOf({ peers: [], off: true });
+  const [deployment, peer] = ['abcdefghijklmnopqrstuvwxyz', 'peer-self'];
+  const left = tunnelNameOf(deployment, peer);
+  const spec = {
+    namespace: null,
+    port: 51_820,
+    mtu: 1420,
+    routes: [],
+    rules: { chains: '' },
+    addresses: [],
+    peers: [],
+  };
+  await tunnels.apply({ ...spec, name: left, privateKey: OWN.privateKey });
+  const places = new Map([['self', { peer, wireguard: OWN.publicKey }]]);
+  await plane.update({ ...said, contract: { ...said.contract, deployment }, places } as unknown as ContractView);
+  assert.deepEqual(await tunnels.list(), []);
+  assert.equal(plane.state.phase, 'off');
+});
+
+test('a way that cannot be ended keeps no peer that the contract took away', async () => {
+  const { plane, tunnels, paths } = setUp();
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  paths.failing = true;
+  await plane.update(viewOf({ peers: ['web'] }));
+  assert.equal(tunnels.spec(NAME)?.peers.length, 1);
   await plane.stop();
 });
 
