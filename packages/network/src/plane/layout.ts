@@ -94,6 +94,8 @@ class Drafting {
   readonly #pairs = new Set<string>();
   /** By name: who is needed besides, for devices behind us. */
   readonly #carried = new Set<string>();
+  /** IPv6 addresses by name: each costs a hash. */
+  readonly #derived = new Map<string, string>();
 
   constructor(view: ContractView, own: Place, present: ReadonlyMap<string, Place>, options: PlaneOptions) {
     this.#view = view;
@@ -236,7 +238,9 @@ class Drafting {
   }
 
   #ipv6({ name }: Place): string {
-    return ipv6Of(this.#view.contract.deployment, name);
+    const known = this.#derived.get(name) ?? ipv6Of(this.#view.contract.deployment, name);
+    this.#derived.set(name, known);
+    return known;
   }
 }
 

@@ -1,4 +1,4 @@
-/** Sets of addresses in an nftables table: one for all rules that speak of the same addresses. */
+/** Sets of addresses in an nftables table: one for all rules that speak of the same addresses in the same order. */
 export class AddressSets {
   /** By what they hold. */
   readonly #names = new Map<string, string>();
@@ -22,7 +22,7 @@ export class AddressSets {
 
   #name(family: 'ipv4' | 'ipv6', addresses: readonly string[]): string | undefined {
     if (addresses.length === 0) return undefined;
-    const held = `${family} ${[...new Set(addresses)].sort().join()}`;
+    const held = `${family} ${[...new Set(addresses)].join()}`;
     const known = this.#names.get(held) ?? `${family}_${this.#names.size + 1}`;
     this.#names.set(held, known);
     return `@${known}`;
