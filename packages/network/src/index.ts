@@ -90,3 +90,4 @@ export {
   type PskMode,
 } from './plane/preshared-keys.ts';
 export type { PskState } from './plane/preshared-peer.ts';
+export { NatPmpMapper, type NatPmpMapperDeps } from './plane/port-mapper.ts';

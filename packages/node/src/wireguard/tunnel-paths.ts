@@ -4,6 +4,7 @@ import type { Clock, DeploymentId, LinkStream, Links, Logger, PeerId, StreamEven
 import { peerIdOfMultiaddr } from '@moat/contract';
 import {
   LinkRide,
+  NatPmpMapper,
   createPathDoor,
   createPaths,
   openForward,
@@ -32,10 +33,13 @@ export interface TunnelPathsDeps {
 export class TunnelPaths {
   readonly #deps: TunnelPathsDeps;
   readonly #rides = new Map<string, LinkRide>();
+  readonly #portMapper: NatPmpMapper;
   #door: PathDoor | undefined;
 
   constructor(deps: TunnelPathsDeps) {
     this.#deps = deps;
+    // Not given back when the agent stops: WireGuard goes on, and a mapping ends by itself within the hour.
+    this.#portMapper = new NatPmpMapper({ clock: deps.clock, logger: deps.logger });
   }
 
   /** The ways of one interface's peers; nothing runs before they are started. */
@@ -57,6 +61,7 @@ export class TunnelPaths {
         openRide: (peer) => this.#openRide(deployment, peer, port),
         forwarders: () => forwarding().known(deployment),
         openForward: (connection, pair, signal) => openForward({ control: overlay, clock }, connection, pair, signal),
+        portMapper: this.#portMapper,
         localAddresses: () => this.#localAddresses(),
       },
       { tunnel, deployment, port, excluded: () => deployments.list().map(({ view }) => view.contract.network.ipv4) },
