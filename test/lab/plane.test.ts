@@ -3,7 +3,8 @@
  * else, revoked at once, and packets that go on while no agent runs.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { eventually, type Machine } from '../e2e/machine.ts';
@@ -23,6 +24,7 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
     flags: ['--listen', `/ip4/203.0.113.${HOSTS[name]}/tcp/4410`, '--link-port', '4411'],
   });
   const addresses = new Map<string, string>();
+  const children = new Set<ChildProcess>();
 
   before(async () => {
     internet = new Internet();
@@ -56,6 +58,7 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
   });
 
   after(async () => {
+    for (const child of children) child.kill('SIGKILL');
     for (const name of ['web', 'db']) await world.machines.get(name)?.run(['wireguard', 'down']);
     await world[Symbol.asyncDispose]();
     internet[Symbol.dispose]();
@@ -72,7 +75,14 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
 
   const address = (name: string): string => addresses.get(name) ?? '';
 
-  test('a granted service is reached at its member, and no other port of it', async () => {
+  /** What `moat run -- sh -c SCRIPT` on a machine prints. */
+  async function runThere(machine: string, script: string, ...flags: string[]): Promise<string> {
+    const daemon = world.machine(machine).spawn(['run', ...flags, '--', 'sh', '-c', script]);
+    await once(daemon.child, 'close');
+    return daemon.output.trim();
+  }
+
+  test('a granted service is reached at its member, by address and by name, and no other port of it', async () => {
     await eventually(
       'an answer over the interface',
       async () => (await ask('web', address('db'), 5432)) === 'db:x',
@@ -80,5 +90,88 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
     );
     await assert.rejects(ask('web', address('db'), 7000));
     await assert.rejects(ask('db', address('web'), 80));
+    const found = await runThere('web', 'getent hosts db.shop.internal; echo $MOAT_DB_PORT');
+    assert.match(found, new RegExp(`^${address('db')} .*db\\.shop\\.internal\\n5432$`));
+    const { peers, state, interface: name } = await world.client('web').wireguard('shop');
+    assert.equal(state, 'up');
+    assert.match(name ?? '', /^moat[a-z2-7]{10}$/);
+    assert.ok(
+      peers.some(({ member, handshakeAt, received }) => member === 'db' && handshakeAt !== null && received > 0),
+    );
   });
+
+  test('members with and without an interface reach each other', async () => {
+    // laptop joined with a key and was never told `wireguard up`: its services are reached by links, by the same names.
+    const files = await runThere('web', 'getent hosts files.shop.internal');
+    assert.match(files, /^127\./);
+    assert.equal(await ask('web', files.split(' ')[0] ?? '', 2049), 'files:x');
+    const { host, port } = await world.serviceAddress('laptop', 'db');
+    assert.match(host, /^127\./);
+    assert.equal(await ask('laptop', host, port), 'db:x');
+  });
+
+  test('agents that are killed take no packet with them, and the next ones change nothing', async () => {
+    const stream = await openStream(address('db'), 5432);
+    assert.equal(await stream.echo('before'), 'before');
+    const before = await world.client('web').wireguard('shop');
+    await Promise.all(['web', 'db'].map((name) => world.agent(name).kill('SIGKILL')));
+    for (const text of ['one', 'two', 'three']) assert.equal(await stream.echo(text), text);
+    await Promise.all(['web', 'db'].map((name) => world.restart(name)));
+    const after = await eventually('the interface adopted', async () => {
+      const status = await world.client('web').wireguard('shop');
+      return status.state === 'up' && status;
+    });
+    assert.equal(await stream.echo('after'), 'after');
+    assert.deepEqual([after.interface, after.port, after.key], [before.interface, before.port, before.key]);
+    const [was, is] = [before, after].map(({ peers }) => peers.find(({ member }) => member === 'db'));
+    assert.ok(Date.parse(is?.handshakeAt ?? '') >= Date.parse(was?.handshakeAt ?? ''));
+    stream.close();
+  });
+
+  test('what the owners take away is cut within two seconds, also of a stream that runs', async () => {
+    const stream = await openStream(address('db'), 5432);
+    assert.equal(await stream.echo('x'), 'x');
+    const cut = eventually('the stream is cut', async () => (await stream.echo('y', 300)) === undefined, 60_000);
+    let cutAt = 0;
+    void cut.then(() => (cutAt = Date.now()));
+    await world.writeFile({ access: [{ from: ['laptop'], to: ['web', 'db'] }] });
+    await world.machine('owner').ok(['apply', '--yes']);
+    const appliedAt = Date.now();
+    await cut;
+    assert.ok(cutAt - appliedAt < 2_000, `cut ${cutAt - appliedAt} ms after the version was taken`);
+    await assert.rejects(ask('web', address('db'), 5432));
+    stream.close();
+  });
+
+  /** A connection of a program on web that sends back what the service echoed. */
+  async function openStream(host: string, port: number): Promise<Stream> {
+    const script = `const s = require('node:net').connect(${port}, '${host}');
+      s.on('data', (d) => process.stdout.write(d)); process.stdin.on('data', (d) => s.write(d));
+      s.on('error', () => process.exit(1)); s.on('close', () => process.exit(0));`;
+    const netns = ['netns', 'exec', internet.namespace('web')];
+    const child = spawn('ip', [...netns, process.execPath, '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    children.add(child);
+    let got = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (got += text));
+    await eventually('the service greets', async () => got.includes('db:'));
+    return {
+      async echo(text, timeoutMs = 5_000) {
+        got = '';
+        child.stdin.write(text);
+        try {
+          await eventually('an echo', async () => got.includes(text), timeoutMs);
+          return got;
+        } catch {
+          return undefined;
+        }
+      },
+      close: () => void child.kill('SIGKILL'),
+    };
+  }
 });
+
+interface Stream {
+  /** What came back; undefined when nothing did in time. */
+  echo(text: string, timeoutMs?: number): Promise<string | undefined>;
+  close(): void;
+}
