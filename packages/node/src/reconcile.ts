@@ -259,7 +259,11 @@ export class Reconciler {
     const running = this.#running.get(id);
     const member = view.contract.state === 'active' ? place?.name : undefined;
     if (running !== undefined && running.member !== member) await this.#end(id);
-    if (member === undefined) return;
+    if (member === undefined) {
+      // The place may have been lost while no agent ran, or one that ended before it followed.
+      void this.#deps.wireguard.attach(deployment);
+      return;
+    }
     const network = this.#running.get(id)?.network ?? (await this.#begin(deployment, member));
     await network.update(view);
     // Not waited for: an interface that cannot be had keeps no version from being in force.

@@ -12,6 +12,7 @@ import {
   type Logger,
   type PeerId,
   type Remap,
+  type Timer,
   type Tunnels,
 } from '@moat/core';
 import {
@@ -36,6 +37,8 @@ import type { PlaceKeys } from './place-keys.ts';
 /** The first UDP port that is tried. */
 const FIRST_PORT = 51_820;
 const PORTS_TRIED = 200;
+/** Milliseconds until an interface that could not be had, or taken away, is tried again. */
+const RETRY_MS = 30_000;
 /** Milliseconds for a handshake, behind routers too. */
 const MEET_MS = 3_000;
 
@@ -86,8 +89,10 @@ interface Entry {
   plane: Plane | undefined;
   error: MoatError | null;
   remap: Remap | undefined;
-  /** Steps of one network run one after another. */
+  /** Steps of one network run one after another; none rejects. */
   steps: Promise<unknown>;
+  /** After a step that failed. */
+  retry: Timer | undefined;
 }
 
 /** Bound: one entry a network that the operator gave an interface. */
@@ -164,11 +169,19 @@ export class Wireguard {
   async down(id: DeploymentId): Promise<void> {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    // First the word, then the deed: what fails half-way does not come back with the next start.
+    // Whoever is at work on it ends first, and nobody begins.
+    this.#entries.delete(id);
+    entry.retry?.cancel();
+    await entry.steps;
+    try {
+      await this.#takeAway(entry);
+    } catch (error) {
+      this.#entries.set(id, entry);
+      throw error;
+    }
+    // First the deed, then the word: whoever dies in between leaves nothing that no later agent knows of.
     this.#deps.store.deleteTunnel(id);
     this.#deps.claims.forget(id);
-    await this.#end(id);
-    this.#entries.delete(id);
     if (entry.stored.netns !== null && this.#deps.deployments.get(id) !== undefined) await this.#deps.onMoved(id);
     await this.#deps.insides.close(id);
     await this.#deleteMade(entry.stored);
@@ -243,23 +256,28 @@ export class Wireguard {
     this.#stopped = true;
     this.#deps.claims.stop();
     await Promise.allSettled([...this.#entries.values()].map(({ steps }) => steps));
+    for (const { retry } of this.#entries.values()) retry?.cancel();
     await Promise.allSettled([...this.#entries.values()].map(async ({ plane }) => plane?.stop()));
     await this.#deps.insides.stop();
   }
 
   async #attach(entry: Entry, deployment: Deployment): Promise<void> {
-    const { logger, claims } = this.#deps;
+    const { clock, logger, claims } = this.#deps;
     const { id, view, place } = deployment;
     if (this.#entries.get(id) !== entry || this.#stopped) return;
-    if (place === undefined || view.contract.state !== 'active') return this.#end(id);
-    void claims.watch(id);
+    const isOurs = place !== undefined && view.contract.state === 'active';
+    if (isOurs) void claims.watch(id);
+    entry.retry?.cancel();
     try {
+      if (!isOurs) return await this.#takeAway(entry);
       entry.plane ??= await this.#createPlane(entry, deployment);
       entry.error = null;
       await entry.plane.update(view);
     } catch (error) {
       entry.error = codedOf(error);
       logger.warn({ component: 'node.wireguard', deployment: id, code: errorCode(error), err: error }, 'no interface');
+      // What an earlier agent left may stand, and follows nobody until this worked.
+      entry.retry = clock.after(RETRY_MS, () => void this.attach(deployment));
     }
   }
 
@@ -314,11 +332,15 @@ export class Wireguard {
 
   async #end(id: DeploymentId): Promise<void> {
     const entry = this.#entries.get(id);
-    const plane = entry?.plane;
-    if (entry !== undefined) entry.plane = undefined;
+    if (entry !== undefined) await this.#takeAway(entry);
+  }
+
+  async #takeAway(entry: Entry): Promise<void> {
+    const { plane } = entry;
+    entry.plane = undefined;
     await plane?.remove();
     // Also where an earlier agent left one that this one did not get to.
-    if (entry !== undefined) await this.#removeLeft(id);
+    await this.#removeLeft(entry.stored.deployment);
   }
 
   async #removeLeft(id: DeploymentId): Promise<void> {
@@ -378,7 +400,7 @@ export function namespaceOf({ netns }: StoredTunnel): string | null {
 }
 
 function entryOf(stored: StoredTunnel): Entry {
-  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve() };
+  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve(), retry: undefined };
 }
 
 function mustHavePlace({ place, view }: Deployment): void {

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseMemberClaim, type Member } from '@moat/contract';
+import { formatTime, parseMemberClaim, type Member } from '@moat/contract';
+import { MoatError, type Tunnels } from '@moat/core';
 import { createMemoryTunnels, type MemoryTunnels } from '@moat/wireguard';
+import { SteppedClock } from '../stepped-clock.ts';
 import { Agent, Owner, startEcho, until } from '../world.ts';
 
 interface Pair {
@@ -136,6 +138,52 @@ test('the next key takes over with the version that names it, and the old one is
     [claimed],
   );
   assert.equal((await readdir(join(two.stateDir, 'wireguard'))).length, 1);
+});
+
+test('a place that was lost while no agent ran leaves no interface behind', async () => {
+  await using stack = new AsyncDisposableStack();
+  const clock = new SteppedClock();
+  const tunnels = createMemoryTunnels();
+  const one = stack.use(await Agent.start());
+  const two = stack.use(await Agent.start({ tunnels, clock }));
+  const owner = new Owner(one);
+  const expires = formatTime(clock.now() + 3_600_000);
+  await owner.apply({
+    network: { ipv4: '10.77.0.0/16', plane: 'auto' },
+    members: [await owner.pinned('home', 2, one, { keeper: true }), await owner.pinned('web', 3, two, { expires })],
+  });
+  await two.client.join({ token: await owner.locator() });
+  await two.client.wireguardUp('shop', {});
+  await until('up', async () => (await tunnels.list()).length === 1);
+  await two.stop();
+  clock.pass(3_600_001);
+  await two.start();
+  await until('no interface', async () => (await tunnels.list()).length === 0);
+});
+
+test('an interface that could not be taken away is known until it is', async () => {
+  await using stack = new AsyncDisposableStack();
+  const memory = createMemoryTunnels();
+  let fails = false;
+  const tunnels: Tunnels = Object.assign(Object.create(memory) as Tunnels, {
+    remove: (name: string) => (fails ? Promise.reject(new MoatError('TUNNEL_FAILED', 'not now')) : memory.remove(name)),
+  });
+  const one = stack.use(await Agent.start({ tunnels }));
+  const owner = new Owner(one);
+  await owner.apply({
+    network: { ipv4: '10.77.0.0/16', plane: 'auto' },
+    members: [await owner.pinned('home', 2, one, { keeper: true })],
+  });
+  await one.client.wireguardUp('shop', {});
+  fails = true;
+  await assert.rejects(one.client.wireguardDown('shop'), { code: 'TUNNEL_FAILED' });
+  await owner.apply({ state: 'ended' });
+  assert.equal((await memory.list()).length, 1);
+  fails = false;
+  // Also by an agent that was not there when it failed.
+  await one.stop();
+  await one.start();
+  await until('no interface', async () => (await memory.list()).length === 0);
 });
 
 test('what cannot be had is refused by its code, and nothing is kept of it', async () => {
