@@ -83,7 +83,7 @@ it(
     assert.deepEqual(heard.flat(), []);
     assert.match(await out.ask({ kind: 'tcp', host: PHONE, port: 80 }), /silence|E/, 'the LAN reaches no device');
     const echo = (from: string, to: string): boolean =>
-      world.run('devices', 'ping', '-c1', '-W1', '-q', '-I', from, to);
+      world.run('devices', 'ping', '-c1', '-W0.3', '-q', '-I', from, to);
     assert.deepEqual([echo(PHONE, DB), echo(PHONE, OWN), echo(PHONE, INTERNET)], [true, true, true]);
     assert.deepEqual(
       [echo(PHONE, WEB), echo(TABLET, DB), echo(TABLET, INTERNET), echo(PHONE, LAN_HOST)],

@@ -134,10 +134,13 @@ describe('packet rules', { skip, concurrency: true }, () => {
       [db6, own6, true],
       [db6, 'fd99::7', false],
     ] as const) {
-      assert.equal(world.run('peers', 'ping', '-c1', '-W1', '-q', '-I', from, host), passes, `echo ${from} → ${host}`);
+      assert.equal(world.run('peers', 'ping', '-c1', '-W0.3', '-q', '-I', from, host), passes, `echo ${from} → ${host}`);
     }
-    assert.ok(world.run('self', 'ping', '-c1', '-W1', '-q', DB), 'we ask them too');
-    assert.ok(!world.run('self', 'ping', '-c1', '-W1', '-q', '10.77.0.5'), 'strangers not');
+    const echo = ['-c1', '-W0.3', '-q', '-I', DB];
+    assert.ok(world.run('peers', 'ping', ...echo, '-s', '4000', OWN), 'fragments are put together');
+    assert.ok(!world.run('peers', 'ping', ...echo, '-R', OWN), 'no options of IP');
+    assert.ok(world.run('self', 'ping', '-c1', '-W0.3', '-q', DB), 'we ask them too');
+    assert.ok(!world.run('self', 'ping', '-c1', '-W0.3', '-q', '10.77.0.5'), 'strangers not');
 
     // What runs ends with the grant; the peer stays, for what it still may.
     const held = await peers.hold({ from: DB, host: OWN, port: 80 });

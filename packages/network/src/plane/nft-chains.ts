@@ -84,7 +84,11 @@ function enteringChain({ own, known, leaves, carried, leaving, sets }: ChainCont
         ]
       : [`${strange4}meta nfproto ipv4 counter drop`, `${strange6}meta nfproto ipv6 counter drop`]),
     ...(passesOn
-      ? ['ip daddr 127.0.0.0/8 counter drop', 'ip6 daddr ::1 counter drop']
+      ? [
+          'ip daddr 127.0.0.0/8 counter drop',
+          `ip daddr != ${own.ipv4} fib daddr type { local, broadcast, multicast } counter drop`,
+          `ip6 daddr != ${own.ipv6} fib daddr type { local, anycast, multicast } counter drop`,
+        ]
       : [`ip daddr != ${own.ipv4} counter drop`, `ip6 daddr != ${own.ipv6} counter drop`]),
     // Options and headers that route, or that hide what follows them from simpler firewalls. Fragments have been put
     // together before they come here.
@@ -124,12 +128,14 @@ function arriveChains({ name, own, served, maps }: ChainContext): string[] {
 function comeInChain(context: ChainContext): string {
   const { own, pairs, leaves, sets } = context;
   const reply = 'ct direction reply';
+  const [ours4, ours6] = [`${reply} ct original ip saddr ${own.ipv4}`, `${reply} ct original ip6 saddr ${own.ipv6}`];
   const [pairs4, pairs6] = [sets.ipv4(pairs.ipv4), sets.ipv6(pairs.ipv6)];
   return block('chain come_in', [
     'ct state invalid counter drop',
     ...toOurs(context, 'ct direction original'),
-    ...toOthers(context, reply),
-    ...(leaves ? [`${reply} ${PUBLIC4} accept`, `${reply} ${PUBLIC6} accept`] : []),
+    ...toOthers(context, ours4),
+    ...toOthers(context, ours6),
+    ...(leaves ? [`${ours4} ${PUBLIC4} accept`, `${ours6} ${PUBLIC6} accept`] : []),
     ...(pairs4 === undefined
       ? []
       : [

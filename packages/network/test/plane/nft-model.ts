@@ -42,11 +42,11 @@ export class NftModel {
   readonly #sets = new Map<string, ReadonlySet<string>>();
   readonly #maps = new Map<string, ReadonlyMap<string, string>>();
   readonly #chains = new Map<string, readonly string[]>();
-  readonly #own: readonly string[];
+  readonly own: readonly string[];
 
   /** @param own addresses of the machine besides loopback. */
   constructor(text: string, own: readonly string[]) {
-    this.#own = own;
+    this.own = own;
     for (const [, kind, name = '', body = ''] of text.matchAll(/^(set|map|chain) (\w+) \{\n((?:\t.*\n)*)\}$/gm)) {
       const lines = body.split('\n').map((line) => line.trim());
       const elements = /elements = \{ (.*) \}/.exec(body)?.[1]?.split(', ') ?? [];
@@ -70,7 +70,7 @@ export class NftModel {
     if (this.#run('early', first).kind === 'drop') return 'dropped early';
     const sent = this.#chains.has('arrive') ? this.#run('arrive', first).dnat : undefined;
     const [host, at] = sent === undefined ? [to, port] : splitTarget(sent);
-    const isHere = host.startsWith('127.') || host === '::1' || this.#own.includes(host);
+    const isHere = host.startsWith('127.') || host === '::1' || this.own.includes(host);
     const reply = { from: host, port: at };
     const ct = { ...untouched, reply, dnat: sent !== undefined };
     const judged = { ...first, to: host, port: at, oif: isHere ? '' : oif, ct };
@@ -202,6 +202,10 @@ const STATEMENTS: readonly (readonly [RegExp, Judge])[] = [
   // Servers of this model listen on their targets alone; packets carry neither options nor headers, nor are they cut.
   [/^udp dport \{[^}]*\} socket wildcard 1 accept$/, () => false],
   [/^(?:ip hdrlength > 5|exthdr \w+ exists)/, () => false],
+  [
+    /^fib daddr type \{ local, \w+, multicast \}/,
+    ({ to }, _, model) => to.startsWith('127.') || to === '::1' || model.own.includes(to),
+  ],
   [/^tcp flags .*$/, () => true],
   [
     /^dnat (ip6?) to meta l4proto \. th dport map @(\w+)/,
