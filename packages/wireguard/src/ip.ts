@@ -59,6 +59,11 @@ export function ipBatch(lines: readonly string[], namespace: string | null): Too
   return { tool: 'ip', args: ['-batch', '-'], input: lines.map((line) => `${line}\n`).join(''), namespace };
 }
 
+/** Nothing comes or goes by an interface that is down. */
+export function linkDown(name: string, namespace: string | null): ToolRun {
+  return ipBatch([`link set dev ${name} down`], namespace);
+}
+
 /** The kernel adds no route of its own for the address's range: what leads into the interface is said by routes. */
 export function addAddress(name: string, address: string): string {
   const flags = isIpv6Range(address) ? 'noprefixroute nodad' : 'noprefixroute';

@@ -4,7 +4,7 @@ import { doSteps } from './apply.ts';
 import type { Backend } from './backend.ts';
 import { failure } from './errors.ts';
 import { closeHidden, findHidden, openHidden, type Hidden } from './hidden.ts';
-import { ipBatch } from './ip.ts';
+import { linkDown } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
 import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, showMarks } from './nft.ts';
 import { describeStep, planTunnel } from './plan.ts';
@@ -13,7 +13,7 @@ import { RulesGuard } from './rules-guard.ts';
 import { createRemapped, outsideOf, settleHidden } from './remap.ts';
 import { isThere, readStanding, stands } from './standing.ts';
 import { settingsOf } from './sysctl.ts';
-import { toolFailure, type Tools } from './tool.ts';
+import { toolFailure, type ToolRun, type Tools } from './tool.ts';
 import { checkUdpPort } from './udp-port.ts';
 import { changePeer, parseWgDump, removePeers, showDump, startProbe } from './wg.ts';
 
@@ -194,15 +194,9 @@ export class MachineTunnels implements Tunnels {
 
   /** Lets nothing in: by rules, or where they cannot be written, by taking the interface down. */
   async #close(name: string, place: Place): Promise<void> {
-    const { tools } = this.#deps;
-    try {
-      const closing = closeTable(name, place.path);
-      const closed = await tools.try(closing);
-      if (closed.ok) this.#guard.hold(name, place, closing);
-      if (!closed.ok) await tools.try(ipBatch([`link set dev ${name} down`], place.path));
-    } catch {
-      // Forbidden or without tools: then it did not make the interface either. The caller gets the first error.
-    }
+    const closing = closeTable(name, place.path);
+    if (await works(this.#deps.tools, closing)) this.#guard.hold(name, place, closing);
+    else await works(this.#deps.tools, linkDown(name, place.path));
   }
 
   async #destroy(name: string, record: TunnelRecord | undefined): Promise<void> {
@@ -264,6 +258,15 @@ export class MachineTunnels implements Tunnels {
     } finally {
       if (this.#turns.get(name) === end) this.#turns.delete(name);
     }
+  }
+}
+
+/** Also false where the tool is missing or forbidden: the caller has a first error to tell. */
+async function works(tools: Tools, run: ToolRun): Promise<boolean> {
+  try {
+    return (await tools.try(run)).ok;
+  } catch {
+    return false;
   }
 }
 

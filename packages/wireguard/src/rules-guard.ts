@@ -3,6 +3,7 @@
  * otherwise leave an interface open until the next apply.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { linkDown } from './ip.ts';
 import type { Place } from './namespace.ts';
 import { parseNftMarks, showMarks } from './nft.ts';
 import type { ToolRun, Tools } from './tool.ts';
@@ -85,8 +86,13 @@ export class RulesGuard {
     const work = async (): Promise<void> => {
       const held = this.#held.get(name);
       if (!held) return;
-      const marks = parseNftMarks(await tools.run(showMarks(held.place.path)));
-      if ((marks.get(name) ?? null) === null) await tools.run(held.run);
+      try {
+        const marks = parseNftMarks(await tools.run(showMarks(held.place.path)));
+        if ((marks.get(name) ?? null) === null) await tools.run(held.run);
+      } catch {
+        // Without rules all would come in: the next apply brings it up again, when there are some.
+        await tools.try(linkDown(name, held.place.path));
+      }
     };
     // Nobody waits for this: an apply that fails the same way says why.
     inTurn(name, work).catch(() => undefined);
