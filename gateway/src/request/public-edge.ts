@@ -267,7 +267,7 @@ export class PublicEdge implements Service {
     this.#http2.drain();
     const { clock } = this.#deps;
     this.#drainUntilMs = Math.min(this.#drainUntilMs, clock.now() + ms);
-    while (this.#server.running + this.#tunnels.counts.running > 0 && clock.now() < this.#drainUntilMs) {
+    while (this.#server.running + this.#tunnels.running > 0 && clock.now() < this.#drainUntilMs) {
       await new Promise<void>((resolve) => clock.after(DRAIN_CHECK_MS, resolve));
     }
   }

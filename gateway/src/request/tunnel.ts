@@ -101,6 +101,16 @@ export class Tunnel implements Bagged {
     this.#channel.onClose = () => this.#onClientClose();
   }
 
+  /** From the client, until now. */
+  get bytesIn(): number {
+    return this.#bytesIn;
+  }
+
+  /** To the client, until now. */
+  get bytesOut(): number {
+    return this.#bytesOut;
+  }
+
   /** Starts it; to be called once. It may be over before this returns. */
   run(): void {
     if (this.work.socket.destroyed) this.#finish('CLIENT_GONE');

@@ -60,8 +60,19 @@ export class TunnelServer {
     this.#options = options;
   }
 
+  /** Connections in work. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** With what those in work have carried until now: they may last for weeks. */
   get counts(): TunnelCounts {
-    return { running: this.#running.size, total: this.#total, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut };
+    let [bytesIn, bytesOut] = [this.#bytesIn, this.#bytesOut];
+    for (const tunnel of this.#running.list()) {
+      bytesIn += tunnel.bytesIn;
+      bytesOut += tunnel.bytesOut;
+    }
+    return { running: this.#running.size, total: this.#total, bytesIn, bytesOut };
   }
 
   /** Carries one connection to its end. */
