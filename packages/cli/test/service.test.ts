@@ -12,19 +12,23 @@ import { renderUnit, SERVICES, unitName } from '../src/service/unit.ts';
 const isThere = (program: string): boolean => spawnSync(program, ['--version']).status === 0;
 
 const noAnalyze = isThere('systemd-analyze') ? false : 'there is no systemd-analyze';
-for (const service of SERVICES) {
-  test(`systemd finds nothing wrong with the unit of the ${service}, and little exposed`, { skip: noAnalyze }, () => {
+for (const [service, wireguard, most] of [
+  ...SERVICES.map((name) => [name, false, 3.5] as const),
+  ['node', true, 5.5] as const,
+]) {
+  const what = wireguard ? `${service} with WireGuard` : service;
+  test(`systemd finds nothing wrong with the unit of the ${what}, and little exposed`, { skip: noAnalyze }, () => {
     const directory = mkdtempSync(join(tmpdir(), 'moat-unit-'));
     const path = join(directory, unitName(service));
     const args = service === 'gateway' ? ['--config', '/etc/moat/gateway.yaml'] : [];
-    writeFileSync(path, renderUnit(service, { command: [process.execPath, '/usr/lib/moat/main.js'], args }));
+    writeFileSync(path, renderUnit(service, { command: [process.execPath, '/usr/lib/moat/main.js'], args, wireguard }));
     const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', path], { encoding: 'utf8' });
     const ours = stderr.split('\n').filter((line) => line.includes(unitName(service)));
     assert.deepEqual(ours, []);
     assert.equal(status, 0, stderr);
     const security = spawnSync('systemd-analyze', ['security', '--offline=yes', path], { encoding: 'utf8' });
     const level = /Overall exposure level for .*: ([\d.]+)/.exec(security.stdout)?.[1];
-    if (level !== undefined) assert.ok(Number(level) < 3.5, `exposure ${level}`);
+    if (level !== undefined) assert.ok(Number(level) < most, `exposure ${level}`);
     rmSync(directory, { recursive: true });
   });
 }
@@ -50,6 +54,14 @@ test('a unit is hardened, and its words are taken literally', () => {
   }
   assert.match(unit, /^CapabilityBoundingSet=CAP_NET_BIND_SERVICE$/m);
   assert.match(renderUnit('node', { command: ['/usr/bin/node'], args: [] }), /^CapabilityBoundingSet=$/m);
+  const plane = renderUnit('node', { command: ['/usr/bin/node'], args: [], wireguard: true });
+  for (const line of [
+    'AmbientCapabilities=CAP_NET_ADMIN CAP_SYS_ADMIN',
+    'KillMode=process',
+    'DeviceAllow=/dev/net/tun rw',
+  ]) {
+    assert.ok(plane.split('\n').includes(line), line);
+  }
 });
 
 /** Listens as systemd does, which Node cannot. */

@@ -14,6 +14,7 @@ interface InstallOptions {
   readonly print?: boolean;
   readonly config: string;
   readonly root: string;
+  readonly wireguard?: boolean;
 }
 
 const run = promisify(execFile);
@@ -32,19 +33,26 @@ export function addService(program: Command, runner: VerbRunner): void {
       summary: 'writes a hardened systemd unit, enables and starts it',
       examples: [
         ['moat service install node', 'the agent, as a user of its own'],
+        ['moat service install node --wireguard', 'and it may make WireGuard interfaces'],
         ['moat service install gateway --config /etc/moat/gateway.yaml', 'on ports 80 and 443 without root'],
         ['moat service install gateway --print', 'shows the unit and does nothing'],
       ],
       options: [
         { flags: '--print', text: 'write the unit to stdout, nothing else' },
+        { flags: '--wireguard', text: 'the agent may make WireGuard interfaces and network namespaces' },
         { flags: '--config <file>', text: 'of the gateway', preset: '/etc/moat/gateway.yaml' },
         { flags: '--root <directory>', text: 'write the unit below it and start nothing, for images', preset: '/' },
       ],
     },
-    async ({ io, style }, [word = ''], { print = false, config, root }) => {
+    async ({ io, style }, [word = ''], { print = false, config, root, wireguard = false }) => {
       const name = serviceOf(word);
       const args = name === 'gateway' ? ['--config', resolvePath(io, config)] : [];
-      const unit = renderUnit(name, { command: COMMAND, args });
+      if (wireguard && name === 'gateway') {
+        throw new MoatError('USAGE', 'a gateway has no WireGuard interface', {
+          next: ['moat service install node --wireguard'],
+        });
+      }
+      const unit = renderUnit(name, { command: COMMAND, args, wireguard });
       if (print) return { kind: 'service-unit', data: { name: unitName(name), unit }, text: unit.trimEnd() };
       if (name === 'gateway' && root === '/' && !existsSync(resolvePath(io, config))) {
         throw new MoatError('FILE_MISSING', `there is no ${config}`, {

@@ -11,6 +11,8 @@ export interface UnitOptions {
   readonly command: readonly string[];
   /** Arguments behind `run`. */
   readonly args: readonly string[];
+  /** The agent may make WireGuard interfaces and namespaces. @defaultValue false */
+  readonly wireguard?: boolean;
 }
 
 export function unitName(service: ServiceName): string {
@@ -23,7 +25,7 @@ export function stateOf(service: ServiceName): string {
 }
 
 /** Text of the unit file. */
-export function renderUnit(service: ServiceName, { command, args }: UnitOptions): string {
+export function renderUnit(service: ServiceName, { command, args, wireguard = false }: UnitOptions): string {
   const state = stateOf(service).split('/').at(-1) ?? '';
   const exec = [...command, service, 'run', ...args].map(quote).join(' ');
   // Programs of a user's own installation must stay visible.
@@ -49,38 +51,51 @@ SuccessExitStatus=143
 TimeoutStartSec=120
 TimeoutStopSec=20
 WatchdogSec=60
-
+${wireguard ? WIREGUARD_OUTLIVES : ''}
 DynamicUser=yes
 User=${state}
 StateDirectory=${state}
 StateDirectoryMode=0700
 UMask=0077
 LimitNOFILE=1048576
-${isGateway ? 'AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE' : 'CapabilityBoundingSet='}
+${capabilitiesOf(service, wireguard)}
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=${home}
 PrivateTmp=yes
-PrivateDevices=yes
+${wireguard ? WIREGUARD_DEVICES : 'PrivateDevices=yes'}
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
-ProtectKernelTunables=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
+${wireguard ? '' : 'ProtectKernelTunables=yes\n'}RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+${wireguard ? 'RestrictNamespaces=net mnt' : 'RestrictNamespaces=yes'}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-SystemCallFilter=@system-service
+SystemCallFilter=@system-service${wireguard ? ' @mount' : ''}
 SystemCallErrorNumber=EPERM
 # No MemoryDenyWriteExecute: V8 compiles to memory that it then runs.
 
 [Install]
 WantedBy=multi-user.target
 `;
+}
+
+/** wireguard-go makes its interface of this device. */
+const WIREGUARD_DEVICES = 'DevicePolicy=closed\nDeviceAllow=/dev/net/tun rw';
+/** Interfaces go on while the agent does not: wireguard-go and its sockets are left alone. */
+const WIREGUARD_OUTLIVES = 'KillMode=process\nRuntimeDirectory=wireguard\nRuntimeDirectoryPreserve=yes\n';
+
+function capabilitiesOf(service: ServiceName, wireguard: boolean): string {
+  const wanted = [
+    ...(service === 'gateway' ? ['CAP_NET_BIND_SERVICE'] : []),
+    // The second one enters and makes namespaces.
+    ...(wireguard ? ['CAP_NET_ADMIN', 'CAP_SYS_ADMIN'] : []),
+  ].join(' ');
+  return wanted === '' ? 'CapabilityBoundingSet=' : `AmbientCapabilities=${wanted}\nCapabilityBoundingSet=${wanted}`;
 }
 
 /** One word of a command line in a unit (systemd.service(5)): quoted, with its specifiers and variables taken literally. */
