@@ -20,8 +20,7 @@ export type PlanWarningCode =
   | 'GRANT_OVER'
   | 'SERVICE_UNREACHABLE'
   | 'PROOF_NEEDED'
-  | 'NO_WIREGUARD_KEY'
-  | 'NOT_ACTED_ON_YET';
+  | 'NO_WIREGUARD_KEY';
 
 export interface PlanWarning {
   readonly code: PlanWarningCode;
@@ -52,7 +51,6 @@ export function planWarnings({ from, to, ends, places = [], now }: WarningInput)
     ...over(to, now),
     ...unreachable(to),
     ...hosts(from, to),
-    ...ahead(to),
     ...keyless(to, places),
   ];
 }
@@ -134,14 +132,6 @@ function unreachable(to: Contract): PlanWarning[] {
     const text = `nobody may reach ${name}: no access line and no publish line names it`;
     return reached.has(name) ? [] : [{ code: 'SERVICE_UNREACHABLE', path: `services.${name}`, text }];
   });
-}
-
-/** What a contract may say already and this version of Moat does not do: said, so that nobody relies on it. */
-function ahead(to: Contract): PlanWarning[] {
-  const warn = (path: string, text: string): PlanWarning => ({ code: 'NOT_ACTED_ON_YET', path, text });
-  const { plane } = to.network;
-  if (plane !== 'wireguard') return [];
-  return [warn('network.plane', 'this Moat has no WireGuard plane: services are reached rootless')];
 }
 
 /** Devices that nobody can connect yet, and members that only a link reaches where all is meant to go by WireGuard. */

@@ -45,6 +45,8 @@ export function admit(rules: AdmissionRules, asked: Asked, now: number): Admissi
   if (opener.code !== undefined) return refuse(opener.code);
   const service = view.servicesOf(self).find(({ name }) => name === asked.request.service);
   if (!service) return refuse('SERVICE_UNKNOWN');
+  // A link carries no datagrams: what would be reached is a TCP server at the same port.
+  if (service.protocol === 'udp') return refuse('KIND_MISMATCH');
   if (kind === 'http' && service.protocol === 'tcp') return refuse('KIND_MISMATCH');
   if (!rules.exposed.isExposed(service.target, deployment, opener.isGateway)) {
     return refuse(opener.isGateway ? 'NOT_PUBLIC' : 'NOT_EXPOSED');

@@ -7,7 +7,7 @@ export const NETWORK_ERROR_CODES = [
   'NOT_EXPOSED', // the member's operator did not expose the service's target to this deployment | on that machine: moat node expose PORT --to DEPLOYMENT [--public]
   'NOT_PUBLIC', // a name leads to a target that the member's operator opens to no gateway | on that machine: moat node expose PORT --to DEPLOYMENT --public
   'NOT_PUBLISHED', // a gateway opened a stream to a service that is not published at it | add a publish line for this gateway and apply
-  'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service) | set the service's protocol in moat.yaml
+  'KIND_MISMATCH', // the stream's kind does not fit the service or publication (http to a tcp service, bytes to a udp one) | set the service's protocol in moat.yaml
   'PUBLIC_RATE', // a gateway asked under a name more often than its publisher lets it | nothing to do; the rule is rate: in moat.yaml, with enforce: member
   'PUBLIC_AUTH', // a gateway passed on a request of nobody who may come in under its name | sign in anew; the rule is auth: in moat.yaml, with enforce: member
   'PUBLIC_BUSY', // as many requests of a name run on this member as its publisher lets run at once | retry later; the rule is concurrency: in moat.yaml, with enforce: member

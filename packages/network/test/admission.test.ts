@@ -49,6 +49,13 @@ const CASES: Record<string, Case> = {
   'a member and a service of another member': { peer: PEERS.web2, service: 'db', expected: 'SERVICE_UNKNOWN' },
   'a member and a service that does not exist': { peer: PEERS.web2, service: 'mail', expected: 'SERVICE_UNKNOWN' },
   'http to a tcp service': { self: 'db-1', peer: PEERS.web1, service: 'db', kind: 'http', expected: 'KIND_MISMATCH' },
+  'bytes to a service of datagrams': {
+    self: 'db-1',
+    peer: PEERS.web1,
+    service: 'db',
+    contract: { services: contract().services.map((each) => ({ ...each, protocol: 'udp' as const })), publish: [] },
+    expected: 'KIND_MISMATCH',
+  },
   'what the operator did not expose': {
     self: 'db-1',
     peer: PEERS.web1,
