@@ -41,6 +41,7 @@ import type {
 import type { MemberCertificate } from './schema/member-certificates.ts';
 import type { Rotation } from './schema/rotation.ts';
 import type { SignInRequest, SignInSigned } from './schema/sign-in.ts';
+import type { NetcheckReport } from './schema/netcheck.ts';
 import type { WireguardStatus, WireguardUpRequest } from './schema/wireguard.ts';
 import { UnixClient, type CallOptions } from './unix-client.ts';
 
@@ -90,6 +91,7 @@ export interface AgentClient {
   /** The same answer until the switch. */
   rotateKey(options?: CallOptions): Promise<Rotation>;
   wireguard(deployment: string, options?: CallOptions): Promise<WireguardStatus>;
+  netcheck(deployment: string, options?: CallOptions): Promise<NetcheckReport>;
   /** Kept over restarts; asked for again, it changes namespace or port. */
   wireguardUp(deployment: string, request: WireguardUpRequest, options?: CallOptions): Promise<WireguardStatus>;
   wireguardDown(deployment: string, options?: CallOptions): Promise<void>;
@@ -150,6 +152,8 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     events: (signal) => client.follow(on.events, signal),
     rotateKey: (call) => client.call(on.rotateKey, {}, call),
     wireguard: (deployment, call) => client.call(on.wireguard, { params: { deployment } }, call),
+    netcheck: (deployment, call) =>
+      client.call(on.netcheck, { params: { deployment } }, { timeoutMs: KEEPERS_MS, ...call }),
     wireguardUp: (deployment, body, call) =>
       client.call(on.wireguardUp, { params: { deployment }, body }, { timeoutMs: KEEPERS_MS, ...call }),
     wireguardDown: async (deployment, call) =>

@@ -78,6 +78,7 @@ import {
   type ProposalPut,
   type PutProposalRequest,
 } from './schema/owner.ts';
+import { netcheckReportSchema, type NetcheckReport } from './schema/netcheck.ts';
 import {
   wireguardStatusSchema,
   wireguardUpRequestSchema,
@@ -134,6 +135,7 @@ export interface AgentEndpoints {
   readonly events: Endpoint<null, AgentEvent>;
   readonly rotateKey: Endpoint<null, Rotation>;
   readonly wireguard: Endpoint<null, WireguardStatus>;
+  readonly netcheck: Endpoint<null, NetcheckReport>;
   readonly wireguardUp: Endpoint<WireguardUpRequest, WireguardStatus>;
   readonly wireguardDown: Endpoint<null, Done>;
   readonly wireguardRotateKey: Endpoint<null, WireguardStatus>;
@@ -239,6 +241,12 @@ export const agentEndpoints: AgentEndpoints = {
     rotationSchema,
   ),
   wireguard: endpoint('get', `${ONE}/wireguard`, 'The WireGuard interface of a network here', wireguardStatusSchema),
+  netcheck: endpoint(
+    'get',
+    `${ONE}/netcheck`,
+    'How anchors and the router see the WireGuard interface',
+    netcheckReportSchema,
+  ),
   wireguardUp: endpoint(
     'post',
     `${ONE}/wireguard`,

@@ -116,3 +116,5 @@ export type {
 export type { CallInput, CallOptions } from './unix-client.ts';
 export type { MemberCertificate, MemberCertificates } from './schema/member-certificates.ts';
 export type { WireguardPeer, WireguardStatus, WireguardUpRequest } from './schema/wireguard.ts';
+export type { NetcheckReport } from './schema/netcheck.ts';
+export type { PlanePath } from './schema/plane-path.ts';

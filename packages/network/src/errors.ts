@@ -44,6 +44,7 @@ export const NETWORK_ERROR_CODES = [
   'PATH_REFUSED', // a member does not agree on a path with this machine now | the member's contract may be older; otherwise it is tried again
   'PATH_TIMEOUT', // a member did not answer in time about a path | nothing to do; it is tried again
   'NEEDS_WIREGUARD', // the service takes datagrams (UDP), and this machine has no WireGuard interface for the network | moat wireguard up
+  'PLANE_OFF', // the network has no WireGuard interface on this machine | moat wireguard up; moat wireguard status says what is in its way
   'NETNS_FAILED', // a network namespace of this machine could not be made, entered or looked into | run the agent as root; apt install iproute2 util-linux
 ] as const;
 

@@ -37,6 +37,7 @@ import { Unkept } from './deployments/unkept.ts';
 import { viewOfDeployments } from './deployments/view-of-deployments.ts';
 import { createDirectory, openBook } from './directory/create-directory.ts';
 import { LocalDoors } from './doors.ts';
+import type { PathDeps } from './explain/path.ts';
 import { EventFeed } from './event-feed.ts';
 import { Forwards } from './forwards.ts';
 import { isInsideAddress } from './inside-addresses.ts';
@@ -50,6 +51,7 @@ import { redeemCode } from './publications/redeem.ts';
 import { Reconciler } from './reconcile.ts';
 import { OwnSockets } from './sockets.ts';
 import { createForwarding } from './wireguard/forwarding.ts';
+import { planePathOf } from './wireguard/report.ts';
 import { createWireguard, type WireguardAtWork } from './wireguard/create-wireguard.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
@@ -294,7 +296,22 @@ async function openNode(
     restart: onRestartRequest,
   });
   const status = (): NodeStatus =>
-    statusOf({ self, config, overlay, links, deployments, doors, startedAt, now: time, rotation });
+    statusOf({
+      self,
+      config,
+      overlay,
+      links,
+      deployments,
+      doors,
+      startedAt,
+      now: time,
+      rotation,
+      wireguard: wireguard.interfaces,
+    });
+  const plane: PathDeps['plane'] = (deployment, peer) => {
+    const path = wireguard.interfaces.plane(deployment.id)?.pathOf(peer);
+    return path && planePathOf(deployment, path);
+  };
   const stopping = new AbortController();
   const handlers = createHandlers({
     deployments,
@@ -315,16 +332,18 @@ async function openNode(
       exposed: consent.targets,
       network: (id) => reconciler.network(id),
       wireguard: wireguard.interfaces,
+      plane,
       publications: (deployment) => publisher.statusOf(deployment),
       store,
       owners,
       now: () => time.now(),
     },
-    probe: { self, overlay, links, open: openStream },
+    probe: { self, overlay, links, plane, open: openStream },
     explain: {
       self,
       overlay,
       links,
+      plane,
       open: openStream,
       clock: time,
       exposed: consent.targets,

@@ -52,6 +52,8 @@ export const NODE_ERROR_CODES = [
   'DNS_PORT_SHIFTED', // the agent's DNS has no port 53, and /etc/resolv.conf knows no other | run the agent as root, or allow it port 53
   'DNS_OFF', // the agent answers no names: switched off, private, or its address is taken | moat node status, and the agent's log
   'WIREGUARD_KEY_UNKNOWN', // the contract names a WireGuard key for this place that this machine does not hold | moat wireguard rotate-key, then an owner applies
+  'WIREGUARD_OFF', // a notice: the owners want WireGuard in this network, and its interface does not stand on this machine | moat wireguard up
+  'FORWARDING_OFF', // a notice: the contract leads packets through this machine, and its kernel forwards none | sysctl -w net.ipv4.ip_forward=1, and where IPv6 is used net.ipv6.conf.all.forwarding=1
   'PLANE_ROOTLESS', // the owners want no WireGuard in this network: network.plane is rootless | write plane: auto into moat.yaml and apply
   'PORT_TAKEN', // the UDP port for the WireGuard interface is in use, or no port is free | moat wireguard up --port N with another
   'RANGE_TAKEN', // the network's addresses are taken on this machine, and nothing of that size is free beside them | moat wireguard up --netns NAME

@@ -76,6 +76,7 @@ function world(given: Circumstances): { deps: ExplainDeps; deployment: Deploymen
   const deps = {
     self,
     overlay: { connections: () => [], reach: () => reach, reservations: () => given.reservations ?? [] },
+    plane: () => undefined,
     links: { get: () => (given.link === undefined ? undefined : { path: given.link }) },
     open: () =>
       given.refusal === undefined

@@ -8,6 +8,7 @@ import {
   type LocalAddress,
   type Notice,
 } from './answer.ts';
+import { planePathSchema, type PlanePath } from './plane-path.ts';
 
 /** A member's place and how this machine reaches it now. */
 export interface PlaceStatus {
@@ -24,6 +25,8 @@ export interface PlaceStatus {
   readonly path: 'direct' | 'spliced' | 'relayed' | null;
   /** Why the path is what it is; null for this machine and for places nobody holds. */
   readonly pathReason: string | null;
+  /** How WireGuard packets go; absent where no interface leads there. */
+  readonly plane?: PlanePath | undefined;
   readonly rttMs: number | null;
 }
 const placeStatusSchema: z.ZodType<PlaceStatus> = z
@@ -38,6 +41,7 @@ const placeStatusSchema: z.ZodType<PlaceStatus> = z
     connected: z.boolean(),
     path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
     pathReason: z.string().nullable(),
+    plane: planePathSchema.optional(),
     rttMs: z.number().nullable(),
   })
   .meta({ id: 'PlaceStatus' });

@@ -1,6 +1,7 @@
 /** What the agent says about its machine: status, consent, forwards, joins, probes. */
 import { z } from 'zod';
 import { localAddressSchema, noticeSchema, type LocalAddress, type Notice } from './answer.ts';
+import { planePathSchema, type PlanePath } from './plane-path.ts';
 import { deploymentSummarySchema, type DeploymentSummary } from './deployment.ts';
 
 /** One open link. */
@@ -191,6 +192,8 @@ export interface Explanation {
   readonly path: 'direct' | 'spliced' | 'relayed' | null;
   /** Why the path is what it is. */
   readonly pathReason: string;
+  /** How WireGuard packets go; absent where no interface leads there. */
+  readonly plane?: PlanePath | undefined;
   /** Commands that lead on, best first. */
   readonly next: readonly string[];
 }
@@ -207,6 +210,7 @@ export const explanationSchema: z.ZodType<Explanation> = z
     grant: z.number().int().nullable(),
     path: z.enum(['direct', 'spliced', 'relayed']).nullable(),
     pathReason: z.string(),
+    plane: planePathSchema.optional(),
     next: z.array(z.string()),
   })
   .meta({ id: 'Explanation' });
@@ -216,9 +220,15 @@ export interface PingRequest {
   readonly target: string;
   /** @defaultValue 10000 */
   readonly timeoutMs?: number | undefined;
+  /** Looks for a direct way of WireGuard packets first, for a second at most. @defaultValue false */
+  readonly direct?: boolean | undefined;
 }
 export const pingRequestSchema: z.ZodType<PingRequest> = z
-  .strictObject({ target: z.string(), timeoutMs: z.number().int().min(1).max(60_000).optional() })
+  .strictObject({
+    target: z.string(),
+    timeoutMs: z.number().int().min(1).max(60_000).optional(),
+    direct: z.boolean().optional(),
+  })
   .meta({ id: 'PingRequest' });
 
 export interface Pinged {
@@ -228,6 +238,8 @@ export interface Pinged {
   readonly path: 'direct' | 'spliced' | 'relayed';
   /** Why the path is what it is. */
   readonly pathReason: string;
+  /** How WireGuard packets go; absent where no interface leads there. */
+  readonly plane?: PlanePath | undefined;
 }
 export const pingedSchema: z.ZodType<Pinged> = z
   .object({
@@ -236,6 +248,7 @@ export const pingedSchema: z.ZodType<Pinged> = z
     rttMs: z.number(),
     path: z.enum(['direct', 'spliced', 'relayed']),
     pathReason: z.string(),
+    plane: planePathSchema.optional(),
   })
   .meta({ id: 'Pinged' });
 

@@ -1,5 +1,6 @@
 /** The WireGuard interface of one network on this machine. */
 import { z } from 'zod';
+import { noticeSchema, type Notice } from './answer.ts';
 
 /** What the operator asks for. */
 export interface WireguardUpRequest {
@@ -85,6 +86,8 @@ export interface WireguardStatus {
   readonly peers: readonly WireguardPeer[];
   /** Services of this member that the interface does not serve, and why. */
   readonly unserved: readonly { readonly service: string; readonly reason: string }[];
+  /** What the machine lacks for what the contract asks of it. */
+  readonly warnings: readonly Notice[];
 }
 export const wireguardStatusSchema: z.ZodType<WireguardStatus> = z
   .object({
@@ -102,5 +105,6 @@ export const wireguardStatusSchema: z.ZodType<WireguardStatus> = z
     key: z.object({ public: z.string().nullable(), next: z.string().nullable(), told: z.boolean() }),
     peers: z.array(wireguardPeerSchema),
     unserved: z.array(z.object({ service: z.string(), reason: z.string() })),
+    warnings: z.array(noticeSchema),
   })
   .meta({ id: 'WireguardStatus' });

@@ -18,6 +18,7 @@ import { addInvite } from './invite.ts';
 import { addJoin } from './join.ts';
 import { addKey } from './key.ts';
 import { addNames } from './names.ts';
+import { addNetcheck } from './netcheck.ts';
 import { addNode } from './node.ts';
 import { addPassword } from './password.ts';
 import { addPing } from './ping.ts';
@@ -54,6 +55,7 @@ export function addVerbs(program: Command, runner: VerbRunner): void {
     addStatus,
     addExplain,
     addPing,
+    addNetcheck,
     addForward,
     addRun,
     addWireguard,

@@ -3,6 +3,7 @@ import type { Explanation } from '@moat/admin-api';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { planePathLine } from '../output/plane-path.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
 export function addExplain(program: Command, runner: VerbRunner): void {
@@ -35,12 +36,13 @@ export function addExplain(program: Command, runner: VerbRunner): void {
 }
 
 function render({ style }: Context, asked: string, explanation: Explanation): string {
-  const { from, to, works, code, reason, version, path, pathReason, next } = explanation;
+  const { from, to, works, code, reason, version, path, pathReason, plane, next } = explanation;
   const who = asked === from || asked === 'public' ? from : `${asked} (${from})`;
   return [
     `${markOf(style, explanation)} ${style.bold(`${who} ${verdictOf(explanation)} ${to}`)}${code === null ? '' : `  ${style.dim(code)}`}`,
     `  ${style.dim('Why ')}  ${reason} ${style.dim(`(version ${version})`)}`,
     `  ${style.dim('Path')}  ${path === null ? '' : `${path}: `}${pathReason}`,
+    ...(plane === undefined ? [] : [`  ${style.dim('WireGuard')}  ${planePathLine(plane)}`]),
     ...(works === null && code === null
       ? [`  ${style.dim('Note')}  by the contract; whether it works is seen on the machines at both ends`]
       : []),

@@ -4,6 +4,7 @@ import { MoatError, isMoatError, sleep, systemClock } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { planePathLine, planePathText } from '../output/plane-path.ts';
 import { parseDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
@@ -55,11 +56,12 @@ export function addPing(program: Command, runner: VerbRunner): void {
       const ping = async (): Promise<Pinged> => {
         const pong = await progress.during(
           `reaching ${target}`,
-          agent.ping(id, { target, timeoutMs }, { signal: io.signal }),
+          agent.ping(id, { target, timeoutMs, direct: untilDirectMs !== undefined }, { signal: io.signal }),
         );
         pings.push(pong);
         const who = pong.member === target ? pong.member : `${target} at ${pong.member}`;
-        if (!json) io.stdout.write(`${style.ok} ${who}  ${pong.path}  ${pong.rttMs.toFixed(1)} ms\n`);
+        const plane = pong.plane === undefined ? '' : `  WireGuard ${planePathText(pong.plane)}`;
+        if (!json) io.stdout.write(`${style.ok} ${who}  ${pong.path}  ${pong.rttMs.toFixed(1)} ms${plane}\n`);
         return pong;
       };
       if (untilDirectMs !== undefined) await untilDirect(context, target, ping, untilDirectMs);
@@ -93,9 +95,10 @@ async function untilDirect(
   let reason = 'no answer so far';
   for (;;) {
     try {
-      const { path, pathReason } = await ping();
-      if (path === 'direct') return;
-      reason = `${path}: ${pathReason}`;
+      const { path, pathReason, plane } = await ping();
+      // With an interface its packets are what counts: a link is for the agents.
+      if ((plane ?? { path }).path === 'direct') return;
+      reason = plane === undefined ? `${path}: ${pathReason}` : `WireGuard ${planePathLine(plane)}`;
     } catch (error) {
       if (!isMoatError(error) || !error.retryable) throw error;
       reason = error.reason ?? error.message;

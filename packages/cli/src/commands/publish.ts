@@ -204,7 +204,9 @@ function requirePublishable({ contract }: LoadedDeployment, name: string): void 
   const service = contract.services.find((one) => one.name === name);
   if (service === undefined) {
     throw new MoatError('SERVICE_UNKNOWN', `${contract.name} has no service ${name}`, {
-      next: contract.services.filter(({ protocol }) => protocol !== 'tcp' && protocol !== 'udp').map((one) => `moat publish ${one.name}`),
+      next: contract.services
+        .filter(({ protocol }) => protocol !== 'tcp' && protocol !== 'udp')
+        .map((one) => `moat publish ${one.name}`),
     });
   }
   if (service.protocol !== 'tcp' && service.protocol !== 'udp') return;

@@ -1,8 +1,9 @@
 /** `moat status`: this machine, its networks, how each member is reached. */
-import type { DeploymentDetail, Exposed, NodeStatus } from '@moat/admin-api';
+import type { DeploymentDetail, Exposed, NodeStatus, PlanePath } from '@moat/admin-api';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { planePathText } from '../output/plane-path.ts';
 import {
   distinctRows,
   publicationMark,
@@ -141,17 +142,25 @@ function renderPlaces({ style, io }: Context, detail: DeploymentDetail, whole: b
       `${mark} ${place.name}`,
       place.ipv4,
       place.keeper ? `${place.state}, keeper` : place.state,
-      path,
+      place.plane === undefined ? path : `${path}, WireGuard ${planePathText(place.plane)}`,
       place.rttMs === null ? '' : formatDuration(place.rttMs),
       whole && place.peer !== null ? style.dim(place.peer) : '',
     ];
   });
-  const notes = whole ? [undefined, ...detail.places.map(({ pathReason }) => pathReason ?? undefined)] : [];
+  const notes = whole ? [undefined, ...detail.places.map(({ pathReason, plane }) => noteOf(pathReason, plane))] : [];
   return renderTable([['MEMBER', 'ADDRESS', 'PLACE', 'PATH', 'RTT'].map(style.dim), ...rows], {
     indent: 2,
     notes,
     ...(io.stdout.columns === undefined ? {} : { width: io.stdout.columns }),
   });
+}
+
+function noteOf(pathReason: string | null, plane: PlanePath | undefined): string | undefined {
+  const reason = plane?.path === 'asleep' ? undefined : plane?.reason?.text;
+  return (
+    [pathReason, reason === undefined ? null : `WireGuard: ${reason}`].filter((each) => each !== null).join('; ') ||
+    undefined
+  );
 }
 
 function renderServices(detail: DeploymentDetail, style: Style, whole: boolean): string {

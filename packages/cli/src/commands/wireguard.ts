@@ -4,6 +4,7 @@ import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { planePathText } from '../output/plane-path.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatBytes, formatDuration } from '../output/units.ts';
@@ -164,6 +165,7 @@ function renderStatus(context: Context, status: WireguardStatus): string {
       ({ service, reason }) =>
         `  ${style.attention} ${service} is not served on the interface: ${UNSERVED[reason] ?? reason}`,
     ),
+    ...status.warnings.map(({ code, message }) => `  ${style.attention} ${message}  ${style.dim(code)}`),
     renderPeers(status, style, io.now(), io.stdout.columns),
   ].join('\n');
 }
@@ -236,7 +238,5 @@ function renderPeers({ peers }: WireguardStatus, style: Style, now: number, widt
 
 function pathText({ path, over, forwarder, peer }: WireguardPeer): string {
   if (peer === null) return 'device';
-  if (path === 'riding') return `in a link (${over ?? 'opening'})`;
-  if (path === 'forwarded') return `by ${forwarder ?? 'a member'}`;
-  return path ?? '';
+  return path === null ? '' : planePathText({ path, over, forwarder });
 }

@@ -96,6 +96,42 @@ const namespaces: Check = {
   },
 };
 
+const wireguard: Check = {
+  name: 'WireGuard',
+  run: async () => {
+    if (process.platform !== 'linux') return [attention('WireGuard', 'interfaces need Linux; links work everywhere')];
+    const missing = [
+      ['wg', '--version', 'wireguard-tools'],
+      ['ip', '-V', 'iproute2'],
+      ['nft', '--version', 'nftables'],
+    ].flatMap(([tool = '', flag = '', debian = '']) => (hasProgram(tool, flag) ? [] : [debian]));
+    if (!(await hasKernelModule()) && !hasProgram('wireguard-go', '--version')) missing.push('wireguard-go');
+    if (missing.length > 0) {
+      const what = 'interfaces (moat wireguard up) need more programs; links work without';
+      return [attention('WireGuard', what, `apt install ${missing.join(' ')}`)];
+    }
+    if (process.getuid?.() !== 0) {
+      const what = 'the tools are here; to make interfaces the agent runs as root or with CAP_NET_ADMIN';
+      return [attention('WireGuard', what, 'sudo moat node run, or moat service install')];
+    }
+    return [
+      ok('WireGuard', `interfaces can be made${(await hasKernelModule()) ? ' by the kernel' : ' by wireguard-go'}`),
+    ];
+  },
+};
+
+function hasProgram(file: string, flag: string): boolean {
+  return spawnSync(file, [flag], { stdio: 'ignore' }).error === undefined;
+}
+
+/** Loaded or built in; one that would be loaded on demand is found by the agent when it makes an interface. */
+async function hasKernelModule(): Promise<boolean> {
+  return stat('/sys/module/wireguard').then(
+    () => true,
+    () => spawnSync('modinfo', ['wireguard'], { stdio: 'ignore' }).status === 0,
+  );
+}
+
 /** Only asked while no agent runs: then the ports should be free. */
 export async function checkPorts(): Promise<readonly ReturnType<typeof ok>[]> {
   const found = [];
@@ -131,4 +167,11 @@ function isOlder(version: string, than: string): boolean {
   return false;
 }
 
-export const MACHINE_CHECKS: readonly Check[] = [nodeVersion, stateDirectory, diskSpace, localhostNames, namespaces];
+export const MACHINE_CHECKS: readonly Check[] = [
+  nodeVersion,
+  stateDirectory,
+  diskSpace,
+  localhostNames,
+  namespaces,
+  wireguard,
+];

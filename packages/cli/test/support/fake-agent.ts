@@ -247,6 +247,7 @@ export class FakeAgent implements AsyncDisposable {
       publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
       redeem: () => this.#unsupported(),
       wireguard: () => this.#unsupported(),
+      netcheck: () => this.#unsupported(),
       wireguardUp: () => this.#unsupported(),
       wireguardDown: () => this.#unsupported(),
       wireguardRotateKey: () => this.#unsupported(),

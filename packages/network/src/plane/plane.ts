@@ -21,6 +21,7 @@ import type { PathLine } from './path-state.ts';
 import type { PskLine, PskMode } from './preshared-keys.ts';
 import { tunnelNameOf } from './layout.ts';
 import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
+import type { Netcheck } from './paths.ts';
 import { Meetings } from './meetings.ts';
 import { remapped } from './remapped.ts';
 
@@ -37,6 +38,8 @@ export interface PlanePaths {
   start(options: { readonly signal: AbortSignal }): Promise<void>;
   update(peers: readonly { readonly peer: PeerId; readonly publicKey: string }[]): Promise<void>;
   states(): readonly PathLine[];
+  untilDirect(peer: PeerId, signal: AbortSignal): Promise<PathLine>;
+  netcheck(signal: AbortSignal): Promise<Netcheck>;
   /** Leaves every endpoint as it is. */
   stop(): Promise<void>;
 }
@@ -109,6 +112,12 @@ export interface Plane {
   review(): Promise<void>;
   readonly state: PlaneState;
   peers(): Promise<readonly PlanePeerState[]>;
+  /** How a peer's packets go; undefined where it is none. */
+  pathOf(peer: PeerId): PathLine | undefined;
+  /** Wakes a peer's way and waits until it is direct. @throws `PATH_REFUSED` for nobody's peer, or the signal's reason */
+  untilDirect(peer: PeerId, signal: AbortSignal): Promise<PathLine>;
+  /** How the world sees the interface. @throws `PLANE_OFF` while there is none */
+  netcheck(signal: AbortSignal): Promise<Netcheck>;
   /** What programs here use for a service: addresses of members that were met on the plane; all, where `unmet`. */
   addressesOf(service: string, options?: { readonly unmet?: boolean }): readonly string[];
   /**
@@ -154,7 +163,7 @@ class PlacePlane implements Plane {
     this.#meetings = new Meetings({
       ...deps,
       isRefused: (publicKey) => this.#isRefused(publicKey),
-      keepaliveOf: (publicKey) => this.#pathOf(publicKey)?.keepaliveSeconds ?? 0,
+      keepaliveOf: (publicKey) => this.#pathOfKey(publicKey)?.keepaliveSeconds ?? 0,
     });
   }
 
@@ -191,6 +200,18 @@ class PlacePlane implements Plane {
       path: paths.get(peer.publicKey),
       presharedKey: peer.peer === null ? undefined : keys.get(peer.peer),
     }));
+  }
+
+  pathOf(peer: PeerId): PathLine | undefined {
+    return this.#paths?.states().find((path) => path.peer === peer);
+  }
+
+  untilDirect(peer: PeerId, signal: AbortSignal): Promise<PathLine> {
+    return this.#paths?.untilDirect(peer, signal) ?? Promise.reject(planeOff());
+  }
+
+  netcheck(signal: AbortSignal): Promise<Netcheck> {
+    return this.#paths?.netcheck(signal) ?? Promise.reject(planeOff());
   }
 
   addressesOf(service: string, { unmet = false } = {}): readonly string[] {
@@ -233,13 +254,13 @@ class PlacePlane implements Plane {
     this.#phase = 'off';
   }
 
-  #pathOf(publicKey: string): PathLine | undefined {
+  #pathOfKey(publicKey: string): PathLine | undefined {
     return this.#paths?.states().find((path) => path.publicKey === publicKey);
   }
 
   /** The peer's agent said that it takes no part: its key is known, and no interface stands behind it. */
   #isRefused(publicKey: string): boolean {
-    const state = this.#pathOf(publicKey)?.state;
+    const state = this.#pathOfKey(publicKey)?.state;
     return state !== undefined && state.kind !== 'direct' && state.why.code === 'PEER_REFUSED';
   }
 
@@ -369,4 +390,8 @@ function membersOf({ peers }: PlaneLayout): { readonly peer: PeerId; readonly pu
 function closed(view: ContractView): ContractView {
   const { egress: _, ...contract } = view.contract;
   return { ...view, contract: { ...contract, access: [] }, grantsTo: () => [] };
+}
+
+function planeOff(): MoatError<'PLANE_OFF'> {
+  return new MoatError('PLANE_OFF', 'this network has no WireGuard interface here', { next: ['moat wireguard up'] });
 }

@@ -33,6 +33,8 @@ test('where a key is required no peer has a way before it has a key', async () =
         start: () => say('paths start'),
         update: () => say('paths update'),
         states: () => [],
+        untilDirect: () => Promise.reject(new Error('never')),
+        netcheck: () => Promise.reject(new Error('never')),
         stop: () => say('paths stop'),
       }),
       presharedKeys: ({ publicKey }) => ({

@@ -9,15 +9,7 @@ import {
   parseSignedHead,
 } from '@moat/contract';
 import type { Exposure } from '@moat/network';
-import type {
-  AgentEndpoints,
-  Handlers,
-  NodeStatus,
-  RedeemRequest,
-  Rotation,
-  VersionAccepted,
-  WireguardStatus,
-} from '@moat/admin-api';
+import type { AgentEndpoints, Handlers, NodeStatus, RedeemRequest, Rotation, VersionAccepted } from '@moat/admin-api';
 import type { MemberCertificates } from '../certificates/member-certificates.ts';
 import type { Consent } from '../consent.ts';
 import { deadline } from '../deadline.ts';
@@ -34,10 +26,10 @@ import type { OwnersAtWork } from '../owners/create-owners.ts';
 import type { Publisher } from '../publications/publisher.ts';
 import type { Reconciler } from '../reconcile.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
-import { wireguardStatusOf } from '../wireguard/report.ts';
 import type { WireguardAtWork } from '../wireguard/create-wireguard.ts';
 import { createOwnerHandlers } from './owner-handlers.ts';
 import { ping, type ProbeDeps } from './probe.ts';
+import { lookForDirect, wireguardHandlers } from './wireguard-handlers.ts';
 import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
 const PING_MS = 10_000;
@@ -158,8 +150,11 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     },
     explain: ({ params, query, signal }) =>
       explain(deps.explain, find(params), query['from'] ?? '', query['to'] ?? '', signal),
-    ping: ({ params, body, signal }) =>
-      ping(deps.probe, find(params), body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal)),
+    ping: async ({ params, body, signal }) => {
+      const deployment = find(params);
+      if (body.direct === true) await lookForDirect(deps.wireguard.interfaces, deployment, body.target, signal);
+      return ping(deps.probe, deployment, body.target, pingDeadline(body.timeoutMs ?? PING_MS, signal));
+    },
     certificates: () => ({ certificates: deps.certificates.report() }),
     publications: async () => {
       await publisher.lookAtCertificates();
@@ -196,35 +191,6 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     stop: () => {
       deps.stop();
       return { done: true };
-    },
-  };
-}
-
-function wireguardHandlers(
-  { keys, claims, interfaces }: WireguardAtWork,
-  find: (params: Readonly<Record<string, string>>) => Deployment,
-): Pick<Handlers<AgentEndpoints>, 'wireguard' | 'wireguardUp' | 'wireguardDown' | 'wireguardRotateKey'> {
-  const statusOf = (deployment: Deployment): Promise<WireguardStatus> =>
-    wireguardStatusOf({ wireguard: interfaces, keys }, deployment);
-  return {
-    wireguard: ({ params }) => statusOf(find(params)),
-    wireguardUp: async ({ params, body }) => {
-      const deployment = find(params);
-      await interfaces.up(deployment, body);
-      return statusOf(deployment);
-    },
-    wireguardDown: async ({ params }) => {
-      await interfaces.down(find(params).id);
-      return { done: true };
-    },
-    wireguardRotateKey: async ({ params }) => {
-      const deployment = find(params);
-      if (deployment.place === undefined) {
-        throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${deployment.contract.name}`);
-      }
-      await keys.makeNext(deployment.id);
-      await claims.watch(deployment.id);
-      return statusOf(deployment);
     },
   };
 }

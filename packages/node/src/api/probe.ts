@@ -61,8 +61,8 @@ async function pingPeer(
 ): Promise<Pinged> {
   const link = await deps.links.connect(peer, signal);
   const rttMs = await link.ping(signal);
-  const { pathReason } = pathTo(deps, deployment, { name: member, peer });
-  return { member, peer, rttMs, path: link.path, pathReason };
+  const { pathReason, plane } = pathTo(deps, deployment, { name: member, peer });
+  return { member, peer, rttMs, path: link.path, pathReason, ...(plane === undefined ? {} : { plane }) };
 }
 
 /** For a stream that is only opened to see whether it may be. */

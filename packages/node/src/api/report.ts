@@ -18,7 +18,7 @@ import type { ExposedTargets, PrivateNetwork, ServiceState } from '@moat/network
 import type { AddressBook, Overlay } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Doors } from '../doors.ts';
-import { pathTo } from '../explain/path.ts';
+import { pathTo, type PathDeps } from '../explain/path.ts';
 import { namedServices } from '../names/named-services.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
 import { isKeptHere } from '../owners/owner-door.ts';
@@ -38,6 +38,7 @@ export interface ReportDeps {
   readonly exposed: ExposedTargets;
   readonly network: (id: string) => PrivateNetwork | undefined;
   readonly wireguard: Pick<Wireguard, 'get'>;
+  readonly plane: PathDeps['plane'];
   readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
   readonly store: Pick<DeploymentStore, 'receipts'>;
   readonly owners: OwnersAtWork;
@@ -133,12 +134,17 @@ export function timeText(timeMs: number): string {
   return new Date(timeMs).toISOString();
 }
 
+const NO_WAY: { readonly path: null; readonly pathReason: null; readonly plane?: undefined } = {
+  path: null,
+  pathReason: null,
+};
+
 function placesOf(deps: ReportDeps, deployment: Deployment): PlaceStatus[] {
   const { self, overlay, links } = deps;
   return [...deployment.view.places.values()].map((place) => {
     const { peer } = place;
     const isOther = peer !== null && peer !== self;
-    const { path, pathReason } = isOther ? pathTo(deps, deployment, place) : { path: null, pathReason: null };
+    const { plane, ...way } = isOther ? pathTo(deps, deployment, place) : NO_WAY;
     return {
       name: place.name,
       tags: place.tags,
@@ -148,8 +154,8 @@ function placesOf(deps: ReportDeps, deployment: Deployment): PlaceStatus[] {
       state: place.state,
       self: peer === self,
       connected: peer === self || (isOther && overlay.connections(peer).length > 0),
-      path,
-      pathReason,
+      ...way,
+      ...(plane === undefined ? {} : { plane }),
       rttMs: (isOther ? links.get(peer)?.rttMs : undefined) ?? null,
     };
   });

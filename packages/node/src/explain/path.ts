@@ -1,7 +1,7 @@
 /** How this machine reaches another one, and why not better. */
 import type { Links, PeerId } from '@moat/core';
 import { peerIdOfMultiaddr, type Place } from '@moat/contract';
-import type { Explanation } from '@moat/admin-api';
+import type { Explanation, PlanePath } from '@moat/admin-api';
 import type { Overlay, Reach } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 
@@ -12,9 +12,11 @@ export interface PathDeps {
   readonly self: PeerId;
   readonly overlay: Pick<Overlay, 'connections' | 'reach' | 'reservations'>;
   readonly links: Pick<Links, 'get'>;
+  /** How WireGuard packets go to a peer. */
+  readonly plane: (deployment: Deployment, peer: PeerId) => PlanePath | undefined;
 }
 
-export type PathFinding = Pick<Explanation, 'path' | 'pathReason'>;
+export type PathFinding = Pick<Explanation, 'path' | 'pathReason' | 'plane'>;
 
 /** The path between `from` and the machines that offer `to`, as far as one end is this machine. */
 export function explainPath(deps: PathDeps, deployment: Deployment, from: string, to: string): PathFinding {
@@ -43,7 +45,9 @@ export function pathTo(
   if (peer === null) return { path: null, pathReason: `no machine holds the place of ${name}` };
   const reach = deps.overlay.reach(peer);
   const path = deps.links.get(peer)?.path ?? reach.path;
-  return { path, pathReason: reasonOf(deps, deployment, name, path, reach) };
+  const plane = deps.plane(deployment, peer);
+  const pathReason = reasonOf(deps, deployment, name, path, reach);
+  return { path, pathReason, ...(plane === undefined ? {} : { plane }) };
 }
 
 function reasonOf(

@@ -1,7 +1,8 @@
 /** The interface of a network as the local API shows it. */
-import type { Endpoint, PeerId } from '@moat/core';
-import type { PlanePeerState } from '@moat/network';
-import type { WireguardPeer, WireguardStatus } from '@moat/admin-api';
+import { readFile } from 'node:fs/promises';
+import { MoatError, type Endpoint, type PeerId } from '@moat/core';
+import type { PathLine, PlanePeerState } from '@moat/network';
+import type { Notice, NetcheckReport, PlanePath, WireguardPeer, WireguardStatus } from '@moat/admin-api';
 import type { Deployment } from '../deployments/deployment.ts';
 import { toldKeyOf } from './key-claims.ts';
 import type { PlaceKeys } from './place-keys.ts';
@@ -43,28 +44,77 @@ export async function wireguardStatusOf(
     },
     peers: ((await tunneled?.plane?.peers()) ?? []).map((peer) => peerOf(peer, deployment)),
     unserved: layout?.unserved ?? [],
+    warnings: layout?.forwarding === 'outside' && !(await forwards()) ? [FORWARDING_OFF] : [],
   };
 }
 
-function peerOf(
-  { member, peer, publicKey, allowedIps, now, path }: PlanePeerState,
-  deployment: Deployment,
-): WireguardPeer {
-  const state = path?.state;
+const FORWARDING_OFF: Notice = {
+  code: 'FORWARDING_OFF',
+  message: 'packets are led through this machine, and its kernel forwards none: sysctl -w net.ipv4.ip_forward=1',
+};
+
+/** Whether the kernel passes packets on between interfaces; never switched on by the agent. */
+async function forwards(): Promise<boolean> {
+  const text = await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8').catch(() => '1');
+  return text.trim() === '1';
+}
+
+function peerOf(state: PlanePeerState, deployment: Deployment): WireguardPeer {
+  const { member, peer, publicKey, allowedIps, now, path } = state;
+  const way = path === undefined ? NO_PATH : planePathOf(deployment, path);
   return {
     member,
     peer,
     key: publicKey,
     addresses: allowedIps.map((cidr) => cidr.split('/')[0] ?? cidr),
     endpoint: now?.endpoint ? endpointText(now.endpoint) : null,
-    path: state?.kind ?? null,
-    over: state?.kind === 'riding' ? state.over : null,
-    forwarder: state?.kind === 'forwarded' ? nameOf(deployment, state.forwarder) : null,
-    reason: state === undefined || state.kind === 'direct' ? null : state.why,
+    ...way,
     handshakeAt: now?.handshakeAt ? new Date(now.handshakeAt).toISOString() : null,
     received: now?.received ?? 0,
     sent: now?.sent ?? 0,
     keepaliveSeconds: now?.keepaliveSeconds ?? 0,
+  };
+}
+
+const NO_PATH = { path: null, over: null, forwarder: null, reason: null } as const;
+
+/** A peer's way as the local API shows it. */
+export function planePathOf(deployment: Deployment, { state }: PathLine): PlanePath {
+  return {
+    path: state.kind,
+    over: state.kind === 'riding' ? state.over : null,
+    forwarder: state.kind === 'forwarded' ? nameOf(deployment, state.forwarder) : null,
+    reason: state.kind === 'direct' ? null : state.why,
+  };
+}
+
+/** How the world sees the interface. @throws `PLANE_OFF`, or the signal's reason */
+export async function netcheckOf(
+  wireguard: Pick<Wireguard, 'plane'>,
+  deployment: Deployment,
+  signal: AbortSignal,
+): Promise<NetcheckReport> {
+  const plane = wireguard.plane(deployment.id);
+  if (plane === undefined) {
+    throw new MoatError('PLANE_OFF', `${deployment.contract.name} has no WireGuard interface here`, {
+      next: ['moat wireguard up'],
+    });
+  }
+  const { nat, port, anchors, mapped, local, forwarders } = await plane.netcheck(signal);
+  return {
+    deployment: deployment.id,
+    name: deployment.contract.name,
+    nat,
+    port,
+    anchors: anchors.map(({ anchor, seen, rttMs, code }) => ({
+      anchor,
+      seen: seen === null ? null : endpointText(seen),
+      rttMs,
+      code,
+    })),
+    mapped: mapped === null ? null : endpointText(mapped),
+    local,
+    forwarders: forwarders.map((peer) => nameOf(deployment, peer)),
   };
 }
 
