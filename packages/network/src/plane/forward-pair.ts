@@ -41,6 +41,8 @@ export interface ForwardSide {
 export interface ForwardPairDeps {
   readonly clock: Clock;
   readonly initiations: InitiationTests;
+  /** Of all pairs together. */
+  readonly budget: ByteBudget;
   /** This side sends from there now. */
   onLearned(side: ForwardSide, from: Endpoint): void;
 }
@@ -174,7 +176,7 @@ export class ForwardPairSocket {
       if (packet.length > INITIATION_BYTES || now - to.knockedAt < KNOCK_MS) return false;
       to.knockedAt = now;
     }
-    return from.budget.take(packet.length);
+    return from.budget.take(packet.length) && this.#deps.budget.take(packet.length);
   }
 }
 

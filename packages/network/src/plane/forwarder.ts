@@ -34,9 +34,16 @@ export interface ForwarderLimits {
   readonly pairsPerPeer: number;
   /** Bytes a second that one PeerId may send through, in all its pairs. @defaultValue 16777216 */
   readonly bytesPerSecondPerPeer: number;
+  /** The same of all together. @defaultValue 67108864 */
+  readonly bytesPerSecond: number;
 }
 
-const DEFAULT_LIMITS: ForwarderLimits = { pairs: 128, pairsPerPeer: 16, bytesPerSecondPerPeer: 16 * 1024 * 1024 };
+const DEFAULT_LIMITS: ForwarderLimits = {
+  pairs: 128,
+  pairsPerPeer: 16,
+  bytesPerSecondPerPeer: 16 * 1024 * 1024,
+  bytesPerSecond: 64 * 1024 * 1024,
+};
 
 /** First and last UDP port, both included. */
 export interface PortRange {
@@ -103,6 +110,7 @@ export class Forwarder {
   readonly #ports: PortRange;
   readonly #limits: ForwarderLimits;
   readonly #asks: RateLimit;
+  readonly #budget: ByteBudget;
   readonly #running = new Map<string, Promise<Running>>();
   readonly #opened = new Map<string, Running>();
   readonly #budgets = new Map<PeerId, { readonly budget: ByteBudget; pairs: number }>();
@@ -113,6 +121,7 @@ export class Forwarder {
     this.#deps = deps;
     this.#ports = ports;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#budget = new ByteBudget(deps.clock, this.#limits.bytesPerSecond);
     this.#asks = new RateLimit({ now: () => deps.clock.now() }, ASKS);
   }
 
@@ -219,7 +228,7 @@ export class Forwarder {
       for (const each of listeners.get(side.peer) ?? []) void this.#tell(each, { type: 'learned', ...from });
     };
     const { clock, initiations } = this.#deps;
-    const deps = { clock, initiations, onLearned };
+    const deps = { clock, initiations, budget: this.#budget, onLearned };
     const { first, last } = this.#ports;
     const count = last - first + 1;
     const start = randomInt(count);

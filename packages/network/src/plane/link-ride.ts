@@ -6,6 +6,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import {
   MoatError,
+  RateLimit,
   errorCode,
   isMoatError,
   type Clock,
@@ -27,6 +28,9 @@ const CONNECT_MS = 10_000;
 /** Milliseconds until the next attempt after one that failed: doubles from the first to the second. */
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 30_000;
+/** Handshakes that a peer may begin in so many milliseconds; WireGuard does so every five seconds. */
+const HANDSHAKES = { count: 10, perMs: 5000, maxKeys: 1 };
+const INITIATION = { type: 1, bytes: 148 } as const;
 /** Bytes that the kernel keeps for us, as far as it lets us: a burst must outlast a turn of the loop. */
 const KERNEL_BUFFER_BYTES = 1024 * 1024;
 /** Bytes that may wait in our socket for WireGuard; more are dropped. */
@@ -53,7 +57,7 @@ export interface RideCounts {
   readonly sentBytes: number;
   readonly received: number;
   readonly receivedBytes: number;
-  /** Packets that came while no link stood or its credit was out. */
+  /** Packets that came while no link stood or its credit was out, and handshakes that a peer began too often. */
   readonly dropped: number;
 }
 
@@ -69,6 +73,7 @@ export class LinkRide implements PacketRide {
   readonly #options: LinkRideOptions;
   readonly #counts = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
   readonly #waiting = new PacketQueue();
+  readonly #handshakes: RateLimit;
   #isClosed = false;
   #socket: Socket | undefined;
   #port = 0;
@@ -86,6 +91,7 @@ export class LinkRide implements PacketRide {
   constructor(deps: LinkRideDeps, options: LinkRideOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#handshakes = new RateLimit({ now: () => deps.clock.now() }, HANDSHAKES);
   }
 
   /** Where WireGuard sends what shall ride. */
@@ -183,7 +189,10 @@ export class LinkRide implements PacketRide {
     this.#counts.receivedBytes += packet.length;
     const socket = this.#socket;
     if (socket === undefined) return;
-    if (socket.getSendQueueSize() > MAX_UNSENT_BYTES) this.#counts.dropped += 1;
+    // To WireGuard all that ride come from one address, which it limits as a whole: a peer must not use up the others'.
+    const begins = packet.length === INITIATION.bytes && packet[0] === INITIATION.type;
+    if (begins && this.#handshakes.take('') > 0) this.#counts.dropped += 1;
+    else if (socket.getSendQueueSize() > MAX_UNSENT_BYTES) this.#counts.dropped += 1;
     // A copy, since it is borrowed and the socket may send it later.
     else socket.send(Buffer.from(packet), nothing);
     this.#use();

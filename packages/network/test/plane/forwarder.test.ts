@@ -257,6 +257,12 @@ suite('a forwarder', () => {
     await db.socket.until(3);
     assert.equal(made.forwarder.pairs()[0]?.dropped, 4);
     assert.equal(texts(db.socket).at(-1), 'later');
+    using all = world({ clock, limits: { bytesPerSecond: 4000 } });
+    await using one = await joined(all, web1, db1);
+    await using other = await joined(all, db1, web1);
+    for (const end of [one, other, one]) end.socket.send(Buffer.alloc(900), end.session.endpoint);
+    await until(() => all.forwarder.pairs()[0]?.dropped === 2);
+    assert.equal(all.forwarder.pairs()[0]?.packets, 1);
   });
 });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { silentLogger, systemClock, type Clock, type LinkStream, type Links, type PeerId } from '@moat/core';
-import { checkLeaks, createManualClock } from '@moat/testkit';
+import { checkLeaks, createManualClock, wireguardInitiation } from '@moat/testkit';
 import { LinkRide } from '../../src/plane/link-ride.ts';
 import { MemoryHub } from '../memory-links.ts';
 import { DEPLOYMENT, PEERS, contract, machine, viewOf, type Machine } from '../shop.ts';
@@ -207,6 +207,22 @@ suite('packets over a link', () => {
     db.wireguard.send('fine', db.ride.endpoint);
     await web.wireguard.until(2);
   });
+});
+
+test('a peer that begins handshakes without end does not use up WireGuard’s limit for all that ride', async () => {
+  const hub = new MemoryHub();
+  const clock = createManualClock();
+  await using web = await rider(hub, WEB, PEERS.db1, { clock });
+  await using db = await rider(hub, DB, PEERS.web1);
+  const key = KEYS[0] ?? '';
+  for (let i = 0; i < 30; i++) db.wireguard.send(wireguardInitiation(key), db.ride.endpoint);
+  db.wireguard.send('data', db.ride.endpoint);
+  await web.wireguard.until(11);
+  assert.equal(web.wireguard.received.at(-1)?.packet.toString(), 'data');
+  assert.equal(web.ride.counts.dropped, 20);
+  clock.advance(5000);
+  db.wireguard.send(wireguardInitiation(key), db.ride.endpoint);
+  await web.wireguard.until(12);
 });
 
 suite('who may send packets', () => {
