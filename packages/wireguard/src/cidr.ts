@@ -32,6 +32,11 @@ export function isIpv6Range(text: string): boolean {
   return text.includes(':');
 }
 
+/** True for the range of all addresses of a family. @throws `TUNNEL_FAILED` when it is none */
+export function isEverywhere(text: string): boolean {
+  return split(text).length === 0;
+}
+
 /** The same address or range of `to` where it lies in `from`, a range of the same size; else as it is. */
 export function moveRange(text: string, from: string, to: string): string {
   const { address, length } = split(text);

@@ -4,6 +4,7 @@ import { doSteps } from './apply.ts';
 import type { Backend } from './backend.ts';
 import { failure } from './errors.ts';
 import { closeHidden, findHidden, openHidden, type Hidden } from './hidden.ts';
+import { isEverywhere } from './cidr.ts';
 import { linkDown } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
 import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, showMarks } from './nft.ts';
@@ -129,7 +130,10 @@ export class MachineTunnels implements Tunnels {
     const { tools, backend } = this.#deps;
     const name = checkedName(spec.name);
     const { remap } = spec;
-    const wanted = remap ? outsideOf(spec, remap) : spec;
+    const outside = remap ? outsideOf(spec, remap) : spec;
+    // A default route of the agent's own namespace is the whole machine's.
+    const routes = place.path === null ? outside.routes.filter((route) => !isEverywhere(route)) : outside.routes;
+    const wanted = { ...outside, routes };
     const done = await this.#makeWay(spec, place);
     const hidden = await this.#record(spec, place);
     const where = { name, namespace: place.path, wgNamespace: backend.wgNamespace(hidden ?? place) };

@@ -1,9 +1,10 @@
-/** What is left open when the machine's tools fail in the middle: nothing. */
+/** What an interface never does to its machine, also when tools fail in the middle. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TunnelSpec } from '@moat/core';
 import { failure } from '../src/errors.ts';
 import { createWireguardKey } from '../src/index.ts';
 import { MachineTunnels } from '../src/machine.ts';
@@ -24,7 +25,7 @@ function toolsWhere(nft: () => ToolResult): { readonly tools: Tools; readonly ru
   return { runs, tools: { try: attempt, run: async (run) => (await attempt(run)).stdout } };
 }
 
-async function applyWhere(nft: () => ToolResult): Promise<readonly ToolRun[]> {
+async function applyWhere(nft: () => ToolResult, change: Partial<TunnelSpec> = {}): Promise<readonly ToolRun[]> {
   const directory = mkdtempSync(join(tmpdir(), 'moat-closing-'));
   const { tools, runs } = toolsWhere(nft);
   const none = (): Promise<void> => Promise.resolve();
@@ -33,7 +34,8 @@ async function applyWhere(nft: () => ToolResult): Promise<readonly ToolRun[]> {
   const { privateKey } = createWireguardKey();
   const spec = { namespace: null, port: 45_399, mtu: 1420, addresses: [], routes: [], peers: [] };
   try {
-    await assert.rejects(tunnels.apply({ ...spec, name: 'moatx', privateKey, rules: { chains: '' } }));
+    // The tools of this test say that no rules stand.
+    await assert.rejects(tunnels.apply({ ...spec, name: 'moatx', privateKey, rules: { chains: '' }, ...change }));
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -54,3 +56,10 @@ for (const [what, nft] of [
     assert.deepEqual([runs.at(-1)?.tool, runs.at(-1)?.input], ['ip', 'link set dev moatx down\n']);
   });
 }
+
+test("a default route is not the agent's own namespace's", async () => {
+  const nft = (): ToolResult => ({ ok: true, stdout: '{"nftables":[]}', complaint: '' });
+  const runs = await applyWhere(nft, { routes: ['10.77.0.0/16', '0.0.0.0/0', '::/0'] });
+  const routes = runs.flatMap(({ input = '' }) => input.split('\n')).filter((line) => line.startsWith('route '));
+  assert.deepEqual(routes, ['route add 10.77.0.0/16 dev moatx']);
+});

@@ -39,7 +39,10 @@ export interface TunnelSpec {
   readonly mtu: number;
   /** With prefix length. */
   readonly addresses: readonly string[];
-  /** CIDRs that lead into it. */
+  /**
+   * CIDRs that lead into it. Those of everything only where it stands in another namespace than the agent's: what else
+   * runs on the machine keeps its own way out.
+   */
   readonly routes: readonly string[];
   readonly peers: readonly TunnelPeer[];
   readonly rules: PacketRules;
