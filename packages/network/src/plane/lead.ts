@@ -9,7 +9,7 @@ import type { ForwardSession } from './path-ports.ts';
 import type { PathReason } from './path-state.ts';
 import { planPunch, reasonOf } from './punch-plan.ts';
 import { peerOf, sendTo } from './punch.ts';
-import { needsKeepalive, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
+import { needsKeepalive, reach, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
 
 /** Milliseconds of a whole exchange. */
 export const EXCHANGE_MS = 15_000;
@@ -28,7 +28,7 @@ const LOOK_MS = 50;
 export async function lead(deps: ExchangeDeps, pair: Pair, parent: AbortSignal): Promise<Outcome> {
   using deadline = createDeadline(deps.clock, EXCHANGE_MS, parent);
   const survey = await deps.surveyor.survey(deadline.signal);
-  const connection = await deps.control.connect(pair.peer, deadline.signal);
+  const connection = await reach(deps.control, pair, deadline.signal);
   const stream = await deps.control.open(connection, PATH_PROTOCOL, deadline.signal);
   const talk = new LeadersTalk(deps, stream, deadline.signal);
   try {

@@ -13,6 +13,7 @@ export const PATH_REASONS = {
   UDP_BLOCKED: 'no UDP packet of this machine arrived at any anchor',
   PEER_UDP_BLOCKED: 'no UDP packet of the peer arrived at any anchor',
   NO_ANCHOR: 'no anchor of the contract could say how this machine is seen',
+  PEER_NO_ANCHOR: 'no anchor of the contract could say how the peer is seen',
   NO_COMMON_WAY: 'the two machines have no kind of address in common',
   UNANSWERED: 'packets sent directly did not arrive',
   PATH_DIED: 'packets stopped arriving on the way that was used',

@@ -38,6 +38,8 @@ const PER_MINUTE = { offers: 12, questions: 60, addresses: 40 };
 const MINUTE_MS = 60_000;
 /** Milliseconds that a peer which asked to be sent a packet may take to say that it did not arrive. */
 const LOST_MS = 5_000;
+/** Milliseconds after which WireGuard shows what just arrived. */
+const AWAKE_MS = 50;
 const NETCHECK_MS = 10_000;
 
 /** A member that the contract pairs with us. */
@@ -148,7 +150,7 @@ class TunnelPaths implements Paths {
     const { control, door } = this.#deps;
     const opened = new DisposableStack();
     opened.defer(door.serve(this.#options.deployment, (stream, first) => this.#visit(stream, first)));
-    opened.defer(control.onAdmitted(({ peer }) => this.#paths.get(peer)?.connected()));
+    opened.defer(control.onAdmitted((connection) => this.#paths.get(connection.peer)?.connected(connection)));
     opened.defer(() => this.#look?.timer.cancel());
     this.#addresses = this.#addressText();
     this.#watchAddresses(opened);
@@ -242,7 +244,7 @@ class TunnelPaths implements Paths {
         clock,
         logger,
         onChange: (line) => this.#changed(line),
-        onAwake: () => this.#lookAfter(0),
+        onAwake: () => this.#lookAfter(AWAKE_MS),
         exchange: {
           control,
           tunnels,
@@ -267,6 +269,7 @@ class TunnelPaths implements Paths {
     const path = this.#paths.get(peer);
     const kind = first.type === 'offer' ? 'offers' : 'questions';
     if (path === undefined) throw new MoatError('PATH_REFUSED', 'no such pair here');
+    path.met(stream.connection);
     if (this.#limits[kind].take(peer) > 0) return this.#refuse(stream, 'PATH_BUSY');
     if (first.type === 'check') return this.#checked(stream, path);
     const peerLeads = peer < this.#deps.control.self;

@@ -4,7 +4,7 @@ import { sleep, type Clock, type ControlPlane, type MessageStream, type Tunnels 
 import { createDeadline } from './deadline.ts';
 import { PATH_PROTOCOL, decodePathMessage, encodePathMessage } from './path-messages.ts';
 import { peerOf } from './punch.ts';
-import type { Pair } from './way.ts';
+import { reach, type Pair } from './way.ts';
 
 /** Milliseconds of a check: a packet and two messages. */
 const CHECK_MS = 1_000;
@@ -52,8 +52,8 @@ export async function tellAwake(deps: PeerCheckDeps, pair: Pair, parent: AbortSi
   await stream.close();
 }
 
-async function open({ control }: PeerCheckDeps, { peer }: Pair, signal: AbortSignal): Promise<MessageStream> {
-  return control.open(await control.connect(peer, signal), PATH_PROTOCOL, signal);
+async function open({ control }: PeerCheckDeps, pair: Pair, signal: AbortSignal): Promise<MessageStream> {
+  return control.open(await reach(control, pair, signal), PATH_PROTOCOL, signal);
 }
 
 async function sayLost(

@@ -12,16 +12,18 @@ import {
   type Endpoint,
   type Logger,
   type MessageStream,
+  type PeerConnection,
   type PeerId,
   type TunnelPeerState,
   type Tunnels,
 } from '@moat/core';
 
 import { follow, type FollowDeps } from './follow.ts';
+import { HeldForward } from './held-forward.ts';
 import { Keepalive } from './keepalive.ts';
 import { lead } from './lead.ts';
 import type { OfferedEnd } from './path-messages.ts';
-import type { ForwardSession, PacketRide } from './path-ports.ts';
+import type { PacketRide } from './path-ports.ts';
 import { whyNotDirect, type PathLine, type PathReason, type PathState } from './path-state.ts';
 import { checkPeer, tellAwake } from './peer-check.ts';
 import { isSame, peerOf, type TunnelPlace } from './punch.ts';
@@ -29,23 +31,14 @@ import { Traffic } from './traffic.ts';
 import { Tries } from './tries.ts';
 import type { Outcome, Pair } from './way.ts';
 
-/** Milliseconds without traffic after which a path sleeps. */
-const IDLE_MS = 5 * 60_000;
-/** Milliseconds of sending without an answer after which the peer is asked. */
-const UNANSWERED_MS = 1_000;
-/** Milliseconds that a flow in one direction may go on after the peer said that it arrives; and for how long that is believed. */
-const ONE_WAY_MS = 10_000;
-const ONE_WAY_BELIEVED_MS = 60_000;
-/** Milliseconds without any packet on a path that is kept alive. */
-const SILENT_MS = 40_000;
+/** Milliseconds after which the last packets on the ride have arrived: from then on it only wakes. */
+const RIDE_RESTS_MS = 5_000;
 /** Milliseconds for something to arrive after our network changed. */
 const CHANGED_MS = 800;
 /** Milliseconds that the leader has to begin by itself. */
 const LEADER_MS = 400;
 /** Milliseconds more for the follower, which only asks where the leader forgot. */
 const FOLLOWER_LATER_MS = 2_000;
-/** Milliseconds that a forwarder which failed is not asked again. */
-const AVOID_MS = 60_000;
 /** A session older than this, in milliseconds, is none (WireGuard's REJECT_AFTER_TIME). */
 const SESSION_MS = 180_000;
 
@@ -55,7 +48,7 @@ export interface PeerPathDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onChange: (line: PathLine) => void;
-  /** Counters are to be looked at from now on. */
+  /** Counters are to be looked at soon, and from now on. */
   readonly onAwake: () => void;
 }
 
@@ -73,22 +66,21 @@ export class PeerPath {
   readonly #traffic: Traffic;
   readonly #tries: Tries;
   readonly #keepalive: Keepalive = new Keepalive();
+  readonly #held: HeldForward;
   readonly #gone: AbortController = new AbortController();
-  /** Forwarders that failed, until when; those of one contract. */
-  readonly #avoided = new Map<PeerId, number>();
   #state: PathState;
-  #session: ForwardSession | undefined;
   #exchange: { readonly controller: AbortController; readonly done: Promise<void> } | undefined;
+  #met: PeerConnection | undefined;
   #isChecking = false;
-  #oneWayUntil = 0;
 
   constructor(deps: PeerPathDeps, options: PeerPathOptions) {
     this.#deps = deps;
     this.#options = options;
     this.#traffic = new Traffic(deps.clock.now());
     this.#tries = new Tries(deps.clock);
+    this.#held = new HeldForward(deps.clock);
     this.#state = { kind: 'asleep', since: deps.clock.now(), why: whyNotDirect('NO_TRAFFIC') };
-    options.ride.onWake = () => this.wake();
+    options.ride.onWake = () => this.#ridden();
   }
 
   get line(): PathLine {
@@ -113,9 +105,7 @@ export class PeerPath {
 
   /** Milliseconds until its counters should be looked at; null = no need. */
   get lookMs(): number | null {
-    if (!this.isAwake) return null;
-    if (this.#traffic.unansweredAt !== null) return 500;
-    return this.#deps.clock.now() - this.#traffic.trafficAt < 5_000 ? 1_000 : 5_000;
+    return this.isAwake ? this.#traffic.lookMs(this.#deps.clock.now()) : null;
   }
 
   /** Takes over what stands: a path that works goes on; all else begins at the ride. @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
@@ -147,8 +137,14 @@ export class PeerPath {
     else this.#seek();
   }
 
+  /** The peer is there, on this connection. */
+  met(connection: PeerConnection): void {
+    this.#met = connection;
+  }
+
   /** The peer's connection is back: it may be asked again. */
-  connected(): void {
+  connected(connection: PeerConnection): void {
+    this.met(connection);
     if (this.#state.kind === 'riding' && this.#state.why.code === 'PEER_UNREACHABLE') this.#seek();
   }
 
@@ -178,8 +174,9 @@ export class PeerPath {
     const now = this.#deps.clock.now();
     this.#keepalive.lost(quietMs);
     this.#keepalive.needed = false;
-    if (state.kind === 'forwarded') this.#avoided.set(state.forwarder, now + AVOID_MS);
-    this.#leaveForwarder();
+    if (state.kind === 'forwarded') this.#held.avoid(state.forwarder);
+    this.#deps.exchange.surveyor.doubt();
+    this.#held.leave();
     this.#become(this.#riding(why));
     this.#traffic.restart(now);
     this.#tries.reset();
@@ -191,7 +188,7 @@ export class PeerPath {
   /** Our addresses changed: what works goes on, what does not is left within a second. */
   networkChanged(): void {
     this.#keepalive.reset();
-    this.#avoided.clear();
+    this.#held.forgive();
     this.#tries.reset();
     const { kind } = this.#state;
     if (kind === 'riding' || kind === 'punching') this.#seek();
@@ -205,13 +202,12 @@ export class PeerPath {
     const now = this.#deps.clock.now();
     this.#traffic.note(now, counters);
     if (counters.endpoint !== null) this.#roamed(counters.endpoint, now);
-    if (now - this.#traffic.trafficAt >= IDLE_MS) return this.#background(this.#sleep());
+    const verdict = this.#traffic.verdict(now, this.#keepalive.needed);
+    if (verdict === 'idle') return this.#background(this.#sleep());
     if (!this.#hasOwnWay || this.#isChecking) return;
-    const { receivedAt, unansweredAt } = this.#traffic;
-    const patienceMs = now < this.#oneWayUntil ? ONE_WAY_MS : UNANSWERED_MS;
-    const isUnanswered = unansweredAt !== null && now - unansweredAt >= patienceMs;
-    if (!isUnanswered && !(this.#keepalive.needed && now - receivedAt >= SILENT_MS)) return;
-    this.#background(this.#check(Math.max(0, (unansweredAt ?? now) - receivedAt)));
+    const { ride } = this.#options;
+    if (ride.path !== null && now - this.#state.since >= RIDE_RESTS_MS) ride.rest();
+    if (verdict === 'doubtful') this.#background(this.#check(this.#traffic.quietMs(now)));
   }
 
   /** Ends what is under way; the endpoint stays as it is. */
@@ -220,8 +216,14 @@ export class PeerPath {
     this.#tries.cancel();
     if (this.#exchange !== undefined) await this.#endExchange(this.#exchange);
     // A session at a forwarder outlives us, as the endpoint does: the next start adopts both.
-    this.#session = undefined;
+    this.#held.forget();
     await this.#options.ride.close();
+  }
+
+  /** The ride carries again: the peer sends nothing to the way there was. */
+  #ridden(): void {
+    if (this.isAwake) this.#deps.onAwake();
+    else this.wake();
   }
 
   get #hasOwnWay(): boolean {
@@ -236,7 +238,7 @@ export class PeerPath {
       return;
     }
     if (isLoopback(endpoint) || ('endpoint' in state && isSame(endpoint, state.endpoint))) return;
-    this.#leaveForwarder();
+    this.#held.leave();
     this.#become({ kind: 'direct', since: now, endpoint, by: 'roamed' });
   }
 
@@ -257,7 +259,7 @@ export class PeerPath {
     this.#isChecking = true;
     try {
       const isAlive = await checkPeer(exchange, this.#pair(), quietMs, this.#gone.signal);
-      if (isAlive) this.#oneWayUntil = clock.now() + ONE_WAY_BELIEVED_MS;
+      if (isAlive) this.#traffic.oneWay(clock.now());
       else if (this.#state === state) await this.lost(quietMs, 'PATH_DIED');
     } finally {
       this.#isChecking = false;
@@ -310,8 +312,7 @@ export class PeerPath {
     const { clock, exchange } = this.#deps;
     return {
       ...exchange,
-      forwarders: (peer) =>
-        exchange.forwarders(peer).filter((forwarder) => (this.#avoided.get(forwarder) ?? 0) <= clock.now()),
+      forwarders: (peer) => this.#held.usable(exchange.forwarders(peer)),
       onPunching: () => {
         const state = this.#state;
         if (state.kind === 'riding') this.#become({ kind: 'punching', since: clock.now(), why: state.why });
@@ -322,7 +323,7 @@ export class PeerPath {
   async #take(outcome: Outcome, before: PathState): Promise<void> {
     if (outcome.kind === 'unchanged') return this.#putBack(before, outcome.why);
     const now = this.#deps.clock.now();
-    this.#leaveForwarder();
+    this.#held.leave();
     this.#keepalive.needed = outcome.keepsAlive;
     this.#traffic.restart(now);
     if (outcome.kind === 'direct') {
@@ -330,8 +331,7 @@ export class PeerPath {
       this.#become({ kind: 'direct', since: now, endpoint: outcome.endpoint, by: outcome.by });
     } else {
       const { by: forwarder, endpoint, session, why } = outcome;
-      this.#session = session;
-      session.closed.addEventListener('abort', () => this.#forwarderSilent(session), { once: true });
+      this.#held.hold(session, () => this.#forwarderSilent());
       this.#become({ kind: 'forwarded', since: now, endpoint, forwarder, why: whyNotDirect(why) });
       this.#again('tried');
     }
@@ -353,14 +353,14 @@ export class PeerPath {
   }
 
   /** It may be only its agent that is gone: packets say whether the way still stands. */
-  #forwarderSilent(session: ForwardSession): void {
-    if (this.#session === session && !this.#isChecking) this.#background(this.#check(0));
+  #forwarderSilent(): void {
+    if (!this.#isChecking) this.#background(this.#check(0));
   }
 
   async #sleep(): Promise<void> {
     const { ride } = this.#options;
     this.#tries.cancel();
-    this.#leaveForwarder();
+    this.#held.leave();
     this.#keepalive.needed = false;
     this.#become({ kind: 'asleep', since: this.#deps.clock.now(), why: whyNotDirect('NO_TRAFFIC') });
     await this.#set({ endpoint: ride.endpoint });
@@ -374,12 +374,6 @@ export class PeerPath {
   async #endExchange(running: { readonly controller: AbortController; readonly done: Promise<void> }): Promise<void> {
     running.controller.abort(new Error('a newer exchange begins'));
     await running.done;
-  }
-
-  #leaveForwarder(): void {
-    const session = this.#session;
-    this.#session = undefined;
-    session?.close();
   }
 
   /** The keepalive as it is to be, and with `nudged` an empty packet now, which WireGuard sends when it is turned on. */
@@ -401,7 +395,7 @@ export class PeerPath {
     const { deployment, peer, place, ride } = this.#options;
     const state = this.#state;
     const forward = state.kind === 'forwarded' ? { by: state.forwarder, endpoint: state.endpoint } : null;
-    return { deployment, peer, place, ride: ride.endpoint, forward };
+    return { deployment, peer, place, ride: ride.endpoint, met: this.#met, forward };
   }
 
   #riding(code: PathReason): PathState {
@@ -425,8 +419,9 @@ function isLoopback({ host }: Endpoint): boolean {
   return host.startsWith('127.') || host === '::1';
 }
 
+/** What is missing may be back any moment. */
 function isUnreached(why: PathReason): boolean {
-  return why === 'PEER_UNREACHABLE' || why === 'PEER_REFUSED';
+  return ['PEER_UNREACHABLE', 'PEER_REFUSED', 'NO_ANCHOR', 'PEER_NO_ANCHOR'].includes(why);
 }
 
 function reasonOfFailure(error: unknown): PathReason {

@@ -48,7 +48,8 @@ export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathRe
   if (tried) return 'UNANSWERED';
   if (ours.nat === 'edm') return 'WE_SYMMETRIC';
   if (theirs.nat === 'edm') return 'PEER_SYMMETRIC';
-  return ours.nat === 'unseen' ? 'NO_ANCHOR' : 'NO_COMMON_WAY';
+  if (ours.nat === 'unseen') return 'NO_ANCHOR';
+  return theirs.nat === 'unseen' ? 'PEER_NO_ANCHOR' : 'NO_COMMON_WAY';
 }
 
 function lanPairs(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {

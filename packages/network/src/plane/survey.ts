@@ -16,8 +16,8 @@ import { createDeadline, orAborted } from './deadline.ts';
 import { natKindOf, type NatKind } from './nat-kind.ts';
 import type { ConnectAnchor, Observe } from './path-ports.ts';
 
-/** Milliseconds that what anchors saw is believed. */
-const FRESH_MS = 15_000;
+/** Milliseconds that what anchors saw is believed: peers that wake together share one survey. */
+const FRESH_MS = 4_000;
 /** Milliseconds for one anchor, two probes. */
 const ANCHOR_MS = 2_200;
 /** Two answers tell what kind of NAT there is. */
@@ -89,7 +89,9 @@ export class Surveyor {
   survey(signal: AbortSignal): Promise<Survey> {
     const { clock } = this.#deps;
     const known = this.#known;
-    if (known !== undefined && clock.now() - known.at < FRESH_MS) return Promise.resolve(known);
+    if (known !== undefined && known.own.seen.length > 0 && clock.now() - known.at < FRESH_MS) {
+      return Promise.resolve(known);
+    }
     if (this.#running === undefined) {
       const running = this.#take(ENOUGH, this.#options.signal).finally(() => {
         if (this.#running === running) this.#running = undefined;
@@ -103,6 +105,11 @@ export class Surveyor {
   /** Asks every anchor anew. @throws the signal's reason */
   surveyAll(signal: AbortSignal): Promise<Survey> {
     return this.#take(MOST_ANCHORS, signal);
+  }
+
+  /** A way was lost: the router in front may have another address, though we have none. */
+  doubt(): void {
+    this.#known = undefined;
   }
 
   /** What was known is no longer true. */

@@ -1,10 +1,25 @@
-/** What a peer's counters say: whether programs send, and whether anybody answers. */
+/** What a peer's counters say: whether programs send, whether anybody answers, and when to look again. */
 import type { TunnelPeerState } from '@moat/core';
 
 /** Bytes of an empty packet, which is what a keepalive is. */
 const KEEPALIVE_BYTES = 32;
 /** Bytes of the larger half of a handshake, with an empty packet after it. */
 const HANDSHAKE_BYTES = 148 + KEEPALIVE_BYTES;
+
+/** Milliseconds without traffic after which a path sleeps. */
+const IDLE_MS = 5 * 60_000;
+/** Milliseconds of sending without an answer after which the peer is asked. */
+const UNANSWERED_MS = 1_000;
+/** Milliseconds that a flow in one direction may go on after the peer said that it arrives; and for how long that is believed. */
+const ONE_WAY_MS = 10_000;
+const ONE_WAY_BELIEVED_MS = 60_000;
+/** Milliseconds without any packet on a path that is kept alive. */
+const SILENT_MS = 40_000;
+/** Milliseconds after traffic in which there is likely to be more. */
+const BUSY_MS = 5_000;
+
+/** `idle`: nothing to keep a path for; `doubtful`: the peer may hear nothing, or we. */
+export type TrafficVerdict = 'fine' | 'idle' | 'doubtful';
 
 type Counters = Pick<TunnelPeerState, 'sent' | 'received' | 'handshakeAt' | 'keepaliveSeconds'>;
 
@@ -14,6 +29,7 @@ export class Traffic {
   #trafficAt: number;
   #receivedAt: number;
   #unansweredAt: number | null = null;
+  #oneWayUntil = 0;
 
   /** @param now milliseconds since 1970. */
   constructor(now: number) {
@@ -21,19 +37,28 @@ export class Traffic {
     this.#receivedAt = now;
   }
 
-  /** When anything but keepalives and handshakes last went either way. */
-  get trafficAt(): number {
-    return this.#trafficAt;
+  /** What the counters say of a path; `isKept`: keepalives go over it. */
+  verdict(now: number, isKept: boolean): TrafficVerdict {
+    if (now - this.#trafficAt >= IDLE_MS) return 'idle';
+    const patienceMs = now < this.#oneWayUntil ? ONE_WAY_MS : UNANSWERED_MS;
+    const isUnanswered = this.#unansweredAt !== null && now - this.#unansweredAt >= patienceMs;
+    return isUnanswered || (isKept && now - this.#receivedAt >= SILENT_MS) ? 'doubtful' : 'fine';
   }
 
-  /** When anything was last received. */
-  get receivedAt(): number {
-    return this.#receivedAt;
+  /** Milliseconds that nothing came back before programs began to send in vain. */
+  quietMs(now: number): number {
+    return Math.max(0, (this.#unansweredAt ?? now) - this.#receivedAt);
   }
 
-  /** Since when programs send and nothing comes back; null = it does. */
-  get unansweredAt(): number | null {
-    return this.#unansweredAt;
+  /** Milliseconds until the counters are worth another look. */
+  lookMs(now: number): number {
+    if (this.#unansweredAt !== null) return 500;
+    return now - this.#trafficAt < BUSY_MS ? 1_000 : 5_000;
+  }
+
+  /** What we send arrives, though nothing comes back. */
+  oneWay(now: number): void {
+    this.#oneWayUntil = now + ONE_WAY_BELIEVED_MS;
   }
 
   /** One empty packet of ours more than the keepalive explains. */

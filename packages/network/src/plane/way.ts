@@ -1,5 +1,5 @@
 /** What an exchange over `/moat/path/1` is about: one pair, the ways it has, and what came of it. */
-import type { Clock, ControlPlane, DeploymentId, Endpoint, PeerId, Tunnels } from '@moat/core';
+import type { Clock, ControlPlane, DeploymentId, Endpoint, PeerConnection, PeerId, Tunnels } from '@moat/core';
 
 import type { CandidateKind } from './candidates.ts';
 import type { ForwardSession, OpenForward } from './path-ports.ts';
@@ -14,6 +14,8 @@ export interface Pair {
   readonly place: TunnelPlace;
   /** Where packets ride. */
   readonly ride: Endpoint;
+  /** The connection on which the peer was last met: of several, the one that is not dead. */
+  readonly met: PeerConnection | undefined;
   /** The member that passes packets on now, and where. */
   readonly forward: { readonly by: PeerId; readonly endpoint: Endpoint } | null;
 }
@@ -46,6 +48,11 @@ export type Outcome =
       readonly keepsAlive: boolean;
     }
   | { readonly kind: 'unchanged'; readonly why: PathReason };
+
+/** A connection to talk about the pair on. @throws what the control plane throws */
+export function reach(control: ControlPlane, { met, peer }: Pair, signal: AbortSignal): Promise<PeerConnection> {
+  return met === undefined || met.closed.aborted ? control.connect(peer, signal) : Promise.resolve(met);
+}
 
 /** Ways that packets took until now. */
 export function waysOf({ ride, forward }: Pair): readonly Endpoint[] {
