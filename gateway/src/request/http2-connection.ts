@@ -62,6 +62,10 @@ const SETTINGS = { burst: 20, perSecond: 2 };
 const OVERHEAD = { burst: 1_024 * 1_024, perSecond: 256 * 1_024 };
 /** What a client sends beside a request's head, beside a part of its body, and for so many bytes that it takes. */
 const STREAMS_PER_LOOK = 16;
+/** Between two looks: more than clients send who ask and read. */
+const MUCH_BYTES = 64 * 1_024;
+/** A connection that is younger is looked at more often. */
+const YOUNG_MS = 1_000;
 const PER_REQUEST = 512;
 const PER_PART = 64;
 const TAKEN_PER_BYTE = 64;
@@ -83,8 +87,11 @@ export class Http2Connection implements Http2Carrier {
   /** Bytes that the client had reason to send, and what it had sent at the last look. */
   #useful = 0;
   #overheadBytes = 0;
+  /** What had come at the last look. */
+  #lookedBytes = 0;
   #streams = 0;
   #served = false;
+  readonly #beganMs: number;
   /** Since when there has been no request. */
   #idleSinceMs: number;
   /** When it was told to end at once. */
@@ -101,7 +108,7 @@ export class Http2Connection implements Http2Carrier {
     this.client = from.client;
     this.servername = from.servername;
     const now = deps.now();
-    this.#idleSinceMs = now;
+    this.#idleSinceMs = this.#beganMs = now;
     this.#misuses = new TokenBucket(MISUSES, now);
     this.#pings = new TokenBucket(PINGS, now);
     this.#settings = new TokenBucket(SETTINGS, now);
@@ -167,6 +174,19 @@ export class Http2Connection implements Http2Carrier {
     }
   }
 
+  /** Between two calls of `watch`, where much comes: a flood that is over in a second has done its harm. True while it does. */
+  look(nowMs: number): boolean {
+    if (this.#endedMs !== undefined) return false;
+    const came = this.#socket.bytesRead - this.#lookedBytes;
+    this.#countOverhead(nowMs);
+    return came > MUCH_BYTES || nowMs - this.#beganMs < YOUNG_MS;
+  }
+
+  /** True when much came since the last look. */
+  get isBusy(): boolean {
+    return this.#socket.bytesRead - this.#lookedBytes > MUCH_BYTES;
+  }
+
   /** Takes no new request, and closes once the running ones are answered. */
   drain(): void {
     if (!this.#session.closed) this.#session.close();
@@ -229,7 +249,11 @@ export class Http2Connection implements Http2Carrier {
   }
 
   #countOverhead(nowMs: number): void {
-    const overhead = Math.max(0, this.#socket.bytesRead - this.#useful);
+    let unread = 0;
+    for (const request of this.#requests) unread += request.unreadBytes;
+    const { bytesRead } = this.#socket;
+    this.#lookedBytes = bytesRead;
+    const overhead = Math.max(0, bytesRead - unread - this.#useful);
     const more = overhead - this.#overheadBytes;
     this.#overheadBytes = overhead;
     if (more > 0 && !this.#overhead.spend(nowMs, more)) this.#abused('frames');

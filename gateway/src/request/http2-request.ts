@@ -87,6 +87,11 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
     return this;
   }
 
+  /** Bytes of the body that came and wait here. */
+  get unreadBytes(): number {
+    return this.#stream.readableLength;
+  }
+
   get answer(): ClientAnswer {
     return this;
   }

@@ -1,7 +1,7 @@
 /**
  * HTTP/2 on client connections. Read in this order:
  *   http2 → http2-connection → http2-head → parse → http2-request
- * One timer watches all connections of a listener.
+ * One timer watches all connections of a listener, a faster one those that are new or send much.
  *
  * Bound: {@link MAX_QUEUED_BYTES} wait for all clients together. Above it the connection for which most waits is ended.
  */
@@ -17,6 +17,7 @@ export interface Http2Deps extends Omit<Http2ConnectionDeps, 'now' | 'onQueued'>
 
 /** A connection of a hundred slow downloads holds 25 MiB of it. */
 const MAX_QUEUED_BYTES = 256 * 1_024 * 1_024;
+const LOOK_MS = 50;
 
 export class Http2 {
   readonly #deps: Http2ConnectionDeps;
@@ -26,6 +27,9 @@ export class Http2 {
   readonly #watchMs: number;
   #queued = 0;
   #timer: Timer | undefined;
+  /** Those that are new or send much. */
+  readonly #busy = new Set<Http2Connection>();
+  #busyTimer: Timer | undefined;
   #retiring = false;
   #stopping = false;
 
@@ -42,9 +46,14 @@ export class Http2 {
     if (this.#stopping) return void socket.destroy();
     const connection = new Http2Connection(this.#deps, this.#options, { socket, client, servername });
     this.#connections.set(socket, connection);
-    socket.once('close', () => this.#connections.delete(socket));
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      this.#busy.delete(connection);
+    });
+    this.#busy.add(connection);
     if (this.#retiring) connection.drain();
     this.#watch();
+    this.#look();
   }
 
   /** Running requests are answered, new ones refused. */
@@ -63,6 +72,7 @@ export class Http2 {
   stop(): void {
     this.#stopping = true;
     this.#timer?.cancel();
+    this.#busyTimer?.cancel();
     for (const socket of this.#connections.keys()) socket.destroy();
   }
 
@@ -80,8 +90,22 @@ export class Http2 {
     this.#timer ??= this.#clock.after(this.#watchMs, () => {
       this.#timer = undefined;
       const now = this.#clock.now();
-      for (const connection of this.#connections.values()) connection.watch(now);
+      for (const connection of this.#connections.values()) {
+        if (connection.isBusy) this.#busy.add(connection);
+        connection.watch(now);
+      }
       if (this.#connections.size > 0) this.#watch();
+      this.#look();
+    });
+  }
+
+  #look(): void {
+    if (this.#busy.size === 0) return;
+    this.#busyTimer ??= this.#clock.after(LOOK_MS, () => {
+      this.#busyTimer = undefined;
+      const now = this.#clock.now();
+      for (const connection of this.#busy) if (!connection.look(now)) this.#busy.delete(connection);
+      this.#look();
     });
   }
 }
