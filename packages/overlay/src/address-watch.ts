@@ -1,8 +1,11 @@
 /** Looks whether this machine can be dialed elsewhere than before: a new lease, another network, a cable. */
+import { networkInterfaces } from 'node:os';
 import type { Clock, Timer } from '@moat/core';
 
 /** Milliseconds between two looks; no system tells Node of such a change. */
-const LOOK_MS = 5_000;
+const LOOK_MS = 2_000;
+/** Those of containers come and go all day. */
+const LINK_LOCAL = /^(?:fe80:|169\.254\.)/i;
 
 export interface AddressWatchDeps {
   readonly clock: Clock;
@@ -43,4 +46,13 @@ export class AddressWatch {
   #text(): string {
     return this.#deps.addresses().toSorted().join();
   }
+}
+
+/** Addresses of this machine's interfaces: who listens nowhere moves too, and its connections die with the old ones. */
+export function machineAddresses(isInside: (host: string) => boolean): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((entries = []) =>
+    entries.flatMap(({ address, internal }) =>
+      internal || LINK_LOCAL.test(address) || isInside(address) ? [] : [address],
+    ),
+  );
 }

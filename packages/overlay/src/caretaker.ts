@@ -86,10 +86,11 @@ export class Caretaker {
     addressBook.learn(connection.peer, learnedAddresses(connection, { listenAddrs }, isInside));
   }
 
-  /** This machine is somewhere else than before: what failed there may work here. */
+  /** This machine is somewhere else than before: what failed there may work here, and what stood there may be dead. */
   onMoved(): void {
-    const { deployments, logger, supervisor } = this.#deps;
+    const { deployments, keepalive, logger, probation, supervisor } = this.#deps;
     logger.info({ count: deployments.deployments().length }, 'addresses of this machine changed');
+    for (const connection of probation.all()) void keepalive.check(connection);
     for (const id of deployments.deployments()) {
       for (const { peer } of deployments.members(id)) supervisor.forgive(peer);
     }

@@ -10,7 +10,7 @@ import {
 } from '@moat/core';
 import type { MemberClaim, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
-import { AddressWatch } from './address-watch.ts';
+import { AddressWatch, machineAddresses } from './address-watch.ts';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
 import { Callbacks } from './callbacks.ts';
 import { directoryCalls, keeperCalls } from './calls.ts';
@@ -220,7 +220,7 @@ class Libp2pOverlay implements Overlay {
     opening.defer(() => this.#supervisor.stop());
     const watch = new AddressWatch({
       clock: this.#deps.clock,
-      addresses: () => host.listening(),
+      addresses: () => [...host.listening(), ...machineAddresses(this.#isInside)],
       onChange: () => {
         host.tellAddresses();
         this.#caretaker.onMoved();

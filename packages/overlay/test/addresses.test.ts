@@ -13,11 +13,11 @@ test('a change of addresses is noticed once, the same addresses in another order
   const watch = new AddressWatch({ clock, addresses: () => addresses, onChange: () => (changes += 1) });
   watch.start();
   addresses = addresses.toReversed();
-  clock.advance(5_000);
+  clock.advance(2_000);
   assert.equal(changes, 0);
   addresses = ['/ip4/10.0.0.3/tcp/1'];
-  clock.advance(5_000);
-  clock.advance(5_000);
+  clock.advance(2_000);
+  clock.advance(2_000);
   assert.equal(changes, 1);
   watch.stop();
   addresses = [];
