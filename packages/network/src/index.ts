@@ -91,3 +91,4 @@ export {
 } from './plane/preshared-keys.ts';
 export type { PskState } from './plane/preshared-peer.ts';
 export { NatPmpMapper, type NatPmpMapperDeps } from './plane/port-mapper.ts';
+export { peersBesidesGrants } from './plane/meeting.ts';

@@ -1,4 +1,14 @@
-import { may, parseTime, selectorsOf, type ContractView, type DenialCode, type Place } from '@moat/contract';
+import {
+  grantedServices,
+  may,
+  parseTime,
+  placesThatReach,
+  selectorsOf,
+  type ContractView,
+  type DenialCode,
+  type Place,
+} from '@moat/contract';
+import type { PeerId } from '@moat/core';
 
 /** Why two members have no tunnel between them. */
 export type MeetingDenial = DenialCode | 'WIREGUARD_MISSING';
@@ -17,6 +27,38 @@ export function meetingDenial(view: ContractView, a: string, b: string, now: num
   const isRootless = view.contract.network.plane === 'rootless';
   if (isRootless || sides.some((place) => place?.wireguard === undefined)) return 'WIREGUARD_MISSING';
   return reaches(view, a, b, now) || reaches(view, b, a, now) ? undefined : 'GRANT_DENIED';
+}
+
+/**
+ * Members that meet `self` for the sake of a device behind one of them, or of a way out: no grant leads from one member to
+ * the other, and yet packets pass between their machines, so links may stand.
+ * @param now milliseconds since 1970
+ */
+export function peersBesidesGrants(view: ContractView, self: string, now: number): ReadonlySet<PeerId> {
+  const peers = new Set<PeerId>();
+  const add = (place: Place | undefined): void => {
+    const machine = place?.via === undefined ? place : view.places.get(place.via);
+    if (machine?.wireguard === undefined || machine.name === self) return;
+    if (machine.peer !== null) peers.add(machine.peer);
+  };
+  const devices = devicesOf(view, self);
+  for (const device of devices) {
+    for (const { name } of grantedServices(view, device, now)) for (const place of view.membersOn(name)) add(place);
+  }
+  for (const place of placesThatReach(view, view.servicesOf(self), now)) if (place.via !== undefined) add(place);
+  const own = new Set([self, ...devices].flatMap((name) => selectors(view, name)));
+  for (const { from, via, expires } of view.contract.egress ?? []) {
+    if (!isOpen(expires, now)) continue;
+    if (from.some((each) => own.has(each))) add(view.places.get(via));
+    if (via !== self) continue;
+    for (const place of view.places.values()) if (selectorsOf(place).some((each) => from.includes(each))) add(place);
+  }
+  return peers;
+}
+
+function selectors(view: ContractView, member: string): string[] {
+  const place = view.places.get(member);
+  return place === undefined ? [] : selectorsOf(place);
 }
 
 function reaches(view: ContractView, from: string, to: string, now: number): boolean {

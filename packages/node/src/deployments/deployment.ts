@@ -15,6 +15,7 @@ import {
   type Place,
   type WitnessedClaim,
 } from '@moat/contract';
+import { peersBesidesGrants } from '@moat/network';
 import type { Notice } from '@moat/admin-api';
 import type { StoredDeployment } from '../store/deployment-store.ts';
 import { ClaimBook } from './claim-book.ts';
@@ -212,6 +213,7 @@ function linkablePeers(view: ContractView, self: Place | undefined, now: number)
     for (const { peer } of view.membersOn(name)) if (peer !== null) peers.add(peer);
   }
   for (const { peer } of placesThatReach(view, view.servicesOf(self.name), now)) if (peer !== null) peers.add(peer);
+  if (self.wireguard !== undefined) for (const peer of peersBesidesGrants(view, self.name, now)) peers.add(peer);
   for (const [gateway] of gatewaysOf(view, self)) peers.add(gateway);
   if (self.peer !== null) peers.delete(self.peer);
   return peers;
