@@ -30,7 +30,7 @@ import { isCall, isWritable } from './fields.ts';
 import type { Outcome } from './log.ts';
 import type { ParsedHead } from './parse.ts';
 import { checkAnswer, interimFields, type CheckedAnswer } from './respond.ts';
-import { failureOf, isByRule, letsNobodyIn, stalled } from './stream-failure.ts';
+import { failureOf, isByRule, letsNobodyIn, stalled, wasNeverSent } from './stream-failure.ts';
 
 export interface ExchangeDeps {
   readonly clock: Clock;
@@ -385,12 +385,12 @@ export class Exchange implements ClientEvents, AttemptOwner, Bagged {
     const error = failureOf(code);
     if (isByRule(error)) return this.#fail(error);
     if (attempt && !this.#answer) this.#failed(attempt.peer);
-    this.#failOrRetry(error);
+    this.#failOrRetry(error, wasNeverSent(code));
   }
 
   /** Another member may be tried while nothing came back and nothing can happen twice. */
-  #failOrRetry(error: MoatError<GatewayErrorCode>): void {
-    const harmless = IDEMPOTENT.has(this.#head.method) && this.#head.bodyless && !this.#bodyRead;
+  #failOrRetry(error: MoatError<GatewayErrorCode>, isUnsent: boolean): void {
+    const harmless = (isUnsent || IDEMPOTENT.has(this.#head.method)) && this.#head.bodyless && !this.#bodyRead;
     if (this.#answer !== undefined || !harmless || !this.#mayTryAnother()) return this.#fail(error);
     this.#release();
     // A machine that lets nobody in is no news where another one has the service and it is down.

@@ -46,6 +46,14 @@ export function letsNobodyIn(error: MoatError<GatewayErrorCode>): boolean {
   return error.code === 'MEMBER_REFUSED' || error.code === 'NOT_PUBLIC';
 }
 
+/**
+ * True when the member says that not a byte of the request reached the service: it never got a connection to it, or took
+ * nothing on. Codes by which a member also ends what runs are none of these.
+ */
+export function wasNeverSent(code: string | undefined): boolean {
+  return code === 'SERVICE_UNREACHABLE' || code === 'SERVICE_BUSY' || code === 'STREAM_LIMIT' || code === 'OPEN_RATE';
+}
+
 /** `code` is what the other side reset the stream with; undefined when it just ended. */
 export function failureOf(code: string | undefined): MoatError<GatewayErrorCode> {
   const details = code === undefined ? {} : { streamCode: code.slice(0, 64) };

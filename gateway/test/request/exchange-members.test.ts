@@ -223,6 +223,28 @@ test('a request that cannot do harm goes to another member', async () => {
   assert.equal(tries, 4);
 });
 
+test('what no service has seen a byte of goes to another member, whatever it would do', async () => {
+  for (const [code, status] of [
+    ['SERVICE_UNREACHABLE', 200],
+    ['SERVICE_BUSY', 200],
+    // The service may have done it already.
+    ['SERVICE_RESET', 502],
+    ['NETWORK_STOPPED', 502],
+  ] as const) {
+    await using edge = await start();
+    let first = true;
+    const failing = member((stream) => {
+      if (!first) return answering('done')(stream) as undefined;
+      first = false;
+      stream.reset(code);
+      return undefined;
+    });
+    edge.publish({ m1: failing, m2: failing });
+    const posted = await get(edge, { method: 'POST', headers: { 'content-length': '0' } });
+    assert.equal(posted.status, status, code);
+  }
+});
+
 test('where one member’s service is down and another was never let in, the client hears of the service', async () => {
   await using edge = await start();
   edge.publish({ m1: resetting('SERVICE_UNREACHABLE'), m2: resetting('NOT_EXPOSED') });
