@@ -89,6 +89,8 @@ interface Entry {
   plane: Plane | undefined;
   error: MoatError | null;
   remap: Remap | undefined;
+  /** The contract's range that `remap` was found for. */
+  network: string | undefined;
   /** Steps of one network run one after another; none rejects. */
   steps: Promise<unknown>;
   /** After a step that failed. */
@@ -148,12 +150,17 @@ export class Wireguard {
     const isMoved = before !== undefined && (before.netns !== netns || before.port !== port);
     if (request.port !== undefined && request.port !== before?.port) await this.#checkPort(request.port);
     const made = netns !== null && (await openNamespace(netns)).made;
-    if (isMoved) await this.#end(id);
+    if (isMoved) {
+      await this.#entries.get(id)?.steps;
+      await this.#end(id);
+    }
     const kept = before !== undefined && before.netns === netns;
     const netnsMade = made || (kept && before.netnsMade);
     const stored = { deployment: id, netns, netnsMade, port, remap: kept ? before.remap : null };
     this.#deps.store.saveTunnel(stored);
-    this.#entries.set(id, { ...entryOf(stored), plane: isMoved ? undefined : this.#entries.get(id)?.plane });
+    const standing = isMoved ? undefined : this.#entries.get(id);
+    if (standing === undefined) this.#entries.set(id, entryOf(stored));
+    else standing.stored = stored;
     if ((before?.netns ?? null) !== netns) {
       await this.#deps.insides.close(id);
       await this.#deps.onMoved(id);
@@ -217,10 +224,10 @@ export class Wireguard {
 
   /** In the turn of a change: what is no longer allowed leaves the interface before anything else is done. */
   follow(id: DeploymentId): void {
-    const { plane } = this.#entries.get(id) ?? {};
-    const deployment = this.#deps.deployments.get(id);
-    if (plane === undefined || deployment === undefined) return;
-    void plane.update(deployment.view);
+    const { plane, network } = this.#entries.get(id) ?? {};
+    const view = this.#deps.deployments.get(id)?.view;
+    if (plane === undefined || view === undefined || view.contract.network.ipv4 !== network) return;
+    void plane.update(view);
   }
 
   /** Brings the interface in line; resolves when it is, or when it is known why not. Never rejects. */
@@ -270,6 +277,8 @@ export class Wireguard {
     entry.retry?.cancel();
     try {
       if (!isOurs) return await this.#takeAway(entry);
+      // Of another range it is not known yet whether it is free here: it could lead what is another network's.
+      if (entry.plane && entry.network !== view.contract.network.ipv4) await this.#takeAway(entry);
       entry.plane ??= await this.#createPlane(entry, deployment);
       entry.error = null;
       await entry.plane.update(view);
@@ -289,6 +298,7 @@ export class Wireguard {
     const namespace = netns === null ? null : (await openNamespace(netns)).path;
     const network = view.contract.network.ipv4;
     entry.remap = await this.#remapOf(entry, network, namespace);
+    entry.network = network;
     return createPlane(
       {
         tunnels,
@@ -400,7 +410,15 @@ export function namespaceOf({ netns }: StoredTunnel): string | null {
 }
 
 function entryOf(stored: StoredTunnel): Entry {
-  return { stored, plane: undefined, error: null, remap: undefined, steps: Promise.resolve(), retry: undefined };
+  return {
+    stored,
+    plane: undefined,
+    error: null,
+    remap: undefined,
+    network: undefined,
+    steps: Promise.resolve(),
+    retry: undefined,
+  };
 }
 
 function mustHavePlace({ place, view }: Deployment): void {

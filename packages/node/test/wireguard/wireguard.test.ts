@@ -161,6 +161,24 @@ test('a place that was lost while no agent ran leaves no interface behind', asyn
   await until('no interface', async () => (await tunnels.list()).length === 0);
 });
 
+test('a network that moves into the range of another one is remapped, and leads away nothing of it', async () => {
+  await using stack = new AsyncDisposableStack();
+  const tunnels = createMemoryTunnels();
+  const one = stack.use(await Agent.start({ tunnels }));
+  const [shop, zoo] = [new Owner(one), new Owner(one)];
+  const home = await shop.pinned('home', 2, one, { keeper: true });
+  await shop.apply({ network: { ipv4: '10.77.0.0/16', plane: 'auto' }, members: [home] });
+  const animals = [{ ...home, ipv4: '10.78.0.2' }];
+  await zoo.apply({ name: 'zoo', network: { ipv4: '10.78.0.0/16', plane: 'auto' }, members: animals });
+  await one.client.wireguardUp('shop', {});
+  const { interface: name } = await one.client.wireguardUp('zoo', {});
+  assert.equal(tunnels.spec(name ?? '')?.remap, undefined);
+  await zoo.apply({ network: { ipv4: '10.77.0.0/17', plane: 'auto' }, members: [home] });
+  const remap = await until('remapped', async () => tunnels.spec(name ?? '')?.remap);
+  assert.equal(remap.network, '10.77.0.0/17');
+  assert.match(remap.as, /^100\./);
+});
+
 test('an interface that could not be taken away is known until it is', async () => {
   await using stack = new AsyncDisposableStack();
   const memory = createMemoryTunnels();
