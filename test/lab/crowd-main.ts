@@ -11,7 +11,7 @@ import { silentLogger } from '@moat/core';
 import { createNode, loadNodeConfig } from '@moat/node';
 
 const [folder = '', count = '0'] = process.argv.slice(2);
-const JOIN_MS = 60_000;
+const JOIN_MS = 120_000;
 /** Machines that join at the same time. */
 const AT_ONCE = 8;
 const say = (value: object): boolean => process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -155,6 +155,16 @@ export class Internet implements Disposable {
     return this.#wire(name);
   }
 
+  /** Commands of `ip` in a namespace. */
+  ip(name: string, commands: readonly string[]): void {
+    this.#spaces.ip(name, commands);
+  }
+
+  /** Runs a program in a namespace and returns what it wrote. */
+  read(name: string, file: string, ...args: readonly string[]): string {
+    return this.#spaces.read(name, file, ...args);
+  }
+
   /** Notes what passes in a namespace from now on, by a filter of tcpdump's. */
   async capture(name: string, filter: string): Promise<Capture> {
     const capture = await Capture.start(this.namespace(name), filter);

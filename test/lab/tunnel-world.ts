@@ -146,7 +146,10 @@ export class TunnelWorld implements AsyncDisposable {
     const machine = await Machine.create(name, { namespace });
     const isPublic = spec.nat === undefined || spec.nat === 'open' ? spec.behind === undefined : false;
     const listen = [
-      ...['--listen', `/ip4/${host}/tcp/${PORT}`, '--link-port', '4411'],
+      '--listen',
+      `/ip4/${host}/tcp/${PORT}`,
+      '--link-port',
+      '4411',
       ...(spec.ipv6 === true ? ['--listen', `/ip6/2001:db8::${spec.address}/tcp/${PORT}`] : []),
     ];
     const relay = spec.relay === true ? ['--relay'] : [];
