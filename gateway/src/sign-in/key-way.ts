@@ -61,6 +61,10 @@ export class KeyWay {
   }
 
   async #signIn(request: ClientRequest, scope: KeyScope): Promise<OwnAnswer> {
+    // A browser that another site has sent here would be signed in as whoever signed.
+    if (fieldOf(request, 'origin') !== undefined && !isOwnForm(request)) {
+      throw refusal('SIGN_IN_REFUSED', 'a page of another site signs nobody in');
+    }
     const origin = addressKey(request.client.address);
     const waitMs = this.#wrong.waitMs(origin);
     if (waitMs > 0) {

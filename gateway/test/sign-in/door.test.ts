@@ -90,6 +90,9 @@ test('a key that may come in gets a session, which no service sees', async () =>
   assert.match(page.text, /moat sign-in shop\.localhost/);
 
   const nonce = await question(edge);
+  const pushed = JSON.stringify(createSignIn({ host: HOST, nonce }, ana.signer));
+  const headers = { accept: 'application/json', origin: 'https://evil.example', 'content-type': 'text/plain' };
+  assert.equal(codeOf(await ask(edge, PATH, { body: pushed, headers })), 'SIGN_IN_REFUSED', 'a page of another site');
   const done = await answer(edge, createSignIn({ host: HOST, nonce }, ana.signer));
   assert.equal(done.status, 200, done.text);
   const { user, cookie, url } = JSON.parse(done.text) as { user: string; cookie: string; url: string };
