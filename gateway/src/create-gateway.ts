@@ -34,7 +34,7 @@ import { createOperations } from './metrics/operations.ts';
 import { NameRegistry } from './names/registry.ts';
 import { reservedLabels } from './names/reserved.ts';
 import { createTextLookup } from './names/text-lookup.ts';
-import { certificateStates } from './publications/certificate-states.ts';
+import { CertificateStates } from './publications/certificate-states.ts';
 import { EdgeRules } from './publications/edge-rules.ts';
 import { Intake } from './publications/intake.ts';
 import { Ledger } from './publications/ledger.ts';
@@ -321,11 +321,15 @@ class WiredGateway implements Gateway {
     await begin(opening, edge, options.signal);
     opening.defer(() => intake.stop());
     const answers = new AnswerCounter();
+    const states = new CertificateStates({ clock, ledger, routes, certificates: () => certificates.list() });
     overlay.servePublish(
-      async (peer, connection, bundle) =>
-        answers.counted(this.#draining ? GOING_DOWN : await done(intake.publish(peer, connection, bundle))),
+      async (peer, connection, bundle) => {
+        // Also while we go down: what it withdraws is withdrawn.
+        const answer = await done(intake.publish(peer, connection, bundle));
+        return answers.counted(this.#draining ? GOING_DOWN : answer);
+      },
       (peer, connection, redemption) => intake.redeem(peer, connection, redemption),
-      (...asked) => certificateStates({ ledger, routes, certificates: () => certificates.list() }, ...asked),
+      (...asked) => states.of(...asked),
     );
     await begin(opening, overlay, options.signal);
     traffic.identityChanged();

@@ -46,6 +46,7 @@ export class GatewayDns implements Service {
   /** What {@link ZoneView.serial} begins with; later starts count from later seconds, so it never goes back (RFC 1982). */
   #firstSerial: number;
   #isRunning = false;
+  #isLeaving = false;
 
   constructor(deps: GatewayDnsDeps, { domain, dns }: { readonly domain: string; readonly dns: DnsConfig }) {
     this.#deps = deps;
@@ -61,6 +62,7 @@ export class GatewayDns implements Service {
 
   /** Clients are sent to the other gateways of the domain, where one is well. */
   leave(): void {
+    this.#isLeaving = true;
     this.#zone?.health.leave();
   }
 
@@ -153,6 +155,7 @@ export class GatewayDns implements Service {
       { clock, logger, ...(probe === undefined ? {} : { probe }) },
       { domain, own: config.addresses, peers: config.peers },
     );
+    if (this.#isLeaving) health.leave();
     // One more than was said last, whatever is counted from here on.
     if (this.#zone !== undefined) this.#firstSerial = this.#zone.view.serial() + 1 - challenges.changes;
     const firstSerial = this.#firstSerial;

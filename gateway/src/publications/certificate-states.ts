@@ -1,13 +1,14 @@
 /** What a member is told of the certificates of names that it serves. */
 import type { GatewayCertificate } from '@moat/admin-api';
-import type { DeploymentId, PeerId } from '@moat/core';
+import type { Clock, DeploymentId, PeerId } from '@moat/core';
 import type { PublishedCertificate } from '@moat/overlay';
 import type { Routes } from '../routes/snapshot.ts';
 import type { Ledger } from './ledger.ts';
 
 export interface CertificateStatesDeps {
-  readonly ledger: Pick<Ledger, 'upstreams'>;
-  readonly routes: Pick<Routes, 'list' | 'endsTls'>;
+  readonly clock: Clock;
+  readonly ledger: Pick<Ledger, 'upstreams' | 'get' | 'hostOf'>;
+  readonly routes: Pick<Routes, 'find' | 'endsTls'>;
   /** All that the gateway holds or wants. */
   readonly certificates: () => readonly GatewayCertificate[];
 }
@@ -15,26 +16,48 @@ export interface CertificateStatesDeps {
 /** Names in one answer; a deployment with more sees the first. */
 const MAX_NAMES = 200;
 const MAX_TEXT = 500;
+/** All certificates are looked through so often at most, however many ask. */
+const KEPT_MS = 2_000;
 
-/** Of the deployment's names whose TLS ends here, each with the best that covers it; nothing for who does not serve it. */
-export function certificateStates(
-  { ledger, routes, certificates }: CertificateStatesDeps,
-  peer: PeerId,
-  deployment: DeploymentId,
-): PublishedCertificate[] {
-  if (!ledger.upstreams(deployment).has(peer)) return [];
-  const hosts = routes.list().filter((route) => route.deployment === deployment && routes.endsTls(route.host));
-  const byName = new Map<string, GatewayCertificate>();
-  for (const each of certificates()) {
-    for (const name of each.names) {
-      const known = byName.get(name);
-      if (known === undefined || (each.notAfter ?? '') > (known.notAfter ?? '')) byName.set(name, each);
-    }
+/** Bound: one entry a name of a certificate, as many as the gateway has. */
+export class CertificateStates {
+  readonly #deps: CertificateStatesDeps;
+  #byName: ReadonlyMap<string, GatewayCertificate> = new Map();
+  #readMs = -Infinity;
+
+  constructor(deps: CertificateStatesDeps) {
+    this.#deps = deps;
   }
-  return hosts.slice(0, MAX_NAMES).map(({ host }) => {
-    const found = byName.get(host) ?? byName.get(`*${host.slice(host.indexOf('.'))}`);
-    return { host, ...stateOf(found) };
-  });
+
+  /** Of the deployment's names whose TLS ends here, each with the best that covers it; nothing for who does not serve it. */
+  of(peer: PeerId, deployment: DeploymentId): PublishedCertificate[] {
+    const { ledger, routes } = this.#deps;
+    if (!ledger.upstreams(deployment).has(peer)) return [];
+    const published = (ledger.get(deployment)?.publications ?? []).flatMap(({ name }) => ledger.hostOf(name) ?? []);
+    const hosts = [...new Set(published)].filter(
+      (host) => routes.find(host)?.deployment === deployment && routes.endsTls(host),
+    );
+    const byName = this.#certificates();
+    return hosts.slice(0, MAX_NAMES).map((host) => {
+      const found = byName.get(host) ?? byName.get(`*${host.slice(host.indexOf('.'))}`);
+      return { host, ...stateOf(found) };
+    });
+  }
+
+  #certificates(): ReadonlyMap<string, GatewayCertificate> {
+    const { certificates, clock } = this.#deps;
+    if (Math.abs(clock.now() - this.#readMs) < KEPT_MS) return this.#byName;
+    const byName = new Map<string, GatewayCertificate>();
+    for (const each of certificates()) {
+      for (const name of each.names) {
+        const known = byName.get(name);
+        if (known === undefined || (each.notAfter ?? '') > (known.notAfter ?? '')) byName.set(name, each);
+      }
+    }
+    this.#byName = byName;
+    this.#readMs = clock.now();
+    return byName;
+  }
 }
 
 function stateOf(certificate: GatewayCertificate | undefined): Omit<PublishedCertificate, 'host'> {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GatewayCertificate } from '@moat/admin-api';
-import { certificateStates } from '../../src/publications/certificate-states.ts';
+import { CertificateStates } from '../../src/publications/certificate-states.ts';
 import { Desk } from '../desk.ts';
 import { Shop } from '../shop.ts';
 
@@ -45,7 +45,7 @@ test('each name of a deployment has its own, or the wildcard; who does not serve
     { ...NONE, names: ['bare.localhost'], source: 'acme', state: 'waiting', origin: 'a', failure: FAILURE },
   ];
   const told = (peer: string, deployment: string, certificates: readonly GatewayCertificate[]): unknown =>
-    certificateStates({ ledger: desk.ledger, routes: desk.routes, certificates: () => certificates }, peer, deployment);
+    new CertificateStates({ ...desk, clock: desk.clock, certificates: () => certificates }).of(peer, deployment);
   const none = { issuer: null, next: null, problem: null };
   assert.deepEqual(told(shop.web1.peer, shop.deployment, held), [
     { ...none, host: 'shop.localhost', state: 'valid', notAfter: '2027-01-01T00:00:00Z' },
