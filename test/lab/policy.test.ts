@@ -1,12 +1,15 @@
 /** The packet rules of one member against real packets: what is granted and exposed gets through, and nothing else. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { buildView, ipv6Of, may } from '@moat/contract';
+import { buildView, formatTime, ipv6Of, may } from '@moat/contract';
+import { eventually } from '../e2e/machine.ts';
 import { labSkip } from './namespaces.ts';
 import { DEPLOYMENT, contractOf, member, service } from './policy-contract.ts';
 import { INTERNET, LAN_HOST, LAN_SELF, PolicyWorld } from './policy-world.ts';
 
-const NOW = Date.parse('2026-11-21T12:00:00Z');
+/** The kernel's own clock ends what ends. */
+const NOW = Math.floor(Date.now() / 1000) * 1000;
+const [PAST, LATER] = [formatTime(NOW - 3_600_000), formatTime(NOW + 3_600_000)];
 const skip = labSkip('ping');
 const OWN = '10.77.0.2';
 const DB = '10.77.0.3';
@@ -28,7 +31,7 @@ describe('packet rules', { skip, concurrency: true }, () => {
       ],
       access: [
         { from: ['db'], to: ['api', 'dns', 'wild', 'hidden', 'printer', 'six'] },
-        { from: ['web'], to: ['admin'], expires: '2026-11-21T13:00:00Z' },
+        { from: ['web'], to: ['admin'], expires: LATER },
         { from: ['self'], to: ['store', 'api'] },
       ],
     });
@@ -134,7 +137,11 @@ describe('packet rules', { skip, concurrency: true }, () => {
       [db6, own6, true],
       [db6, 'fd99::7', false],
     ] as const) {
-      assert.equal(world.run('peers', 'ping', '-c1', '-W0.3', '-q', '-I', from, host), passes, `echo ${from} → ${host}`);
+      assert.equal(
+        world.run('peers', 'ping', '-c1', '-W0.3', '-q', '-I', from, host),
+        passes,
+        `echo ${from} → ${host}`,
+      );
     }
     const echo = ['-c1', '-W0.3', '-q', '-I', DB];
     assert.ok(world.run('peers', 'ping', ...echo, '-s', '4000', OWN), 'fragments are put together');
@@ -159,8 +166,13 @@ describe('packet rules', { skip, concurrency: true }, () => {
     assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80 }), 'admin');
     assert.equal(await peers.echo(again), 'silence', 'a stream to the old target');
     const admin = await peers.hold({ from: WEB, host: OWN, port: 81 });
-    world.apply(contract, Date.parse('2026-11-21T13:00:00Z'));
+    world.apply(contract, Date.parse(LATER));
     assert.equal(await peers.echo(admin), 'silence', 'over');
+    const soon = Math.floor(Date.now() / 1000) * 1000 + 2_000;
+    world.apply({ ...contract, access: [{ ...first, expires: formatTime(soon) }] }, Date.now());
+    const left = await peers.hold({ from: DB, host: OWN, port: 80 });
+    await eventually('the kernel ends it by itself', async () => (await peers.echo(left, 200)) === 'silence');
+    assert.ok(Date.now() >= soon);
     world.conceal('127.0.0.1:3000');
     world.apply(contract, NOW);
     assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80 }), 'silence', 'no longer exposed');
@@ -195,7 +207,7 @@ describe('packet rules', { skip, concurrency: true }, () => {
       const access = [0, 1, 2].map(() => ({
         from: some(['a', 'b', 'tag:even', 'tag:odd']),
         to: some(services.map(({ name }) => name)),
-        ...(chance() < 0.3 ? { expires: chance() < 0.5 ? '2026-11-21T11:00:00Z' : '2026-11-21T13:00:00Z' } : {}),
+        ...(chance() < 0.3 ? { expires: chance() < 0.5 ? PAST : LATER } : {}),
       }));
       const contract = contractOf({ members, services, access });
       for (const port of ports) {

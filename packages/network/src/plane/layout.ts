@@ -8,6 +8,7 @@ import {
   grantedServices,
   ipv6NetworkOf,
   ipv6Of,
+  may,
   placesThatReach,
   type ContractView,
   type Place,
@@ -16,7 +17,7 @@ import {
 import { nftChains } from './nft-chains.ts';
 import type { PlaneLayout, PlaneOptions, PlanePeer, PlaneService } from './plane-layout.ts';
 import { planeTargetOf } from './plane-target.ts';
-import type { Addresses, CarriedPort, PlanePolicy, ReachedPort, ServedPort, Transport } from './policy.ts';
+import type { Addresses, CarriedPort, Granted, PlanePolicy, ReachedPort, ServedPort, Transport } from './policy.ts';
 import { egressOf, presentBeside } from './present.ts';
 import { remapped } from './remapped.ts';
 
@@ -34,7 +35,7 @@ export function planeOf(view: ContractView, self: string, options: PlaneOptions)
   if (draft === null) return null;
   const { policy, peers, unserved, services, leavesBy } = draft;
   const { contract } = view;
-  const goesOut = policy.leaving.ipv4.length > 0 || policy.served.some(({ target }) => !target.host.startsWith('127.'));
+  const goesOut = policy.leaving.length > 0 || policy.served.some(({ target }) => !target.host.startsWith('127.'));
   return {
     name: policy.name,
     addresses: [`${policy.own.ipv4}/32`, `${policy.own.ipv6}/128`],
@@ -57,16 +58,16 @@ export function policyOf(view: ContractView, self: string, options: PlaneOptions
 function asSeenHere(policy: PlanePolicy, remap: Remap | undefined): PlanePolicy {
   if (remap === undefined) return policy;
   const { own, known, pairs, served, reached, carried, leaving } = policy;
-  const seen = ({ ipv4, ipv6 }: Addresses): Addresses => ({ ipv4: ipv4.map((each) => remapped(each, remap)), ipv6 });
+  const seen = <T extends Addresses>(all: T): T => ({ ...all, ipv4: all.ipv4.map((each) => remapped(each, remap)) });
   return {
     ...policy,
     own: { ...own, ipv4: remapped(own.ipv4, remap) },
     known: seen(known),
     pairs: seen(pairs),
-    served: served.map((port) => ({ ...port, from: seen(port.from) })),
+    served: served.map((port) => ({ ...port, from: port.from.map(seen) })),
     reached: reached.map((port) => ({ ...port, to: seen(port.to) })),
     carried: carried.map((port) => ({ ...port, from: seen(port.from), to: seen(port.to) })),
-    leaving: seen(leaving),
+    leaving: leaving.map(seen),
   };
 }
 
@@ -96,12 +97,14 @@ class Drafting {
   readonly #carried = new Set<string>();
   /** IPv6 addresses by name: each costs a hash. */
   readonly #derived = new Map<string, string>();
+  readonly #ends: boolean;
 
   constructor(view: ContractView, own: Place, present: ReadonlyMap<string, Place>, options: PlaneOptions) {
     this.#view = view;
     this.#own = own;
     this.#present = present;
     this.#options = options;
+    this.#ends = view.nextExpiry(options.now) !== null;
   }
 
   draft(name: string): Draft {
@@ -111,7 +114,7 @@ class Drafting {
     const reached = this.#reachedPorts(granted);
     const carried = this.#carriedPorts();
     const { leaving, leavesBy } = egressOf(this.#view, this.#own, this.#present, now);
-    for (const place of leaving) this.#pairs.add(place.name);
+    for (const { place } of leaving) this.#pairs.add(place.name);
     if (leavesBy !== null) this.#pairs.add(leavesBy);
     const peers = this.#peers(leavesBy);
     const known = peers.flatMap(({ allowedIps }) => allowedIps.filter((range) => !EVERYWHERE.includes(range)));
@@ -126,7 +129,7 @@ class Drafting {
       served,
       reached,
       carried,
-      leaving: this.#addresses(leaving),
+      leaving: this.#byEnd(leaving),
       leaves: leavesBy !== null,
     };
     return { policy, peers, unserved, leavesBy, services: granted.flatMap((each) => this.#service(each, served)) };
@@ -148,7 +151,8 @@ class Drafting {
       else if (served.has(port.key)) unserved.push({ service: service.name, reason: 'PORT_TAKEN' });
       else {
         const { key, transport } = port;
-        const addresses = onlyFamily(this.#addresses(from), target.family);
+        const ending = this.#byEnd(from.map((place) => ({ place, untilMs: this.#grantEnd(place, service) })));
+        const addresses = ending.map((some) => onlyFamily(some, target.family));
         const self = granted.has(service.name);
         const at = { host: target.host, port: target.port };
         served.set(key, { service: service.name, transport, port: service.port, target: at, from: addresses, self });
@@ -184,8 +188,15 @@ class Drafting {
       for (const { name } of [...from, ...to]) this.#carried.add(name);
       const target = planeTargetOf(service.target);
       if (target.reason !== undefined) return [];
-      const only = (places: readonly Place[]): Addresses => onlyFamily(this.#addresses(places), target.family);
-      return [{ transport: portOf(service).transport, port: service.port, from: only(from), to: only(to) }];
+      const { transport } = portOf(service);
+      const ending = this.#byEnd(from.map((place) => ({ place, untilMs: this.#grantEnd(place, service) })));
+      const offering = onlyFamily(this.#addresses(to), target.family);
+      return ending.map((some) => ({
+        transport,
+        port: service.port,
+        from: onlyFamily(some, target.family),
+        to: offering,
+      }));
     });
   }
 
@@ -233,6 +244,24 @@ class Drafting {
     return this.#view.membersOn(name).flatMap((place) => this.#present.get(place.name) ?? []);
   }
 
+  /** When a service ends for who may reach it now; asked of the contract only where anything in it ends. */
+  #grantEnd(place: Place, { name }: Service): number {
+    if (!this.#ends) return Infinity;
+    const access = may(this.#view, place.name, name, this.#options.now);
+    return Math.min(access.allowed ? access.untilMs : 0, this.#end(place));
+  }
+
+  /** When a member stops to take part, or its devices with it, or we. */
+  #end({ via, untilMs }: Place): number {
+    const hub = via === undefined ? Infinity : (this.#view.places.get(via)?.untilMs ?? 0);
+    return Math.min(untilMs, hub, this.#own.untilMs);
+  }
+
+  #byEnd(entries: readonly { readonly place: Place; readonly untilMs: number }[]): Granted[] {
+    const ends = Map.groupBy(entries, ({ place, untilMs }) => Math.min(untilMs, this.#end(place)));
+    return [...ends].map(([untilMs, all]) => ({ ...this.#addresses(all.map(({ place }) => place)), untilMs }));
+  }
+
   #addresses(places: readonly Place[]): Addresses {
     return { ipv4: places.map(({ ipv4 }) => ipv4), ipv6: places.map((place) => this.#ipv6(place)) };
   }
@@ -251,8 +280,8 @@ function portOf({ protocol, port }: Service): { readonly key: string; readonly t
   return { key: `${transport} ${port}`, transport };
 }
 
-function onlyFamily({ ipv4, ipv6 }: Addresses, family: 4 | 6): Addresses {
-  return family === 4 ? { ipv4, ipv6: [] } : { ipv4: [], ipv6 };
+function onlyFamily<T extends Addresses>(all: T, family: 4 | 6): T {
+  return family === 4 ? { ...all, ipv6: [] } : { ...all, ipv4: [] };
 }
 
 function union(a: Addresses, b: Addresses): Addresses {

@@ -5,7 +5,17 @@
  * `passing`. Out: `outgoing`. Each packet is judged by the connection it belongs to, never by "established" alone: what a
  * version takes away ends with the next packet. One lookup finds the port and one the sender, however many members.
  */
-import { PUBLIC4, PUBLIC6, between, isNobody, ownErrors, toOthers, toOurs, type ChainContext } from './nft-context.ts';
+import {
+  PUBLIC4,
+  PUBLIC6,
+  between,
+  during,
+  isNobody,
+  ownErrors,
+  toOthers,
+  toOurs,
+  type ChainContext,
+} from './nft-context.ts';
 import { PortMaps, isWildcardToo } from './nft-maps.ts';
 import { leaveChain, passingChain, specialSets } from './nft-passing.ts';
 import { AddressSets, block } from './nft-sets.ts';
@@ -38,12 +48,14 @@ export function nftChains(policy: PlanePolicy): string {
 
 /** Who may reach a service; a map leads here by its port and by where the connection really ends. */
 function serveChain({ service, from }: ServedPort, i: number, sets: AddressSets): string {
-  const [from4, from6] = [sets.ipv4(from.ipv4), sets.ipv6(from.ipv6)];
-  return block(`chain serve_${i}`, [
-    `# ${service}`,
-    ...(from4 === undefined ? [] : [`ct original ip saddr ${from4} accept`]),
-    ...(from6 === undefined ? [] : [`ct original ip6 saddr ${from6} accept`]),
-  ]);
+  const rules = from.flatMap((some) => {
+    const [from4, from6] = [sets.ipv4(some.ipv4), sets.ipv6(some.ipv6)];
+    return [
+      ...(from4 === undefined ? [] : [`${during(some)}ct original ip saddr ${from4} accept`]),
+      ...(from6 === undefined ? [] : [`${during(some)}ct original ip6 saddr ${from6} accept`]),
+    ];
+  });
+  return block(`chain serve_${i}`, [`# ${service}`, ...rules]);
 }
 
 function reachChain({ to }: ReachedPort, i: number, sets: AddressSets): string {

@@ -1,7 +1,7 @@
 /** What the chains of one member's packet rules share. */
 import type { PortMaps } from './nft-maps.ts';
 import type { AddressSets } from './nft-sets.ts';
-import type { Addresses, CarriedPort, PlanePolicy, Transport } from './policy.ts';
+import type { Addresses, CarriedPort, Granted, PlanePolicy, Transport } from './policy.ts';
 
 export interface ChainContext extends PlanePolicy {
   /** `policy.carried`, one list a port. */
@@ -51,8 +51,14 @@ export function toOthers({ maps }: ChainContext, direction: string): string[] {
   );
 }
 
+/** What stands before a rule that ends. */
+export function during({ untilMs }: Pick<Granted, 'untilMs'>): string {
+  return untilMs === Infinity ? '' : `meta time < ${Math.floor(untilMs / 1000)} `;
+}
+
 /** Packets, both ways, of connections that `from` opened to `to`. */
-export function between({ from, to }: Pick<CarriedPort, 'from' | 'to'>, sets: AddressSets, kind = ''): string[] {
+export function between({ from, to }: Pick<CarriedPort, 'from' | 'to'>, sets: AddressSets, which = ''): string[] {
+  const kind = `${during(from)}${which}`;
   const [from4, to4, from6, to6] = [sets.ipv4(from.ipv4), sets.ipv4(to.ipv4), sets.ipv6(from.ipv6), sets.ipv6(to.ipv6)];
   return [
     ...(from4 && to4 ? [`${kind}ct original ip saddr ${from4} ct original ip daddr ${to4} accept`] : []),
@@ -60,6 +66,6 @@ export function between({ from, to }: Pick<CarriedPort, 'from' | 'to'>, sets: Ad
   ];
 }
 
-export function isNobody({ ipv4, ipv6 }: Addresses): boolean {
-  return ipv4.length + ipv6.length === 0;
+export function isNobody(all: readonly Addresses[]): boolean {
+  return all.every(({ ipv4, ipv6 }) => ipv4.length + ipv6.length === 0);
 }

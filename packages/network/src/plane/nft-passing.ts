@@ -1,5 +1,15 @@
 /** Packets that only pass through: targets on other hosts, devices behind this member, and who leaves by it. */
-import { PUBLIC4, PUBLIC6, TRANSPORTS, between, errors, isNobody, toOurs, type ChainContext } from './nft-context.ts';
+import {
+  PUBLIC4,
+  PUBLIC6,
+  TRANSPORTS,
+  between,
+  during,
+  errors,
+  isNobody,
+  toOurs,
+  type ChainContext,
+} from './nft-context.ts';
 import { block } from './nft-sets.ts';
 
 /** Never the internet: this host, private, shared, loopback, link-local, documentation, multicast, reserved (RFC 6890). */
@@ -29,12 +39,11 @@ export function passingChain(context: ChainContext): string {
   const inwards = `iifname "${name}" oifname != ${NETWORKS}`;
   const outwards = `oifname "${name}" iifname != ${NETWORKS}`;
   const inside = `iifname "${name}" oifname "${name}"`;
-  const leave = (ours: string, internet: string): string[] => [
-    `${inwards} ct direction original ${ours} ${internet} accept`,
-    `${outwards} ct direction reply ${ours} ${internet} accept`,
+  const leave = (when: string, ours: string, internet: string): string[] => [
+    `${when}${inwards} ct direction original ${ours} ${internet} accept`,
+    `${when}${outwards} ct direction reply ${ours} ${internet} accept`,
   ];
   const of = (set: string | undefined): string[] => (set === undefined ? [] : [`saddr ${set}`]);
-  const [leaving4, leaving6] = [sets.ipv4(leaving.ipv4), sets.ipv6(leaving.ipv6)];
   return block('chain pass', [
     'ct state invalid counter drop',
     'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu',
@@ -51,8 +60,13 @@ export function passingChain(context: ChainContext): string {
           ...between({ from: { ...from, ipv4: [] }, to }, sets, `${inside} icmpv6 type { echo-request, echo-reply } `),
         ]),
     ),
-    ...(leaving4 === undefined ? [] : leave(`ct original ip saddr ${leaving4}`, PUBLIC4)),
-    ...(leaving6 === undefined ? [] : leave(`ct original ip6 saddr ${leaving6}`, PUBLIC6)),
+    ...leaving.flatMap((some) => {
+      const [from4, from6] = [sets.ipv4(some.ipv4), sets.ipv6(some.ipv6)];
+      return [
+        ...(from4 === undefined ? [] : leave(during(some), `ct original ip saddr ${from4}`, PUBLIC4)),
+        ...(from6 === undefined ? [] : leave(during(some), `ct original ip6 saddr ${from6}`, PUBLIC6)),
+      ];
+    }),
     // All that passes was opened from inside.
     ...errors({ ipv4: of(sets.ipv4(known.ipv4)), ipv6: of(sets.ipv6(known.ipv6)) }),
     'counter drop',
@@ -64,7 +78,8 @@ export function leaveChain({ name, own, leaving, served, sets }: ChainContext): 
   const isBeyond = served.some(({ target }) => !target.host.startsWith('127.'));
   if (!isBeyond && isNobody(leaving)) return [];
   const out = `oifname != { "lo", "${name}" }`;
-  const [leaving4, leaving6] = [sets.ipv4(leaving.ipv4), sets.ipv6(leaving.ipv6)];
+  const leaving4 = sets.ipv4(leaving.flatMap(({ ipv4 }) => ipv4));
+  const leaving6 = sets.ipv6(leaving.flatMap(({ ipv6 }) => ipv6));
   return [
     block('chain leave', [
       'type nat hook postrouting priority 100',

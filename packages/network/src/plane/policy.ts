@@ -12,6 +12,12 @@ export interface Addresses {
   readonly ipv6: readonly string[];
 }
 
+/** Some of those to whom something is granted, and when it ends: the kernel closes it then, with or without the agent. */
+export interface Granted extends Addresses {
+  /** Milliseconds since 1970; infinite when nothing ends. */
+  readonly untilMs: number;
+}
+
 /** A service of this member whose target its operator exposed: packets to its port are sent on to the target. */
 export interface ServedPort {
   readonly service: string;
@@ -20,8 +26,8 @@ export interface ServedPort {
   readonly port: number;
   /** IP addresses only; its family is the one in which the service is reached. */
   readonly target: { readonly host: string; readonly port: number };
-  /** Who may. */
-  readonly from: Addresses;
+  /** Who may; one entry an end. */
+  readonly from: readonly Granted[];
   /** May programs of this machine reach it by the member's own address? */
   readonly self: boolean;
 }
@@ -35,7 +41,7 @@ export interface ReachedPort {
 
 /** A port of others that devices behind this member may reach through it. */
 export interface CarriedPort extends ReachedPort {
-  readonly from: Addresses;
+  readonly from: Granted;
 }
 
 export interface PlanePolicy {
@@ -51,8 +57,8 @@ export interface PlanePolicy {
   /** At most one for each transport and port. */
   readonly reached: readonly ReachedPort[];
   readonly carried: readonly CarriedPort[];
-  /** Who leaves to the internet by this machine. */
-  readonly leaving: Addresses;
+  /** Who leaves to the internet by this machine; one entry an end. */
+  readonly leaving: readonly Granted[];
   /** Does this member leave to the internet by another? */
   readonly leaves: boolean;
 }

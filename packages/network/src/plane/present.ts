@@ -45,18 +45,24 @@ export function egressOf(
   own: Place,
   present: ReadonlyMap<string, Place>,
   now: number,
-): { readonly leaving: readonly Place[]; readonly leavesBy: string | null } {
+): {
+  readonly leaving: readonly { readonly place: Place; /** Of the line. */ readonly untilMs: number }[];
+  readonly leavesBy: string | null;
+} {
   const lines = (contract.egress ?? []).flatMap(({ from, via, expires }) => {
     const stands = via === own.name || (present.has(via) && present.get(via)?.via === undefined);
-    const isOver = expires !== undefined && now >= parseTime(expires);
-    return stands && !isOver ? [{ from: new Set(from), via }] : [];
+    const untilMs = expires === undefined ? Infinity : parseTime(expires);
+    return stands && now < untilMs ? [{ from: new Set(from), via, untilMs }] : [];
   });
   // A device has one way out: the member it is behind.
-  const viaOf = (place: Place): string | undefined =>
+  const lineOf = (place: Place): (typeof lines)[number] | undefined =>
     lines.find(
       ({ from, via }) =>
         via !== place.name && (place.via ?? via) === via && selectorsOf(place).some((selector) => from.has(selector)),
-    )?.via;
-  const leaving = [...present.values()].filter((place) => viaOf(place) === own.name);
-  return { leaving, leavesBy: viaOf(own) ?? null };
+    );
+  const leaving = [...present.values()].flatMap((place) => {
+    const line = lineOf(place);
+    return line?.via === own.name ? [{ place, untilMs: line.untilMs }] : [];
+  });
+  return { leaving, leavesBy: lineOf(own)?.via ?? null };
 }

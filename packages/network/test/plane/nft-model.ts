@@ -44,9 +44,13 @@ export class NftModel {
   readonly #chains = new Map<string, readonly string[]>();
   readonly own: readonly string[];
 
+  /** Milliseconds since 1970; the kernel's clock. */
+  nowMs: number;
+
   /** @param own addresses of the machine besides loopback. */
-  constructor(text: string, own: readonly string[]) {
+  constructor(text: string, own: readonly string[], nowMs: number) {
     this.own = own;
+    this.nowMs = nowMs;
     for (const [, kind, name = '', body = ''] of text.matchAll(/^(set|map|chain) (\w+) \{\n((?:\t.*\n)*)\}$/gm)) {
       const lines = body.split('\n').map((line) => line.trim());
       const elements = /elements = \{ (.*) \}/.exec(body)?.[1]?.split(', ') ?? [];
@@ -214,6 +218,7 @@ const STATEMENTS: readonly (readonly [RegExp, Judge])[] = [
       return dnat === undefined ? false : { kind: 'continue', dnat };
     },
   ],
+  [/^meta time < (\d+)/, (_, [, seconds], model) => model.nowMs < Number(seconds) * 1000],
   [/^counter/, () => true],
   [/^jump (\w+)/, (_, [, chain = '']) => chain],
   [/^accept/, () => ({ kind: 'accept' })],

@@ -19,21 +19,24 @@ import { DEPLOYMENT, NOW, arbitraryPlane } from './plane-contracts.ts';
 const LAN_SELF = '192.168.1.2';
 const STRANGER = '10.77.200.1';
 const INTERNET = '9.9.9.9';
+const LATER = Date.parse('2026-11-21T13:00:00Z');
 const RUNS = process.env['MOAT_TEST'] === 'full' ? 1000 : 30;
 
 /** The contract's answers, written without a look at how rules are made. */
 class Expected {
   readonly #view: ContractView;
   readonly #exposed: readonly string[];
+  readonly #now: number;
 
-  constructor(view: ContractView, exposed: readonly string[]) {
+  constructor(view: ContractView, exposed: readonly string[], now: number) {
     this.#view = view;
     this.#exposed = exposed;
+    this.#now = now;
   }
 
   isPresent(name: string): boolean {
     const place = this.#view.places.get(name);
-    if (place?.wireguard === undefined || NOW >= place.untilMs) return false;
+    if (place?.wireguard === undefined || this.#now >= place.untilMs) return false;
     return place.via === undefined ? place.peer !== null : this.isPresent(place.via);
   }
 
@@ -54,7 +57,7 @@ class Expected {
   inwards(from: string, port: number, transport: string, isIpv6: boolean): string | undefined {
     const served = this.#atPort(port, transport);
     if (served === undefined || served.isIpv6 !== isIpv6 || !this.isPresent(from)) return undefined;
-    return may(this.#view, from, served.service.name, NOW).allowed ? served.at : undefined;
+    return may(this.#view, from, served.service.name, this.#now).allowed ? served.at : undefined;
   }
 
   /** May `from` reach `to` at a port, as far as others' services go? */
@@ -64,7 +67,10 @@ class Expected {
       const at = targetOf(service);
       const fits = service.port === port && (service.protocol === 'udp') === (transport === 'udp');
       return (
-        fits && at !== undefined && at.includes(':') === isIpv6 && may(this.#view, from, service.name, NOW).allowed
+        fits &&
+        at !== undefined &&
+        at.includes(':') === isIpv6 &&
+        may(this.#view, from, service.name, this.#now).allowed
       );
     });
   }
@@ -76,7 +82,7 @@ class Expected {
       via !== name &&
       (place.via === undefined || place.via === via) &&
       this.isPresent(via) &&
-      (expires === undefined || NOW < parseTime(expires)) &&
+      (expires === undefined || this.#now < parseTime(expires)) &&
       (from.includes(name) || place.tags.some((tag) => from.includes(`tag:${tag}`)));
     return this.isPresent(name) ? this.#view.contract.egress?.find(isFor)?.via : undefined;
   }
@@ -84,7 +90,7 @@ class Expected {
   /** Is there anything between the two? */
   isPair(name: string): boolean {
     const reaches = (from: string, to: string): boolean =>
-      this.#view.servicesOf(to).some((service) => may(this.#view, from, service.name, NOW).allowed);
+      this.#view.servicesOf(to).some((service) => may(this.#view, from, service.name, this.#now).allowed);
     if (!this.isPresent(name)) return false;
     return (
       reaches(name, 'self') || reaches('self', name) || this.leavesBy(name) === 'self' || this.leavesBy('self') === name
@@ -108,8 +114,8 @@ test('what gets through is what the contract grants and the operator exposed, fo
       assert.ok(layout);
       const addressesOf = (name: string): string[] => [view.places.get(name)?.ipv4 ?? '', ipv6Of(DEPLOYMENT, name)];
       const [own4 = '', own6 = ''] = addressesOf('self');
-      const model = new NftModel(layout.rules.chains, [own4, own6, LAN_SELF]);
-      const expected = new Expected(view, exposed);
+      const model = new NftModel(layout.rules.chains, [own4, own6, LAN_SELF], NOW);
+      const expected = new Expected(view, exposed, NOW);
       const inside = layout.name;
       const others = contract.members.map(({ name }) => name).filter((name) => name !== 'self');
       const ranges = layout.peers.flatMap(({ allowedIps }) => allowedIps);
@@ -184,6 +190,27 @@ test('what gets through is what the contract grants and the operator exposed, fo
         const isPair = expected.isPair(name);
         assert.equal(model.fate({ ...echo, oif: '' }).startsWith('here'), isPair, `echo of ${name}`);
         assert.equal(model.outwards({ ...echo, from: own4, to: from }), isPair, `echo to ${name}`);
+      }
+      // Nobody applies anything any more, and what ends, ends.
+      model.nowMs = LATER;
+      const later = new Expected(view, exposed, LATER);
+      for (const name of others) {
+        const [from = ''] = addressesOf(name);
+        const asked = { from, transport: 'tcp', iif: inside } as const;
+        for (const port of [1, 2, 3]) {
+          const at = later.inwards(name, port, 'tcp', false);
+          const fate = model.fate({ ...asked, to: own4, port, oif: 'lan' });
+          assert.equal(fate.split(' ').slice(1).join(' '), at ?? fate.split(' ').slice(1).join(' '));
+          assert.equal(/^(?:here|beyond)/.test(fate), at !== undefined, `${name} ${port} later`);
+          for (const other of others) {
+            const [to = ''] = addressesOf(other);
+            const passed = model.fate({ ...asked, to, port, oif: inside });
+            if (!later.grants(name, other, port, 'tcp', false) && later.isPresent(other))
+              assert.match(passed, /^dropped/);
+          }
+        }
+        const left = model.fate({ ...asked, to: INTERNET, port: 80, oif: 'lan' });
+        if (later.leavesBy(name) !== 'self') assert.match(left, /^dropped/, `${name} to the internet later`);
       }
       assert.equal(layout.leavesBy, expected.leavesBy('self') ?? null);
       assert.equal(new Set(ranges).size, ranges.length, 'no address is two peers’');
