@@ -122,7 +122,7 @@ export interface Plane {
   addressesOf(service: string, options?: { readonly unmet?: boolean }): readonly string[];
   /**
    * Shakes hands with members that offer one of these services and were never met; those that do not answer are left
-   * alone for half a minute. Resolves when all were met, or after `waitMs`.
+   * alone for ten seconds. Resolves when all were met, or after `waitMs`.
    */
   meet(services: readonly string[], waitMs: number): Promise<void>;
   /** Sends nothing anywhere from now on, and leaves interface, rules and ways as they stand. */
@@ -306,6 +306,8 @@ class PlacePlane implements Plane {
     const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
     // Before the interface: nobody looks for ways of a peer that leaves it.
     if (before !== null) await this.#leaveWays(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
+    // Its process may have been killed: in a new interface nobody has an endpoint, or a preshared key.
+    if (before !== null && !(await this.#stands(before.name))) await this.#stopPeers();
     const done = await tunnels.apply(this.#specOf(layout, privateKey));
     this.#layout = layout;
     this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
@@ -318,6 +320,15 @@ class PlacePlane implements Plane {
     // Before any way: where a key is required, no peer is met without one.
     await this.#presharedKeys?.update(membersOf(layout), view.contract.network.postQuantum ?? null);
     await this.#paths.update(membersOf(layout));
+  }
+
+  async #stands(tunnel: string): Promise<boolean> {
+    try {
+      await this.#deps.tunnels.peers(tunnel);
+      return true;
+    } catch (error) {
+      return !isMoatError(error, 'TUNNEL_UNKNOWN');
+    }
   }
 
   /** Where there is no key, the interface could not follow the contract any more: it goes. */

@@ -85,6 +85,12 @@ class Paths implements PlanePaths {
   states(): readonly never[] {
     return [];
   }
+  untilDirect(): Promise<never> {
+    return Promise.reject(new Error('never'));
+  }
+  netcheck(): Promise<never> {
+    return Promise.reject(new Error('never'));
+  }
   stop(): Promise<void> {
     this.said.push('paths stop');
     return Promise.resolve();
@@ -247,6 +253,17 @@ test('what an earlier agent left goes where the contract wants no interface any 
   await plane.update({ ...said, contract: { ...said.contract, deployment }, places } as unknown as ContractView);
   assert.deepEqual(await tunnels.list(), []);
   assert.equal(plane.state.phase, 'off');
+});
+
+test('an interface that vanished is made anew, and its peers get ways and keys as new ones', async () => {
+  const { plane, tunnels, said, clock } = setUp();
+  await plane.update(viewOf({ peers: ['db'] }));
+  await tunnels.remove(NAME);
+  said.splice(0);
+  clock.advance(30_000);
+  await plane.review();
+  assert.deepEqual(said.slice(0, 5), ['paths peer-db', 'paths stop', 'apply 1 open', 'paths start', 'paths peer-db']);
+  await plane.remove();
 });
 
 test('a way that cannot be ended keeps no peer that the contract took away', async () => {
