@@ -17,6 +17,9 @@ const HOSTS: Readonly<Record<string, number>> = { owner: 10, web: 20, db: 30, la
 const echo = (name: string, port: number): string =>
   `require('node:net').createServer((s) => { s.on('error', () => {}); s.write('${name}:'); s.pipe(s); }).listen(${port}, '127.0.0.1')`;
 
+/** Stands before any machine: what a machine of the lab makes in /run/netns is seen by no other process. */
+const BOX = `moat-box-${process.pid}`;
+
 suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
   let internet: Internet;
   const world = new World({ namespaceOf: (machine) => internet.namespace(machine) });
@@ -28,6 +31,7 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
 
   before(async () => {
     internet = new Internet();
+    await run('ip', ['netns', 'add', BOX]);
     for (const [name, address] of Object.entries(HOSTS)) internet.addHost(name, { address });
     await world.grow({
       name: 'shop',
@@ -61,6 +65,7 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
     for (const child of children) child.kill('SIGKILL');
     for (const name of ['web', 'db']) await world.machines.get(name)?.run(['wireguard', 'down']);
     await world[Symbol.asyncDispose]();
+    await run('ip', ['netns', 'delete', BOX]);
     internet[Symbol.dispose]();
   });
 
@@ -107,6 +112,34 @@ suite('a network as WireGuard interfaces', { skip: labSkip() }, () => {
     assert.equal(await ask('web', files.split(' ')[0] ?? '', 2049), 'files:x');
     const { host, port } = await world.serviceAddress('laptop', 'db');
     assert.match(host, /^127\./);
+    assert.equal(await ask('laptop', host, port), 'db:x');
+  });
+
+  test('in a namespace of its own a member has this network and nothing else', async () => {
+    const laptop = world.machine('laptop');
+    await laptop.ok(['wireguard', 'up', '--netns', BOX]);
+    const inside = (script: string): Promise<string> => runThere('laptop', script, '--as', 'laptop');
+    assert.equal(
+      await inside('ip route show default; ip -6 route show default; ip route get 203.0.113.10 2>&1 | head -1'),
+      'RTNETLINK answers: Network is unreachable',
+    );
+    await assert.rejects(ask('laptop', address('db'), 5432), 'nothing of it is outside');
+    // By name, from the hosts file and from the DNS in there, over the interface once its members were met.
+    const node = `${process.execPath} -e`;
+    const resolve = `${node} "require('node:dns').resolve4('db.shop.internal', (e, a) => console.log(e ? e.code : a.join()))"`;
+    await eventually('db over the interface', async () => (await inside(resolve)).endsWith(address('db')), 30_000);
+    const talk = `${node} "const s = require('node:net').connect(5432, 'db.shop.internal', () => s.end('x')); s.pipe(process.stdout)"`;
+    assert.equal(await inside(talk), 'db:x');
+    assert.match(await inside(resolve.replace('db.shop.internal', 'example.com')), /REFUSED|ENOTFOUND|ESERVFAIL/);
+    // What it offers is what listens in there.
+    const server = laptop.spawn(['run', '--as', 'laptop', '--', process.execPath, '-e', echo('inside', 7002)]);
+    const found = async (): Promise<string> =>
+      (await runThere('web', 'getent hosts files.shop.internal')).split(' ')[0] ?? '';
+    await eventually('files over the interface', async () => (await found()) === address('laptop'), 40_000);
+    assert.equal(await ask('web', address('laptop'), 2049), 'inside:x');
+    await server.kill('SIGTERM');
+    await laptop.ok(['wireguard', 'down']);
+    const { host, port } = await world.serviceAddress('laptop', 'db');
     assert.equal(await ask('laptop', host, port), 'db:x');
   });
 

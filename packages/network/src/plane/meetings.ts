@@ -5,7 +5,7 @@
 import { errorCode, sleep, type Clock, type Logger, type TunnelPeerState, type Tunnels } from '@moat/core';
 
 /** Milliseconds that a member which did not answer is left alone. */
-const AGAIN_MS = 30_000;
+const AGAIN_MS = 10_000;
 /** Milliseconds between two looks for a handshake. */
 const LOOK_MS = 100;
 /** Switched on, it makes WireGuard send a packet at once, which needs a handshake first. */

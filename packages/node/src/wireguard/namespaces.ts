@@ -25,12 +25,15 @@ export function namespacePath(netns: string): string {
 }
 
 /**
- * A name that does not exist is made, with its loopback up; a path has to exist.
+ * A name that does not exist is made; a path has to exist. Its loopback is up afterwards: names and listeners stand there.
  * @throws `NETNS_UNKNOWN`, `NETNS_FAILED`
  */
 export async function openNamespace(netns: string): Promise<OpenNamespace> {
   const path = namespacePath(netns);
-  if (await exists(path)) return { path, made: false };
+  if (await exists(path)) {
+    await loopbackUp(path);
+    return { path, made: false };
+  }
   if (netns.startsWith('/')) {
     throw new MoatError('NETNS_UNKNOWN', `there is no network namespace at ${netns}`, {
       reason: 'the program or container it belonged to is gone',
@@ -38,8 +41,12 @@ export async function openNamespace(netns: string): Promise<OpenNamespace> {
     });
   }
   await ip(['netns', 'add', netns]);
-  await ip(['-n', netns, 'link', 'set', 'lo', 'up']);
+  await loopbackUp(path);
   return { path, made: true };
+}
+
+async function loopbackUp(path: string): Promise<void> {
+  await command('nsenter', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up']);
 }
 
 /** Deletes a named one; one that is gone is no error. @throws `NETNS_FAILED` */
