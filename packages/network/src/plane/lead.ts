@@ -58,7 +58,7 @@ async function negotiate(
   ours: OfferedEnd,
   theirs: OfferedEnd,
 ): Promise<Outcome> {
-  const attempts = planPunch(ours, theirs);
+  const attempts = planPunch(ours, theirs, pair.forward !== null);
   const why = reasonOf(ours, theirs, attempts.length > 0);
   const before = (await peerOf(deps.tunnels, pair.place))?.endpoint ?? pair.ride;
   if (attempts.length > 0) {

@@ -27,11 +27,16 @@ export const PUNCH_MS = 1_500;
 const LAN_MS = 300;
 const IPV6_MS = 400;
 const IPV4_MS = 1_000;
+/** The same where it works only with a router that lets everybody in (full cone), which nobody can tell before. */
+const CONE_MS = 400;
 const MOST_LAN_PAIRS = 2;
 
-/** What is worth trying between us and a peer, likeliest first; together at most {@link PUNCH_MS}. */
-export function planPunch(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
-  const attempts = [...lanPairs(ours, theirs), ...ipv6Pair(ours, theirs), ...ipv4Pair(ours, theirs)];
+/**
+ * What is worth trying between us and a peer, likeliest first; together at most {@link PUNCH_MS}. `isForwarded`: there is
+ * a good way already, not to be disturbed by what is unlikely.
+ */
+export function planPunch(ours: PathEnd, theirs: PathEnd, isForwarded = false): readonly PunchAttempt[] {
+  const attempts = [...lanPairs(ours, theirs), ...ipv6Pair(ours, theirs), ...ipv4Pair(ours, theirs, isForwarded)];
   let leftMs = PUNCH_MS;
   return attempts.flatMap((attempt) => {
     const lastsMs = Math.min(attempt.lastsMs, leftMs);
@@ -45,9 +50,9 @@ export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathRe
   if (ours.nat === 'blocked') return 'UDP_BLOCKED';
   if (theirs.nat === 'blocked') return 'PEER_UDP_BLOCKED';
   if (ours.nat === 'edm' && theirs.nat === 'edm') return 'BOTH_SYMMETRIC';
+  if (ours.nat === 'edm' && !isOpen(theirs)) return 'WE_SYMMETRIC';
+  if (theirs.nat === 'edm' && !isOpen(ours)) return 'PEER_SYMMETRIC';
   if (tried) return 'UNANSWERED';
-  if (ours.nat === 'edm') return 'WE_SYMMETRIC';
-  if (theirs.nat === 'edm') return 'PEER_SYMMETRIC';
   if (ours.nat === 'unseen') return 'NO_ANCHOR';
   return theirs.nat === 'unseen' ? 'PEER_NO_ANCHOR' : 'NO_COMMON_WAY';
 }
@@ -71,14 +76,17 @@ function ipv6Pair(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
   return from === undefined || to === undefined ? [] : [{ by: 'ipv6', to, from, lastsMs: IPV6_MS }];
 }
 
-function ipv4Pair(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
+function ipv4Pair(ours: PathEnd, theirs: PathEnd, isForwarded: boolean): readonly PunchAttempt[] {
   const from = fixedAddress(ours);
   const to = fixedAddress(theirs);
-  // Whose port nobody can foresee reaches only what lets everybody in.
-  if (to === null && !(theirs.nat === 'edm' && isOpen(ours))) return [];
-  if (from === null && !(ours.nat === 'edm' && isOpen(theirs))) return [];
-  if (to === null && from === null) return [];
-  return [{ by: (to ?? from)?.kind ?? 'observed', to, from, lastsMs: IPV4_MS }];
+  const by = (to ?? from)?.kind;
+  if (by === undefined) return [];
+  if (to !== null && from !== null) return [{ by, to, from, lastsMs: IPV4_MS }];
+  // Whose port nobody can foresee reaches what lets everybody in.
+  const [known, other] = to === null ? [ours, theirs] : [theirs, ours];
+  if (other.nat !== 'edm') return [];
+  if (isOpen(known)) return [{ by, to, from, lastsMs: IPV4_MS }];
+  return isForwarded ? [] : [{ by, to, from, lastsMs: CONE_MS }];
 }
 
 /** The one IPv4 address and port under which everybody reaches us, once our side has sent there. */

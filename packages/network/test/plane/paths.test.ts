@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { both, twoBehind } from './paths-world.ts';
 import type { Router } from './udp-world.ts';
 
-const ROUTERS: readonly Router[] = ['none', 'eim', 'edm', 'blocked'];
+const ROUTERS: readonly Router[] = ['none', 'eim', 'cone', 'edm', 'blocked'];
 
 for (const a of ROUTERS) {
   for (const b of ROUTERS) {

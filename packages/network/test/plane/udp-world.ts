@@ -1,7 +1,7 @@
 /** An internet of UDP packets on a manual clock: hosts, routers that translate, and sockets. */
 import type { Clock, Endpoint } from '@moat/core';
 
-export type Router = 'none' | 'eim' | 'edm' | 'blocked';
+export type Router = 'none' | 'eim' | 'cone' | 'edm' | 'blocked';
 
 /** A packet in the world; `key` is what mac1 would be made with. */
 export interface Packet {
@@ -61,7 +61,8 @@ class WorldRouter {
       if (mapping.outside !== port) continue;
       const remote = `${source.host} ${source.port}`;
       const usedAt = mapping.allowed.get(remote);
-      if (usedAt === undefined || this.#clock.now() - usedAt > this.forgetsMs) return null;
+      const isOpen = this.kind === 'cone' && this.#isAlive(mapping);
+      if (!isOpen && (usedAt === undefined || this.#clock.now() - usedAt > this.forgetsMs)) return null;
       mapping.allowed.set(remote, this.#clock.now());
       // Who moved to another network is no longer behind this router.
       return mapping.inner.host.router === this ? mapping.inner : null;
