@@ -44,8 +44,9 @@ test('each name of a deployment has its own, or the wildcard; who does not serve
     },
     { ...NONE, names: ['bare.localhost'], source: 'acme', state: 'waiting', origin: 'a', failure: FAILURE },
   ];
+  const { clock, ledger, routes } = desk;
   const told = (peer: string, deployment: string, certificates: readonly GatewayCertificate[]): unknown =>
-    new CertificateStates({ ...desk, clock: desk.clock, certificates: () => certificates }).of(peer, deployment);
+    new CertificateStates({ clock, ledger, routes, certificates: () => certificates }).of(peer, deployment);
   const none = { issuer: null, next: null, problem: null };
   assert.deepEqual(told(shop.web1.peer, shop.deployment, held), [
     { ...none, host: 'shop.localhost', state: 'valid', notAfter: '2027-01-01T00:00:00Z' },
