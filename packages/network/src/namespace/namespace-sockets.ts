@@ -137,7 +137,7 @@ class ChildSockets implements NamespaceSockets {
   }
 
   #start(): ChildProcess {
-    const module = fileURLToPath(new URL(`./opener${extname(import.meta.url)}`, import.meta.url));
+    const module = fileURLToPath(new URL(`./main${extname(import.meta.url)}`, import.meta.url));
     const args = [`--net=${this.path}`, process.execPath, '--disable-warning=ExperimentalWarning', module];
     const child = spawn('nsenter', args, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: {} });
     let said = '';
