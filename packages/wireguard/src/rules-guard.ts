@@ -22,6 +22,8 @@ interface Held {
 
 /** Of a line that does not end; nft prints some hundred bytes an event. */
 const MAX_LINE = 65_536;
+/** Milliseconds until a watch that ended is begun again. */
+const AGAIN_MS = 1_000;
 
 /** One `nft monitor` for each namespace with a table of ours; it ends with this process, however that ends. */
 export class RulesGuard {
@@ -72,9 +74,13 @@ export class RulesGuard {
     if ('unref' in child.stdout && typeof child.stdout.unref === 'function') child.stdout.unref();
     const end = (): void => {
       if (this.#watches.get(place.id) !== child) return;
-      // The next apply begins another; what was not seen is looked for now.
-      this.#watches.delete(place.id);
-      for (const [name, held] of this.#held) if (held.place.id === place.id) this.#check(name);
+      // It stays in the map until another takes its place: one at a time.
+      setTimeout(() => {
+        if (this.#watches.get(place.id) !== child) return;
+        this.#watch(place);
+        // What was not seen meanwhile is looked for now.
+        for (const [name, held] of this.#held) if (held.place.id === place.id) this.#check(name);
+      }, AGAIN_MS).unref();
     };
     child.once('error', end);
     child.once('exit', end);
