@@ -21,6 +21,8 @@ test('what looks like a secret goes, what is not stays', () => {
     `Authorization: Bearer ${s}`,
     `authorization: Basic ${s}==`,
     `clientSecret: ${s}`,
+    `PrivateKey = ${s}=`,
+    `PresharedKey = ${s}=`,
     `"client_secret":"${s}"`,
     `\\"hmac\\": \\"${s}\\"`,
     `MOAT_PASSWORD=${s} x`,
@@ -46,13 +48,15 @@ test('what looks like a secret goes, what is not stays', () => {
 test('every secret that lies on the machine goes letter for letter, wherever it stands', () => {
   const home = mkdtempSync(join(tmpdir(), 'moat-scrub-'));
   mkdirSync(join(home, 'gateway'));
-  const [seed, sealing, password] = [secret(), secret(), secret(12)];
+  const [seed, sealing, password, next] = [secret(), secret(), secret(12), randomBytes(32).toString('base64')];
   writeFileSync(join(home, 'owner.key'), JSON.stringify({ type: 'moat/owner-key/1', key: 'ed25519:pub', seed }));
   writeFileSync(join(home, 'gateway', 'audit.key'), `${sealing}\n`);
   writeFileSync(join(home, 'proxy.password'), `${password}\n`);
+  mkdirSync(join(home, 'wireguard'));
+  writeFileSync(join(home, 'wireguard', 'q7f3.key.next'), `${next}\n`);
   writeFileSync(join(home, 'gateway', 'gateway.db'), 'not-a-secret-word');
   const secrets = secretsIn([home, join(home, 'nowhere')]);
-  const clean = scrub(`x${seed}y ${sealing} said ${password}, moat/owner-key/1 not-a-secret-word`, secrets);
-  assert.equal(clean, 'x[removed]y [removed] said [removed], moat/owner-key/1 not-a-secret-word');
+  const clean = scrub(`x${seed}y ${sealing}${next} said ${password}, moat/owner-key/1 not-a-secret-word`, secrets);
+  assert.equal(clean, 'x[removed]y [removed][removed] said [removed], moat/owner-key/1 not-a-secret-word');
   rmSync(home, { recursive: true });
 });

@@ -10,7 +10,7 @@ const REMOVED = '[removed]';
 const MIN_SECRET_LENGTH = 8;
 const MAX_SECRET_FILE_BYTES = 256 * 1024;
 /** Files whose every longer piece is secret. */
-const SECRET_FILE = /\.key$|password|passphrase|token|secret|\.pem$|code\.txt$|recovery/;
+const SECRET_FILE = /\.key(?:\.next)?$|password|passphrase|token|secret|\.pem$|code\.txt$|recovery/;
 
 /** Shapes of secrets, each with what of it stays. */
 const SHAPES: readonly (readonly [RegExp, string])[] = [
@@ -21,7 +21,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\b(Bearer|Basic)\s+[\w.~+/=-]{8,}/gi, `$1 ${REMOVED}`],
   // Whatever calls itself a secret, in YAML, JSON or an assignment.
   [
-    /(\b[\w.-]*(?:secret|password|passphrase|token|hmac|seed|private_?key|api_?key|mac_?key)[\w.-]*\\*["']?\s*[:=]\s*)(?!\s*[[{]|null\b|true\b|false\b)(\\+"[^"]*"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,}\]]+)/gi,
+    /(\b[\w.-]*(?:secret|password|passphrase|token|hmac|seed|private_?key|pre_?shared_?key|api_?key|mac_?key)[\w.-]*\\*["']?\s*[:=]\s*)(?!\s*[[{]|null\b|true\b|false\b)(\\+"[^"]*"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,}\]]+)/gi,
     `$1${REMOVED}`,
   ],
 ];
