@@ -1,13 +1,13 @@
 /** The third pass: names lead somewhere, nothing is there twice, what is asked for can be had. */
 import { isMoatError } from '@moat/core';
-import { checkAddresses, parseNetwork } from '../addresses.ts';
+import { parseNetwork } from '../addresses.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import { ruleProblem } from '../publish-rules.ts';
-import { tagOf } from '../selector.ts';
 import type { FieldPath } from './diagnostic.ts';
-import { didYouMean } from './did-you-mean.ts';
 import type { DeploymentFile, FilePublish, FileService } from './file.ts';
 import type { Findings } from './findings.ts';
+import { checkEgress, checkMembers } from './member-references.ts';
+import { checkSelectors, knownMembers, membersOf, unique, unknown } from './reference-findings.ts';
 
 const MIN_MAX_STALE_MS = 3_600_000;
 
@@ -73,62 +73,6 @@ function checkNetwork({ network, anchors }: DeploymentFile, findings: Findings):
   }
 }
 
-function checkMembers(file: DeploymentFile, findings: Findings): void {
-  const { members, network } = file;
-  const at =
-    (field: string) =>
-    (i: number): FieldPath => ['members', members[i]?.name ?? '', field];
-  unique(
-    members.map(({ node }) => node),
-    at('node'),
-    'another member is this machine',
-    findings,
-  );
-  unique(
-    members.map(({ ipv4 }) => ipv4),
-    at('ipv4'),
-    'another member has this address',
-    findings,
-  );
-  for (const [i, { name, tags, ipv4, via, node, keeper }] of members.entries()) {
-    unique(tags, (k) => ['members', name, 'tags', k], 'is listed twice', findings);
-    if (via !== undefined) {
-      checkHub(via, at('via')(i), file, findings);
-      if (node !== undefined) findings.add(at('node')(i), { code: 'FILE_INVALID', message: 'a device has no machine' });
-      if (keeper) findings.add(at('keeper')(i), { code: 'FILE_INVALID', message: 'a device keeps nothing' });
-    }
-    const message = addressProblem(network.ipv4, name, ipv4);
-    if (message !== undefined) findings.add(at('ipv4')(i), { code: 'ADDRESS_INVALID', message });
-  }
-  if (members.length === 0) {
-    findings.add(['members'], { code: 'FILE_INVALID', message: 'names no member' }, 'key');
-  } else if (!members.some(({ keeper }) => keeper)) {
-    const message = 'no member is a keeper: nobody could let machines join or spread a new version';
-    findings.add(
-      ['members'],
-      { code: 'KEEPER_MISSING', message, hint: 'add keeper: true to one that is always on' },
-      'key',
-    );
-  }
-}
-
-/** Why an address does not fit a network that the file fixes; a bad network is reported where it stands. */
-function addressProblem(network: string | undefined, name: string, ipv4: string | undefined): string | undefined {
-  if (network === undefined || ipv4 === undefined) return undefined;
-  try {
-    parseNetwork(network);
-  } catch {
-    return undefined;
-  }
-  try {
-    checkAddresses({ network: { ipv4: network, plane: 'auto' }, members: [{ name, ipv4, tags: [] }] });
-    return undefined;
-  } catch (error) {
-    if (!isMoatError(error)) throw error;
-    return error.message;
-  }
-}
-
 function checkServices(file: DeploymentFile, findings: Findings): void {
   const takenBy = new Map<string, string>();
   const members = knownMembers(file);
@@ -176,32 +120,6 @@ function checkAccess(file: DeploymentFile, findings: Findings): void {
     for (const [k, service] of to.entries()) {
       if (!known.has(service)) unknown(at(k), `there is no service ${service}`, service, services, findings);
     }
-  }
-}
-
-function checkEgress(file: DeploymentFile, findings: Findings): void {
-  const members = knownMembers(file);
-  const behind = new Map(file.members.map(({ name, via }) => [name, via]));
-  for (const [i, { from, via }] of file.egress.entries()) {
-    checkSelectors(from, (k) => ['egress', i, 'from', k], members, findings);
-    checkHub(via, ['egress', i, 'via'], file, findings);
-    for (const [k, name] of from.entries()) {
-      const hub = behind.get(name);
-      if (hub === undefined || hub === via) continue;
-      const message = `${name} is a device behind ${hub}, and leaves by it or not at all`;
-      findings.add(['egress', i, 'from', k], { code: 'FILE_INVALID', message });
-    }
-  }
-}
-
-/** A member to whom others connect. */
-function checkHub(via: string, at: FieldPath, { members }: DeploymentFile, findings: Findings): void {
-  const hub = members.find(({ name }) => name === via);
-  if (hub === undefined) {
-    const names = members.map(({ name }) => name);
-    unknown(at, `there is no member ${via}`, via, names, findings);
-  } else if (hub.via !== undefined) {
-    findings.add(at, { code: 'FILE_INVALID', message: `${via} is a device itself` });
   }
 }
 
@@ -292,59 +210,5 @@ function checkPorts({ publish }: DeploymentFile, findings: Findings): void {
       else
         findings.add(['publish', name, 'port'], { code: 'DUPLICATE', message: `${other} has this port there already` });
     }
-  }
-}
-
-/** What a selector may name. */
-interface KnownMembers {
-  readonly names: ReadonlySet<string>;
-  readonly tags: ReadonlySet<string>;
-}
-
-function knownMembers({ members }: DeploymentFile): KnownMembers {
-  return { names: new Set(members.map(({ name }) => name)), tags: new Set(members.flatMap(({ tags }) => tags)) };
-}
-
-function checkSelectors(
-  selectors: readonly string[],
-  at: (i: number) => FieldPath,
-  { names, tags }: KnownMembers,
-  findings: Findings,
-): void {
-  unique(selectors, at, 'is listed twice', findings);
-  for (const [i, selector] of selectors.entries()) {
-    const tag = tagOf(selector);
-    if (tag === undefined ? names.has(selector) : tags.has(tag)) continue;
-    const candidates = [...names, ...[...tags].map((name) => `tag:${name}`)];
-    const message = tag === undefined ? `there is no member ${selector}` : `no member has the tag ${tag}`;
-    // The commonest slip: a tag without its prefix.
-    const hint = tags.has(selector) ? `did you mean tag:${selector}?` : didYouMean(selector, candidates);
-    findings.add(at(i), { code: 'REFERENCE_UNKNOWN', message, ...(hint === undefined ? {} : { hint }) });
-  }
-}
-
-function membersOf(file: DeploymentFile, selectors: readonly string[]): string[] {
-  const wanted = new Set(selectors);
-  return file.members
-    .filter(({ name, tags }) => wanted.has(name) || tags.some((tag) => wanted.has(`tag:${tag}`)))
-    .map(({ name }) => name);
-}
-
-function unknown(path: FieldPath, message: string, word: string, known: Iterable<string>, findings: Findings): void {
-  const hint = didYouMean(word, known);
-  findings.add(path, { code: 'REFERENCE_UNKNOWN', message, ...(hint === undefined ? {} : { hint }) });
-}
-
-function unique(
-  values: readonly (string | undefined)[],
-  at: (i: number) => FieldPath,
-  message: string,
-  findings: Findings,
-): void {
-  const seen = new Set<string>();
-  for (const [i, value] of values.entries()) {
-    if (value === undefined) continue;
-    if (seen.has(value)) findings.add(at(i), { code: 'DUPLICATE', message: `${value}: ${message}` });
-    seen.add(value);
   }
 }

@@ -49,11 +49,6 @@ export function planeOf(view: ContractView, self: string, options: PlaneOptions)
   };
 }
 
-/** The same before it is printed for the kernel. */
-export function policyOf(view: ContractView, self: string, options: PlaneOptions): PlanePolicy | null {
-  return draftOf(view, self, options)?.policy ?? null;
-}
-
 /** With the IPv4 addresses under which this machine knows the network. */
 function asSeenHere(policy: PlanePolicy, remap: Remap | undefined): PlanePolicy {
   if (remap === undefined) return policy;
