@@ -18,7 +18,7 @@ import { World } from './world.ts';
 const DOMAIN = 'apps.test';
 const HOST = `shop.${DOMAIN}`;
 /** Renewed at its half: often enough to see it, with time left for a machine that has other work to do. */
-const LIFE_SECONDS = 20;
+const LIFE_SECONDS = 30;
 
 suite('certificates of an authority, under load', { skip: withoutPebble ?? false }, () => {
   let pebble: Pebble;
@@ -143,7 +143,8 @@ suite('certificates of an authority, under load', { skip: withoutPebble ?? false
     await eventually('decisions are acknowledged', () => Promise.resolve(decided.length > 50));
     const { names } = await gateway.names();
     const { certificates } = await gateway.certificates();
-    const held = certificates.filter(({ state }) => state === 'valid').map((each) => each.names.join(' '));
+    const held = certificates.filter(({ state }) => state === 'valid');
+    assert.ok(held.length > 0);
     const { lines } = await gateway.audit({ after: 0, sinceMs: 0 });
     await daemon.kill('SIGKILL');
     await world.restartGateway();
@@ -165,8 +166,9 @@ suite('certificates of an authority, under load', { skip: withoutPebble ?? false
     );
     const after = (await gateway.certificates()).certificates;
     for (const each of held) {
-      const found = after.find(({ names: of }) => of.join(' ') === each);
-      assert.equal(found?.state, 'valid', each);
+      // The same, or one that followed it.
+      const found = after.find(({ names: of }) => of.join(' ') === each.names.join(' '));
+      assert.ok((found?.notAfter ?? '') >= (each.notAfter ?? ''), each.names.join(' '));
     }
     const suspended = new Set((await gateway.publishers()).suspensions.map(({ subject }) => subject));
     assert.deepEqual(
