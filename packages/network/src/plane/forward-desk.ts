@@ -61,6 +61,8 @@ export class ForwardDesk {
   readonly #askedAt = new Map<DeploymentId, number>();
   readonly #stopping = new AbortController();
   #unsubscribe: () => void = () => undefined;
+  /** Somebody here asked about them: at most the deployments of this machine. */
+  readonly #wanted = new Set<DeploymentId>();
   #isOffering = false;
   #next: { readonly timer: Timer; readonly at: number } | undefined;
 
@@ -72,8 +74,8 @@ export class ForwardDesk {
     const { control } = this.#deps;
     const options = { audience: 'admitted', maxStreams: MAX_STREAMS } as const;
     control.handle(FORWARD_PROTOCOL, (stream) => this.#serve(stream), options);
+    this.#unsubscribe = control.onAdmitted((connection) => this.#met(connection));
     if (this.#deps.forwarder === undefined) return;
-    this.#unsubscribe = control.onAdmitted((connection) => this.#offerTo(connection));
     this.#isOffering = true;
     this.#offerIn(SOON_MS);
   }
@@ -93,8 +95,9 @@ export class ForwardDesk {
     this.#offerIn(SOON_MS);
   }
 
-  /** Members of a deployment that are known to pass packets on now. Asks for more, which come later. */
+  /** Members of a deployment that are known to pass packets on now. Asks for more, which come later: ask early. */
   known(deployment: DeploymentId): readonly PeerId[] {
+    this.#wanted.add(deployment);
     const now = this.#deps.clock.now();
     const view = this.#viewOf(deployment);
     const known = [...this.#offers.values()].filter(
@@ -184,6 +187,17 @@ export class ForwardDesk {
       if (seen.has(connection.peer)) continue;
       seen.add(connection.peer);
       this.#offerTo(connection);
+    }
+  }
+
+  #met(connection: PeerConnection): void {
+    if (this.#deps.forwarder !== undefined) this.#offerTo(connection);
+    for (const deployment of this.#wanted) {
+      const isMember = this.#viewOf(deployment)?.memberOf(connection.peer) !== undefined;
+      const isKnown = [...this.#offers.values()].some((offer) => offer.deployment === deployment);
+      if (!isMember || isKnown) continue;
+      this.#askedAt.delete(deployment);
+      this.known(deployment);
     }
   }
 

@@ -47,6 +47,8 @@ export class TunnelPaths {
     const { clock, logger, deployments, forwarding } = this.#deps;
     const overlay = this.#deps.overlay();
     this.#door ??= createPathDoor({ control: overlay, clock });
+    // Asked for now, known when the first pair needs one.
+    forwarding().known(deployment);
     const known = linkAnchors({ self: overlay.self, overlay, deployments });
     return createPaths(
       {
