@@ -35,6 +35,8 @@ import type { Outcome, Pair } from './way.ts';
 const RIDE_RESTS_MS = 5_000;
 /** Milliseconds for something to arrive after our network changed. */
 const CHANGED_MS = 800;
+/** Milliseconds after which both sides sleep. */
+const ASLEEP_MS = 15_000;
 /** Milliseconds that the leader has to begin by itself. */
 const LEADER_MS = 400;
 /** Milliseconds more for the follower, which only asks where the leader forgot. */
@@ -91,7 +93,7 @@ export class PeerPath {
       publicKey: place.publicKey,
       state: state.kind === 'riding' ? { ...state, over: ride.path } : state,
       keepaliveSeconds: this.#keepalive.seconds,
-      nextTryAt: this.#tries.nextAt,
+      nextTryAt: this.isAwake ? this.#tries.nextAt : null,
     };
   }
 
@@ -365,6 +367,14 @@ export class PeerPath {
     this.#become({ kind: 'asleep', since: this.#deps.clock.now(), why: whyNotDirect('NO_TRAFFIC') });
     await this.#set({ endpoint: ride.endpoint });
     ride.rest();
+    this.#tries.after(ASLEEP_MS, () => this.#background(this.#stayAsleep()));
+  }
+
+  /** The peer fell asleep a moment later, and a last keepalive of it has moved the endpoint to where nobody listens soon. */
+  async #stayAsleep(): Promise<void> {
+    const { place, ride } = this.#options;
+    const endpoint = (await peerOf(this.#deps.tunnels, place))?.endpoint ?? ride.endpoint;
+    if (!this.isAwake && !isSame(endpoint, ride.endpoint)) await this.#set({ endpoint: ride.endpoint });
   }
 
   #again(end: 'tried' | 'unreached'): void {

@@ -24,7 +24,7 @@ test('five minutes without traffic: asleep, no keepalive, nothing looked at, and
   assert.equal(one.paths.states()[0]?.keepaliveSeconds, 25);
   await world.run(290_000, 100);
   assert.ok(both(one, two, 'direct'), 'keepalives hold it');
-  await world.run(20_000, 100);
+  await world.run(40_000, 100);
   assert.ok(both(one, two, 'asleep'));
   const looks = one.tunnels.looks + two.tunnels.looks;
   const sent = [...one.host.sentTo.values()].reduce((sum, count) => sum + count, 0);
@@ -160,5 +160,23 @@ test('who passes packets on may become known later: it is used at once', async (
   await world.run(500, 10, talking);
   one.forwarders = [forwarder];
   await world.until(() => both(one, two, 'forwarded'), 3_000, talking);
+  await world.stop();
+});
+
+test('a last keepalive of the peer does not leave a sleeper without a way', async () => {
+  const { world, one, two } = await twoBehind('eim', 'eim');
+  await direct(world, one, two);
+  await world.run(2_000);
+  await two.paths.stop();
+  await world.until(() => stateOf(one, two).kind === 'asleep', 400_000);
+  const ride = one.rides.get(two.peer)?.endpoint;
+  const endpoint = async (): Promise<unknown> => (await one.tunnels.peers())[0]?.endpoint;
+  for (const keepaliveSeconds of [0, 25, 0]) {
+    await two.tunnels.setPeer('tunnel', one.tunnels.publicKey, { keepaliveSeconds });
+  }
+  await world.run(1_000);
+  assert.notDeepEqual(await endpoint(), ride, 'WireGuard goes where packets come from');
+  await world.run(20_000, 50);
+  assert.deepEqual(await endpoint(), ride);
   await world.stop();
 });
