@@ -292,9 +292,10 @@ class PlacePlane implements Plane {
 
   async #apply(view: ContractView): Promise<void> {
     const { tunnels, layoutOf, clock } = this.#deps;
-    const { self, exposed } = this.#settings;
+    const { self, exposed, remap } = this.#settings;
     const before = this.#layout;
-    const layout = layoutOf(view, self, { exposed, now: clock.now() });
+    const now = clock.now();
+    const layout = layoutOf(view, self, { exposed, now, ...(remap === undefined ? {} : { remap }) });
     if (layout === null) {
       const peer = view.places.get(self)?.peer ?? null;
       // Without one before: what an earlier agent left stands on.
