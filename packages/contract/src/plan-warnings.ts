@@ -20,7 +20,8 @@ export type PlanWarningCode =
   | 'GRANT_OVER'
   | 'SERVICE_UNREACHABLE'
   | 'PROOF_NEEDED'
-  | 'NO_WIREGUARD_KEY';
+  | 'NO_WIREGUARD_KEY'
+  | 'DEVICE_SHUT_OUT';
 
 export interface PlanWarning {
   readonly code: PlanWarningCode;
@@ -52,6 +53,7 @@ export function planWarnings({ from, to, ends, places = [], now }: WarningInput)
     ...unreachable(to),
     ...hosts(from, to),
     ...keyless(to, places),
+    ...shutOut(to),
   ];
 }
 
@@ -148,6 +150,14 @@ function keyless(to: Contract, places: readonly Place[]): PlanWarning[] {
     machines.length > 3 ? `${machines.slice(0, 3).join(', ')} and ${machines.length - 3} more` : machines.join(', ');
   const text = `no WireGuard key: ${shown}; run moat wireguard up there, until then services are reached rootless`;
   return [{ code: 'NO_WIREGUARD_KEY', path: 'network.plane', text }, ...devices];
+}
+
+function shutOut({ network, members }: Contract): PlanWarning[] {
+  if (network.postQuantum !== 'require') return [];
+  return members.flatMap(({ name, via }): PlanWarning[] => {
+    const text = `device ${name} is shut out: stock WireGuard cannot agree on the post-quantum keys that are required`;
+    return via === undefined ? [] : [{ code: 'DEVICE_SHUT_OUT', path: `members.${name}`, text }];
+  });
 }
 
 /** Hosts outside the gateway's domain that are new: they need a record before anybody serves them. */

@@ -141,6 +141,14 @@ describe('fields of the WireGuard plane', () => {
   });
 });
 
+describe('a required post-quantum key', () => {
+  it('shuts devices out, and says so', () => {
+    const to = { ...full, network: { ...full.network, postQuantum: 'require' as const } };
+    const codes = planWarnings({ from: full, to, now: NOW }).map(({ code, path }) => `${code} ${path}`);
+    assert.ok(codes.includes('DEVICE_SHUT_OUT members.phone'));
+  });
+});
+
 describe('a deployment file', () => {
   it('says the same as the contract, and keeps keys and ends', () => {
     const text = fileFromContract(full);

@@ -2,7 +2,8 @@
 import { parseTime, selectorsOf, type ContractView, type Place } from '@moat/contract';
 
 /**
- * Held places with a WireGuard key, and devices with one whose member takes part, in the contract's order, by name. Of
+ * Held places with a WireGuard key, and devices with one whose member takes part, in the contract's order, by name; no
+ * devices where post-quantum keys are required, which stock clients cannot agree on. Of
  * several that show one key one counts, and nobody counts who shows ours: an interface has one peer a key. It is the one
  * whom the owners gave it, else the one that claimed it first: who takes up another's key takes it from nobody.
  * @param key `own`'s.
@@ -11,6 +12,7 @@ import { parseTime, selectorsOf, type ContractView, type Place } from '@moat/con
 export function presentBeside(view: ContractView, own: Place, key: string, now: number): ReadonlyMap<string, Place> {
   const isHeld = ({ peer, wireguard, untilMs }: Place): boolean =>
     peer !== null && wireguard !== undefined && now < untilMs;
+  const admitsDevices = view.contract.network.postQuantum !== 'require';
   const holders = new Map([[key, own]]);
   const places = [...view.places.values()];
   const given = new Set(view.contract.members.flatMap(({ name, wireguard }) => (wireguard === undefined ? [] : name)));
@@ -19,7 +21,7 @@ export function presentBeside(view: ContractView, own: Place, key: string, now: 
     const { name, state, via, wireguard, untilMs } = place;
     if (name === own.name || wireguard === undefined || holders.has(wireguard)) continue;
     const hub = via === undefined ? undefined : view.places.get(via);
-    const isDevice = state === 'device' && hub !== undefined && now < untilMs && isHeld(hub);
+    const isDevice = admitsDevices && state === 'device' && hub !== undefined && now < untilMs && isHeld(hub);
     if (isDevice || isHeld(place)) holders.set(wireguard, place);
   }
   const present = new Map<string, Place>();

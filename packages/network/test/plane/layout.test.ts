@@ -98,6 +98,15 @@ describe('the plane of a member', () => {
     assert.ok(!('self' in ranges(layoutOf({ ...shop, members }, 'db'))), 'nor the devices behind it');
   });
 
+  it('has no devices where post-quantum keys are required', () => {
+    const layout = layoutOf({ ...shop, network: { ...shop.network, postQuantum: 'require' } });
+    assert.deepEqual(
+      Object.values(ranges(layout)).map((all) => all.length),
+      [2],
+    );
+    assert.doesNotMatch(layout?.rules.chains ?? '', /10\.77\.0\.(?:9|10)\b/);
+  });
+
   it('leaves by the first egress line in force', () => {
     const egress = [
       { from: ['self'], via: 'aside', expires: '2026-11-21T13:00:00Z' },
