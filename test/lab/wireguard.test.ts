@@ -166,6 +166,26 @@ suite('WireGuard interfaces', { skip: labSkip('wg', 'wireguard-go', 'nsenter', '
     assert.deepEqual(await there.tunnels.apply(specB), ['packet rules replaced']);
   });
 
+  test('rules that somebody flushed while no process of ours runs stand again at once', async () => {
+    const tables = (): string => inside('a', 'nft', 'list', 'tables');
+    const keepers = (): number =>
+      inside('a', 'ps', '-eo', 'args')
+        .split('\n')
+        .filter((line) => line.includes(` moat-rules ${ALICE} `)).length;
+    await here.kill();
+    for (let round = 0; round < 2; round += 1) {
+      inside('a', 'nft', 'flush', 'ruleset');
+      await eventually('the table is back', async () => tables().includes(ALICE));
+    }
+    here = await start('a');
+    assert.deepEqual(await here.tunnels.apply(specA), []);
+    assert.ok(keepers() > 0);
+    const name = `mlk${id}`;
+    await here.tunnels.apply({ ...specA, name, port: 21_104, addresses: [], routes: [], peers: [] });
+    await here.tunnels.remove(name);
+    assert.ok(!tables().includes(name) && !inside('a', 'ps', '-eo', 'args').includes(` moat-rules ${name} `));
+  });
+
   test('an interface whose wireguard-go was killed is made again', async () => {
     // A packet before there is an endpoint would hold the first handshake back for 5 s.
     stream[Symbol.dispose]();

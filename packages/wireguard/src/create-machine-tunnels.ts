@@ -5,6 +5,7 @@ import { createUserspaceBackend } from './backend.userspace.ts';
 import { failure } from './errors.ts';
 import { MachineTunnels } from './machine.ts';
 import { Records } from './records.ts';
+import { RulesKeeper } from './rules-keeper.ts';
 import { createTools, type Tools } from './tool.ts';
 
 export interface MachineTunnelsOptions {
@@ -27,7 +28,13 @@ export async function createMachineTunnels(options: MachineTunnelsOptions): Prom
   const kernel = options.backend === undefined ? await hasKernelWireguard(tools) : options.backend === 'kernel';
   if (!kernel) await checkWireguardGo(tools);
   const backend = kernel ? createKernelBackend(tools) : createUserspaceBackend(tools);
-  return new MachineTunnels({ tools, backend, records: new Records({ directory: options.directory }) });
+  const { directory } = options;
+  return new MachineTunnels({
+    tools,
+    backend,
+    records: new Records({ directory }),
+    keeper: new RulesKeeper({ directory }),
+  });
 }
 
 async function checkWireguardGo(tools: Tools): Promise<void> {

@@ -11,6 +11,7 @@ import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, show
 import { describeStep, planTunnel } from './plan.ts';
 import type { Records, TunnelRecord } from './records.ts';
 import { RulesGuard } from './rules-guard.ts';
+import type { RulesKeeper } from './rules-keeper.ts';
 import { createRemapped, outsideOf, settleHidden } from './remap.ts';
 import { isThere, readStanding, stands } from './standing.ts';
 import { settingsOf } from './sysctl.ts';
@@ -27,6 +28,7 @@ export interface MachineTunnelsDeps {
   readonly tools: Tools;
   readonly backend: Backend;
   readonly records: Records;
+  readonly keeper: Pick<RulesKeeper, 'keep' | 'end'>;
 }
 
 /** One thing at a time for each interface. */
@@ -145,13 +147,15 @@ export class MachineTunnels implements Tunnels {
     this.#peers.set(name, new Set(spec.peers.map(({ publicKey }) => publicKey)));
     const create = (): Promise<void> =>
       hidden ? createRemapped(tools, backend, name, place, hidden) : backend.create(name, place);
+    const rules = replaceTable(name, spec.rules.chains, place.path);
+    await this.#keep(name, place, rules);
     await doSteps(steps, { tools, ...where, create });
     done.push(...steps.map(describeStep));
     if (remap && hidden && (await settleHidden(tools, spec, remap, hidden))) {
       done.push(`${remap.network} stands as ${remap.as}`);
     }
     if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);
-    this.#guard.hold(name, place, replaceTable(name, spec.rules.chains, place.path));
+    this.#guard.hold(name, place, rules);
     return done;
   }
 
@@ -199,8 +203,15 @@ export class MachineTunnels implements Tunnels {
   /** Lets nothing in: by rules, or where they cannot be written, by taking the interface down. */
   async #close(name: string, place: Place): Promise<void> {
     const closing = closeTable(name, place.path);
+    await this.#keep(name, place, closing);
     if (await works(this.#deps.tools, closing)) this.#guard.hold(name, place, closing);
     else await works(this.#deps.tools, linkDown(name, place.path));
+  }
+
+  /** Also while no agent runs. */
+  async #keep(name: string, place: Place, rules: ToolRun): Promise<void> {
+    const { keeper } = this.#deps;
+    await (place.path === null ? keeper.keep(name, rules) : keeper.end(name));
   }
 
   async #destroy(name: string, record: TunnelRecord | undefined): Promise<void> {
@@ -208,6 +219,7 @@ export class MachineTunnels implements Tunnels {
     this.#probes.delete(name);
     this.#peers.delete(name);
     this.#guard.release(name);
+    await this.#deps.keeper.end(name);
     const ours = await placeOf(null);
     const places = new Map([ours, ...(record ? await this.#placesOf(record) : [])].map((place) => [place.id, place]));
     // Rules last: while the interface stands they hold.

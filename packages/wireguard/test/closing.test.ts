@@ -30,7 +30,8 @@ async function applyWhere(nft: () => ToolResult, change: Partial<TunnelSpec> = {
   const { tools, runs } = toolsWhere(nft);
   const none = (): Promise<void> => Promise.resolve();
   const backend = { kind: 'kernel', wgNamespace: () => null, create: none, destroy: none } as const;
-  const tunnels = new MachineTunnels({ tools, backend, records: new Records({ directory }) });
+  const keeper = { keep: none, end: none };
+  const tunnels = new MachineTunnels({ tools, backend, records: new Records({ directory }), keeper });
   const { privateKey } = createWireguardKey();
   const spec = { namespace: null, port: 45_399, mtu: 1420, addresses: [], routes: [], peers: [] };
   try {
