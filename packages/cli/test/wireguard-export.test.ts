@@ -130,6 +130,11 @@ test('a profile that could not work is not made', async () => {
     assert.match(result.stderr, reason);
     assert.equal(home.contract().version, version, 'nothing was signed');
   };
+  for (const words of [['phone'], ['phone', '--replace']]) {
+    const invited = await terminal.run(['invite', ...words]);
+    assert.equal(invited.exitCode, 6, invited.stderr);
+    assert.match(invited.stderr, /is a device: no machine takes its place/);
+  }
   await refused(['nobody', '--endpoint', ENDPOINT], 5, /no member nobody/);
   await refused(['web-1', '--endpoint', ENDPOINT], 4, /a place for a machine/);
   await refused(['web-1', '--via', 'db-1', '--endpoint', ENDPOINT], 4, /only a vacant one/);

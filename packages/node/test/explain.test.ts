@@ -195,6 +195,24 @@ for (const { what, given, is, says } of TABLE) {
   });
 }
 
+test('a device is explained as far as the contract goes: it has no agent to ask', async () => {
+  const [web, db] = CONTRACT.members;
+  assert.ok(web && db);
+  const wireguard = Buffer.alloc(32, 7).toString('base64');
+  const phone = { name: 'phone', via: 'web-1', ipv4: '10.77.0.9', tags: [] };
+  const about = async (device: typeof phone & { wireguard?: string }): ReturnType<typeof explain> => {
+    const access = [{ from: ['phone'], to: ['db'] }];
+    const { deps, deployment } = world({ contract: { members: [web, db, device], access } });
+    return await explain(deps, deployment, 'phone', 'db', new AbortController().signal);
+  };
+  const keyless = await about(phone);
+  assert.deepEqual([keyless.allowed, keyless.works, keyless.code], [true, false, 'PEER_VACANT']);
+  assert.deepEqual(keyless.next, ['moat wireguard export phone']);
+  const { allowed, works, code, reason } = await about({ ...phone, wireguard });
+  assert.deepEqual([allowed, works, code], [true, null, null]);
+  assert.match(reason, /phone is a device behind web-1/);
+});
+
 test('a gateway that may not reach the target gets the code of the wire, and the operator the line to type', async () => {
   const gateway = { domain: 'gw.example.com', peers: [`/dns4/gw.example.com/tcp/4410/p2p/${ANCHOR}`] };
   const line = { name: 'shop', service: 'db', tls: 'terminate', gateway };

@@ -138,7 +138,13 @@ function requireVacant({ contract, detail }: LoadedDeployment, member: string, r
     });
   }
   if (detail.state === 'ended') throw new MoatError('DEPLOYMENT_ENDED', `${contract.name} was ended by its owners`);
-  if (replace || place.state === 'vacant' || place.state === 'invited') return;
+  const isFree = place.state === 'vacant' || place.state === 'invited';
+  if (isFree || (replace && place.state !== 'device')) return;
+  if (place.state === 'device') {
+    throw new MoatError('MEMBER_TAKEN', `${member} is a device: no machine takes its place`, {
+      next: [`moat wireguard export ${member}   makes a profile for it`],
+    });
+  }
   throw new MoatError('MEMBER_TAKEN', `the place ${member} is ${place.state}`, {
     reason: place.peer === null ? 'two machines claim it' : `${place.peer} holds it`,
     next: [`moat invite ${member} --replace   takes the place from that machine`],

@@ -95,6 +95,11 @@ function deniedByContract(deployment: Deployment, from: string, to: string, now:
   if (vacancy !== undefined) {
     return { ...granted, works: false, ...vacancy, reason: `${access.reason}, but ${vacancy.reason}` };
   }
+  const via = view.places.get(from)?.via;
+  if (via !== undefined) {
+    const reason = `${access.reason}; ${from} is a device behind ${via}, and only there its packets are seen`;
+    return { ...granted, works: null, code: null, reason, next: [`on ${via}: moat wireguard status`] };
+  }
   const offering = resolveMembers(contract, view.services.get(to)?.on ?? []).flatMap(
     ({ name }) => view.places.get(name) ?? [],
   );

@@ -8,12 +8,17 @@ export interface Vacancy {
   readonly next: readonly string[];
 }
 
-/** Undefined for a place that a machine holds. */
+/** Undefined for a place that a machine or a device holds. */
 export function vacancyOf(place: Place | undefined, now: number): Vacancy | undefined {
   if (place === undefined || place.peer !== null) return undefined;
   const { name, state, untilMs } = place;
   if (state === 'expired' || now >= untilMs) {
     return { code: 'MEMBER_EXPIRED', reason: `the membership of ${name} ended at ${timeText(untilMs)}`, next: [] };
+  }
+  if (state === 'device') {
+    if (place.wireguard !== undefined) return undefined;
+    const reason = `the device ${name} has no key yet`;
+    return { code: 'PEER_VACANT', reason, next: [`moat wireguard export ${name}`] };
   }
   if (state === 'frozen') {
     return {
