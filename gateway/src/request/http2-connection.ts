@@ -59,7 +59,7 @@ const MISUSES = { burst: 200, perSecond: 50 };
 const PINGS = { burst: 200, perSecond: 50 };
 const SETTINGS = { burst: 20, perSecond: 2 };
 /** Bytes that carry neither head nor body nor what goes with them: frames that nobody needs, padding, TLS around little. */
-const OVERHEAD = { burst: 1_024 * 1_024, perSecond: 256 * 1_024 };
+const OVERHEAD = { burst: 128 * 1_024, perSecond: 256 * 1_024 };
 /** What a client sends beside a request's head, beside a part of its body, and for so many bytes that it takes. */
 const STREAMS_PER_LOOK = 16;
 /** Between two looks: more than clients send who ask and read. */
