@@ -144,6 +144,10 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'LINK_REVOKED',
     'TRUST_UNCHANGED',
     'DEVICE_UNFIT',
+    'PLANE_ROOTLESS',
+    'TUNNEL_FORBIDDEN',
+    'NEEDS_WIREGUARD',
+    'RUN_UNAVAILABLE',
   ],
   [EXIT.notFound]: [
     'FILE_MISSING',
@@ -166,6 +170,11 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'ENDPOINT_UNKNOWN',
     'PATH_UNKNOWN',
     'COMMAND_NOT_FOUND',
+    'WIREGUARD_KEY_UNKNOWN',
+    'NETNS_UNKNOWN',
+    'PLANE_OFF',
+    'TUNNEL_UNKNOWN',
+    'TUNNEL_TOOL_MISSING',
   ],
   [EXIT.conflict]: [
     'FILE_EXISTS',
@@ -188,6 +197,8 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'STATE_EXISTS',
     'DEV_RUNNING',
     'ROTATION_NOT_BEGUN',
+    'RANGE_TAKEN',
+    'WIREGUARD_PORT_TAKEN',
   ],
   [EXIT.timedOut]: [
     'NOT_READY_IN_TIME',

@@ -54,8 +54,9 @@ export const NODE_ERROR_CODES = [
   'WIREGUARD_KEY_UNKNOWN', // the contract names a WireGuard key for this place that this machine does not hold | moat wireguard rotate-key, then an owner applies
   'WIREGUARD_OFF', // a notice: the owners want WireGuard in this network, and its interface does not stand on this machine | moat wireguard up
   'FORWARDING_OFF', // a notice: the contract leads packets through this machine, and its kernel forwards none | sysctl -w net.ipv4.ip_forward=1, and where IPv6 is used net.ipv6.conf.all.forwarding=1
+  'EGRESS_NEEDS_NETNS', // a notice: an egress line lets this member leave to the internet, and the network stands where the whole machine would leave with it | moat wireguard up --netns NAME
   'PLANE_ROOTLESS', // the owners want no WireGuard in this network: network.plane is rootless | write plane: auto into moat.yaml and apply
-  'PORT_TAKEN', // the UDP port for the WireGuard interface is in use, or no port is free | moat wireguard up --port N with another
+  'WIREGUARD_PORT_TAKEN', // the UDP port for the WireGuard interface is in use, or no port is free | moat wireguard up --port N with another
   'RANGE_TAKEN', // the network's addresses are taken on this machine, and nothing of that size is free beside them | moat wireguard up --netns NAME
   'NETNS_UNKNOWN', // there is no network namespace at that path | name one that exists; a container that was started anew has another
   'AGENT_STOPPING', // the agent is going down | start it again

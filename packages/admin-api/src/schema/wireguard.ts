@@ -45,6 +45,8 @@ export interface WireguardPeer {
   readonly sent: number;
   /** 0 = off. */
   readonly keepaliveSeconds: number;
+  /** Against computers that break today's keys: agreed on (pq), one that stood before the agent began (seed), or none. */
+  readonly presharedKey: 'none' | 'seed' | 'pq';
 }
 const wireguardPeerSchema: z.ZodType<WireguardPeer> = z
   .object({
@@ -61,6 +63,7 @@ const wireguardPeerSchema: z.ZodType<WireguardPeer> = z
     received: z.number(),
     sent: z.number(),
     keepaliveSeconds: z.number().int(),
+    presharedKey: z.enum(['none', 'seed', 'pq']),
   })
   .meta({ id: 'WireguardPeer' });
 

@@ -220,6 +220,7 @@ function renderRotation({ style }: Context, { key }: WireguardStatus): string {
 
 function renderPeers({ peers }: WireguardStatus, style: Style, now: number, width: number | undefined): string {
   if (peers.length === 0) return `  ${style.dim('no peers: nobody with a WireGuard key and a grant')}`;
+  const isPostQuantum = peers.some(({ presharedKey }) => presharedKey !== 'none');
   const rows = peers.map((peer) => [
     `${peer.path === 'direct' ? style.ok : style.dim('·')} ${peer.member}`,
     peer.addresses[0] ?? '',
@@ -227,14 +228,29 @@ function renderPeers({ peers }: WireguardStatus, style: Style, now: number, widt
     peer.endpoint ?? '',
     peer.handshakeAt === null ? 'never' : `${formatDuration(Math.max(0, now - Date.parse(peer.handshakeAt)))} ago`,
     `${formatBytes(peer.received)} / ${formatBytes(peer.sent)}`,
+    ...(isPostQuantum ? [POST_QUANTUM[peer.presharedKey]] : []),
   ]);
-  const head = ['PEER', 'ADDRESS', 'PATH', 'ENDPOINT', 'HANDSHAKE', 'RECEIVED / SENT'].map(style.dim);
+  const head = [
+    'PEER',
+    'ADDRESS',
+    'PATH',
+    'ENDPOINT',
+    'HANDSHAKE',
+    'RECEIVED / SENT',
+    ...(isPostQuantum ? ['POST-QUANTUM'] : []),
+  ].map(style.dim);
   return renderTable([head, ...rows], {
     indent: 2,
     notes: [undefined, ...peers.map(({ reason, path }) => (path === 'asleep' ? undefined : reason?.text))],
     ...(width === undefined ? {} : { width }),
   });
 }
+
+const POST_QUANTUM: Readonly<Record<WireguardPeer['presharedKey'], string>> = {
+  none: 'not yet',
+  seed: 'since before the agent began',
+  pq: 'yes',
+};
 
 function pathText({ path, over, forwarder, peer }: WireguardPeer): string {
   if (peer === null) return 'device';

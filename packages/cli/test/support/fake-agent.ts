@@ -12,6 +12,8 @@ import {
   type Handlers,
   type ProposalStatus,
   type VersionAccepted,
+  type WireguardStatus,
+  type WireguardUpRequest,
 } from '@moat/admin-api';
 import {
   buildView,
@@ -44,6 +46,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
+import { netcheckReport, wireguardStatus } from './wireguard-status.ts';
 
 const SINCE = '2026-11-20T10:00:00.000Z';
 
@@ -56,6 +59,7 @@ interface Held {
 }
 
 export class FakeAgent implements AsyncDisposable {
+  readonly wireguardRequests: WireguardUpRequest[] = [];
   readonly key: NodeKey = createNodeKey();
   readonly held: Map<string, Held> = new Map();
   /** What every deployment is told with. */
@@ -246,11 +250,17 @@ export class FakeAgent implements AsyncDisposable {
       },
       publications: () => ({ publications: this.#details().flatMap(({ publications }) => publications) }),
       redeem: () => this.#unsupported(),
-      wireguard: () => this.#unsupported(),
-      netcheck: () => this.#unsupported(),
-      wireguardUp: () => this.#unsupported(),
-      wireguardDown: () => this.#unsupported(),
-      wireguardRotateKey: () => this.#unsupported(),
+      wireguard: ({ params }) => this.#wireguard(params['deployment']),
+      wireguardRotateKey: ({ params }) => this.#wireguard(params['deployment']),
+      wireguardUp: ({ params, body }) => {
+        this.wireguardRequests.push(body);
+        return this.#wireguard(params['deployment']);
+      },
+      wireguardDown: () => ({ done: true }),
+      netcheck: ({ params }) => {
+        const { contract } = this.#find(params['deployment'] ?? '');
+        return netcheckReport(contract.deployment, contract.name);
+      },
       findInDirectory: () => this.#unsupported(),
       announce: () => this.#unsupported(),
       hosts: ({ params }) => {
@@ -417,6 +427,11 @@ export class FakeAgent implements AsyncDisposable {
       keepers: [`/ip4/127.0.0.1/tcp/4410/p2p/${this.key.peerId}`],
       anchors: contract.anchors,
     };
+  }
+
+  #wireguard(deployment = ''): WireguardStatus {
+    const { contract } = this.#find(deployment);
+    return wireguardStatus(contract.deployment, contract.name);
   }
 
   #unsupported(): never {

@@ -142,7 +142,10 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
           `${deployment.contract.name} has no service ${body.service.slice(0, 63)}`,
         );
       }
-      return forwards.add(deployment.id, body.service, body.local, body.keep ?? false);
+      const forward = await forwards.add(deployment.id, body.service, body.local, body.keep ?? false);
+      // A socket of ours is no target any more, by no way.
+      deps.wireguard.interfaces.review();
+      return forward;
     },
     removeForward: async ({ params }) => {
       await forwards.remove(params['forward'] ?? '');

@@ -77,7 +77,7 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     insides,
     onMoved: deps.onMoved,
     layoutOf: planeOf,
-    paths: (of) => paths.create(of),
+    paths: (of, mayMeet) => paths.create(of, mayMeet),
     presharedKeys: (of) => presharedKeys.create(of),
     clock: time,
     logger,

@@ -44,13 +44,21 @@ export async function wireguardStatusOf(
     },
     peers: ((await tunneled?.plane?.peers()) ?? []).map((peer) => peerOf(peer, deployment)),
     unserved: layout?.unserved ?? [],
-    warnings: layout?.forwarding === 'outside' && !(await forwards()) ? [FORWARDING_OFF] : [],
+    warnings: [
+      ...(layout?.forwarding === 'outside' && !(await forwards()) ? [FORWARDING_OFF] : []),
+      ...(layout?.leavesBy && tunneled?.stored.netns === null ? [EGRESS_NEEDS_NETNS] : []),
+    ],
   };
 }
 
 const FORWARDING_OFF: Notice = {
   code: 'FORWARDING_OFF',
   message: 'packets are led through this machine, and its kernel forwards none: sysctl -w net.ipv4.ip_forward=1',
+};
+
+const EGRESS_NEEDS_NETNS: Notice = {
+  code: 'EGRESS_NEEDS_NETNS',
+  message: 'an egress line lets this member leave, which takes a namespace of its own: moat wireguard up --netns NAME',
 };
 
 /** Whether the kernel passes packets on between interfaces; never switched on by the agent. */
@@ -60,7 +68,7 @@ async function forwards(): Promise<boolean> {
 }
 
 function peerOf(state: PlanePeerState, deployment: Deployment): WireguardPeer {
-  const { member, peer, publicKey, allowedIps, now, path } = state;
+  const { member, peer, publicKey, allowedIps, now, path, presharedKey } = state;
   const way = path === undefined ? NO_PATH : planePathOf(deployment, path);
   return {
     member,
@@ -73,6 +81,7 @@ function peerOf(state: PlanePeerState, deployment: Deployment): WireguardPeer {
     received: now?.received ?? 0,
     sent: now?.sent ?? 0,
     keepaliveSeconds: now?.keepaliveSeconds ?? 0,
+    presharedKey: presharedKey?.state ?? 'none',
   };
 }
 

@@ -43,7 +43,7 @@ export class TunnelPaths {
   }
 
   /** The ways of one interface's peers; nothing runs before they are started. */
-  create({ tunnels, tunnel, deployment, port }: PathsOf): Paths {
+  create({ tunnels, tunnel, deployment, port }: PathsOf, mayMeet: (peer: PeerId) => boolean): Paths {
     const { clock, logger, deployments, forwarding } = this.#deps;
     const overlay = this.#deps.overlay();
     this.#door ??= createPathDoor({ control: overlay, clock });
@@ -60,6 +60,7 @@ export class TunnelPaths {
         anchors: () => [...new Set((deployments.get(deployment)?.contract.anchors ?? []).map(peerIdOfMultiaddr))],
         observe: (connection, key, signal) => overlay.observe(connection, key, signal),
         connectAnchor: (anchor, signal) => known.connect(anchor, signal),
+        mayMeet,
         openRide: (peer) => this.#openRide(deployment, peer, port),
         forwarders: () => forwarding().known(deployment),
         openForward: (connection, pair, signal) => openForward({ control: overlay, clock }, connection, pair, signal),

@@ -52,7 +52,7 @@ export interface WireguardDeps {
   /** The machine's interfaces; asked when the first network wants one. @throws `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN` */
   readonly openTunnels: () => Promise<Tunnels>;
   readonly layoutOf: PlaneOf;
-  readonly paths: (of: PathsOf) => PlanePaths;
+  readonly paths: (of: PathsOf, mayMeet: (peer: PeerId) => boolean) => PlanePaths;
   readonly presharedKeys: (of: PathsOf & PresharedKeysOf) => PlanePresharedKeys;
   readonly insides: Insides;
   /** The network's sockets have to stand elsewhere from now on. */
@@ -137,7 +137,7 @@ export class Wireguard {
 
   /**
    * Gives a network an interface, from now on and after restarts; with other settings, the interface moves.
-   * @throws `NOT_A_MEMBER`, `PLANE_ROOTLESS`, `PORT_TAKEN`, `NETNS_UNKNOWN`, `NETNS_FAILED`, `RANGE_TAKEN`,
+   * @throws `NOT_A_MEMBER`, `PLANE_ROOTLESS`, `WIREGUARD_PORT_TAKEN`, `NETNS_UNKNOWN`, `NETNS_FAILED`, `RANGE_TAKEN`,
    * `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`, `TUNNEL_FAILED`
    */
   async up(deployment: Deployment, request: UpRequest): Promise<void> {
@@ -303,7 +303,7 @@ export class Wireguard {
       {
         tunnels,
         layoutOf,
-        paths: (tunnel) => paths({ tunnels, tunnel, deployment: id, port }),
+        paths: (tunnel, mayMeet) => paths({ tunnels, tunnel, deployment: id, port }, mayMeet),
         presharedKeys: (of) => presharedKeys({ ...of, tunnels, deployment: id, port }),
         privateKey: async (publicKey) => (await keys.inForce(id, publicKey)).export(),
         clock,
@@ -392,7 +392,7 @@ export class Wireguard {
     for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) {
       if (!own.has(port) && (await isFree(port))) return port;
     }
-    throw new MoatError('PORT_TAKEN', `no UDP port is free from ${FIRST_PORT}`, {
+    throw new MoatError('WIREGUARD_PORT_TAKEN', `no UDP port is free from ${FIRST_PORT}`, {
       next: ['moat wireguard up --port N'],
     });
   }
@@ -400,7 +400,7 @@ export class Wireguard {
   async #checkPort(port: number): Promise<void> {
     const isOwn = [...this.#entries.values()].some(({ stored }) => stored.port === port);
     if (!isOwn && (await isFree(port))) return;
-    throw new MoatError('PORT_TAKEN', `UDP port ${port} is in use`, { next: ['moat wireguard up   takes a free one'] });
+    throw new MoatError('WIREGUARD_PORT_TAKEN', `UDP port ${port} is in use`, { next: ['moat wireguard up   takes a free one'] });
   }
 }
 
