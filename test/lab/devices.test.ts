@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { eventually } from '../e2e/machine.ts';
 import { Internet, labSkip } from './internet.ts';
-import { PacketProbe } from './packet-probe.ts';
+import { PacketProbe, QUIET } from './packet-probe.ts';
 import { contractOf, member, service } from './policy-contract.ts';
 import { TunnelsProcess } from './tunnels-process.ts';
 
@@ -103,7 +103,7 @@ test(
         assert.equal(await phone.echo(held), 'store');
         const revoked = { ...contract, members: contract.members.slice(0, 2), access: [] };
         await Promise.all([apply('hub', revoked), apply('db', revoked)]);
-        assert.equal(await phone.echo(held), 'silence');
+        assert.equal(await phone.echo(held, QUIET), 'silence');
         assert.equal(await ask('tcp', HUB, 80), 'silence');
       } finally {
         inPhone('wg-quick', 'down', file);

@@ -8,9 +8,12 @@ export interface Ask {
   readonly from?: string;
   readonly host: string;
   readonly port: number;
-  /** After so many milliseconds without an answer it counts as none. @defaultValue 300 */
+  /** After so many milliseconds without an answer it counts as none. @defaultValue 5000 */
   readonly waitMs?: number;
 }
+
+/** For what must not be heard: not longer than an answer takes where there is one. */
+export const QUIET = { waitMs: 300 } as const;
 
 /** What the server called itself; else how asking failed. */
 export type Heard = string;
@@ -28,7 +31,7 @@ const does = {
       socket.on('message', (d, from) => socket.send(name + ' ' + d, from.port, from.address)).bind(port, host, () => done('ready'));
     }
   },
-  ask({ kind, from, host, port, waitMs = 300 }, done) {
+  ask({ kind, from, host, port, waitMs = 5000 }, done) {
     if (kind === 'tcp') {
       const socket = net.connect({ host, port, localAddress: from }, () => socket.write('hello'));
       const end = (text) => { clearTimeout(timer); socket.destroy(); done(text); };
@@ -102,7 +105,7 @@ export class PacketProbe {
     return id;
   }
 
-  echo(held: number, waitMs = 400): Promise<Heard> {
+  echo(held: number, { waitMs }: Pick<Required<Ask>, 'waitMs'> = { waitMs: 5000 }): Promise<Heard> {
     return this.#call({ does: 'echo', held, waitMs });
   }
 

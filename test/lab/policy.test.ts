@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { buildView, formatTime, ipv6Of, may } from '@moat/contract';
 import { eventually } from '../e2e/machine.ts';
 import { labSkip } from './namespaces.ts';
+import { QUIET } from './packet-probe.ts';
 import { DEPLOYMENT, contractOf, member, service } from './policy-contract.ts';
 import { INTERNET, LAN_HOST, LAN_SELF, PolicyWorld } from './policy-world.ts';
 
@@ -101,7 +102,7 @@ describe('packet rules', { skip, concurrency: true }, () => {
     ];
     const heard = await Promise.all(
       rows.map(async ([what, kind, from, host, port, expected = 'silence']) => {
-        const answer = await peers.ask({ kind, from, host, port });
+        const answer = await peers.ask({ kind, from, host, port, ...(expected === 'silence' ? QUIET : {}) });
         return answer === expected ? [] : [`${what}: ${kind} ${from} → ${host}:${port} ${answer}, not ${expected}`];
       }),
     );
@@ -118,12 +119,12 @@ describe('packet rules', { skip, concurrency: true }, () => {
       assert.equal(await self.ask({ kind, host, port }), expected, `${kind} to ${host}:${port}`);
     }
     assert.match(
-      await self.ask({ kind: 'tcp', from: LAN_SELF, host: DB, port: 5432 }),
+      await self.ask({ kind: 'tcp', from: LAN_SELF, host: DB, port: 5432, ...QUIET }),
       /EHOSTUNREACH|silence/,
       'own source only',
     );
     assert.match(
-      await out.ask({ kind: 'tcp', host: OWN, port: 22 }),
+      await out.ask({ kind: 'tcp', host: OWN, port: 22, ...QUIET }),
       /EHOST|ENET|silence/,
       'our address, from the LAN',
     );
@@ -138,15 +139,15 @@ describe('packet rules', { skip, concurrency: true }, () => {
       [db6, 'fd99::7', false],
     ] as const) {
       assert.equal(
-        world.run('peers', 'ping', '-c1', '-W0.3', '-q', '-I', from, host),
+        world.run('peers', 'ping', '-c1', passes ? '-W5' : '-W0.3', '-q', '-I', from, host),
         passes,
         `echo ${from} → ${host}`,
       );
     }
-    const echo = ['-c1', '-W0.3', '-q', '-I', DB];
-    assert.ok(world.run('peers', 'ping', ...echo, '-s', '4000', OWN), 'fragments are put together');
-    assert.ok(!world.run('peers', 'ping', ...echo, '-R', OWN), 'no options of IP');
-    assert.ok(world.run('self', 'ping', '-c1', '-W0.3', '-q', DB), 'we ask them too');
+    const echo = ['-c1', '-q', '-I', DB];
+    assert.ok(world.run('peers', 'ping', ...echo, '-W5', '-s', '4000', OWN), 'fragments are put together');
+    assert.ok(!world.run('peers', 'ping', ...echo, '-W0.3', '-R', OWN), 'no options of IP');
+    assert.ok(world.run('self', 'ping', '-c1', '-W5', '-q', DB), 'we ask them too');
     assert.ok(!world.run('self', 'ping', '-c1', '-W0.3', '-q', '10.77.0.5'), 'strangers not');
 
     // What runs ends with the grant; the peer stays, for what it still may.
@@ -156,26 +157,30 @@ describe('packet rules', { skip, concurrency: true }, () => {
     const [first, ...rest] = contract.access;
     assert.ok(first);
     world.apply({ ...contract, access: [{ ...first, to: ['printer'] }, ...rest] }, NOW);
-    assert.deepEqual(await Promise.all([peers.echo(held), peers.echo(kept)]), ['silence', 'printer']);
-    assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80 }), 'silence');
+    assert.deepEqual(await Promise.all([peers.echo(held, QUIET), peers.echo(kept)]), ['silence', 'printer']);
+    assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80, ...QUIET }), 'silence');
     // Likewise when the port leads elsewhere, when consent ends, and when time does.
     world.apply(contract, NOW);
     const again = await peers.hold({ from: DB, host: OWN, port: 80 });
     const others = contract.services.slice(1);
     world.apply({ ...contract, services: [service('api', 'self', 80, '127.0.0.1:3001'), ...others] }, NOW);
     assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80 }), 'admin');
-    assert.equal(await peers.echo(again), 'silence', 'a stream to the old target');
+    assert.equal(await peers.echo(again, QUIET), 'silence', 'a stream to the old target');
     const admin = await peers.hold({ from: WEB, host: OWN, port: 81 });
     world.apply(contract, Date.parse(LATER));
-    assert.equal(await peers.echo(admin), 'silence', 'over');
+    assert.equal(await peers.echo(admin, QUIET), 'silence', 'over');
     const soon = Math.floor(Date.now() / 1000) * 1000 + 2_000;
     world.apply({ ...contract, access: [{ ...first, expires: formatTime(soon) }] }, Date.now());
     const left = await peers.hold({ from: DB, host: OWN, port: 80 });
-    await eventually('the kernel ends it by itself', async () => (await peers.echo(left, 200)) === 'silence');
+    await eventually('the kernel ends it by itself', async () => (await peers.echo(left, QUIET)) === 'silence');
     assert.ok(Date.now() >= soon);
     world.conceal('127.0.0.1:3000');
     world.apply(contract, NOW);
-    assert.equal(await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80 }), 'silence', 'no longer exposed');
+    assert.equal(
+      await peers.ask({ kind: 'tcp', from: DB, host: OWN, port: 80, ...QUIET }),
+      'silence',
+      'no longer exposed',
+    );
   });
 
   it('agree with the contract, whatever it says', async () => {
@@ -220,7 +225,13 @@ describe('packet rules', { skip, concurrency: true }, () => {
         services.map(async ({ name: to, port, protocol, target }) => {
           const offered = view.servicesOf('self').some((each) => each.name === to);
           const allowed = offered && world.isExposed(target) && may(view, name, to, NOW).allowed;
-          const answer = await peers.ask({ kind: protocol as 'tcp' | 'udp', from: ipv4, host: OWN, port, waitMs: 250 });
+          const answer = await peers.ask({
+            kind: protocol as 'tcp' | 'udp',
+            from: ipv4,
+            host: OWN,
+            port,
+            ...(allowed ? {} : QUIET),
+          });
           const expected = allowed ? `${protocol[0]}${port}` : 'silence';
           return answer === expected ? [] : [`${name} → ${to}: ${answer}, not ${expected}`];
         }),
