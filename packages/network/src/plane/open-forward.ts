@@ -13,11 +13,13 @@ import { createDeadline, orAborted } from './deadline.ts';
 import { FORWARD_PROTOCOL, decodeForwardAnswer, encodeForward, type ForwardPair } from './forward-messages.ts';
 import type { ForwardSession } from './path-ports.ts';
 
+/** Milliseconds for a direct connection to stand, where an anchor relays the one that does. */
+const DIRECT_MS = 2000;
 /** Milliseconds for the answer, and to say that we leave. */
 const ASK_MS = 5000;
 
 export interface OpenForwardDeps {
-  readonly control: Pick<ControlPlane, 'open'>;
+  readonly control: Pick<ControlPlane, 'open' | 'connections' | 'improve' | 'onAdmitted'>;
   readonly clock: Clock;
 }
 
@@ -28,13 +30,12 @@ export interface OpenForwardDeps {
  */
 export async function openForward(
   { control, clock }: OpenForwardDeps,
-  connection: PeerConnection,
+  known: PeerConnection,
   pair: ForwardPair,
   signal: AbortSignal,
 ): Promise<ForwardSession> {
-  if (connection.remote === null) throw new MoatError('FORWARD_REFUSED', 'the forwarder is not reached directly');
+  const { connection, host } = await directly({ control, clock }, known, signal);
   using deadline = createDeadline(clock, ASK_MS, signal);
-  const { host } = connection.remote;
   const address = isIP(host) !== 0 ? host : (await orAborted(lookup(host), deadline.signal)).address;
   const stream = await control.open(connection, FORWARD_PROTOCOL, deadline.signal);
   try {
@@ -46,6 +47,39 @@ export async function openForward(
   } catch (error) {
     stream.abort(error as Error);
     throw error;
+  }
+}
+
+/** The connection itself, or a direct one to the same peer once it stands. @throws `FORWARD_REFUSED` */
+async function directly(
+  { control, clock }: OpenForwardDeps,
+  known: PeerConnection,
+  signal: AbortSignal,
+): Promise<{ readonly connection: PeerConnection; readonly host: string }> {
+  if (known.remote !== null) return { connection: known, host: known.remote.host };
+  const { peer } = known;
+  const look = (): { readonly connection: PeerConnection; readonly host: string } | undefined => {
+    const connection = control.connections(peer).find(({ remote }) => remote !== null);
+    return connection === undefined || connection.remote === null
+      ? undefined
+      : { connection, host: connection.remote.host };
+  };
+  const now = look();
+  if (now !== undefined) return now;
+  using deadline = createDeadline(clock, DIRECT_MS, signal);
+  const found = Promise.withResolvers<NonNullable<ReturnType<typeof look>>>();
+  const unsubscribe = control.onAdmitted(() => {
+    const there = look();
+    if (there !== undefined) found.resolve(there);
+  });
+  try {
+    control.improve(peer);
+    return await orAborted(found.promise, deadline.signal);
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw new MoatError('FORWARD_REFUSED', 'the forwarder is not reached directly', { cause });
+  } finally {
+    unsubscribe();
   }
 }
 

@@ -267,7 +267,7 @@ suite('a forwarder', () => {
 });
 
 suite('whom a forwarder serves', () => {
-  test('members that may meet, over a direct connection, and nobody else', async () => {
+  test('members that may meet, and nobody else', async () => {
     using made = world();
     const refused = { code: 'FORWARD_REFUSED' };
     await assert.rejects(made.ask(PEERS.stranger, db1), refused);
@@ -275,7 +275,6 @@ suite('whom a forwarder serves', () => {
     await assert.rejects(made.ask(db2, db1), refused);
     await assert.rejects(made.ask(web1, web1), refused);
     await assert.rejects(made.ask(web1, web2), refused);
-    await assert.rejects(made.ask(web1, db1, made.connect(web1, { relayed: true })), refused);
     await assert.rejects(made.ask(web1, db1, made.connect(web1, { admitted: false })), {
       code: 'PROTOCOL_UNSUPPORTED',
     });
@@ -288,6 +287,15 @@ suite('whom a forwarder serves', () => {
     assert.deepEqual(made.forwarder.pairs(), []);
     made.view = shop();
     await made.ask(web1, db1);
+  });
+
+  test('over a direct connection, which is waited for where an anchor relays', async () => {
+    using made = world();
+    const relayed = made.connect(web1, { relayed: true });
+    await assert.rejects(made.ask(web1, db1, relayed), { code: 'FORWARD_REFUSED' });
+    const session = made.ask(web1, db1, relayed);
+    made.connect(web1);
+    assert.equal((await session).endpoint.host, '127.0.0.1');
   });
 
   test('one asker’s pairs, all pairs, and asks in a row have a bound', async () => {
