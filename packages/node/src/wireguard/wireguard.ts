@@ -2,7 +2,6 @@
  * WireGuard on this machine: which networks the operator gave an interface, and their planes. An interface is brought in
  * line with every change; it outlives the agent, and goes when the operator, the owners or the end of the network say so.
  */
-import { createSocket } from 'node:dgram';
 import {
   MoatError,
   errorCode,
@@ -33,10 +32,8 @@ import type { Insides, Standing } from './insides.ts';
 import type { KeyClaims } from './key-claims.ts';
 import { deleteNamespace, namespacePath, openNamespace, takenRanges } from './namespaces.ts';
 import type { PlaceKeys } from './place-keys.ts';
+import { checkPort, freePort } from './udp-ports.ts';
 
-/** The first UDP port that is tried. */
-const FIRST_PORT = 51_820;
-const PORTS_TRIED = 200;
 /** Milliseconds until an interface that could not be had, or taken away, is tried again. */
 const RETRY_MS = 30_000;
 /** Milliseconds for a handshake, behind routers too. */
@@ -103,6 +100,7 @@ export class Wireguard {
   readonly #entries = new Map<DeploymentId, Entry>();
   #tunnels: Promise<Tunnels> | undefined;
   #backend: Tunnels['backend'] | null = null;
+  #ups: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(deps: WireguardDeps) {
@@ -140,15 +138,22 @@ export class Wireguard {
    * @throws `NOT_A_MEMBER`, `PLANE_ROOTLESS`, `WIREGUARD_PORT_TAKEN`, `NETNS_UNKNOWN`, `NETNS_FAILED`, `RANGE_TAKEN`,
    * `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`, `TUNNEL_FAILED`
    */
-  async up(deployment: Deployment, request: UpRequest): Promise<void> {
+  up(deployment: Deployment, request: UpRequest): Promise<void> {
+    // One after another: two that look for a port at once would find the same.
+    const up = this.#ups.then(() => this.#up(deployment, request));
+    this.#ups = up.catch(() => undefined);
+    return up;
+  }
+
+  async #up(deployment: Deployment, request: UpRequest): Promise<void> {
     const { id } = deployment;
     mustHavePlace(deployment);
     await this.#openTunnels();
     const before = this.#entries.get(id)?.stored;
     const netns = request.netns ?? before?.netns ?? null;
-    const port = request.port ?? before?.port ?? (await this.#freePort());
+    const port = request.port ?? before?.port ?? (await freePort(this.#ports()));
     const isMoved = before !== undefined && (before.netns !== netns || before.port !== port);
-    if (request.port !== undefined && request.port !== before?.port) await this.#checkPort(request.port);
+    if (request.port !== undefined && request.port !== before?.port) await checkPort(request.port, this.#ports());
     const made = netns !== null && (await openNamespace(netns)).made;
     if (isMoved) {
       await this.#entries.get(id)?.steps;
@@ -374,6 +379,10 @@ export class Wireguard {
     if (netns !== null && netnsMade && !isUsed) await deleteNamespace(netns);
   }
 
+  #ports(): ReadonlySet<number> {
+    return new Set([...this.#entries.values()].map(({ stored }) => stored.port));
+  }
+
   async #openTunnels(): Promise<Tunnels> {
     this.#tunnels ??= this.#deps.openTunnels();
     try {
@@ -385,22 +394,6 @@ export class Wireguard {
       this.#tunnels = undefined;
       throw error;
     }
-  }
-
-  async #freePort(): Promise<number> {
-    const own = new Set([...this.#entries.values()].map(({ stored }) => stored.port));
-    for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) {
-      if (!own.has(port) && (await isFree(port))) return port;
-    }
-    throw new MoatError('WIREGUARD_PORT_TAKEN', `no UDP port is free from ${FIRST_PORT}`, {
-      next: ['moat wireguard up --port N'],
-    });
-  }
-
-  async #checkPort(port: number): Promise<void> {
-    const isOwn = [...this.#entries.values()].some(({ stored }) => stored.port === port);
-    if (!isOwn && (await isFree(port))) return;
-    throw new MoatError('WIREGUARD_PORT_TAKEN', `UDP port ${port} is in use`, { next: ['moat wireguard up   takes a free one'] });
   }
 }
 
@@ -433,12 +426,4 @@ function mustHavePlace({ place, view }: Deployment): void {
 function codedOf(error: unknown): MoatError {
   if (isMoatError(error)) return error;
   return new MoatError('TUNNEL_FAILED', 'the WireGuard interface could not be made', { cause: error });
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createSocket('udp4');
-    socket.once('error', () => resolve(false));
-    socket.bind({ port, exclusive: true }, () => socket.close(() => resolve(true)));
-  });
 }
