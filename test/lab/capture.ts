@@ -15,7 +15,7 @@ export class Capture {
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const lines = `${this.#rest}${text}`.split('\n');
       this.#rest = lines.pop() ?? '';
-      for (const line of lines) if (this.#lines.length < MAX_LINES) this.#lines.push(line);
+      for (const line of lines) if (line !== '' && this.#lines.length < MAX_LINES) this.#lines.push(line);
     });
   }
 

@@ -90,6 +90,14 @@ export class Internet implements Disposable {
     return this.#lease(name, `${name}-r`);
   }
 
+  /** A host that only `owner` reaches, over a cable of their own: a LAN at its machine. */
+  addNeighbour(owner: string, name: string, { own, host }: { readonly own: string; readonly host: string }): void {
+    this.#spaces.add(name);
+    this.#spaces.cable([owner, `l-${name}`], [name, 'eth0']);
+    this.#spaces.ip(owner, [`addr add ${own}/24 dev l-${name}`]);
+    this.#spaces.ip(name, [`addr add ${host}/24 dev eth0`, `route add default via ${own}`]);
+  }
+
   /** A router for several hosts, or to roam to. */
   addRouter(name: string, { kind, address, behind, carrier = false, forgets }: RouterSpec): void {
     this.#spaces.add(name);

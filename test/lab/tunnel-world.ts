@@ -13,6 +13,8 @@ export interface TunnelMember extends HostSpec {
   readonly relay?: boolean;
   /** It has no interface, and reaches services by links. */
   readonly rootless?: boolean;
+  /** It has an interface, and no grant to anybody or of anybody. */
+  readonly stranger?: boolean;
 }
 
 export interface TunnelSpec {
@@ -21,6 +23,8 @@ export interface TunnelSpec {
   readonly services?: Readonly<Record<string, object>>;
   /** @defaultValue all may reach the services that all offer */
   readonly access?: readonly object[];
+  /** @defaultValue no preshared keys */
+  readonly postQuantum?: 'prefer' | 'require';
   /** Targets that every member exposes besides. */
   readonly expose?: readonly string[];
 }
@@ -63,8 +67,9 @@ export class TunnelWorld implements AsyncDisposable {
     const tokens = json['tokens'] as readonly { readonly member: string; readonly token: string }[];
     await Promise.all(tokens.map(({ member, token }) => this.#join(member, token)));
     await eventually('all know all keys', async () => {
-      const states = await Promise.all(this.#tunneled().map((name) => this.status(name)));
-      return states.every(({ peers }) => peers.length >= this.#tunneled().length - 1);
+      const granted = this.#tunneled().filter((name) => spec.members[name]?.stranger !== true);
+      const states = await Promise.all(granted.map((name) => this.status(name)));
+      return states.every(({ peers }) => peers.length >= granted.length - 1);
     });
     const { places } = await owner.client.deployment('lab');
     for (const { name, ipv4 } of places) this.#addresses.set(name, ipv4);
@@ -86,18 +91,20 @@ export class TunnelWorld implements AsyncDisposable {
   /** Writes moat.yaml, with `changes` from now on, and applies it. */
   async apply(changes: Partial<TunnelSpec> = {}): Promise<void> {
     this.#spec = { ...this.#spec, ...changes };
-    const { members, services, access } = this.#spec;
+    const { members, services, access, postQuantum } = this.#spec;
     const { machine, client } = this.place('owner');
     const { peerId } = await client.status();
     const echo = { on: ['tag:all'], port: ECHO.port, target: `127.0.0.1:${ECHO.target}` };
     const file = {
       version: 1,
       name: 'lab',
-      network: { plane: 'auto' },
+      network: { plane: 'auto', ...(postQuantum === undefined ? {} : { postQuantum }) },
       anchors: this.#anchors,
       members: {
         owner: { node: peerId, keeper: true },
-        ...Object.fromEntries(Object.keys(members).map((name) => [name, { tags: ['all'] }])),
+        ...Object.fromEntries(
+          Object.entries(members).map(([name, { stranger }]) => [name, stranger === true ? {} : { tags: ['all'] }]),
+        ),
       },
       services: { 'echo-tcp': { ...echo, protocol: 'tcp' }, 'echo-udp': { ...echo, protocol: 'udp' }, ...services },
       access: access ?? EVERYBODY,
