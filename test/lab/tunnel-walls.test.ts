@@ -113,7 +113,11 @@ suite('a hostile member on WireGuard', { skip: labSkip('wg', 'wireguard-go', 'tc
       assert.equal(await probe.echo(held), 'ben');
       await world.apply({ members: { ben: { address: 30 }, cy: { address: 40, stranger: true } } });
       const since = performance.now();
-      await eventually('its stream is cut', async () => (await probe.echo(held, { waitMs: 150 })) === 'silence', REVOKED_MS);
+      await eventually(
+        'its stream is cut',
+        async () => (await probe.echo(held, { waitMs: 150 })) === 'silence',
+        REVOKED_MS,
+      );
       await eventually(
         'its packets are',
         async () => (await world.ask('mallory', 'ben', { waitMs: 150 })) === 'silence',
