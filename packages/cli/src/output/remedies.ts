@@ -37,7 +37,16 @@ const REMEDIES: Readonly<Record<string, readonly string[]>> = {
     'on those machines: does the service run, and is it exposed? moat node expose',
   ],
   STATE_LOCKED: ['moat node status', 'or give this one another directory with MOAT_HOME'],
+  NEEDS_WIREGUARD: ['moat wireguard up', 'moat doctor   says what it takes'],
+  NETNS_UNKNOWN: ['moat wireguard up --netns PATH   with the new one', 'moat wireguard down'],
+  PLANE_OFF: ['moat wireguard up'],
   TOKEN_INVALID: ['copy the whole token, or ask an owner for a new one: moat invite MEMBER --out token.txt'],
+  TUNNEL_FAILED: ['moat wireguard status   says what the machine refused', 'moat doctor'],
+  TUNNEL_FORBIDDEN: [
+    'sudo moat node run',
+    'or give the agent CAP_NET_ADMIN, and CAP_SYS_ADMIN for namespaces (systemd: AmbientCapabilities=)',
+  ],
+  TUNNEL_TOOL_MISSING: ['sudo apt install wireguard-tools iproute2 nftables wireguard-go', 'moat doctor'],
   VERSION_UNKNOWN: ['moat status   shows the version in force; the newest 100 can be gone back to'],
 };
 
