@@ -148,7 +148,8 @@ function kindOf(candidates: readonly Candidate[], { host, port }: Endpoint): Can
 }
 
 /** Waits for a session that packets can be sent in: a handshake lost on a new way is repeated only 5 s later. */
-export async function awaitSession({ tunnels, clock }: ExchangeDeps, pair: Pair, signal: AbortSignal): Promise<void> {
+export async function awaitSession(deps: ExchangeDeps, pair: Pair, signal: AbortSignal): Promise<void> {
+  const { tunnels, clock, mayMeet } = deps;
   const until = clock.now() + HANDSHAKE_MS;
   let asked = false;
   for (;;) {
@@ -156,8 +157,11 @@ export async function awaitSession({ tunnels, clock }: ExchangeDeps, pair: Pair,
     const handshakeAt = state?.handshakeAt ?? null;
     if (handshakeAt !== null && clock.now() - handshakeAt < SESSION_MS) return;
     if (clock.now() >= until) return;
-    if (!asked) await sendTo(tunnels, pair.place, state?.endpoint ?? pair.ride);
-    asked = true;
+    // A handshake that fails is repeated only 5 s later as well.
+    if (!asked && mayMeet(pair.peer)) {
+      asked = true;
+      await sendTo(tunnels, pair.place, state?.endpoint ?? pair.ride);
+    }
     await sleep(clock, LOOK_MS, signal);
   }
 }

@@ -65,6 +65,8 @@ export interface PathsDeps {
   /** Members known to pass packets on for others, best first; this machine too, where its operator allows it. */
   readonly forwarders: () => readonly PeerId[];
   readonly portMapper?: PortMapper;
+  /** False while handshakes with a peer cannot work. @defaultValue they always can */
+  readonly mayMeet?: (peer: PeerId) => boolean;
   /** Addresses of interfaces that are neither loopback nor inside a private network. */
   readonly localAddresses: () => readonly string[];
 }
@@ -253,6 +255,7 @@ class TunnelPaths implements Paths {
           openForward,
           surveyor: this.#surveyor,
           forwarders: () => this.#forwarders(),
+          mayMeet: this.#deps.mayMeet ?? ((): boolean => true),
           onForwarders: (from, forwarders) => this.#offered(from, forwarders),
           mayTry: (from) => this.#limits.addresses.take(from) === 0,
         },

@@ -49,6 +49,8 @@ export interface PlanePresharedKeys {
   start(options: { readonly signal: AbortSignal }): Promise<void>;
   update(peers: readonly { readonly peer: PeerId; readonly publicKey: string }[], mode: PskMode): Promise<void>;
   states(): readonly PskLine[];
+  /** False while handshakes with a peer cannot work. */
+  mayMeet(peer: PeerId): boolean;
   /** Leaves every key as it is. */
   stop(): Promise<void>;
 }
@@ -66,7 +68,7 @@ export interface PlaneDeps {
   readonly tunnels: Tunnels;
   readonly layoutOf: PlaneOf;
   /** The ways of one interface; asked once its name is known, and again after it was taken away. */
-  readonly paths: (tunnel: string) => PlanePaths;
+  readonly paths: (tunnel: string, mayMeet: (peer: PeerId) => boolean) => PlanePaths;
   /** Asked when {@link PlaneDeps.paths} is, with our key. @defaultValue no preshared keys, whatever the contract says */
   readonly presharedKeys?: (of: PresharedKeysOf) => PlanePresharedKeys;
   /** The private half of the key that the contract names. @throws any coded error */
@@ -314,7 +316,7 @@ class PlacePlane implements Plane {
     this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
     for (const line of done) this.#deps.logger.debug({ step: line }, 'WireGuard interface changed');
     if (this.#paths === undefined) {
-      this.#paths = this.#deps.paths(layout.name);
+      this.#paths = this.#deps.paths(layout.name, (peer) => this.#presharedKeys?.mayMeet(peer) ?? true);
       await this.#paths.start({ signal: this.#stopped.signal });
     }
     if (this.#presharedFor !== key) await this.#startKeys(layout.name, key);

@@ -21,7 +21,13 @@ import { createDeadline } from './deadline.ts';
 import type { PathPeer } from './paths.ts';
 import { createPeerDoor, type PeerDoor } from './peer-door.ts';
 import { PresharedPeer, type PskState } from './preshared-peer.ts';
-import { PSK_PROTOCOL, decodePskMessage, type FirstPskMessage } from './psk-messages.ts';
+import {
+  PSK_PROTOCOL,
+  decodePskMessage,
+  encodePskMessage,
+  type FirstPskMessage,
+  type PskMessage,
+} from './psk-messages.ts';
 
 /** Milliseconds between two looks at what is due. */
 const LOOK_MS = 5_000;
@@ -34,6 +40,8 @@ const GRACE_MS = 150_000;
 const SESSION_MS = 180_000;
 /** Milliseconds of reaching a peer and agreeing with it. */
 const REACH_MS = 15_000;
+/** Milliseconds for the initiator to begin, once asked. */
+const WANTED_MS = 15_000;
 /** Agreements that a peer may begin in a minute. */
 const PER_MINUTE = 6;
 /** Agreements that we begin at a time. */
@@ -75,6 +83,8 @@ export interface PresharedKeys extends Service {
   /** Who is a peer now, and what is asked of them: before any of them gets an endpoint. @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
   update(peers: readonly PathPeer[], mode: PskMode): Promise<void>;
   states(): readonly PskLine[];
+  /** False where a key is required and none was agreed on. */
+  mayMeet(peer: PeerId): boolean;
 }
 
 /** One a process. */
@@ -162,6 +172,10 @@ class TunnelPresharedKeys implements PresharedKeys {
     return [...this.#entries.values()].map(({ peer, key }) => ({ peer, state: key.state, agreedAt: key.agreedAt }));
   }
 
+  mayMeet(peer: PeerId): boolean {
+    return this.#mode !== 'require' || this.#entries.get(peer)?.key.state !== 'none';
+  }
+
   async #add(added: readonly PathPeer[]): Promise<void> {
     const { clock, control, tunnels } = this.#deps;
     const { deployment, publicKey, tunnel } = this.#options;
@@ -193,14 +207,16 @@ class TunnelPresharedKeys implements PresharedKeys {
     else if (this.#mode === 'prefer' && key.state === 'none') await key.open();
   }
 
-  /** What a peer says, judged: only those of a pair, only the side that begins, and only so often. */
-  async #visit(stream: MessageStream, begin: FirstPskMessage): Promise<void> {
+  /** What a peer says, judged: only those of a pair, each side only what is its to say, and only so often. */
+  async #visit(stream: MessageStream, first: FirstPskMessage): Promise<void> {
     const { peer } = stream.connection;
     const entry = this.#entries.get(peer);
-    if (entry === undefined || entry.key.isInitiator || this.#mode === null || this.#limit.take(peer) > 0) {
+    const isItsTurn = entry !== undefined && entry.key.isInitiator === (first.type === 'want');
+    if (!isItsTurn || this.#mode === null || this.#limit.take(peer) > 0) {
       throw new MoatError('PATH_REFUSED', 'no such pair here');
     }
-    await entry.key.respond(stream, begin, this.#stopped.signal);
+    if (first.type === 'begin') await entry.key.respond(stream, first, this.#stopped.signal);
+    else if (!entry.isAgreeing) void this.#agree(entry);
     await stream.close();
   }
 
@@ -227,8 +243,8 @@ class TunnelPresharedKeys implements PresharedKeys {
         entry.graceUntil = null;
         key.shut().catch(failed);
       }
-      if (!key.isInitiator || entry.isAgreeing || now < entry.nextAt || free <= 0) continue;
-      const isOld = key.agreedAt === null || now - key.agreedAt >= SERVES_MS;
+      if (entry.isAgreeing || now < entry.nextAt || free <= 0) continue;
+      const isOld = key.agreedAt === null || (key.isInitiator && now - key.agreedAt >= SERVES_MS);
       const isConnected = key.agreedAt === null && control.connections(entry.peer).length > 0;
       if (!isOld || !(isConnected || isAwake(entry.peer))) continue;
       free -= 1;
@@ -236,6 +252,12 @@ class TunnelPresharedKeys implements PresharedKeys {
     }
   }
 
+  /** The initiator thinks that all is well; we know better. */
+  #want(stream: MessageStream, signal: AbortSignal): Promise<void> {
+    return stream.write(encodePskMessage({ type: 'want', deployment: this.#options.deployment }), signal);
+  }
+
+  /** Agrees on a key, or has the initiator begin. */
   async #agree(entry: Entry): Promise<void> {
     const { clock, control, logger } = this.#deps;
     using deadline = createDeadline(clock, REACH_MS, this.#stopped.signal);
@@ -245,14 +267,15 @@ class TunnelPresharedKeys implements PresharedKeys {
       const connection = await control.connect(entry.peer, signal);
       const stream = await control.open(connection, PSK_PROTOCOL, signal);
       try {
-        await entry.key.agree(stream, signal);
+        if (entry.key.isInitiator) await entry.key.agree(stream, signal);
+        else await this.#want(stream, signal);
         await stream.close();
       } catch (error) {
         stream.abort(error as Error);
         throw error;
       }
-      entry.tries = 0;
-      entry.nextAt = 0;
+      if (entry.key.isInitiator) entry.tries = 0;
+      entry.nextAt = entry.key.isInitiator ? 0 : clock.now() + WANTED_MS;
     } catch (error) {
       entry.nextAt = clock.now() + (AGAIN_MS[Math.min(entry.tries, AGAIN_MS.length - 1)] ?? 0);
       entry.tries += 1;
@@ -264,8 +287,12 @@ class TunnelPresharedKeys implements PresharedKeys {
   }
 }
 
+function isFirst(message: PskMessage): message is FirstPskMessage {
+  return 'deployment' in message;
+}
+
 function decodeFirst(message: Uint8Array): FirstPskMessage {
   const decoded = decodePskMessage(message);
-  if (decoded.type === 'begin') return decoded;
+  if (isFirst(decoded)) return decoded;
   throw new MoatError('PSK_INVALID', 'not the beginning of an agreement');
 }

@@ -9,7 +9,7 @@ import { MoatError, type Clock, type DeploymentId, type MessageStream, type Tunn
 
 import { createDeadline } from './deadline.ts';
 import { ID_BYTES, PskInitiation, isProof, respondPsk, type PskContext, type PskEnd } from './psk-agreement.ts';
-import { decodePskMessage, encodePskMessage, type FirstPskMessage, type PskMessage } from './psk-messages.ts';
+import { decodePskMessage, encodePskMessage, type BeginPskMessage, type PskMessage } from './psk-messages.ts';
 import { peerOf, type TunnelPlace } from './punch.ts';
 
 /** Milliseconds of an agreement. */
@@ -110,7 +110,7 @@ export class PresharedPeer {
   }
 
   /** The responder's side. @throws as {@link agree} */
-  async respond(stream: MessageStream, begin: FirstPskMessage, parent: AbortSignal): Promise<void> {
+  async respond(stream: MessageStream, begin: BeginPskMessage, parent: AbortSignal): Promise<void> {
     await this.#alone(parent, async (signal) => {
       await this.#align(begin.holds);
       const { agreed, reply } = respondPsk(this.#context(begin.epoch), begin);

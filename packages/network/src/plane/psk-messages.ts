@@ -1,6 +1,6 @@
 /**
  * The messages of `/moat/psk/1`, JSON. The smaller PeerId begins: `begin`, `reply`, `commit` (it has the key), `installed`
- * (the responder uses it from the next handshake on), `done` (so does the initiator).
+ * (the responder uses it from the next handshake on), `done` (so does the initiator). A responder that has none says `want`.
  */
 import { MoatError, fromBase64url, isDeploymentId, toBase64url, type DeploymentId } from '@moat/core';
 import * as z from 'zod';
@@ -27,11 +27,16 @@ export type PskMessage =
       readonly mlkem: Uint8Array;
     }
   | { readonly type: 'reply'; readonly x25519: Uint8Array; readonly ciphertext: Uint8Array; readonly proof: Uint8Array }
+  | { readonly type: 'want'; readonly deployment: DeploymentId }
   | { readonly type: 'commit'; readonly proof: Uint8Array }
   | { readonly type: 'installed' }
   | { readonly type: 'done' };
 
-export type FirstPskMessage = Extract<PskMessage, { readonly type: 'begin' }>;
+/** Messages that begin a stream. */
+export type FirstPskMessage = Extract<PskMessage, { readonly deployment: DeploymentId }>;
+
+/** What the initiator begins with. */
+export type BeginPskMessage = Extract<PskMessage, { readonly type: 'begin' }>;
 
 const bytes = (length: number): z.ZodType<Uint8Array> =>
   z
@@ -48,10 +53,12 @@ const bytes = (length: number): z.ZodType<Uint8Array> =>
       return z.NEVER;
     });
 
+const deployment = z.string().max(32).refine(isDeploymentId);
 const messageSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('want'), deployment }),
   z.strictObject({
     type: z.literal('begin'),
-    deployment: z.string().max(32).refine(isDeploymentId),
+    deployment,
     epoch: z.int().min(0),
     holds: bytes(ID_BYTES).nullable(),
     x25519: bytes(X25519_BYTES),

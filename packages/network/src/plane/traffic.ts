@@ -3,9 +3,8 @@ import type { TunnelPeerState } from '@moat/core';
 
 /** Bytes of an empty packet, which is what a keepalive is. */
 const KEEPALIVE_BYTES = 32;
-/** Bytes of the larger half of a handshake, with an empty packet after it. */
-const HANDSHAKE_BYTES = 148 + KEEPALIVE_BYTES;
-
+/** Bytes of two whole handshakes, begun by both sides at once, with an empty packet after each (WireGuard paper §5.4). */
+const HANDSHAKE_BYTES = 2 * (148 + 92 + KEEPALIVE_BYTES);
 /** Milliseconds without traffic after which a path sleeps. */
 const IDLE_MS = 5 * 60_000;
 /** Milliseconds of sending without an answer after which the peer is asked. */
@@ -15,6 +14,8 @@ const ONE_WAY_MS = 10_000;
 const ONE_WAY_BELIEVED_MS = 60_000;
 /** Milliseconds without any packet on a path that is kept alive. */
 const SILENT_MS = 40_000;
+/** Milliseconds until the next look while something is unanswered. */
+const SOON_MS = 500;
 /** Milliseconds after traffic in which there is likely to be more. */
 const BUSY_MS = 5_000;
 
@@ -52,7 +53,7 @@ export class Traffic {
 
   /** Milliseconds until the counters are worth another look. */
   lookMs(now: number): number {
-    if (this.#unansweredAt !== null) return 500;
+    if (this.#unansweredAt !== null) return SOON_MS;
     return now - this.#trafficAt < BUSY_MS ? 1_000 : 5_000;
   }
 
@@ -98,7 +99,8 @@ export class Traffic {
       this.#receivedAt = now;
       this.#unansweredAt = null;
     } else if (isSending) {
-      this.#unansweredAt ??= last.at;
+      // It may have been sent just now: the next look, which comes soon, says whether it was answered.
+      this.#unansweredAt ??= Math.max(last.at, now - SOON_MS);
     }
   }
 }

@@ -30,6 +30,8 @@ export interface ExchangeDeps {
   readonly openForward: OpenForward | undefined;
   /** Members that pass packets on and may be asked for this pair now, best first. */
   readonly forwarders: (peer: PeerId) => readonly PeerId[];
+  /** False while handshakes with the peer cannot work: it has no preshared key yet. */
+  readonly mayMeet: (peer: PeerId) => boolean;
   /** The peer named members that could pass packets on. */
   readonly onForwarders: (peer: PeerId, forwarders: readonly PeerId[]) => void;
   /** Addresses are being tried from now on. */

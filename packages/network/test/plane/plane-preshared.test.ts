@@ -41,6 +41,7 @@ test('where a key is required no peer has a way before it has a key', async () =
         start: () => say(`keys for ${publicKey === own.publicKey ? 'own' : 'next'}`),
         update: (peers, mode) => say(`keys of ${peers.length}: ${mode}`),
         states: () => [{ peer: 'peer-db', state: 'pq', agreedAt: 1 }],
+        mayMeet: () => true,
         stop: () => say('keys stop'),
       }),
       privateKey: (publicKey) => Promise.resolve(keys.get(publicKey) ?? ''),

@@ -71,6 +71,7 @@ test('messages survive the way there; anything else is a coded error', () => {
     { type: 'begin', deployment: CONTEXT.deployment, epoch: 7, holds: null, ...initiation.begin },
     { type: 'reply', ...reply, proof: agreed.responderProof },
     { type: 'commit', proof: agreed.initiatorProof },
+    { type: 'want', deployment: CONTEXT.deployment },
     { type: 'installed' },
     { type: 'done' },
   ];
