@@ -166,9 +166,9 @@ test('who passes packets on may become known later: it is used at once', async (
 test('a last keepalive of the peer does not leave a sleeper without a way', async () => {
   const { world, one, two } = await twoBehind('eim', 'eim');
   await direct(world, one, two);
-  await world.run(2_000);
+  await world.run(299_000, 100);
   await two.paths.stop();
-  await world.until(() => stateOf(one, two).kind === 'asleep', 400_000);
+  await world.until(() => stateOf(one, two).kind === 'asleep', 60_000);
   const ride = one.rides.get(two.peer)?.endpoint;
   const endpoint = async (): Promise<unknown> => (await one.tunnels.peers())[0]?.endpoint;
   for (const keepaliveSeconds of [0, 25, 0]) {
