@@ -105,6 +105,10 @@ it(
       await devices.hold({ from: PHONE, host: INTERNET, port: 80 }),
     ];
     assert.deepEqual(await Promise.all(streams.map((held) => devices.echo(held))), ['member-5432', 'outside']);
+    // With public addresses too the machine's own LAN is not the internet.
+    world.nearby = ['9.9.9.1/24'];
+    world.apply(contract, NOW);
+    assert.deepEqual(await Promise.all(streams.map((held) => devices.echo(held, QUIET))), ['member-5432', 'silence']);
     const { egress: _, ...closed } = contract;
     world.apply({ ...closed, access: [{ from: ['phone'], to: ['home', 'dns'] }] }, NOW);
     assert.deepEqual(await Promise.all(streams.map((held) => devices.echo(held, QUIET))), ['silence', 'silence']);

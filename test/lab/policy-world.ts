@@ -18,6 +18,8 @@ export class PolicyWorld implements Disposable {
   readonly #self: string;
   readonly #exposed = new Set<string>();
   layout: PlaneLayout | undefined;
+  /** Networks that the machine stands in, as it knows them. */
+  nearby: readonly string[] = [];
   /** On the member's machine, at the far end of the tunnel, and on LAN and internet. */
   readonly probes: Readonly<Record<'self' | 'peers' | 'devices' | 'out', PacketProbe>>;
 
@@ -147,7 +149,7 @@ export class PolicyWorld implements Disposable {
 
   #layoutOf(contract: Contract, now: number): PlaneLayout {
     const exposed = { isExposed: (target: string) => this.#exposed.has(target), isOwnSocket: () => false };
-    const layout = planeOf(buildView(contract, [], now), this.#self, { exposed, now });
+    const layout = planeOf(buildView(contract, [], now), this.#self, { exposed, now, nearby: this.nearby });
     if (layout === null) throw new Error(`${this.#self} has no plane`);
     this.layout = layout;
     return layout;

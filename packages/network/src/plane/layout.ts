@@ -125,6 +125,7 @@ class Drafting {
       reached,
       carried,
       leaving: this.#byEnd(leaving),
+      nearby: byFamily(this.#options.nearby ?? []),
       leaves: leavesBy !== null,
     };
     return { policy, peers, unserved, leavesBy, services: granted.flatMap((each) => this.#service(each, served)) };
@@ -281,6 +282,11 @@ function onlyFamily<T extends Addresses>(all: T, family: 4 | 6): T {
 
 function union(a: Addresses, b: Addresses): Addresses {
   return { ipv4: [...new Set([...a.ipv4, ...b.ipv4])], ipv6: [...new Set([...a.ipv6, ...b.ipv6])] };
+}
+
+function byFamily(ranges: readonly string[]): Addresses {
+  const isIpv6 = (range: string): boolean => range.includes(':');
+  return { ipv4: ranges.filter((range) => !isIpv6(range)), ipv6: ranges.filter(isIpv6) };
 }
 
 function withoutLength(range: string): string {

@@ -97,9 +97,19 @@ export function leaveChain({ name, own, leaving, served, sets }: ChainContext): 
 }
 
 /** The sets that `PUBLIC4` and `PUBLIC6` speak of. */
-export function specialSets({ leaves, leaving }: Pick<ChainContext, 'leaves' | 'leaving'>): string[] {
+export function specialSets({
+  leaves,
+  leaving,
+  nearby,
+}: Pick<ChainContext, 'leaves' | 'leaving' | 'nearby'>): string[] {
   if (!leaves && isNobody(leaving)) return [];
-  const set = (family: 4 | 6, ranges: readonly string[]): string =>
-    block(`set special${family}`, [`type ipv${family}_addr`, 'flags interval', `elements = { ${ranges.join(', ')} }`]);
-  return [set(4, SPECIAL4), set(6, SPECIAL6)];
+  const set = (family: 4 | 6, ranges: readonly string[], more: readonly string[]): string =>
+    block(`set special${family}`, [
+      `type ipv${family}_addr`,
+      'flags interval',
+      // Where ranges lie in one another.
+      ...(more.length > 0 ? ['auto-merge'] : []),
+      `elements = { ${[...ranges, ...more].join(', ')} }`,
+    ]);
+  return [set(4, SPECIAL4, nearby.ipv4), set(6, SPECIAL6, nearby.ipv6)];
 }

@@ -9,6 +9,11 @@ export interface PlaneOptions {
   readonly exposed: ExposedTargets;
   /** Milliseconds since 1970; ask again at `view.nextExpiry(now)`. */
   readonly now: number;
+  /**
+   * CIDRs of the networks that this machine stands in, host bits and all: with public addresses too they are not the
+   * internet. @defaultValue none
+   */
+  readonly nearby?: readonly string[];
   /** Where the contract's range is taken on this machine: packet rules then speak of the other one, all else does not. */
   readonly remap?: Remap | undefined;
 }

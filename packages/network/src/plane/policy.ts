@@ -59,6 +59,8 @@ export interface PlanePolicy {
   readonly carried: readonly CarriedPort[];
   /** Who leaves to the internet by this machine; one entry an end. */
   readonly leaving: readonly Granted[];
+  /** CIDRs of the networks this machine stands in: nobody's way out leads there. */
+  readonly nearby: Addresses;
   /** Does this member leave to the internet by another? */
   readonly leaves: boolean;
 }

@@ -11,9 +11,13 @@ import { DEPLOYMENT, NOW, arbitraryPlane, keyOf, planeContract, planeMember, pla
 
 const everything = { isExposed: () => true, isOwnSocket: () => false };
 
-function layoutOf(contract: Contract, self = 'self', at: { now?: number; remap?: Remap } = {}): PlaneLayout | null {
-  const { now = NOW, remap } = at;
-  return planeOf(buildView(contract, [], now), self, { exposed: everything, now, remap });
+function layoutOf(
+  contract: Contract,
+  self = 'self',
+  at: { now?: number; remap?: Remap; nearby?: string[] } = {},
+): PlaneLayout | null {
+  const { now = NOW, remap, nearby = [] } = at;
+  return planeOf(buildView(contract, [], now), self, { exposed: everything, now, remap, nearby });
 }
 
 /** A hub with a device behind it, a member that both use, and one that nothing leads to. */
@@ -172,7 +176,16 @@ describe('packet rules as text', () => {
     const tables = fc
       .sample(arbitraryPlane, process.env['MOAT_TEST'] === 'full' ? 500 : 60)
       .flatMap(({ contract }, i) => {
-        const layout = layoutOf(contract);
+        // Inside one another, overlapping, with host bits.
+        const nearby = [
+          '192.168.1.4/16',
+          '203.0.113.9/24',
+          '203.0.113.9/32',
+          '8.8.8.8/29',
+          'fe80::1/64',
+          '2a00:1::7/64',
+        ];
+        const layout = layoutOf(contract, 'self', i % 2 === 0 ? { nearby } : {});
         return layout === null ? [] : [`table inet moattest${i} {\n${layout.rules.chains}}\n`];
       });
     assert.ok(tables.length > 30);

@@ -1,4 +1,5 @@
 /** The wiring of WireGuard on this machine: keys, their claims, interfaces and the ways between them. */
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, DeploymentId, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
 import { planeOf, type ExposedTargets, type ForwardDesk } from '@moat/network';
@@ -76,11 +77,19 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     openTunnels: deps.openTunnels ?? (() => createMachineTunnels({ directory: join(stateDir, 'tunnels') })),
     insides,
     onMoved: deps.onMoved,
-    layoutOf: planeOf,
+    layoutOf: (view, member, options) => planeOf(view, member, { ...options, nearby: nearbyRanges() }),
     paths: (of, mayMeet) => paths.create(of, mayMeet),
     presharedKeys: (of) => presharedKeys.create(of),
     clock: time,
     logger,
   });
   return { keys, claims, interfaces, paths, insides };
+}
+
+/** The networks of this machine's interfaces. */
+function nearbyRanges(): readonly string[] {
+  const ranges = Object.values(networkInterfaces()).flatMap((entries = []) =>
+    entries.flatMap(({ cidr }) => cidr ?? []),
+  );
+  return [...new Set(ranges)];
 }
