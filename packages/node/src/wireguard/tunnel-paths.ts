@@ -1,7 +1,7 @@
 /** What the ways of WireGuard peers need of this machine: its addresses, its anchors, its links. */
 import { networkInterfaces } from 'node:os';
 import type { Clock, DeploymentId, LinkStream, Links, Logger, PeerId, StreamEvents } from '@moat/core';
-import { peerIdOfMultiaddr } from '@moat/contract';
+import { ipv6NetworkOf, peerIdOfMultiaddr } from '@moat/contract';
 import {
   LinkRide,
   NatPmpMapper,
@@ -67,7 +67,12 @@ export class TunnelPaths {
         portMapper: this.#portMapper,
         localAddresses: () => this.#localAddresses(),
       },
-      { tunnel, deployment, port, excluded: () => deployments.list().map(({ view }) => view.contract.network.ipv4) },
+      {
+        tunnel,
+        deployment,
+        port,
+        excluded: () => deployments.list().flatMap(({ id, view }) => [view.contract.network.ipv4, ipv6NetworkOf(id)]),
+      },
     );
   }
 
