@@ -332,6 +332,7 @@ async function openNode(
       exposed: consent.targets,
       network: (id) => reconciler.network(id),
       wireguard: wireguard.interfaces,
+      insides: wireguard.insides,
       plane,
       publications: (deployment) => publisher.statusOf(deployment),
       store,

@@ -21,8 +21,10 @@ const READY = { 4: 64, 6: 4 } as const;
 export type BoundHandle = object & { close(): void };
 
 export interface NamespaceSockets extends AsyncDisposable {
-  /** Path of the namespace. */
+  /** Path of the namespace, as the agent sees it. */
   readonly path: string;
+  /** Path by which any process of the machine may enter it, whatever it has mounted; the same one where none is known. */
+  readonly entry: string;
   /** A TCP socket bound to an address inside, to listen on. @throws Node's own error (`EADDRINUSE`, `EACCES`, …) or `NETNS_FAILED` */
   bindTcp(address: SocketAddress): Promise<BoundHandle>;
   /** A UDP socket bound to an address inside. @throws as {@link NamespaceSockets.bindTcp} */
@@ -67,6 +69,11 @@ class ChildSockets implements NamespaceSockets {
   constructor(logger: Logger, path: string) {
     this.#logger = logger;
     this.path = path;
+  }
+
+  get entry(): string {
+    const pid = this.#child?.pid;
+    return pid === undefined ? this.path : `/proc/${pid}/ns/net`;
   }
 
   bindTcp(address: SocketAddress): Promise<BoundHandle> {

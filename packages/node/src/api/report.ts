@@ -23,7 +23,7 @@ import { namedServices } from '../names/named-services.ts';
 import type { OwnersAtWork } from '../owners/create-owners.ts';
 import { isKeptHere } from '../owners/owner-door.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
-import { NAME_SERVER } from '../wireguard/insides.ts';
+import { NAME_SERVER, type Insides } from '../wireguard/insides.ts';
 import { namespaceOf, type Wireguard } from '../wireguard/wireguard.ts';
 
 const RECEIPTS_SHOWN = 20;
@@ -38,6 +38,7 @@ export interface ReportDeps {
   readonly exposed: ExposedTargets;
   readonly network: (id: string) => PrivateNetwork | undefined;
   readonly wireguard: Pick<Wireguard, 'get'>;
+  readonly insides: Pick<Insides, 'entry'>;
   readonly plane: PathDeps['plane'];
   readonly publications: (deployment: Deployment) => readonly PublicationStatus[];
   readonly store: Pick<DeploymentStore, 'receipts'>;
@@ -110,7 +111,8 @@ export function branchesOf({ proof, contract, forks }: Deployment): Branch[] {
 export function hostsOf(deps: ReportDeps, deployment: Deployment, doors: Doors): HostsAnswer {
   const network = deps.network(deployment.id);
   const stored = deps.wireguard.get(deployment.id)?.stored;
-  const netns = stored === undefined ? null : namespaceOf(stored);
+  // By a process in it: what the agent mounted for a name may be there for the agent alone.
+  const netns = stored === undefined ? null : (deps.insides.entry(deployment.id) ?? namespaceOf(stored));
   return {
     deployment: deployment.id,
     network: deployment.contract.name,

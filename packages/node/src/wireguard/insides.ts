@@ -9,6 +9,7 @@ import {
   type SocketAddress,
 } from '@moat/network';
 import { namedServices } from '../names/named-services.ts';
+import type { StoredTunnel } from '../store/machine-store.ts';
 import { openNamespace } from './namespaces.ts';
 
 /** Where names are answered inside: the same address in every namespace, for a container's resolv.conf. */
@@ -41,10 +42,11 @@ export class Insides {
   }
 
   /** Never rejects: where the namespace is gone nothing stands anywhere, least of all outside of it. */
-  async open(id: DeploymentId, netns: string): Promise<Standing> {
+  async open(id: DeploymentId, { netns, netnsMade }: StoredTunnel): Promise<Standing> {
+    if (netns === null) return {};
     const { logger } = this.#deps;
     try {
-      const { path } = await openNamespace(netns);
+      const { path } = await openNamespace(netns, netnsMade);
       let inside = this.#open.get(id);
       if (inside === undefined) {
         inside = { sockets: await openNamespaceSockets({ logger }, { path }), names: undefined };
@@ -76,6 +78,11 @@ export class Insides {
       const fields = { component: 'node.wireguard', deployment: id, code: errorCode(error), err: error };
       logger.warn(fields, 'no DNS in the namespace of a network');
     }
+  }
+
+  /** Where programs of the machine enter; undefined for a network that stands where the agent runs. */
+  entry(id: DeploymentId): string | undefined {
+    return this.#open.get(id)?.sockets.entry;
   }
 
   async close(id: DeploymentId): Promise<void> {

@@ -1,6 +1,6 @@
 /** Network namespaces of this machine, by name or path, and what stands in them. */
 import { execFile } from 'node:child_process';
-import { stat } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -26,13 +26,22 @@ export function namespacePath(netns: string): string {
 
 /**
  * A name that does not exist is made; a path has to exist. Its loopback is up afterwards: names and listeners stand there.
+ * @param isOurs it was made here: what is left of it after the machine, or the agent's own mounts, went is made anew
  * @throws `NETNS_UNKNOWN`, `NETNS_FAILED`
  */
-export async function openNamespace(netns: string): Promise<OpenNamespace> {
+export async function openNamespace(netns: string, isOurs = false): Promise<OpenNamespace> {
   const path = namespacePath(netns);
-  if (await exists(path)) {
+  const found = await look(path);
+  if (found === 'namespace') {
     await loopbackUp(path);
     return { path, made: false };
+  }
+  if (found === 'other' && isOurs) await ip(['netns', 'delete', netns]);
+  else if (found === 'other') {
+    throw new MoatError('NETNS_UNKNOWN', `${path} is no network namespace, as the agent sees it`, {
+      reason: 'it was made by a process with mounts of its own, or is left of one',
+      next: ['moat wireguard up --netns PID   by a process inside', `sudo ip netns delete ${netns}   if nobody has it`],
+    });
   }
   if (netns.startsWith('/')) {
     throw new MoatError('NETNS_UNKNOWN', `there is no network namespace at ${netns}`, {
@@ -51,7 +60,7 @@ async function loopbackUp(path: string): Promise<void> {
 
 /** Deletes a named one; one that is gone is no error. @throws `NETNS_FAILED` */
 export async function deleteNamespace(netns: string): Promise<void> {
-  if (await exists(namespacePath(netns))) await ip(['netns', 'delete', netns]);
+  if ((await look(namespacePath(netns))) !== 'nothing') await ip(['netns', 'delete', netns]);
 }
 
 /** A range that an interface of a namespace has. */
@@ -87,12 +96,14 @@ export async function takenRanges(path: string | null): Promise<readonly TakenRa
     );
 }
 
-async function exists(path: string): Promise<boolean> {
+/** `NSFS_MAGIC` of the kernel: what a namespace's file is on. */
+const NSFS = 0x6e736673;
+
+async function look(path: string): Promise<'namespace' | 'other' | 'nothing'> {
   try {
-    await stat(path);
-    return true;
+    return (await statfs(path)).type === NSFS ? 'namespace' : 'other';
   } catch {
-    return false;
+    return 'nothing';
   }
 }
 

@@ -154,7 +154,8 @@ export class Wireguard {
     const port = request.port ?? before?.port ?? (await freePort(this.#ports()));
     const isMoved = before !== undefined && (before.netns !== netns || before.port !== port);
     if (request.port !== undefined && request.port !== before?.port) await checkPort(request.port, this.#ports());
-    const made = netns !== null && (await openNamespace(netns)).made;
+    const isOurs = before?.netns === netns && before.netnsMade;
+    const made = netns !== null && (await openNamespace(netns, isOurs)).made;
     if (isMoved) {
       await this.#entries.get(id)?.steps;
       await this.#end(id);
@@ -201,8 +202,8 @@ export class Wireguard {
 
   /** Where the network's sockets are to stand. Never rejects. */
   inside(id: DeploymentId): Promise<Standing> {
-    const netns = this.#entries.get(id)?.stored.netns ?? null;
-    return netns === null ? Promise.resolve({}) : this.#deps.insides.open(id, netns);
+    const stored = this.#entries.get(id)?.stored;
+    return stored === undefined ? Promise.resolve({}) : this.#deps.insides.open(id, stored);
   }
 
   /** What programs use for a service over the interface; empty where it does not lead there. */
@@ -300,7 +301,7 @@ export class Wireguard {
     const { id, view, place } = deployment;
     const tunnels = await this.#openTunnels();
     const { netns, port } = entry.stored;
-    const namespace = netns === null ? null : (await openNamespace(netns)).path;
+    const namespace = netns === null ? null : (await openNamespace(netns, entry.stored.netnsMade)).path;
     const network = view.contract.network.ipv4;
     entry.remap = await this.#remapOf(entry, network, namespace);
     entry.network = network;
