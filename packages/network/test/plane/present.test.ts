@@ -24,7 +24,7 @@ function present(shown: readonly Shown[], ownKey = 'own'): readonly string[] {
   const members = shown.map(({ name, key, claimedMs }) =>
     claimedMs === undefined ? { name, wireguard: key } : { name },
   );
-  const view = { contract: { members }, places: new Map(places.map((place) => [place.name, place])) };
+  const view = { contract: { members, network: {} }, places: new Map(places.map((place) => [place.name, place])) };
   const own = { name: 'self' } as Place;
   return [...presentBeside(view as unknown as ContractView, own, ownKey, NOW).keys()];
 }
