@@ -27,12 +27,14 @@ async function guarded(tools: Tools, until: Promise<unknown>): Promise<void> {
   }
 }
 
-test('where the watch itself ends, rules that are gone are put back all the same', async () => {
+test('where the watch itself ends, rules that are gone are put back all the same, each time', async () => {
   const put = Promise.withResolvers<undefined>();
+  let puts = 0;
   const tools: Tools = {
     try: () => Promise.reject(new Error('nothing is to be tried')),
     run: ({ input }) => {
-      if (input !== undefined) put.resolve(undefined);
+      if (input !== undefined) puts += 1;
+      if (puts === 2) put.resolve(undefined);
       return Promise.resolve('{"nftables":[]}');
     },
   };
