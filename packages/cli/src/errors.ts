@@ -36,6 +36,7 @@ export const CLI_ERROR_CODES = [
   'NOT_DIRECT', // the time is over and the path is still not direct | the message says why; open a port on one of the two machines
   'TRUST_UNCHANGED', // this machine's trusted authorities could not be changed | run the line of the message, as root
   'SERVICE_MANAGER_FAILED', // systemd is not there, or refused what was asked of it | read what it said; run it as root
+  'CLIENT_CA_INVALID', // the authority for client certificates cannot be read, is over, or its key is another's | name one of ECDSA P-256 with --ca FILE; where there is none it is made
   'DURATION_INVALID', // not a length of time such as 30s, 15m, 1h or 7d | write a number and a unit
 ] as const;
 

@@ -55,6 +55,7 @@ const CODES: Readonly<Record<number, readonly string[]>> = {
     'GATEWAY_CONFIG_INVALID',
     'CERTIFICATE_FILE_INVALID',
     'CERTIFICATE_INVALID',
+    'CLIENT_CA_INVALID',
     'BACKUP_INVALID',
     'CONTRACT_INVALID',
     'CONTRACT_TOO_NEW',

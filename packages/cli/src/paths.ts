@@ -17,6 +17,8 @@ export interface Paths {
   readonly agentSocket: string;
   readonly nodeKey: string;
   readonly ownerKey: string;
+  /** Certificate of this publisher's authority for clients; its key is beside it. */
+  readonly clientAuthority: string;
   /** Keys, database and socket of a gateway on this machine. */
   readonly gatewayHome: string;
   readonly gatewaySocket: string;
@@ -45,6 +47,7 @@ export function pathsIn(home: string): Paths {
     agentSocket: join(home, 'agent.sock'),
     nodeKey: join(home, 'node.key'),
     ownerKey: join(home, 'owner.key'),
+    clientAuthority: join(home, 'client-ca.pem'),
     gatewayHome,
     gatewaySocket: join(gatewayHome, 'gateway.sock'),
     dev: join(home, 'dev'),

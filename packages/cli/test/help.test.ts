@@ -6,7 +6,7 @@ const VERBS = [
   ['dev', 'init', 'key new', 'key show', 'validate', 'fmt', 'plan', 'apply'],
   ['node run', 'node status', 'node stop', 'node expose', 'node unexpose', 'invite', 'join'],
   ['status', 'explain', 'ping', 'forward', 'run', 'publish', 'unpublish', 'names'],
-  ['gateway init', 'gateway run', 'gateway status', 'certs', 'certs show', 'trust', 'doctor'],
+  ['gateway init', 'gateway run', 'gateway status', 'certs', 'certs show', 'certs client', 'trust', 'doctor'],
 ].flat();
 
 test('moat alone shows every verb', async () => {

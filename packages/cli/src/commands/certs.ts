@@ -6,6 +6,7 @@ import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
 import { formatDuration } from '../output/units.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
+import { addCertsClient } from './certs-client.ts';
 import { lookAt, memberCertificate, renderMember } from './certs-member.ts';
 import { publishedCertificates, renderPublished } from './certs-published.ts';
 
@@ -37,6 +38,7 @@ export function addCerts(program: Command, runner: VerbRunner): void {
     },
   );
   addShow(certs, runner);
+  addCertsClient(certs, runner);
 }
 
 function addShow(certs: Command, runner: VerbRunner): void {

@@ -3,14 +3,13 @@ import { formatBasicUser, parseBasicUsers } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import { randomBytes, scrypt } from 'node:crypto';
-import { readFileOrStdin } from '../input/files.ts';
+import { PASSWORD_OPTION, readPassword } from '../input/password.ts';
 import { addVerb, type VerbRunner } from '../verb.ts';
 
 /** 16 MiB and about 50 ms a check. */
 const COST = { log2N: 14, r: 8, p: 1 } as const;
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;
-const MAX_PASSWORD_BYTES = 512;
 
 export function addPassword(program: Command, runner: VerbRunner): void {
   addVerb<{ readonly passwordFile?: string }>(
@@ -24,21 +23,15 @@ export function addPassword(program: Command, runner: VerbRunner): void {
         ['moat password ana >> users', 'asks for the password'],
         ['moat password ana --password-file - < secret >> users', 'from stdin'],
       ],
-      options: [{ flags: '--password-file <file>', text: 'first line of this file, - for stdin; otherwise asked for' }],
+      options: [PASSWORD_OPTION],
     },
-    async ({ io, prompt }, [user = ''], { passwordFile }) => {
+    async (context, [user = ''], { passwordFile }) => {
       if (!/^[^\s:$#\p{Cc}][^:\p{Cc}]{0,127}$/u.test(user)) {
         throw new MoatError('USAGE', 'a user has 1 to 128 characters, without a colon', {
           next: ['moat password ana'],
         });
       }
-      const password =
-        passwordFile === undefined
-          ? await prompt.secret(`Password of ${user}`, { flag: '--password-file FILE' })
-          : ((await readFileOrStdin(io, passwordFile)).split(/\r?\n/, 1)[0] ?? '');
-      if (password === '' || Buffer.byteLength(password) > MAX_PASSWORD_BYTES) {
-        throw new MoatError('PASSPHRASE_EMPTY', `a password has 1 to ${MAX_PASSWORD_BYTES} bytes`);
-      }
+      const password = await readPassword(context, `Password of ${user}`, { file: passwordFile });
       const line = await lineOf(user, password);
       // What no gateway would read is not written.
       parseBasicUsers(line);
