@@ -11,11 +11,9 @@ import { pulseOf } from './muxer.ts';
 import type { OverlayLimits } from './overlay.ts';
 import { stands, type Probation } from './probation.ts';
 
-/** Milliseconds the answer may take where much else is on its way; never longer than one interval. */
-const BUSY_MS = 10_000;
-/** The same where nothing could hold it up. */
-const PING_MS = 5000;
-/** The same when somebody waits for the answer as well. */
+/** Milliseconds the answer may take, or one interval where that is shorter. A machine that has too much to do is not dead. */
+const PING_MS = 10_000;
+/** The same when somebody waits for the answer, and nothing that could hold it up runs on the connection. */
 const CHECK_MS = 3000;
 /** Intervals that a relayed connection may be silent: less than the five minutes after which relays end it. */
 const RELAYED_INTERVALS = 4;
@@ -61,7 +59,8 @@ export class Keepalive {
     if (this.#checked.has(connection) || !stands(connection)) return;
     this.#checked.add(connection);
     this.forget(connection);
-    await this.#beat(connection, CHECK_MS);
+    const isBusy = connection.raw.streams.some(({ protocol }) => BULK.test(protocol));
+    await this.#beat(connection, isBusy ? PING_MS : CHECK_MS);
     this.#checked.delete(connection);
   }
 
@@ -96,8 +95,7 @@ export class Keepalive {
   async #beat(connection: OverlayConnection, timeoutMs: number): Promise<void> {
     if (stands(connection)) {
       try {
-        const isBusy = connection.raw.streams.some(({ protocol }) => BULK.test(protocol));
-        const waitMs = Math.min(isBusy ? BUSY_MS : timeoutMs, this.#everyMs(connection));
+        const waitMs = Math.min(timeoutMs, this.#everyMs(connection));
         using deadline = new Deadline(this.#deps.clock, waitMs, connection.closed);
         await pulseOf(connection.raw).ping(deadline);
         this.#deps.onAlive(connection);
