@@ -47,9 +47,12 @@ export interface Http2Options {
 
 /** Requests of one connection at once: what nginx, Go and Envoy allow at an edge. */
 const MAX_STREAMS = 100;
-/** Bytes a client may send ahead, of one body and of all of them. */
+/**
+ * Bytes a client may send ahead, of one body and of all of them. Node gives back the second as it reads; nghttp2 says so
+ * when half of it came, and what came until then can be asked for.
+ */
 const STREAM_WINDOW = 128 * 1_024;
-const CONNECTION_WINDOW = 1_024 * 1_024;
+const CONNECTION_WINDOW = MAX_STREAMS * STREAM_WINDOW;
 /** How long a connection that was ended may take to send what it holds. */
 const LINGER_MS = 1_000;
 
@@ -87,6 +90,13 @@ export class Http2Connection implements Http2Carrier {
   /** Bytes that the client had reason to send, and what it had sent at the last look. */
   #useful = 0;
   #overheadBytes = 0;
+  /** Bytes of bodies that came and were for nobody, and as many as may have come for requests that were over. */
+  #unwanted = 0;
+  #lateBytes = 0;
+  #readBytes = 0;
+  /** At the last look: bytes of bodies that were read or wait, and those since nghttp2 last gave back. */
+  #wanted = 0;
+  #ungivenBytes = 0;
   /** What had come at the last look. */
   #lookedBytes = 0;
   #streams = 0;
@@ -139,10 +149,12 @@ export class Http2Connection implements Http2Carrier {
 
   onReceived(bytes: number): void {
     this.#useful += bytes + PER_PART;
+    this.#readBytes += bytes;
   }
 
   onOver(request: Http2Request): void {
     this.#requests.delete(request);
+    this.#lateBytes += request.awaitedBytes(STREAM_WINDOW);
     if (this.#requests.size === 0) this.#idleSinceMs = this.#deps.now();
     // Broken off by the client, or by nghttp2 for what the client did: either way the work was for nothing.
     // What ends with a connection that was ended has been counted.
@@ -250,13 +262,30 @@ export class Http2Connection implements Http2Carrier {
 
   #countOverhead(nowMs: number): void {
     let unread = 0;
-    for (const request of this.#requests) unread += request.unreadBytes;
+    let late = this.#lateBytes;
+    for (const request of this.#requests) {
+      unread += request.unreadBytes;
+      if (request.answered) late += request.awaitedBytes(STREAM_WINDOW);
+    }
     const { bytesRead } = this.#socket;
     this.#lookedBytes = bytesRead;
-    const overhead = Math.max(0, bytesRead - unread - this.#useful);
+    this.#countUnwanted(this.#readBytes + unread);
+    // A body that is on its way while its request is refused is no flood.
+    const unwanted = Math.min(late, this.#unwanted);
+    const overhead = Math.max(0, bytesRead - unread - this.#useful - unwanted);
     const more = overhead - this.#overheadBytes;
     this.#overheadBytes = overhead;
     if (more > 0 && !this.#overhead.spend(nowMs, more)) this.#abused('frames');
+  }
+
+  /** Where so much comes between two looks that nghttp2 gives back twice, less is counted than came. */
+  #countUnwanted(wanted: number): void {
+    const ungiven = this.#session.state.effectiveRecvDataLength ?? this.#ungivenBytes;
+    const given = ungiven < this.#ungivenBytes ? CONNECTION_WINDOW / 2 : 0;
+    const came = ungiven - this.#ungivenBytes + given;
+    this.#unwanted += Math.max(0, came - (wanted - this.#wanted));
+    this.#ungivenBytes = ungiven;
+    this.#wanted = wanted;
   }
 
   #onMisuse(): void {

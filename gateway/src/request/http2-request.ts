@@ -61,6 +61,8 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
   readonly #carrier: Http2Carrier;
   #events: ClientEvents | undefined;
   #switched = false;
+  /** The rest of the body was told to be of no use: the stream ends as if there were none. */
+  #isCutShort = false;
   #blocked = false;
   #waitsForTrailers = false;
   /** Status and fields that wait for what follows. */
@@ -90,6 +92,12 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
   /** Bytes of the body that came and wait here. */
   get unreadBytes(): number {
     return this.#stream.readableLength;
+  }
+
+  /** Bytes of the body that may come yet, of a client that was given a window of `window`. */
+  awaitedBytes(window: number): number {
+    if (this.complete && !this.#isCutShort) return 0;
+    return Math.min(window, Math.max(0, (this.head.contentLength ?? Infinity) - this.receivedBytes));
   }
 
   get answer(): ClientAnswer {
@@ -255,6 +263,7 @@ export class Http2Request implements ClientRequest, RequestBody, ClientAnswer {
   /** The answer is over: a body that nobody needs any more is not waited for (RFC 9113 §8.1). */
   #settle(): void {
     if (this.complete || this.#switched || !this.#isOpen) return;
+    this.#isCutShort = true;
     this.#stream.close(constants.NGHTTP2_NO_ERROR);
     this.#stream.resume();
   }
