@@ -97,24 +97,19 @@ async function curl(t: TestContext, host: string, flags: readonly string[]): Pro
   }
 }
 
-/** `ana.pem` is signed by `staff.pem`, `eve.pem` by herself. */
-async function makeCertificates({ home: cwd }: Machine): Promise<void> {
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  for (const name of ['staff', 'eve']) {
-    const own = [
-      '-x509',
-      ...key,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.pem`,
-      '-subj',
-      `/CN=${name}`,
-      '-days',
-      '2',
-    ];
-    await run('openssl', ['req', ...own], { cwd });
+/** `phone.p12` and `ana.pem` are signed by `staff.pem`, `other.p12` by another authority, `eve.pem` by herself. */
+async function makeCertificates(owner: Machine): Promise<void> {
+  for (const [name, ca] of [
+    ['phone', 'staff.pem'],
+    ['other', 'other-ca.pem'],
+  ] as const) {
+    const flags = ['--ca', ca, '--days', '1', '--password-file', '-'];
+    await owner.ok(['certs', 'client', name, ...flags], `${PASSWORD}\n`);
   }
+  const { home: cwd } = owner;
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  const own = [...key, '-keyout', 'eve.key', '-out', 'eve.pem', '-subj', '/CN=eve', '-days', '2'];
+  await run('openssl', ['req', '-x509', ...own], { cwd });
   await run('openssl', ['req', ...key, '-keyout', 'ana.key', '-out', 'ana.csr', '-subj', '/CN=ana'], { cwd });
   const signed = ['-CA', 'staff.pem', '-CAkey', 'staff.key', '-CAcreateserial', '-days', '1', '-out', 'ana.pem'];
   await run('openssl', ['x509', '-req', '-in', 'ana.csr', ...signed], { cwd });
@@ -181,6 +176,24 @@ test('curl comes in with a client certificate of its authorities alone', async (
     }
     if (who === 'ana') assert.equal(serviceSaw('x-forwarded-user'), 'ana');
   }
+});
+
+test('curl comes in with the file that the command wrote for phones, and with that of no other authority', async (t) => {
+  const owner = world.machine('owner');
+  const host = `${CREW}:${world.gateway.port}`;
+  // curl takes the password from a file of its own options, as people should.
+  const options = await owner.write('curl-options', `pass = "${PASSWORD}"\n`);
+  for (const [who, status] of [
+    ['phone', '200'],
+    ['other', '403'],
+  ] as const) {
+    const shown = ['--config', options, '--cert-type', 'P12', '--cert', owner.path(`${who}.p12`)];
+    const said = await curl(t, host, shown);
+    if (said === undefined) return;
+    assert.equal(said, status, who);
+    if (who === 'phone') assert.equal(serviceSaw('x-forwarded-user'), 'phone');
+  }
+  assert.equal(await curl(t, host, []), '403');
 });
 
 test('curl comes in with the cookie that the command printed', async (t) => {
