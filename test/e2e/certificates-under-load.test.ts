@@ -30,7 +30,7 @@ suite('certificates of an authority, under load', { skip: withoutPebble ?? false
   let gateway: GatewayClient;
 
   before(async () => {
-    const [https, http, overlay, link] = await freePorts(4);
+    const [https = 0, http = 0, overlay = 0, link = 0] = await freePorts(4);
     port = https;
     pebble = await startPebble({ httpPort: http, tlsPort: https, lifeSeconds: LIFE_SECONDS });
     ca = await pebble.root();

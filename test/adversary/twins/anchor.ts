@@ -4,7 +4,7 @@
  */
 import { silentLogger, systemClock, type PeerId } from '@moat/core';
 import { createNodeKey, toLibp2pPrivateKey, type NodeKey } from '@moat/identity';
-import { DEFAULT_LIMITS } from '../../../packages/overlay/src/create-overlay.ts';
+import { DEFAULT_LIMITS } from '../../../packages/overlay/src/limits.ts';
 import { createHost, type Host } from '../../../packages/overlay/src/host.ts';
 import { RelayStream } from '../../../packages/overlay/src/relay-stream.ts';
 import {

@@ -30,6 +30,8 @@ export interface StoredTunnel {
   readonly netns: string | null;
   /** The namespace was made for it, and goes with it. */
   readonly netnsMade: boolean;
+  /** Tells the process apart whose namespace a path below /proc is; null for other paths and names. */
+  readonly netnsMark: string | null;
   /** UDP. */
   readonly port: number;
   /** CIDR under which the network stands on this machine; null = its own. */
@@ -99,23 +101,25 @@ export class MachineStore {
 
   tunnels(): readonly StoredTunnel[] {
     return this.#db
-      .all('SELECT deployment, netns, netns_made, port, remap FROM wireguard ORDER BY deployment')
+      .all('SELECT deployment, netns, netns_made, netns_mark, port, remap FROM wireguard ORDER BY deployment')
       .map((row) => ({
         deployment: String(row['deployment']),
         netns: textOrNull(row['netns']),
         netnsMade: row['netns_made'] === 1,
+        netnsMark: textOrNull(row['netns_mark']),
         port: Number(row['port']),
         remap: textOrNull(row['remap']),
       }));
   }
 
-  saveTunnel({ deployment, netns, netnsMade, port, remap }: StoredTunnel): void {
+  saveTunnel({ deployment, netns, netnsMade, netnsMark, port, remap }: StoredTunnel): void {
     this.#db.write(() => {
       this.#db.run(
-        'INSERT OR REPLACE INTO wireguard (deployment, netns, netns_made, port, remap) VALUES (?, ?, ?, ?, ?)',
+        'INSERT OR REPLACE INTO wireguard (deployment, netns, netns_made, netns_mark, port, remap) VALUES (?, ?, ?, ?, ?, ?)',
         deployment,
         netns,
         netnsMade ? 1 : 0,
+        netnsMark,
         port,
         remap,
       );

@@ -132,6 +132,7 @@ export const MIGRATIONS: readonly string[] = [
     deployment TEXT PRIMARY KEY,
     netns TEXT,
     netns_made INTEGER NOT NULL,
+    netns_mark TEXT,
     port INTEGER NOT NULL,
     remap TEXT
   ) STRICT, WITHOUT ROWID;

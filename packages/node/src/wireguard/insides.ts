@@ -10,7 +10,7 @@ import {
 } from '@moat/network';
 import { namedServices } from '../names/named-services.ts';
 import type { StoredTunnel } from '../store/machine-store.ts';
-import { openNamespace } from './namespaces.ts';
+import { openNamespace, openingOf } from './namespaces.ts';
 
 /** Where names are answered inside: the same address in every namespace, for a container's resolv.conf. */
 export const NAME_SERVER: SocketAddress = { host: '127.0.0.53', port: 53 };
@@ -42,11 +42,12 @@ export class Insides {
   }
 
   /** Never rejects: where the namespace is gone nothing stands anywhere, least of all outside of it. */
-  async open(id: DeploymentId, { netns, netnsMade }: StoredTunnel): Promise<Standing> {
+  async open(id: DeploymentId, stored: StoredTunnel): Promise<Standing> {
+    const { netns } = stored;
     if (netns === null) return {};
     const { logger } = this.#deps;
     try {
-      const { path } = await openNamespace(netns, netnsMade);
+      const { path } = await openNamespace(netns, openingOf(stored));
       let inside = this.#open.get(id);
       if (inside === undefined) {
         inside = { sockets: await openNamespaceSockets({ logger }, { path }), names: undefined };

@@ -1,11 +1,12 @@
 /** Network namespaces of this machine, by name or path, and what stands in them. */
 import { execFile } from 'node:child_process';
-import { statfs } from 'node:fs/promises';
+import { readFile, statfs } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { MoatError, errorCode } from '@moat/core';
 import { z } from 'zod';
+import type { StoredTunnel } from '../store/machine-store.ts';
 
 const run = promisify(execFile);
 const RUN_MS = 10_000;
@@ -19,6 +20,18 @@ export interface OpenNamespace {
   readonly made: boolean;
 }
 
+export interface Opening {
+  /** It was made here: what is left of it after the machine, or the agent's own mounts, went is made anew. @defaultValue false */
+  readonly isOurs?: boolean;
+  /** What {@link markOf} said of it when the operator named it: another one is not entered. @defaultValue any */
+  readonly mark?: string | null;
+}
+
+/** How a namespace that was named earlier is opened again. */
+export function openingOf({ netnsMade, netnsMark }: Pick<StoredTunnel, 'netnsMade' | 'netnsMark'>): Opening {
+  return { isOurs: netnsMade, mark: netnsMark };
+}
+
 /** Where a namespace stands that the operator names: a name below /run/netns, or a path as it is. */
 export function namespacePath(netns: string): string {
   return netns.startsWith('/') ? netns : join(NAMED, netns);
@@ -26,12 +39,14 @@ export function namespacePath(netns: string): string {
 
 /**
  * A name that does not exist is made; a path has to exist. Its loopback is up afterwards: names and listeners stand there.
- * @param isOurs it was made here: what is left of it after the machine, or the agent's own mounts, went is made anew
  * @throws `NETNS_UNKNOWN`, `NETNS_FAILED`
  */
-export async function openNamespace(netns: string, isOurs = false): Promise<OpenNamespace> {
+export async function openNamespace(
+  netns: string,
+  { isOurs = false, mark = null }: Opening = {},
+): Promise<OpenNamespace> {
   const path = namespacePath(netns);
-  const found = await look(path);
+  const found = mark === null || (await markOf(netns)) === mark ? await look(path) : 'nothing';
   if (found === 'namespace') {
     await loopbackUp(path);
     return { path, made: false };
@@ -52,6 +67,26 @@ export async function openNamespace(netns: string, isOurs = false): Promise<Open
   await ip(['netns', 'add', netns]);
   await loopbackUp(path);
   return { path, made: true };
+}
+
+/**
+ * Tells a process from the next one of its number, also after a restart of the machine, for a path below /proc; null for
+ * any other: those are named by people.
+ */
+export async function markOf(netns: string): Promise<string | null> {
+  const pid = /^\/proc\/(\d+)\//.exec(netns)?.[1];
+  if (pid === undefined) return null;
+  try {
+    const [boot, stat] = await Promise.all([
+      readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
+      readFile(`/proc/${pid}/stat`, 'utf8'),
+    ]);
+    // Behind the name, which may hold anything, the 20th field is when it began (proc_pid_stat(5)).
+    const began = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    return `${boot.trim()} ${began ?? ''}`;
+  } catch {
+    return 'gone';
+  }
 }
 
 async function loopbackUp(path: string): Promise<void> {

@@ -30,7 +30,7 @@ import type { MachineStore, StoredTunnel } from '../store/machine-store.ts';
 import { remapFor } from './free-range.ts';
 import type { Insides, Standing } from './insides.ts';
 import type { KeyClaims } from './key-claims.ts';
-import { deleteNamespace, namespacePath, openNamespace, takenRanges } from './namespaces.ts';
+import { deleteNamespace, markOf, namespacePath, openNamespace, openingOf, takenRanges } from './namespaces.ts';
 import type { PlaceKeys } from './place-keys.ts';
 import { checkPort, freePort } from './udp-ports.ts';
 
@@ -155,14 +155,15 @@ export class Wireguard {
     const isMoved = before !== undefined && (before.netns !== netns || before.port !== port);
     if (request.port !== undefined && request.port !== before?.port) await checkPort(request.port, this.#ports());
     const isOurs = before?.netns === netns && before.netnsMade;
-    const made = netns !== null && (await openNamespace(netns, isOurs)).made;
+    const made = netns !== null && (await openNamespace(netns, { isOurs })).made;
     if (isMoved) {
       await this.#entries.get(id)?.steps;
       await this.#end(id);
     }
     const kept = before !== undefined && before.netns === netns;
     const netnsMade = made || (kept && before.netnsMade);
-    const stored = { deployment: id, netns, netnsMade, port, remap: kept ? before.remap : null };
+    const netnsMark = netns === null ? null : await markOf(netns);
+    const stored = { deployment: id, netns, netnsMade, netnsMark, port, remap: kept ? before.remap : null };
     this.#deps.store.saveTunnel(stored);
     const standing = isMoved ? undefined : this.#entries.get(id);
     if (standing === undefined) this.#entries.set(id, entryOf(stored));
@@ -301,7 +302,7 @@ export class Wireguard {
     const { id, view, place } = deployment;
     const tunnels = await this.#openTunnels();
     const { netns, port } = entry.stored;
-    const namespace = netns === null ? null : (await openNamespace(netns, entry.stored.netnsMade)).path;
+    const namespace = netns === null ? null : (await openNamespace(netns, openingOf(entry.stored))).path;
     const network = view.contract.network.ipv4;
     entry.remap = await this.#remapOf(entry, network, namespace);
     entry.network = network;

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { deleteNamespace, namespacePath, openNamespace, takenRanges } from '../../src/wireguard/namespaces.ts';
+import { deleteNamespace, markOf, namespacePath, openNamespace, takenRanges } from '../../src/wireguard/namespaces.ts';
 
 const run = promisify(execFile);
 const skip = process.getuid?.() === 0 ? false : 'only root may make network namespaces';
@@ -30,7 +30,16 @@ describe('network namespaces by name and path', { skip }, () => {
     await mkdir('/run/netns', { recursive: true });
     await writeFile(namespacePath(name), '');
     await assert.rejects(openNamespace(name), { code: 'NETNS_UNKNOWN' });
-    assert.deepEqual(await openNamespace(name, true), { path: namespacePath(name), made: true });
+    assert.deepEqual(await openNamespace(name, { isOurs: true }), { path: namespacePath(name), made: true });
     await deleteNamespace(name);
+  });
+
+  it('of a process that another one has followed under its number are not entered', async () => {
+    const path = `/proc/${process.pid}/ns/net`;
+    const mark = await markOf(path);
+    assert.deepEqual(await openNamespace(path, { mark }), { path, made: false });
+    await assert.rejects(openNamespace(path, { mark: `${mark} later` }), { code: 'NETNS_UNKNOWN' });
+    assert.equal(await markOf('/run/netns/any'), null);
+    assert.equal(await markOf('/proc/4194304/ns/net'), 'gone');
   });
 });
