@@ -56,8 +56,7 @@ async function readiness(): Promise<number> {
 async function twoThatRun(): Promise<{ readonly download: IncomingMessage; readonly socket: WebSocket }> {
   const { browser, port } = world.gateway;
   const { response: download } = await browser.open(HOST, { path: `/download?bytes=${BYTES}` });
-  const { ca } = browser.tls(HOST);
-  const socket = new WebSocket(`wss://127.0.0.1:${port}/ws`, { ca, servername: HOST, headers: { host: HOST } });
+  const socket = new WebSocket(`wss://127.0.0.1:${port}/ws`, { ...browser.tls(HOST), headers: { host: HOST } });
   await once(socket, 'open');
   return { download, socket };
 }
