@@ -8,6 +8,7 @@
  *     internet.addRouter('cafe', { kind: 'edm' });
  *     internet.roam('app', 'cafe');
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Capture } from './capture.ts';
 import { Namespaces } from './namespaces.ts';
 import { routerRules, routerSettings, type MappingSeconds, type NatKind, type RouterKind } from './nat.ts';
@@ -48,6 +49,8 @@ interface Router {
   hosts: number;
 }
 
+/** Milliseconds for which rules must stay away, and until then. */
+const [DISARMED_MS, DISARM_MS] = [400, 10_000];
 const PUBLIC = '203.0.113';
 const PUBLIC6 = '2001:db8::';
 
@@ -171,6 +174,19 @@ export class Internet implements Disposable {
   /** Runs a program in a namespace and returns what it wrote. */
   read(name: string, file: string, ...args: readonly string[]): string {
     return this.#spaces.read(name, file, ...args);
+  }
+
+  /** Takes the packet rules of a host away, and what would put them back: the host is hostile from now on. */
+  async disarm(name: string): Promise<void> {
+    const isBare = (): boolean => this.read(name, 'nft', 'list', 'ruleset').trim() === '';
+    const end = performance.now() + DISARM_MS;
+    for (let since = performance.now(); performance.now() - since < DISARMED_MS; await delay(50)) {
+      if (isBare()) continue;
+      if (performance.now() > end) throw new Error(`rules of ${name} come back`);
+      since = performance.now();
+      this.#spaces.kill(name, 'nft');
+      this.read(name, 'nft', 'flush', 'ruleset');
+    }
   }
 
   /** Notes what passes in a namespace from now on, by a filter of tcpdump's. */

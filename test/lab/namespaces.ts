@@ -1,5 +1,6 @@
 /** Network namespaces of one lab: made, configured in one call of `ip` or `nft` each, and removed with what runs in them. */
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 /** Why the lab cannot run here; false when it can. `more` are programs that one test needs besides. */
 export function labSkip(...more: readonly string[]): string | false {
@@ -74,6 +75,18 @@ export class Namespaces implements Disposable {
   /** Runs a program in a namespace and returns what it wrote. */
   read(name: string, file: string, ...args: readonly string[]): string {
     return this.#run('ip', ['netns', 'exec', this.full(name), file, ...args]);
+  }
+
+  /** Ends the processes of a program in a namespace. */
+  kill(name: string, program: string): void {
+    for (const pid of this.#run('ip', ['netns', 'pids', this.full(name)]).split('\n')) {
+      try {
+        if (pid !== '' && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === program)
+          process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // it has just ended by itself
+      }
+    }
   }
 
   [Symbol.dispose](): void {

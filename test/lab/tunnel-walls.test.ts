@@ -70,7 +70,7 @@ suite('a hostile member on WireGuard', { skip: labSkip('wg', 'wireguard-go', 'tc
       } = await world.status('ben');
       assert.ok(key);
       await world.place('mallory').daemon.kill('SIGKILL');
-      internet.read('mallory', 'nft', 'flush', 'ruleset');
+      await internet.disarm('mallory');
       internet.read('mallory', 'wg', 'set', device, 'peer', key, 'allowed-ips', '0.0.0.0/0,::/0');
       internet.ip('mallory', [
         `route add ${NAS.host} dev ${device}`,

@@ -1,116 +1,144 @@
-/** Two private networks with the same addresses on one machine: both are reached by name, and nothing crosses. */
+/** One machine in two networks that have the same addresses: both are reached by name, and nothing crosses from one to the other. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
-import { promisify } from 'node:util';
-import { eventually } from '../e2e/machine.ts';
-import { World } from '../e2e/world.ts';
+import { createAgentClient, type AgentClient } from '@moat/admin-api';
+import { stringify } from 'yaml';
+import { Machine, eventually, type Daemon } from '../e2e/machine.ts';
 import { Internet, labSkip } from './internet.ts';
+import { PacketProbe } from './packet-probe.ts';
+import { pictured } from './picture.ts';
 
-const run = promisify(execFile);
-const echo = (name: string): string =>
-  `require('node:net').createServer((s) => { s.on('error', () => {}); s.end('${name}'); }).listen(7000, '127.0.0.1')`;
+const RANGE = '10.77.0.0/16';
+const [PORT, TARGET] = [80, 9007];
+const NETWORKS = ['red', 'blue'] as const;
 
-/** Each has its owner, who also offers the service, and the one machine that is in both. */
-const NETWORKS = [
-  { name: 'shop', owner: 'ana', address: 10 },
-  { name: 'zoo', owner: 'ben', address: 20 },
-] as const;
+interface Host {
+  readonly machine: Machine;
+  readonly client: AgentClient;
+  readonly daemon: Daemon;
+  readonly probe: PacketProbe;
+}
 
-suite('two networks of one range on a machine', { skip: labSkip() }, () => {
-  let internet: Internet;
-  const worlds = NETWORKS.map(
-    ({ owner }) => new World({ namespaceOf: (machine) => internet.namespace(machine === 'owner' ? owner : machine) }),
-  );
-  const [shop, zoo] = worlds as [World, World];
+suite('two networks with the same addresses on one machine', { skip: labSkip('wg', 'wireguard-go', 'tcpdump') }, () => {
+  const internet = new Internet();
+  const hosts = new Map<string, Host>();
 
   before(async () => {
-    internet = new Internet();
-    internet.addHost('web', { address: 30 });
-    const web = { flags: ['--listen', '/ip4/203.0.113.30/tcp/4410', '--link-port', '4411'] };
-    await Promise.all(
-      NETWORKS.map(async ({ name, owner, address }, i) => {
-        internet.addHost(owner, { address });
-        const at = `/ip4/203.0.113.${address}/tcp/4410`;
-        const world = worlds[i] as World;
-        await world.grow({
-          name,
-          plane: 'auto',
-          meetsAt: at,
-          ipv4: '10.77.0.0/16',
-          members: {
-            owner: { keeper: true, flags: ['--listen', at, '--link-port', '4411', '--anchor'] },
-            web: { ...web, joins: name === 'shop' },
-          },
-          services: { db: { on: ['owner'], port: 5432, target: '127.0.0.1:7000' } },
-          access: [{ from: ['web'], to: ['db'] }],
-        });
-        const machine = world.machine('owner');
-        machine.program(process.execPath, ['-e', echo(name)]);
-        await machine.ok(['node', 'expose', '7000', '--to', name]);
-        await machine.ok(['wireguard', 'up']);
-      }),
-    );
-    await shop.machine('web').ok(['join', '-', '--wait'], await zoo.invite('web'));
-    for (const { name } of NETWORKS) await shop.machine('web').ok(['wireguard', 'up', '--network', name]);
-  });
-
-  after(async () => {
-    for (const { name } of NETWORKS) await shop.machines.get('web')?.run(['wireguard', 'down', '--network', name]);
-    for (const world of worlds) await world.machines.get('owner')?.run(['wireguard', 'down']);
-    for (const world of worlds) await world[Symbol.asyncDispose]();
-    internet[Symbol.dispose]();
-  });
-
-  async function inWeb(...command: string[]): Promise<string> {
-    return (await run('ip', ['netns', 'exec', internet.namespace('web'), ...command], { timeout: 10_000 })).stdout;
-  }
-
-  async function addressOf(network: string): Promise<string> {
-    const daemon = shop
-      .machine('web')
-      .spawn(['run', '--network', network, '--', 'getent', 'hosts', `db.${network}.internal`]);
-    await once(daemon.child, 'close');
-    return daemon.output.trim().split(/\s/)[0] ?? '';
-  }
-
-  test('names lead to each of them, one under another range', async () => {
-    const statuses = await Promise.all(NETWORKS.map(({ name }) => shop.client('web').wireguard(name)));
-    assert.deepEqual(
-      statuses.map(({ state, remap }) => [state, remap?.network ?? null]),
-      [
-        ['up', null],
-        ['up', '10.77.0.0/16'],
-      ],
-    );
-    const as = statuses[1]?.remap?.as ?? '';
-    const prefix = as.split('.').slice(0, 2).join('.');
-    for (const [name, begins] of [
-      ['shop', '10.77.'],
-      ['zoo', `${prefix}.`],
-    ] as const) {
-      const address = await eventually(
-        `db of ${name} over its interface`,
-        async () => {
-          const found = await addressOf(name);
-          return found.startsWith(begins) && found;
-        },
-        40_000,
-      );
-      const script = `require('node:net').connect(5432, '${address}').setTimeout(4000, () => process.exit(1)).pipe(process.stdout)`;
-      assert.equal(await inWeb(process.execPath, '-e', script), name);
+    await boot('both', 9);
+    for (const [i, network] of NETWORKS.entries()) {
+      const { machine, client, probe } = await boot(network, i + 10);
+      await probe.serve('tcp', '127.0.0.1', TARGET, network);
+      await machine.ok(['key', 'new', '--plain']);
+      const { peerId } = await client.status();
+      const file = {
+        version: 1,
+        name: network,
+        network: { ipv4: RANGE, plane: 'auto' },
+        anchors: [],
+        members: { [network]: { node: peerId, keeper: true }, both: {} },
+        services: { web: { on: [network], port: PORT, target: `127.0.0.1:${TARGET}` } },
+        access: [{ from: ['both'], to: ['web'] }],
+      };
+      await machine.write('moat.yaml', stringify(file));
+      await machine.ok(['apply', '--yes']);
+      await machine.ok(['node', 'expose', String(TARGET), '--to', network]);
+      const { json } = await machine.ok(['invite', 'both']);
+      await host('both').client.join({ token: String(json['token']), waitMs: 20_000 });
+      await client.wireguardUp(network, {});
+      await host('both').client.wireguardUp(network, {});
     }
   });
 
-  test('what was found stays over a restart', async () => {
-    const before = await shop.client('web').wireguard('zoo');
-    await shop.agent('web').kill('SIGTERM');
-    await shop.restart('web');
-    const after = await eventually('up again', async () => {
-      const status = await shop.client('web').wireguard('zoo');
-      return status.state === 'up' && status;
-    });
-    assert.deepEqual([after.remap, after.interface, after.port], [before.remap, before.interface, before.port]);
+  after(async () => {
+    for (const network of NETWORKS) {
+      for (const name of ['both', network])
+        await hosts
+          .get(name)
+          ?.client.wireguardDown(network)
+          .catch(() => undefined);
+    }
+    for (const { machine } of hosts.values()) await machine[Symbol.asyncDispose]();
+    internet[Symbol.dispose]();
   });
+
+  test('each name leads to its own network', () =>
+    pictured(internet, 'names', async () => {
+      const found = new Map<string, string>();
+      for (const network of NETWORKS) {
+        const both = host('both');
+        const status = await both.client.wireguard(network);
+        assert.equal(status.state, 'up', JSON.stringify(status.error));
+        const address = await eventually(
+          'its name has an address of the interface',
+          async () => {
+            const got = await addressOf(`web.${network}.internal`);
+            return got.startsWith('127.') ? undefined : got;
+          },
+          30_000,
+        );
+        found.set(network, address);
+        const heard = await eventually('it answers', async () => {
+          const answer = await both.probe.ask({ kind: 'tcp', host: address, port: PORT, waitMs: 1000 });
+          return answer === 'silence' ? undefined : answer;
+        });
+        assert.equal(heard, network);
+        await eventually(
+          'packets go directly',
+          async () => {
+            await both.probe.ask({ kind: 'tcp', host: address, port: PORT, waitMs: 1000 });
+            return (await host(network).client.wireguard(network)).peers[0]?.path === 'direct';
+          },
+          30_000,
+        );
+      }
+      assert.notEqual(found.get('red'), found.get('blue'));
+      const remapped = await Promise.all(
+        NETWORKS.map(async (each) => (await host('both').client.wireguard(each)).remap),
+      );
+      assert.equal(remapped.filter((each) => each !== null).length, 1, 'one of them has another range here');
+    }));
+
+  test('a member of one network reaches nothing of the other through the machine that is in both', () =>
+    pictured(internet, 'crossing', async () => {
+      const { interface: device, peers } = await host('red').client.wireguard('red');
+      const [peer] = peers;
+      assert.ok(device && peer);
+      const blue = await addressOf('web.blue.internal');
+      // her own rules are gone, and nobody puts them back
+      await host('red').daemon.kill('SIGKILL');
+      await internet.disarm('red');
+      internet.read('red', 'wg', 'set', device, 'peer', peer.key, 'allowed-ips', `0.0.0.0/0`);
+      internet.ip('red', [`route replace ${blue}/32 dev ${device}`]);
+      internet.read('both', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+      const arrived = await internet.capture('both', `dst host ${blue} and tcp port ${PORT}`);
+      const crossed = await internet.capture('blue', `tcp port ${PORT} or tcp port ${TARGET}`);
+      const heard = await host('red').probe.ask({ kind: 'tcp', host: blue, port: PORT, waitMs: 1500 });
+      assert.ok(!['red', 'blue'].includes(heard), heard);
+      assert.ok((await arrived.stop()).length > 0, 'it came as far as the machine that is in both');
+      assert.deepEqual(await crossed.stop(), []);
+    }));
+
+  function host(name: string): Host {
+    const found = hosts.get(name);
+    if (found === undefined) throw new Error(`no machine ${name}`);
+    return found;
+  }
+
+  async function boot(name: string, address: number): Promise<Host> {
+    const ip = internet.addHost(name, { address });
+    const namespace = internet.namespace(name);
+    const machine = await Machine.create(name, { namespace });
+    const daemon = await machine.startAgent(['--no-mdns', '--listen', `/ip4/${ip}/tcp/4410`, '--link-port', '4411']);
+    const client = createAgentClient({ socketPath: machine.path('state', 'agent.sock') });
+    const made = { machine, client, daemon, probe: await PacketProbe.start(namespace) };
+    hosts.set(name, made);
+    return made;
+  }
+
+  /** As programs of the machine in both find it. */
+  async function addressOf(name: string): Promise<string> {
+    const { dns } = await host('both').client.status();
+    assert.ok(dns);
+    return internet.read('both', 'dig', `@${dns.host}`, '-p', String(dns.port), '+short', '+tries=1', name).trim();
+  }
 });
