@@ -48,7 +48,7 @@ test('a person announces a handle, and is an owner by it once the words were com
   const { key, words } = (await web.ok(['key', 'show'])).json as { key: string; words: string };
   const refused = await web.run(['key', 'announce', 'Ben!']);
   assert.equal(refused.exitCode, 2, refused.stderr);
-  await web.ok(['key', 'announce', 'ben', '--contact', 'ben@example.com']);
+  await web.ok(['key', 'announce', 'ben', '--bot', '--contact', 'ben@example.com']);
   const [ben] = await explore('people', '--handle', 'ben');
   assert.equal(ben?.['key'], key);
   assert.equal(ben?.['words'], words);
@@ -92,6 +92,8 @@ test('a key is replaced and its handle stays; the anchor forgets nothing when it
   const keys = async (): Promise<unknown[]> => (await explore('people', '--handle', 'ben')).map((each) => each['key']);
   assert.ok((await keys()).includes(next));
   assert.ok(!(await keys()).includes(before));
+  const carried = (await explore('people', '--handle', 'ben')).find((each) => each['key'] === next);
+  assert.deepEqual([carried?.['bot'], carried?.['contact']], [true, 'ben@example.com']);
   await world.gateway.daemon.kill('SIGKILL');
   await world.restartGateway();
   await eventually('the directory is back', async () => (await keys()).includes(next));

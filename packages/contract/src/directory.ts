@@ -79,6 +79,15 @@ export function replacesEntry(next: DirectoryEntry, known: DirectoryEntry): bool
   return startsWith(next.rotations, known.rotations) && next.number > known.number;
 }
 
+/**
+ * Do both follow from one key by different ways? Either it was given on twice, or whoever stole it gave it on too: only the
+ * person can say which is meant.
+ */
+export function partsFrom(one: DirectoryEntry, other: DirectoryEntry): boolean {
+  if (one.kind === 'node' || other.kind === 'node') return false;
+  return !startsWith(one.rotations, other.rotations) && !startsWith(other.rotations, one.rotations);
+}
+
 function startsWith(rotations: readonly KeyRotation[], known: readonly KeyRotation[]): boolean {
   return known.every(({ to }, i) => rotations[i]?.to === to);
 }

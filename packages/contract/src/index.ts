@@ -66,6 +66,7 @@ export {
   ENTRY_LIFE_MS,
   isEntryText,
   keyOfPerson,
+  partsFrom,
   replacesEntry,
   rotateEntryKey,
   signNodeEntry,

@@ -1,5 +1,5 @@
 /** Says to anchors, again and again, that this machine wishes to be found. */
-import { errorCode, type Clock, type Logger, type Timer } from '@moat/core';
+import { errorCode, isMoatError, type Clock, type Logger, type Timer } from '@moat/core';
 import type { SignedEntry } from '@moat/contract';
 import type { DirectoryBook } from './directory-book.ts';
 import type { Overlay } from './overlay.ts';
@@ -48,17 +48,28 @@ export class DirectoryAnnouncer {
 
   /** Tells every anchor that does not know yet; resolves when all have answered or failed. */
   async tell(): Promise<void> {
-    const { clock, book } = this.#deps;
+    const { clock } = this.#deps;
     let signed = this.#signed;
     if (signed === undefined || clock.now() - this.#signedAtMs >= RENEW_MS) {
       this.#signed = signed = this.#deps.sign();
       this.#signedAtMs = clock.now();
       this.#told = new Set();
-      book?.put(signed, null);
+      this.#keep(signed);
     }
     const entry = signed;
     const missing = this.#deps.anchors().filter((address) => !this.#told.has(address));
     await Promise.all(missing.map((address) => this.#tellOne(address, entry)));
+  }
+
+  /** A book of ours that is full is no reason not to tell others. */
+  #keep(signed: SignedEntry): void {
+    const { book, logger } = this.#deps;
+    try {
+      book?.put(signed, null);
+    } catch (error) {
+      if (!isMoatError(error)) throw error;
+      logger.warn({ component: 'overlay.directory', code: error.code }, 'own book did not take our entry');
+    }
   }
 
   async #tellOne(address: string, signed: SignedEntry): Promise<void> {

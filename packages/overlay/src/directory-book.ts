@@ -1,7 +1,15 @@
 /** What an anchor knows of the public directory. */
 import { randomBytes } from 'node:crypto';
 import { MoatError, RateLimit, toBase64url, type Clock } from '@moat/core';
-import { replacesEntry, subjectOf, verifyEntry, parseTime, type DirectoryRole, type SignedEntry } from '@moat/contract';
+import {
+  replacesEntry,
+  subjectOf,
+  verifyEntry,
+  parseTime,
+  type DirectoryEntry,
+  type DirectoryRole,
+  type SignedEntry,
+} from '@moat/contract';
 
 /** Keeps entries over a restart; each call is on disk when it returns. */
 export interface DirectoryStore {
@@ -44,11 +52,13 @@ export interface DirectoryLimits {
   readonly entries: number;
   /** Persons of one handle. @defaultValue 8 */
   readonly perHandle: number;
+  /** Of the entries, persons: they may stay more than a year, and leave machines, which do not, their room. @defaultValue 30000 */
+  readonly persons: number;
   /** New entries that one address may bring in a day. @defaultValue 32 */
   readonly newPerOrigin: number;
 }
 
-const DEFAULT_LIMITS: DirectoryLimits = { entries: 40_000, perHandle: 8, newPerOrigin: 32 };
+const DEFAULT_LIMITS: DirectoryLimits = { entries: 40_000, persons: 30_000, perHandle: 8, newPerOrigin: 32 };
 const DAY_MS = 86_400_000;
 /** Milliseconds between two looks for what is over. */
 const EXPIRE_MS = 60_000;
@@ -75,6 +85,7 @@ export class DirectoryBook {
   /** Ascending; entries that are gone leave holes. */
   #places: Kept[] = [];
   readonly #perHandle = new Map<string, number>();
+  #persons = 0;
   readonly #newcomers: RateLimit;
   #newest = 0;
   #expiredMs = 0;
@@ -104,7 +115,11 @@ export class DirectoryBook {
     const known = this.#kept.get(subject);
     if (known && !replacesEntry(entry, known.signed.entry)) return false;
     verifyEntry(signed, this.#deps.clock.now());
-    if (!known) this.#requireRoom(signed, origin);
+    if (!known) this.#requireRoom();
+    this.#requireHandle(entry, known?.signed.entry);
+    if (!known && origin !== null && this.#newcomers.take(origin) > 0) {
+      throw full('this address brought too many new ones today');
+    }
     this.#deps.store?.save(subject, signed);
     this.#forget(subject);
     this.#keep(signed);
@@ -145,14 +160,20 @@ export class DirectoryBook {
     return low;
   }
 
-  #requireRoom({ entry }: SignedEntry, origin: string | null): void {
+  #requireRoom(): void {
     const now = this.#deps.clock.now();
     if (now - this.#expiredMs >= EXPIRE_MS || this.#kept.size >= this.#limits.entries) this.#expire(now);
     if (this.#kept.size >= this.#limits.entries) throw full('this anchor knows as many as it can');
-    if (entry.kind === 'person' && (this.#perHandle.get(entry.handle) ?? 0) >= this.#limits.perHandle) {
+  }
+
+  /** Whoever is in it under another handle is as new there as anybody. */
+  #requireHandle(entry: DirectoryEntry, known: DirectoryEntry | undefined): void {
+    if (entry.kind !== 'person') return;
+    if (known === undefined && this.#persons >= this.#limits.persons)
+      throw full('this anchor knows as many people as it can');
+    if (known?.kind === 'person' && known.handle === entry.handle) return;
+    if ((this.#perHandle.get(entry.handle) ?? 0) >= this.#limits.perHandle)
       throw full(`too many are called ${entry.handle}`);
-    }
-    if (origin !== null && this.#newcomers.take(origin) > 0) throw full('this address brought too many new ones today');
   }
 
   #keep(signed: SignedEntry): void {
@@ -168,7 +189,9 @@ export class DirectoryBook {
     this.#kept.set(subjectOf(entry), kept);
     this.#places.push(kept);
     if (this.#places.length > 2 * this.#kept.size + MAX_HOLES) this.#places = this.#places.filter(({ gone }) => !gone);
-    if (entry.kind === 'person') this.#perHandle.set(entry.handle, (this.#perHandle.get(entry.handle) ?? 0) + 1);
+    if (entry.kind !== 'person') return;
+    this.#persons += 1;
+    this.#perHandle.set(entry.handle, (this.#perHandle.get(entry.handle) ?? 0) + 1);
   }
 
   #forget(subject: string): void {
@@ -178,6 +201,7 @@ export class DirectoryBook {
     this.#kept.delete(subject);
     const { entry } = kept.signed;
     if (entry.kind !== 'person') return;
+    this.#persons -= 1;
     const left = (this.#perHandle.get(entry.handle) ?? 1) - 1;
     if (left > 0) this.#perHandle.set(entry.handle, left);
     else this.#perHandle.delete(entry.handle);

@@ -189,6 +189,38 @@ test('a book has bounds, and who is in it stays', () => {
   assert.equal(book.size, 1, 'what expired made room');
 });
 
+test('nobody comes under a crowded handle by another, and people leave machines their room', () => {
+  const book = new DirectoryBook({ clock: createManualClock(NOW) }, { entries: 4, persons: 2, perHandle: 1 });
+  const { signer } = createNodeKey();
+  book.put(person('ben'), null);
+  book.put(person('bob', signer), null);
+  assert.throws(() => book.put(person('ben', signer, NOW + 1), null), { code: 'DIRECTORY_FULL' });
+  assert.ok(book.put(person('bobby', signer, NOW + 2), null), 'a handle with room');
+  assert.ok(book.put(person('bobby', signer, NOW + 3), null), 'and the same again');
+  assert.throws(() => book.put(person('eve'), null), { code: 'DIRECTORY_FULL' }, 'too many people');
+  assert.ok(book.put(machine(), null));
+});
+
+test('an anchor whose own book is full says to others that it is there', async () => {
+  const book = new DirectoryBook({ clock: createManualClock(NOW) }, { entries: 1 });
+  book.put(machine(), null);
+  const told: string[] = [];
+  const overlay = {
+    dial: (addresses: readonly string[]) => Promise.resolve({ id: addresses[0] }),
+    directory: { put: ({ id }: { id: string }) => Promise.resolve(told.push(id) > 0) },
+  };
+  const announcer = new DirectoryAnnouncer({
+    clock: createManualClock(NOW),
+    logger: silentLogger,
+    overlay: overlay as never,
+    book,
+    sign: () => machine(),
+    anchors: () => ['one'],
+  });
+  await announcer.tell();
+  assert.deepEqual(told, ['one']);
+});
+
 test('a page costs what it costs, however many there are and however few are asked for', () => {
   const clock = createManualClock(NOW);
   const book = new DirectoryBook({ clock });

@@ -79,10 +79,10 @@ async function announce(
 /** The handle of a key that was replaced goes over to the next one. */
 export async function announceRotation(
   context: Context,
-  { handle, root, rotations, contact }: SuccessorEntry,
+  { handle, root, rotations, contact, bot }: SuccessorEntry,
   next: OwnerKeyPair,
 ): Promise<Announced> {
-  const options = contact === undefined ? {} : { contact };
+  const options = { ...(contact === undefined ? {} : { contact }), ...(bot === undefined ? {} : { bot }) };
   return announceEntry(context, entryOf(context, next, { handle, root, rotations }, options));
 }
 
@@ -91,6 +91,7 @@ export interface SuccessorEntry {
   readonly root: OwnerKey;
   readonly rotations: readonly KeyRotation[];
   readonly contact?: string | undefined;
+  readonly bot?: true | undefined;
 }
 
 function entryOf(

@@ -1,6 +1,6 @@
 /** Asks anchors about the public directory, and tells them, for whoever sits at this machine. */
 import { MoatError, errorCode, type Clock, type PeerId } from '@moat/core';
-import { peerIdOfMultiaddr, replacesEntry, subjectOf, verifyEntry, type SignedEntry } from '@moat/contract';
+import { partsFrom, peerIdOfMultiaddr, replacesEntry, subjectOf, verifyEntry, type SignedEntry } from '@moat/contract';
 import type { Announced, AskedAnchor, FindRequest, Found, Notice, ToldAnchor } from '@moat/admin-api';
 import type { DirectoryBook, DirectoryPage, Overlay } from '@moat/overlay';
 import { documentOf } from '../api/report.ts';
@@ -21,6 +21,8 @@ const ASK_MS = 8_000;
 const MAX_ASKED = 4;
 /** Pages of one anchor. */
 const MAX_PAGES = 100;
+/** Of one person's key, where it was given on in several. */
+const MAX_WAYS = 4;
 
 export class DirectoryDesk {
   readonly #deps: DirectoryDeskDeps;
@@ -29,10 +31,12 @@ export class DirectoryDesk {
     this.#deps = deps;
   }
 
-  /** The newest of each subject that any of a few anchors knows. @throws `NO_ANCHOR_KNOWN` */
+  /**
+   * The newest of each subject that any of a few anchors knows; where a key was given on in two ways, of each of them, as
+   * anchors may know only the one that is not meant. @throws `NO_ANCHOR_KNOWN` */
   async find(query: FindRequest, signal: AbortSignal): Promise<Found> {
     const { self, book } = this.#deps;
-    const newest = new Map<string, SignedEntry>();
+    const newest: Newest = new Map();
     const asked: AskedAnchor[] = [];
     if (book !== undefined) {
       const entries = await this.#pages(newest, (after) => Promise.resolve(book.list({ ...query, after })));
@@ -52,7 +56,7 @@ export class DirectoryDesk {
         }
       }),
     );
-    return { entries: [...newest.values()].map(documentOf), asked };
+    return { entries: [...newest.values()].flat().map(documentOf), asked };
   }
 
   /** Has every anchor that is asked first take an entry. @throws `NO_ANCHOR_KNOWN`, `DIRECTORY_FORGED`, `DIRECTORY_EXPIRED` */
@@ -62,8 +66,7 @@ export class DirectoryDesk {
     const told: ToldAnchor[] = [];
     const anchors = this.#anchors();
     if (book !== undefined) {
-      book.put(signed, null);
-      told.push({ anchor: self, error: null });
+      told.push({ anchor: self, error: this.#keep(book, signed) });
     }
     await Promise.all(
       anchors.map(async ([anchor, addresses]) => {
@@ -80,6 +83,16 @@ export class DirectoryDesk {
     return { told };
   }
 
+  /** Null when our own book has it; full, it is no reason not to tell others. */
+  #keep(book: DirectoryBook, signed: SignedEntry): Notice | null {
+    try {
+      book.put(signed, null);
+      return null;
+    } catch (error) {
+      return noticeOf(error);
+    }
+  }
+
   #anchors(): [PeerId, string[]][] {
     const byPeer = new Map<PeerId, string[]>();
     for (const address of this.#deps.anchors()) {
@@ -93,20 +106,22 @@ export class DirectoryDesk {
   }
 
   /** How many came; what does not hold is passed over. */
-  async #pages(newest: Map<string, SignedEntry>, page: (after: number) => Promise<DirectoryPage>): Promise<number> {
+  async #pages(newest: Newest, page: (after: number) => Promise<DirectoryPage>): Promise<number> {
     let count = 0;
     let after = 0;
     for (let read = 0; read < MAX_PAGES; read += 1) {
       const { entries, next } = await page(after);
       for (const signed of entries) {
-        const known = newest.get(subjectOf(signed.entry));
-        if (known !== undefined && !replacesEntry(signed.entry, known.entry)) continue;
+        const subject = subjectOf(signed.entry);
+        const known = newest.get(subject) ?? [];
+        const others = known.filter(({ entry }) => !replacesEntry(signed.entry, entry));
+        if (others.length === MAX_WAYS || !others.every(({ entry }) => partsFrom(signed.entry, entry))) continue;
         try {
           verifyEntry(signed, this.#deps.clock.now());
         } catch {
           continue;
         }
-        newest.set(subjectOf(signed.entry), signed);
+        newest.set(subject, [...others, signed]);
         count += 1;
       }
       if (next === null) break;
@@ -115,6 +130,9 @@ export class DirectoryDesk {
     return count;
   }
 }
+
+/** By subject. */
+type Newest = Map<string, readonly SignedEntry[]>;
 
 function within(signal: AbortSignal): AbortSignal {
   return deadline(ASK_MS, new MoatError('DEADLINE_PASSED', 'the anchor did not answer in time'), signal);
