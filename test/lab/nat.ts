@@ -17,18 +17,6 @@ export type RouterKind = 'eim' | 'edm' | 'cone' | 'one2one' | 'blocked' | 'short
 /** `open` has a public address and no router; `double` stands behind two home routers, the outer one a carrier's. */
 export type NatKind = 'open' | 'double' | RouterKind;
 
-export const NAT_KINDS: readonly NatKind[] = [
-  'open',
-  'eim',
-  'edm',
-  'cone',
-  'one2one',
-  'double',
-  'blocked',
-  'short',
-  'ipv6',
-];
-
 /** Seconds until a router forgets a mapping for UDP. */
 export interface MappingSeconds {
   /** After a packet that nobody answered. */
