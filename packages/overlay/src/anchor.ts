@@ -37,7 +37,7 @@ export interface AnchorLimits {
   readonly reservationMs: number;
   /**
    * Milliseconds without a word after which whoever holds a place is taken for gone, and those who are connected to it through
-   * here are told by that. Holders say something every 20 s. @defaultValue 70000
+   * here are told by that. Holders say something every 25 s. @defaultValue 70000
    */
   readonly silentMs: number;
   /** Relayed connections at once, in all. @defaultValue 1024 */

@@ -8,7 +8,7 @@ export const DEFAULT_LIMITS: OverlayLimits = {
   probationMs: 5000,
   dialMs: 8000,
   keepAliveMs: 60_000,
-  placeAliveMs: 20_000,
+  placeAliveMs: 25_000,
   compareMs: 600_000,
   redialMinMs: 500,
   redialMaxMs: 20_000,

@@ -70,7 +70,7 @@ export interface OverlayLimits {
   readonly dialMs: number;
   /** Milliseconds between two signs of life on a connection. @defaultValue 60000 */
   readonly keepAliveMs: number;
-  /** The same to an anchor that keeps a place for this machine: until a dead one is noticed, nobody gets in. @defaultValue 20000 */
+  /** The same to an anchor that keeps a place for this machine: until a dead one is noticed, nobody gets in. @defaultValue 25000 */
   readonly placeAliveMs: number;
   /** Milliseconds between two comparisons of heads with one peer. @defaultValue 600000 */
   readonly compareMs: number;
