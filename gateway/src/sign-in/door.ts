@@ -31,7 +31,7 @@ export interface DoorDeps {
 
 /** Whether something is answered for the first time anywhere at this gateway. May reject. */
 export interface AnsweredPort {
-  take(nonce: string, untilMs: number): Taken | Promise<Taken>;
+  take(nonce: string, untilMs: number, scope: string): Taken | Promise<Taken>;
 }
 
 export interface DoorOptions {

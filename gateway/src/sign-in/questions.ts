@@ -10,7 +10,7 @@ export interface QuestionsDeps {
   /** Milliseconds since the epoch. */
   now(): number;
   /** Whether this is the first answer; where other processes answer too, one of them says it for all. May reject. */
-  take(nonce: string, untilMs: number): Taken | Promise<Taken>;
+  take(nonce: string, untilMs: number, scope: string): Taken | Promise<Taken>;
 }
 
 const LASTS_MS = 120_000;
@@ -45,14 +45,14 @@ export class Questions {
     const endsMs = isOurs ? body.readUIntBE(NONCE_BYTES, TIME_BYTES) : 0;
     if (!isOurs || endsMs <= this.#deps.now()) throw expired();
     // Written another way it would be another text and the same question.
-    const taken = await this.#take(bytes.toString('base64url'), endsMs);
+    const taken = await this.#take(bytes.toString('base64url'), endsMs, host);
     if (taken === 'again') throw expired();
     if (taken === 'full') throw refusal('GATEWAY_BUSY', 'too many people are signing in', { retryable: true });
   }
 
-  async #take(nonce: string, endsMs: number): Promise<Taken> {
+  async #take(nonce: string, endsMs: number, scope: string): Promise<Taken> {
     try {
-      return await this.#deps.take(nonce, endsMs);
+      return await this.#deps.take(nonce, endsMs, scope);
     } catch (cause) {
       throw refusal('GATEWAY_BUSY', 'nobody can sign in just now', { cause, retryable: true });
     }

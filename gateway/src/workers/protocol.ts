@@ -81,7 +81,7 @@ export interface ControlQuestion {
 export type WorkerQuestion =
   | { readonly what: 'certificate'; readonly host: string }
   /** Whether a question of a sign-in is answered for the first time: see `Answered`. */
-  | { readonly what: 'answered'; readonly nonce: string; readonly untilMs: number }
+  | { readonly what: 'answered'; readonly nonce: string; readonly untilMs: number; readonly scope: string }
   /** Send the peer tickets for the workers that have no link to it. */
   | { readonly what: 'link'; readonly peer: PeerId };
 

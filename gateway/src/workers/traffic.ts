@@ -141,7 +141,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
       clock,
       logger,
       answer: async (question) => {
-        if (question.what === 'answered') return answered.take(question.nonce, question.untilMs);
+        if (question.what === 'answered') return answered.take(question.nonce, question.untilMs, question.scope);
         if (question.what === 'certificate') return certificates.certificateFor(question.host);
         return links.want(question.peer);
       },

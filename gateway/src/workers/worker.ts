@@ -90,7 +90,8 @@ export class TrafficWorker {
         challenges: this.#challenges,
         secret: start.secret,
         answered: {
-          take: async (nonce, untilMs) => (await ipc.ask({ what: 'answered', nonce, untilMs }, ASK_MS)) as Taken,
+          take: async (nonce, untilMs, scope) =>
+            (await ipc.ask({ what: 'answered', nonce, untilMs, scope }, ASK_MS)) as Taken,
         },
         newId: newRequestId,
         snapshot: () => this.#routes.current,

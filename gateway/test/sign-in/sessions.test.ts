@@ -94,10 +94,20 @@ describe('a question', () => {
 
   it('has room for so many answers and then for none, until the oldest are over', async () => {
     now += 1_000_000;
-    for (let index = 0; index < 10_000; index++) assert.equal(answered.take(`${index}`, now + 120_000), 'first');
+    for (let index = 0; index < 50_000; index++)
+      assert.equal(answered.take(`${index}`, now + 120_000, `name ${index % 100}`), 'first');
     assert.equal(await codeOf(questions.ask(scope.host)), 'GATEWAY_BUSY');
     now += 120_000;
     assert.equal(await codeOf(questions.ask(scope.host)), undefined);
+  });
+
+  it('has room though the people of another name sign in without end', async () => {
+    now += 1_000_000;
+    const taken = Array.from({ length: 2_001 }, (_, index) => answered.take(`own ${index}`, now + 120_000, 'own'));
+    assert.deepEqual([taken[1_999], taken[2_000]], ['first', 'full']);
+    assert.equal(await codeOf(questions.ask(scope.host)), undefined);
+    now += 120_000;
+    assert.equal(answered.take('own', now + 120_000, 'own'), 'first');
   });
 
   it('is not taken where nobody can say whether it was before', async () => {
