@@ -198,6 +198,8 @@ test('the configuration is merged from files, environment and flags', async (t) 
     linkPort: 2,
     linkHost: '::',
     anchor: true,
+    relay: false,
+    relayPorts: undefined,
     mdns: false,
     socksPort: null,
     socksPortChosen: true,
@@ -206,6 +208,11 @@ test('the configuration is merged from files, environment and flags', async (t) 
     acmeDirectory: 'letsencrypt',
     acmeCa: undefined,
     certificates: [],
+    listed: false,
+    region: undefined,
+    terms: undefined,
+    offeredTo: undefined,
+    directoryAnchors: [],
     logLevel: 'debug',
   });
   const closed = await loadNodeConfig({ env: {}, files: [], flags: { inbound: false }, isRoot: true });
