@@ -97,6 +97,21 @@ test('a forged entry is refused with its code, and who is no anchor has no direc
   await assert.rejects(one.directory.list(other, {}, soon()), { code: 'PROTOCOL_UNSUPPORTED' });
 });
 
+test('a book that cannot be written answers with a code and nothing of why', async () => {
+  const broken = (): never => {
+    throw new Error('disk full at /var/lib/secret');
+  };
+  const store: DirectoryStore = { load: () => [], save: broken, delete: broken };
+  await using hub = await machineOverlay(new DirectoryBook({ clock: systemClock, store }));
+  await using one = await machineOverlay();
+  const connection = await one.dial(hub.addresses(), soon());
+  await assert.rejects(one.directory.put(connection, machine(), soon()), (error: Error & { code?: string }) => {
+    assert.equal(error.code, 'DIRECTORY_FAILED');
+    assert.doesNotMatch(error.message, /secret/);
+    return true;
+  });
+});
+
 test('anchors copy each other, whole books too, and any one may die', async () => {
   await using first = await anchor();
   await using second = await anchor();
