@@ -30,7 +30,7 @@ export class Kept {
   }
 
   keep(target: KeptPeer): () => void {
-    const { clock, dialer, onChanged } = this.#deps;
+    const { clock, dialer } = this.#deps;
     const forget = dialer.prefer(target.peer, target.addresses);
     this.#count += 1;
     // a connection that stood before, such as a reservation's, is told of too
@@ -46,11 +46,11 @@ export class Kept {
       },
     };
     this.#goals.add(goal);
-    onChanged();
+    this.#deps.onChanged();
     return () => {
       forget();
       this.#goals.delete(goal);
-      onChanged();
+      this.#deps.onChanged();
     };
   }
 }
