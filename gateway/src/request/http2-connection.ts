@@ -70,6 +70,8 @@ const MUCH_BYTES = 64 * 1_024;
 /** A connection that is younger is looked at more often. */
 const YOUNG_MS = 1_000;
 const PER_REQUEST = 512;
+/** Of that, what a client may not have needed yet. */
+const MOST_SAVED = 256 * 1_024;
 const PER_PART = 64;
 const TAKEN_PER_BYTE = 64;
 
@@ -272,7 +274,10 @@ export class Http2Connection implements Http2Carrier {
     this.#countUnwanted(this.#readBytes + unread);
     // A body that is on its way while its request is refused is no flood.
     const unwanted = Math.min(late, this.#unwanted);
-    const overhead = Math.max(0, bytesRead - unread - this.#useful - unwanted);
+    const came = bytesRead - unread - unwanted;
+    // Requests are credited with more than they cost on the wire: saved up, that would be leave for a flood.
+    this.#useful = Math.min(this.#useful, came + MOST_SAVED);
+    const overhead = Math.max(0, came - this.#useful);
     const more = overhead - this.#overheadBytes;
     this.#overheadBytes = overhead;
     if (more > 0 && !this.#overhead.spend(nowMs, more)) this.#abused('frames');

@@ -44,3 +44,19 @@ test('requests that were refused are no leave for frames that nobody needs', asy
   const goaway = await wire.next(({ type }) => type === FRAME.goaway);
   assert.equal(goaway?.payload.readUInt32BE(4), HTTP2_ERROR.enhanceYourCalm);
 });
+
+test('many small requests save up no leave for frames that nobody needs', async () => {
+  await using edge = await EdgeUnderTest.start();
+  edge.publish({ m1: refusing });
+  const wire = new Http2Wire(await edge.connect(HOST, ['h2'])).open();
+  const head = http2Request(HOST);
+  for (let stream = 1; stream < 4_000; stream += 2) {
+    wire.send(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream, head);
+    if (stream % 100 === 99) await wire.next((frame) => frame.stream === stream && (frame.flags & FLAG.endStream) !== 0);
+  }
+  const one = Buffer.from([0, 0, 0, 1]);
+  const nobodyNeeds = Buffer.concat(Array.from({ length: 50_000 }, () => http2Frame(FRAME.window, 0, 0, one)));
+  wire.socket.write(nobodyNeeds);
+  const goaway = await wire.next(({ type }) => type === FRAME.goaway);
+  assert.equal(goaway?.payload.readUInt32BE(4), HTTP2_ERROR.enhanceYourCalm);
+});

@@ -135,7 +135,8 @@ class ChildSockets implements NamespaceSockets {
     this.#pending.set(id, opened);
     const timer = setTimeout(() => opened.reject(failed(this.path, 'no answer from inside')), OPEN_MS);
     try {
-      child.send({ id, kind, host, port });
+      // A child that is ending says why itself, a moment later than its pipe breaks.
+      child.send({ id, kind, host, port }, ignored);
       return await opened.promise;
     } finally {
       clearTimeout(timer);
@@ -159,11 +160,13 @@ class ChildSockets implements NamespaceSockets {
       if (this.#child === child) this.#child = undefined;
       for (const { reject } of this.#pending.values()) reject(failed(this.path, said.trim() || error.message, error));
     };
-    child.once('error', over);
+    child.on('error', over);
     child.once('exit', (code) => over(new Error(`the helper inside ended with ${code ?? 'a signal'}`)));
     return child;
   }
 }
+
+function ignored(): void {}
 
 function failed(path: string, reason: string, cause?: unknown): MoatError<'NETNS_FAILED'> {
   return new MoatError('NETNS_FAILED', `no socket could be opened in the network namespace ${path}`, {
