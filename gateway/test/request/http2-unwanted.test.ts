@@ -52,7 +52,8 @@ test('many small requests save up no leave for frames that nobody needs', async 
   const head = http2Request(HOST);
   for (let stream = 1; stream < 4_000; stream += 2) {
     wire.send(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream, head);
-    if (stream % 100 === 99) await wire.next((frame) => frame.stream === stream && (frame.flags & FLAG.endStream) !== 0);
+    if (stream % 100 === 99)
+      await wire.next((frame) => frame.stream === stream && (frame.flags & FLAG.endStream) !== 0);
   }
   const one = Buffer.from([0, 0, 0, 1]);
   const nobodyNeeds = Buffer.concat(Array.from({ length: 50_000 }, () => http2Frame(FRAME.window, 0, 0, one)));
