@@ -14,7 +14,7 @@ const SUITES = {
   architecture: { files: ['test/*.test.ts'], concurrency: 2 },
   conformance: { files: ['test/conformance/*.test.ts'], concurrency: 1 },
   e2e: { files: ['test/e2e/*.test.ts'], concurrency: 2 },
-  adversary: { files: ['test/adversary/*.test.ts'], concurrency: 1 },
+  adversary: { files: ['test/adversary/*.test.ts'], concurrency: 2 },
   lab: { files: ['test/lab/*.test.ts'], concurrency: 1 },
 };
 
