@@ -18,8 +18,11 @@ const MEMBERS = full ? 500 : 50;
 const PER_ADDRESS = 50;
 const ROUNDS = full ? 5 : 3;
 const PORT = 4410;
-/** Milliseconds until 99 of 100 have a version in force, and until a member that was taken out is cut off by all. */
-const [APPLIED_MS, REVOKED_MS] = [5000, 2000];
+/**
+ * Milliseconds until 99 of 100 have a version in force, and until a member that was taken out is cut off by all. The short
+ * form runs where others run too, at half the speed now and then: it gets twice as long, and says what it took.
+ */
+const [APPLIED_MS, REVOKED_MS] = full ? [5000, 2000] : [10_000, 4000];
 /** Kernel ticks a second in /proc/PID/stat. */
 const TICKS = 100;
 
@@ -92,7 +95,7 @@ suite(`${MEMBERS} members in one contract`, { skip: labSkip() }, () => {
       const times = (await applied(first)).map((at) => at - (accepted.get(version) ?? 0));
       const last = Math.max(...times);
       t.diagnostic(`the last of ${times.length} after ${last} ms`);
-      if (!full) assert.ok(last < REVOKED_MS, `${last} ms`);
+      assert.ok(last < REVOKED_MS, `${last} ms`);
     }));
 
   test('what the anchor needs while nothing happens', async (t) => {
