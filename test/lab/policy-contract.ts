@@ -1,42 +1,11 @@
 /** Contracts for the lab of packet rules: all that is not about packets is the least there may be. */
-import { createHash } from 'node:crypto';
-import type { Contract, Member } from '@moat/contract';
-import { peerIdFromPublicKey } from '@moat/core';
+import type { Contract } from '@moat/contract';
 
-export const DEPLOYMENT = 'abcdefghijklmnopqrstuvwxyz';
-
-function bytesOf(text: string): Uint8Array {
-  return createHash('sha256').update(text).digest();
-}
-
-export function member(name: string, host: number, change: Partial<Member> = {}): Member {
-  return {
-    name,
-    ...(change.via === undefined ? { node: peerIdFromPublicKey(bytesOf(`node ${name}`)) } : {}),
-    wireguard: Buffer.from(bytesOf(name)).toString('base64'),
-    ipv4: `10.77.0.${host}`,
-    tags: [],
-    ...change,
-  };
-}
-
-export function contractOf(change: Partial<Contract>): Contract {
-  return {
-    type: 'moat/contract/1',
-    deployment: DEPLOYMENT,
-    name: 'shop',
-    version: 0,
-    owners: { threshold: 1, keys: [] },
-    anchors: [],
-    network: { ipv4: '10.77.0.0/16', plane: 'wireguard' },
-    members: [],
-    services: [],
-    access: [],
-    publish: [],
-    state: 'active',
-    ...change,
-  };
-}
+export {
+  DEPLOYMENT,
+  planeContract as contractOf,
+  planeMember as member,
+} from '../../packages/network/test/plane/plane-contracts.ts';
 
 export const service = (
   name: string,

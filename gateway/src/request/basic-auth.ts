@@ -5,9 +5,9 @@
  * all who wait for them; what was right is remembered ({@link MAX_REMEMBERED}, the longest unused is dropped) under
  * a key of this process; wrong ones are {@link WRONG_PER_HOUR} an hour for each address. Above that 503 or 429.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { addressKey, type Clock, type DeploymentId } from '@moat/core';
-import { isPassword, parseBasicCredentials, type ScryptHash } from '@moat/contract';
+import { RememberedPasswords, isPassword, parseBasicCredentials, type ScryptHash } from '@moat/contract';
 import { refusal } from '../errors.ts';
 import { HourlyQuota } from '../publications/hourly-quota.ts';
 import type { BasicWay } from '../publications/edge-rules.ts';
@@ -44,9 +44,7 @@ interface Asker {
 
 export class BasicAuth {
   readonly #wrong: HourlyQuota;
-  readonly #key = randomBytes(32);
-  /** Of credentials that were right; order of the map is order of use. */
-  readonly #remembered = new Set<string>();
+  readonly #remembered = new RememberedPasswords(randomBytes(32), MAX_REMEMBERED);
   /** By credentials. */
   readonly #hashing = new Map<string, Promise<boolean>>();
   /** Addresses and deployments for which a hash runs. */
@@ -68,11 +66,8 @@ export class BasicAuth {
     const known = auth.users.get(user);
     const [any = NOBODY] = auth.users.values();
     const hash = known ?? { ...NOBODY, log2N: any.log2N, r: any.r, p: any.p };
-    const mark = this.#markOf(user, password, hash);
-    if (this.#remembered.delete(mark)) {
-      this.#remembered.add(mark);
-      return { user, byPassword: true };
-    }
+    const mark = this.#remembered.markOf(credentials, hash);
+    if (this.#remembered.knows(mark)) return { user, byPassword: true };
     return this.#verified(mark, password, hash, { origin: addressKey(address), deployment: auth.deployment }).then(
       (isRight) => {
         if (isRight && known !== undefined) return { user, byPassword: true };
@@ -104,7 +99,7 @@ export class BasicAuth {
     this.#busy.add(origin).add(deployment);
     const running = isPassword(password, hash)
       .then((isRight) => {
-        if (isRight) this.#remember(mark);
+        if (isRight) this.#remembered.keep(mark);
         else this.#wrong.take(origin);
         return isRight;
       })
@@ -115,19 +110,6 @@ export class BasicAuth {
       });
     this.#hashing.set(mark, running);
     return running;
-  }
-
-  #remember(mark: string): void {
-    this.#remembered.add(mark);
-    const [oldest] = this.#remembered;
-    if (this.#remembered.size > MAX_REMEMBERED && oldest !== undefined) this.#remembered.delete(oldest);
-  }
-
-  /** Changes with the user's hash, so a password that was changed is not remembered. */
-  #markOf(user: string, password: Uint8Array, { salt, hash }: ScryptHash): string {
-    const hmac = createHmac('sha256', this.#key);
-    for (const part of [Buffer.from(user), salt, hash, password]) hmac.update(`${part.length}:`).update(part);
-    return hmac.digest('base64');
   }
 }
 

@@ -25,6 +25,7 @@ export {
 export { allocateAddress, checkAddresses, networksOverlap, parseNetwork, type Ipv4Network } from './addresses.ts';
 export { whatBothAllow } from './both.ts';
 export { isPassword, parseBasicCredentials, type BasicCredentials } from './basic-credentials.ts';
+export { RememberedPasswords } from './remembered-passwords.ts';
 export { formatBasicUser, parseBasicUsers, type ScryptHash } from './basic-users.ts';
 export { boxSecret, openSecret, secretDigest, type BoxContext } from './boxed-secret.ts';
 export {

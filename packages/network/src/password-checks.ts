@@ -4,8 +4,8 @@
  * remembered ({@link MAX_REMEMBERED}, the longest unused is dropped). An honest gateway passes on what it checked, so
  * {@link WRONG_PER_HOUR} wrong ones an hour are much: a gateway above that is told no without a look.
  */
-import { createHmac, randomBytes } from 'node:crypto';
-import { isPassword, type BasicCredentials, type ScryptHash } from '@moat/contract';
+import { randomBytes } from 'node:crypto';
+import { RememberedPasswords, isPassword, type BasicCredentials, type ScryptHash } from '@moat/contract';
 import { RateLimit, type PeerId } from '@moat/core';
 
 export interface PasswordChecksDeps {
@@ -23,12 +23,10 @@ const HOUR_MS = 3_600_000;
 
 export class PasswordChecks {
   readonly #deps: PasswordChecksDeps;
-  readonly #key = randomBytes(32);
   readonly #wrong: RateLimit;
   /** Until when a gateway guessed too often. */
   readonly #barredMs = new Map<PeerId, number>();
-  /** Marks of what was right, in order of use. */
-  readonly #remembered = new Set<string>();
+  readonly #remembered = new RememberedPasswords(randomBytes(32), MAX_REMEMBERED);
   readonly #running = new Map<string, Promise<boolean>>();
   #last: Promise<unknown> = Promise.resolve();
 
@@ -43,21 +41,14 @@ export class PasswordChecks {
   }
 
   /** A promise only where it has to be hashed. */
-  check(
-    { user, password }: BasicCredentials,
-    hash: ScryptHash,
-    gateway: PeerId,
-  ): PasswordAnswer | Promise<PasswordAnswer> {
-    const mark = this.#markOf(user, password, hash);
-    if (this.#remembered.delete(mark)) {
-      this.#remembered.add(mark);
-      return 'right';
-    }
+  check(credentials: BasicCredentials, hash: ScryptHash, gateway: PeerId): PasswordAnswer | Promise<PasswordAnswer> {
+    const mark = this.#remembered.markOf(credentials, hash);
+    if (this.#remembered.knows(mark)) return 'right';
     if ((this.#barredMs.get(gateway) ?? 0) > this.#deps.now()) return 'wrong';
     let running = this.#running.get(mark);
     if (running === undefined) {
       if (this.#running.size >= MAX_WAITING) return 'busy';
-      running = this.#begin(mark, password, hash, gateway);
+      running = this.#begin(mark, credentials.password, hash, gateway);
     }
     return running.then((isRight) => (isRight ? 'right' : 'wrong'));
   }
@@ -69,7 +60,7 @@ export class PasswordChecks {
       .catch(() => false)
       .then((isRight) => {
         this.#running.delete(mark);
-        if (isRight) this.#remember(mark);
+        if (isRight) this.#remembered.keep(mark);
         else this.#countWrong(gateway);
         return isRight;
       });
@@ -81,18 +72,5 @@ export class PasswordChecks {
   #countWrong(gateway: PeerId): void {
     const waitMs = this.#wrong.take(gateway);
     if (waitMs > 0) this.#barredMs.set(gateway, this.#deps.now() + waitMs);
-  }
-
-  #remember(mark: string): void {
-    this.#remembered.add(mark);
-    const [oldest] = this.#remembered;
-    if (this.#remembered.size > MAX_REMEMBERED && oldest !== undefined) this.#remembered.delete(oldest);
-  }
-
-  /** Changes with the user's hash, so a password that was changed is not remembered. */
-  #markOf(user: string, password: Uint8Array, { salt, hash }: ScryptHash): string {
-    const hmac = createHmac('sha256', this.#key);
-    for (const part of [Buffer.from(user), salt, hash, password]) hmac.update(`${part.length}:`).update(part);
-    return hmac.digest('base64');
   }
 }

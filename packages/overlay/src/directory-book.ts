@@ -1,11 +1,12 @@
 /** What an anchor knows of the public directory. */
 import { randomBytes } from 'node:crypto';
-import { MoatError, RateLimit, toBase64url, type Clock } from '@moat/core';
+import { MoatError, RateLimit, isMoatError, toBase64url, type Clock } from '@moat/core';
 import {
+  parseSignedEntry,
+  parseTime,
   replacesEntry,
   subjectOf,
   verifyEntry,
-  parseTime,
   type DirectoryEntry,
   type DirectoryRole,
   type SignedEntry,
@@ -16,6 +17,18 @@ export interface DirectoryStore {
   load(): readonly SignedEntry[];
   save(subject: string, signed: SignedEntry): void;
   delete(subject: string): void;
+}
+
+/** Entries as a store wrote them. What an older version wrote and this one does not know is left out: it is announced again. */
+export function readEntries(texts: readonly string[]): readonly SignedEntry[] {
+  return texts.flatMap((text) => {
+    try {
+      return [parseSignedEntry(text)];
+    } catch (error) {
+      if (isMoatError(error)) return [];
+      throw error;
+    }
+  });
 }
 
 /** What is asked for; what is absent, any. */

@@ -29,6 +29,7 @@ export type {
 export { DirectoryAnnouncer, type DirectoryAnnouncerDeps } from './directory-announcer.ts';
 export {
   DirectoryBook,
+  readEntries,
   type DirectoryBookDeps,
   type DirectoryLimits,
   type DirectoryPage,
