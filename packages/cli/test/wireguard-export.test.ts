@@ -136,12 +136,13 @@ test('a profile that could not work is not made', async () => {
     assert.match(invited.stderr, /is a device: no machine takes its place/);
   }
   await refused(['nobody', '--endpoint', ENDPOINT], 5, /no member nobody/);
-  await refused(['web-1', '--endpoint', ENDPOINT], 4, /a place for a machine/);
+  await refused(['web-1', '--endpoint', ENDPOINT], 4, /a place for a machine[^]*DEVICE_UNFIT/);
   await refused(['web-1', '--via', 'db-1', '--endpoint', ENDPOINT], 4, /only a vacant one/);
   await refused(['phone', '--via', 'db-1', '--endpoint', ENDPOINT], 4, /db-1 has no WireGuard key/);
   await refused(['phone', '--endpoint', 'web.example.com'], 2, /not HOST:PORT/);
+  await refused(['phone'], 2, /DEVICE_ENDPOINT_NEEDED/);
   await home.write({ network: '{ ipv4: 10.77.0.0/16, postQuantum: require }' });
-  await refused(['phone', '--endpoint', ENDPOINT], 4, /post-quantum/);
+  await refused(['phone', '--endpoint', ENDPOINT], 4, /post-quantum[^]*DEVICE_UNFIT/);
 
   await home.write({});
   const taken = await terminal.json(['wireguard', 'export', 'db-1', '--via', 'web-1', '--endpoint', ENDPOINT]);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { silentLogger, systemClock, type Clock, type ControlPlane, type PeerConnection, type PeerId } from '@moat/core';
+import {
+  errorCode,
+  silentLogger,
+  systemClock,
+  type Clock,
+  type ControlPlane,
+  type PeerConnection,
+  type PeerId,
+} from '@moat/core';
 import type { Contract, ContractView } from '@moat/contract';
 import { initiationTestOf } from '@moat/identity';
 import {
@@ -183,7 +191,7 @@ suite('a forwarder', () => {
     await using web = await joined(made, web1, db1);
     await using db = await joined(made, db1, web1);
     web.session.close();
-    assert.ok(web.session.closed.aborted);
+    assert.equal(errorCode(web.session.closed.reason), 'FORWARD_OVER');
     db.socket.send('one more', db.session.endpoint);
     await web.socket.until(1);
     db.session.close();

@@ -168,3 +168,11 @@ test('what is no answer of a router ends in a coded error', () => {
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
 }
+
+test('a refusal is told from what is no answer', () => {
+  const refused = Buffer.from([0, 129, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  assert.throws(() => decodeNatPmp(refused), { code: 'ROUTER_REFUSED' });
+  for (const bytes of [[], [0, 1, 0, 0], [9, 129, 0, 0], [0, 129, 0, 0]]) {
+    assert.throws(() => decodeNatPmp(Buffer.from(bytes)), { code: 'ROUTER_INVALID' });
+  }
+});
