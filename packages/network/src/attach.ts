@@ -18,7 +18,7 @@ import { serveTls, type TlsEnds } from './connector/tls-end.ts';
 import { parseTarget, type SocketAddress } from './exposed.ts';
 import type { HeldStream } from './held-stream.ts';
 import { Opener, type Candidate } from './opener.ts';
-import { PacketGate } from './plane/packet-gate.ts';
+import { PacketGate } from './plane/ride/packet-gate.ts';
 import type { NetworkDeps, NetworkOptions, PrivateNetwork } from './private-network.ts';
 import { refuse } from './refuse.ts';
 import { Listeners } from './rootless/listeners.ts';

@@ -55,9 +55,9 @@ export {
   type Paths,
   type PathsDeps,
   type PathsOptions,
-} from './plane/paths.ts';
-export type { ForwardSession, Observe, OpenForward, OpenRide, PacketRide } from './plane/path-ports.ts';
-export type { DirectBy, PathLine, PathReason, PathState, WhyNotDirect } from './plane/path-state.ts';
+} from './plane/paths/paths.ts';
+export type { ForwardSession, Observe, OpenForward, OpenRide, PacketRide } from './plane/paths/path-ports.ts';
+export type { DirectBy, PathLine, PathReason, PathState, WhyNotDirect } from './plane/paths/path-state.ts';
 export { planeOf, tunnelNameOf } from './plane/layout.ts';
 export type {
   PlaneLayout,
@@ -67,8 +67,8 @@ export type {
   PlaneService,
   UnservedReason,
 } from './plane/plane-layout.ts';
-export { LinkRide, type LinkRideDeps, type LinkRideOptions, type RideCounts } from './plane/link-ride.ts';
-export { ForwardDesk, type ForwardDeskDeps } from './plane/forward-desk.ts';
+export { LinkRide, type LinkRideDeps, type LinkRideOptions, type RideCounts } from './plane/ride/link-ride.ts';
+export { ForwardDesk, type ForwardDeskDeps } from './plane/forward/forward-desk.ts';
 export {
   Forwarder,
   type ForwardedPair,
@@ -76,8 +76,8 @@ export {
   type ForwarderLimits,
   type ForwarderOptions,
   type PortRange,
-} from './plane/forwarder.ts';
-export { openForward, type OpenForwardDeps } from './plane/open-forward.ts';
+} from './plane/forward/forwarder.ts';
+export { openForward, type OpenForwardDeps } from './plane/forward/open-forward.ts';
 export { openNamespaceSockets, type NamespaceSockets } from './namespace/namespace-sockets.ts';
 export {
   createPresharedKeys,
@@ -88,7 +88,7 @@ export {
   type PskDoor,
   type PskLine,
   type PskMode,
-} from './plane/preshared-keys.ts';
-export type { PskState } from './plane/preshared-peer.ts';
-export { NatPmpMapper, type NatPmpMapperDeps } from './plane/port-mapper.ts';
-export { peersBesidesGrants } from './plane/meeting.ts';
+} from './plane/preshared-keys/preshared-keys.ts';
+export type { PskState } from './plane/preshared-keys/preshared-peer.ts';
+export { NatPmpMapper, type NatPmpMapperDeps } from './plane/port-mapping/port-mapper.ts';
+export { peersBesidesGrants } from './plane/paths/meeting.ts';

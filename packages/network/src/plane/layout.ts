@@ -14,10 +14,18 @@ import {
   type Place,
   type Service,
 } from '@moat/contract';
-import { nftChains } from './nft-chains.ts';
+import { nftChains } from './packet-rules/nft-chains.ts';
 import type { PlaneLayout, PlaneOptions, PlanePeer, PlaneService } from './plane-layout.ts';
 import { planeTargetOf } from './plane-target.ts';
-import type { Addresses, CarriedPort, Granted, PlanePolicy, ReachedPort, ServedPort, Transport } from './policy.ts';
+import type {
+  Addresses,
+  CarriedPort,
+  Granted,
+  PlanePolicy,
+  ReachedPort,
+  ServedPort,
+  Transport,
+} from './packet-rules/policy.ts';
 import { egressOf, presentBeside } from './present.ts';
 import { remapped } from './remapped.ts';
 

@@ -17,12 +17,12 @@ import {
 } from '@moat/core';
 import type { ContractView } from '@moat/contract';
 import type { ExposedTargets } from '../exposed.ts';
-import type { PathLine } from './path-state.ts';
-import type { PskLine, PskMode } from './preshared-keys.ts';
+import type { PathLine } from './paths/path-state.ts';
+import type { PskLine, PskMode } from './preshared-keys/preshared-keys.ts';
 import { tunnelNameOf } from './layout.ts';
 import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
-import type { Netcheck } from './paths.ts';
-import { Meetings } from './meetings.ts';
+import type { Netcheck } from './paths/paths.ts';
+import { Meetings } from './paths/meetings.ts';
 import { remapped } from './remapped.ts';
 
 /** Milliseconds until a change that failed is tried again; doubled each time, up to {@link RETRY_MAX_MS}. */

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { silentLogger, type ControlPlane, type PeerId } from '@moat/core';
 import { initiationTestOf } from '@moat/identity';
 import { createManualClock, createMemoryNetwork, type ManualClock } from '@moat/testkit';
-import { ForwardDesk } from '../../src/plane/forward-desk.ts';
-import { encodeForward, FORWARD_PROTOCOL, decodeKnown } from '../../src/plane/forward-messages.ts';
-import { Forwarder } from '../../src/plane/forwarder.ts';
+import { ForwardDesk } from '../../src/plane/forward/forward-desk.ts';
+import { encodeForward, FORWARD_PROTOCOL, decodeKnown } from '../../src/plane/forward/forward-messages.ts';
+import { Forwarder } from '../../src/plane/forward/forwarder.ts';
 import { DEPLOYMENT, PEERS, viewOf } from '../shop.ts';
 
 const { web1: keeper, web2: relay, db1: member, stranger } = PEERS;

@@ -19,16 +19,16 @@ import {
   type MemoryNetwork,
 } from '@moat/testkit';
 import fc from 'fast-check';
-import { ForwardDesk } from '../../src/plane/forward-desk.ts';
+import { ForwardDesk } from '../../src/plane/forward/forward-desk.ts';
 import {
   decodeForwardAnswer,
   decodeForwardRequest,
   decodeKnown,
   encodeForward,
-} from '../../src/plane/forward-messages.ts';
-import { Forwarder, type ForwarderOptions } from '../../src/plane/forwarder.ts';
-import { openForward } from '../../src/plane/open-forward.ts';
-import type { ForwardSession } from '../../src/plane/path-ports.ts';
+} from '../../src/plane/forward/forward-messages.ts';
+import { Forwarder, type ForwarderOptions } from '../../src/plane/forward/forwarder.ts';
+import { openForward } from '../../src/plane/forward/open-forward.ts';
+import type { ForwardSession } from '../../src/plane/paths/path-ports.ts';
 import { DEPLOYMENT, PEERS, contract, viewOf } from '../shop.ts';
 import { udp, type Udp } from './udp.ts';
 

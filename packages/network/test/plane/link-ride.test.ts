@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { silentLogger, systemClock, type Clock, type LinkStream, type Links, type PeerId } from '@moat/core';
 import { checkLeaks, createManualClock, wireguardInitiation } from '@moat/testkit';
-import { LinkRide } from '../../src/plane/link-ride.ts';
+import { LinkRide } from '../../src/plane/ride/link-ride.ts';
 import { MemoryHub } from '../memory-links.ts';
 import { DEPLOYMENT, PEERS, contract, machine, viewOf, type Machine } from '../shop.ts';
 import { udp, type Udp } from './udp.ts';

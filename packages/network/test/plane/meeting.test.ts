@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Contract, ContractView } from '@moat/contract';
-import { meetingDenial, peersBesidesGrants } from '../../src/plane/meeting.ts';
+import { meetingDenial, peersBesidesGrants } from '../../src/plane/paths/meeting.ts';
 import { PEERS, contract, viewOf } from '../shop.ts';
 
 const KEYS = ['A', 'B', 'C', 'D', 'E'].map((letter) => `${letter.repeat(42)}A=`);

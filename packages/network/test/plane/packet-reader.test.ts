@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isMoatError } from '@moat/core';
 import fc from 'fast-check';
-import { PacketQueue } from '../../src/plane/packet-queue.ts';
-import { PacketReader } from '../../src/plane/packet-reader.ts';
+import { PacketQueue } from '../../src/plane/ride/packet-queue.ts';
+import { PacketReader } from '../../src/plane/ride/packet-reader.ts';
 
 function framed(packet: Uint8Array): Buffer {
   const length = Buffer.alloc(2);

@@ -4,10 +4,15 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isMoatError } from '@moat/core';
 
-import { ownCandidates, usableCandidates, type Candidate, type OwnAddresses } from '../../src/plane/candidates.ts';
-import { natKindOf } from '../../src/plane/nat-kind.ts';
-import { decodePathMessage, encodePathMessage, type PathMessage } from '../../src/plane/path-messages.ts';
-import { PUNCH_MS, planPunch, reasonOf, type PathEnd } from '../../src/plane/punch-plan.ts';
+import {
+  ownCandidates,
+  usableCandidates,
+  type Candidate,
+  type OwnAddresses,
+} from '../../src/plane/paths/candidates.ts';
+import { natKindOf } from '../../src/plane/paths/nat-kind.ts';
+import { decodePathMessage, encodePathMessage, type PathMessage } from '../../src/plane/paths/path-messages.ts';
+import { PUNCH_MS, planPunch, reasonOf, type PathEnd } from '../../src/plane/paths/punch-plan.ts';
 
 const DEPLOYMENT = 'abcdefghijklmnopqrstuvwxyz';
 const PEER = '12D3KooW9tfEmRVhPKdEBS6bqAmANZ5CvRpoiT6LTqEwK3fVwEyV';

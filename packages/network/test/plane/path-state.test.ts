@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { PATH_REASONS, whyNotDirect } from '../../src/plane/path-state.ts';
+import { PATH_REASONS, whyNotDirect } from '../../src/plane/paths/path-state.ts';
 
 test('every reason is explained', () => {
   const page = readFileSync(new URL('../../../../docs/explanation/ways-of-packets.md', import.meta.url), 'utf8');

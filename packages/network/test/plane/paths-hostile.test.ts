@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import type { MessageStream } from '@moat/core';
 
-import { decodePathMessage, encodePathMessage, type PathMessage } from '../../src/plane/path-messages.ts';
+import { decodePathMessage, encodePathMessage, type PathMessage } from '../../src/plane/paths/path-messages.ts';
 import { DEPLOYMENT, stateOf, twoBehind, type Member, type PathsWorld } from './paths-world.ts';
 
 const signal = (): AbortSignal => AbortSignal.timeout(20_000);

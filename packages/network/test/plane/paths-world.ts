@@ -4,9 +4,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { MoatError, silentLogger, type ControlPlane, type Endpoint, type PeerConnection } from '@moat/core';
 import { createManualClock, createMemoryNetwork, type ManualClock, type MemoryNetwork } from '@moat/testkit';
 
-import { createPathDoor, createPaths, type Paths } from '../../src/plane/paths.ts';
-import type { ForwardSession, PacketRide } from '../../src/plane/path-ports.ts';
-import type { PathState } from '../../src/plane/path-state.ts';
+import { createPathDoor, createPaths, type Paths } from '../../src/plane/paths/paths.ts';
+import type { ForwardSession, PacketRide } from '../../src/plane/paths/path-ports.ts';
+import type { PathState } from '../../src/plane/paths/path-state.ts';
 import { UdpWorld, type HostOptions, type Packet, type Router, type WorldHost } from './udp-world.ts';
 import { WorldTunnels } from './world-tunnels.ts';
 

@@ -5,8 +5,8 @@ import { suite, test } from 'node:test';
 import { isMoatError, silentLogger } from '@moat/core';
 import { createManualClock, type ManualClock } from '@moat/testkit';
 import fc from 'fast-check';
-import { decodeNatPmp } from '../../src/plane/nat-pmp.ts';
-import { NatPmpMapper, defaultGatewayOf } from '../../src/plane/port-mapper.ts';
+import { decodeNatPmp } from '../../src/plane/port-mapping/nat-pmp.ts';
+import { NatPmpMapper, defaultGatewayOf } from '../../src/plane/port-mapping/port-mapper.ts';
 
 const NEVER = new AbortController().signal;
 

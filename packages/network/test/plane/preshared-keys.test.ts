@@ -8,9 +8,9 @@ import {
   createPskDoor,
   type PresharedKeys,
   type PskMode,
-} from '../../src/plane/preshared-keys.ts';
-import { PskInitiation } from '../../src/plane/psk-agreement.ts';
-import { decodePskMessage, encodePskMessage, type PskMessage } from '../../src/plane/psk-messages.ts';
+} from '../../src/plane/preshared-keys/preshared-keys.ts';
+import { PskInitiation } from '../../src/plane/preshared-keys/psk-agreement.ts';
+import { decodePskMessage, encodePskMessage, type PskMessage } from '../../src/plane/preshared-keys/psk-messages.ts';
 import { DEPLOYMENT, twoBehind, type Member, type PathsWorld } from './paths-world.ts';
 
 interface Keyed {

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isMoatError } from '@moat/core';
 
-import { PskInitiation, isProof, respondPsk, type PskContext } from '../../src/plane/psk-agreement.ts';
-import { decodePskMessage, encodePskMessage, type PskMessage } from '../../src/plane/psk-messages.ts';
+import { PskInitiation, isProof, respondPsk, type PskContext } from '../../src/plane/preshared-keys/psk-agreement.ts';
+import { decodePskMessage, encodePskMessage, type PskMessage } from '../../src/plane/preshared-keys/psk-messages.ts';
 
 const CONTEXT: PskContext = {
   deployment: 'abcdefghijklmnopqrstuvwxyz',

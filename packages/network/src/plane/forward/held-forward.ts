@@ -1,7 +1,7 @@
 /** The session at a member that passes our packets on, and those that failed us lately. */
 import type { Clock, PeerId } from '@moat/core';
 
-import type { ForwardSession } from './path-ports.ts';
+import type { ForwardSession } from '../paths/path-ports.ts';
 
 /** Milliseconds that a forwarder which failed is not asked again. */
 const AVOID_MS = 60_000;

@@ -12,7 +12,7 @@ import {
 } from '@moat/core';
 
 import type { OwnAddresses } from './candidates.ts';
-import { createDeadline, orAborted } from './deadline.ts';
+import { createDeadline, orAborted } from '../deadline.ts';
 import { natKindOf, type NatKind } from './nat-kind.ts';
 import type { ConnectAnchor, Observe } from './path-ports.ts';
 

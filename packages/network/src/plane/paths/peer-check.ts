@@ -1,7 +1,7 @@
 /** Short questions about a pair over `/moat/path/1`. */
 import { sleep, type Clock, type ControlPlane, type MessageStream, type Tunnels } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { PATH_PROTOCOL, decodePathMessage, encodePathMessage } from './path-messages.ts';
 import { peerOf } from './punch.ts';
 import { reach, type Pair } from './way.ts';

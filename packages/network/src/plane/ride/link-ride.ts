@@ -16,11 +16,11 @@ import {
   type LinkPath,
 } from '@moat/core';
 import type { LinkStream, Links, Logger, PeerId, Timer } from '@moat/core';
-import { refuse } from '../refuse.ts';
+import { refuse } from '../../refuse.ts';
 import { PacketLane } from './packet-lane.ts';
 import { PacketQueue } from './packet-queue.ts';
 import { MAX_PACKET_BYTES } from './packet-reader.ts';
-import type { PacketRide } from './path-ports.ts';
+import type { PacketRide } from '../paths/path-ports.ts';
 
 const LOOPBACK = '127.0.0.1';
 /** Milliseconds for a link to stand. */

@@ -2,7 +2,7 @@
 import { errorCode, type Clock, type ControlPlane, type DeploymentId, type Logger } from '@moat/core';
 import type { MessageStream, PeerConnection, PeerId, Timer } from '@moat/core';
 import type { ContractView } from '@moat/contract';
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import {
   FORWARD_PROTOCOL,
   MAX_KNOWN,

@@ -1,7 +1,7 @@
 /** The leader's end of a stream of `/moat/path/1`. */
 import { MoatError, type Clock, type Endpoint, type MessageStream, type Tunnels } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { decodePathMessage, encodePathMessage, type OfferedEnd, type PathMessage } from './path-messages.ts';
 import { punch, type PunchOrder, type TunnelPlace } from './punch.ts';
 

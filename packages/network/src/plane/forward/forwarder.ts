@@ -15,7 +15,7 @@ import {
 } from '@moat/core';
 import type { ContractView } from '@moat/contract';
 import { ByteBudget } from './byte-budget.ts';
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import {
   decodeLeave,
   encodeForward,
@@ -24,7 +24,7 @@ import {
   type ForwardRefusal,
 } from './forward-messages.ts';
 import { ForwardPairSocket, type ForwardSide } from './forward-pair.ts';
-import { meetingDenial } from './meeting.ts';
+import { meetingDenial } from '../paths/meeting.ts';
 
 /** What a member gives to others. */
 export interface ForwarderLimits {

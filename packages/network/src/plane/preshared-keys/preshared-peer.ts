@@ -7,10 +7,10 @@ import { createHmac, randomBytes } from 'node:crypto';
 
 import { MoatError, type Clock, type DeploymentId, type MessageStream, type Tunnels } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { ID_BYTES, PskInitiation, isProof, respondPsk, type PskContext, type PskEnd } from './psk-agreement.ts';
 import { decodePskMessage, encodePskMessage, type BeginPskMessage, type PskMessage } from './psk-messages.ts';
-import { peerOf, type TunnelPlace } from './punch.ts';
+import { peerOf, type TunnelPlace } from '../paths/punch.ts';
 
 /** Milliseconds of an agreement. */
 const AGREE_MS = 5_000;

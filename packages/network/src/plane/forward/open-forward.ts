@@ -9,9 +9,9 @@ import {
   type MessageStream,
   type PeerConnection,
 } from '@moat/core';
-import { createDeadline, orAborted } from './deadline.ts';
+import { createDeadline, orAborted } from '../deadline.ts';
 import { FORWARD_PROTOCOL, decodeForwardAnswer, encodeForward, type ForwardPair } from './forward-messages.ts';
-import type { ForwardSession } from './path-ports.ts';
+import type { ForwardSession } from '../paths/path-ports.ts';
 
 /** Milliseconds for a direct connection to stand, where an anchor relays the one that does. */
 const DIRECT_MS = 2000;

@@ -21,12 +21,12 @@ import {
   type Tunnels,
 } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import type { NatKind } from './nat-kind.ts';
 import { PATH_PROTOCOL, decodePathMessage, encodePathMessage, type FirstPathMessage } from './path-messages.ts';
 import type { ConnectAnchor, Observe, OpenForward, OpenRide } from './path-ports.ts';
 import type { PathLine } from './path-state.ts';
-import { createPeerDoor, type PeerDoor } from './peer-door.ts';
+import { createPeerDoor, type PeerDoor } from '../peer-door.ts';
 import { PeerPath } from './peer-path.ts';
 import { Surveyor, type AnchorReport } from './survey.ts';
 

@@ -17,9 +17,9 @@ import {
   type Tunnels,
 } from '@moat/core';
 
-import { createDeadline } from './deadline.ts';
-import type { PathPeer } from './paths.ts';
-import { createPeerDoor, type PeerDoor } from './peer-door.ts';
+import { createDeadline } from '../deadline.ts';
+import type { PathPeer } from '../paths/paths.ts';
+import { createPeerDoor, type PeerDoor } from '../peer-door.ts';
 import { PresharedPeer, type PskState } from './preshared-peer.ts';
 import {
   PSK_PROTOCOL,

@@ -2,7 +2,7 @@
 import { MoatError, type Endpoint, type MessageStream, type PeerId } from '@moat/core';
 
 import { MAX_CANDIDATES, ownCandidates, usableCandidates, type Candidate, type CandidateKind } from './candidates.ts';
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { EXCHANGE_MS, awaitSession, settled } from './lead.ts';
 import {
   MAX_ATTEMPTS,

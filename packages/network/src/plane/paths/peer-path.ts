@@ -19,7 +19,7 @@ import {
 } from '@moat/core';
 
 import { follow, type FollowDeps } from './follow.ts';
-import { HeldForward } from './held-forward.ts';
+import { HeldForward } from '../forward/held-forward.ts';
 import { Keepalive } from './keepalive.ts';
 import { lead } from './lead.ts';
 import type { OfferedEnd } from './path-messages.ts';

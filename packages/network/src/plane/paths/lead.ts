@@ -2,7 +2,7 @@
 import { sleep, type Endpoint, type PeerId } from '@moat/core';
 
 import { MAX_CANDIDATES, ownCandidates, usableCandidates, type Candidate, type CandidateKind } from './candidates.ts';
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { LeadersTalk } from './leaders-talk.ts';
 import { MAX_ATTEMPTS, MAX_FORWARDERS, PATH_PROTOCOL, type OfferedEnd } from './path-messages.ts';
 import type { ForwardSession } from './path-ports.ts';

@@ -11,7 +11,7 @@ import {
   type PortMapping,
   type Timer,
 } from '@moat/core';
-import { createDeadline } from './deadline.ts';
+import { createDeadline } from '../deadline.ts';
 import { NAT_PMP_PORT, decodeNatPmp, externalRequest, mapRequest, type NatPmpAnswer } from './nat-pmp.ts';
 
 /** Seconds that a mapping is asked for; a program that is killed leaves it behind for so long. */

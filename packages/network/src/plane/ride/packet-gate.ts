@@ -1,6 +1,6 @@
 import type { ContractView } from '@moat/contract';
 import type { LinkStream, PeerId } from '@moat/core';
-import { meetingDenial } from './meeting.ts';
+import { meetingDenial } from '../paths/meeting.ts';
 
 export interface PacketGateOptions {
   /** This machine's place in the deployment. */
