@@ -10,7 +10,7 @@ function withAccess(access: readonly Grant[]): Contract {
   return { ...contract, access };
 }
 
-test('lines made to match each other cost a moment, and so does what is left of them', () => {
+test('lines made to match each other are looked at so often and no more, and so much is left of them', () => {
   const end = (i: number): string => new Date(NOW + i * 1000).toISOString();
   const many = (offset: number): Contract =>
     withAccess(LINES.map((i) => ({ from: ['tag:web'], to: ['db'], expires: end(2 * i + offset) })));
@@ -21,16 +21,15 @@ test('lines made to match each other cost a moment, and so does what is left of 
       expires: end(i),
     })),
   );
-  for (const [one, other] of [
-    [many(0), many(1)],
-    [many(0), many(0)],
-    [subsets, subsets],
-  ] as const) {
-    const before = process.cpuUsage();
-    buildView(whatBothAllow(one, other), [], NOW);
-    const { user, system } = process.cpuUsage(before);
-    assert.ok(user + system < 500_000, `${(user + system) / 1000} ms`);
-  }
+  const linesLeft = (one: Contract, other: Contract): number => {
+    const both = whatBothAllow(one, other);
+    buildView(both, [], NOW);
+    return both.access.length;
+  };
+  // All pairs would leave 2,047 lines, and half a million.
+  assert.ok(linesLeft(many(0), many(1)) < LINES.length);
+  assert.equal(linesLeft(many(0), many(0)), LINES.length);
+  assert.ok(linesLeft(subsets, subsets) < 64 * LINES.length);
 });
 
 test('a large contract loses no line that both branches have', () => {
