@@ -72,7 +72,11 @@ async function answer(
       while (left > 0 && !response.destroyed) {
         const part = left >= BLOCK.length ? BLOCK : BLOCK.subarray(0, left);
         left -= part.length;
-        if (!response.write(part)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+        if (response.write(part)) continue;
+        const waiting = new AbortController();
+        const [drained, closed] = ['drain', 'close'].map((event) => once(response, event, { signal: waiting.signal }));
+        await Promise.race([drained, closed]);
+        waiting.abort();
       }
       response.end();
       return;
