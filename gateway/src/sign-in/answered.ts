@@ -1,8 +1,9 @@
 /**
  * What was answered and must not be again, until its time is over: one for all workers of a gateway.
  * Bound: {@link MAX_ANSWERED}; above it nobody signs in until the oldest are over. One name, whose own people may be as
- * many as they like, takes {@link MAX_OF_NAME} of them.
+ * many as they like, takes {@link MAX_OF_NAME} of them. Nothing of it outlives the process, and so does no question.
  */
+import { randomBytes } from 'node:crypto';
 
 export interface AnsweredDeps {
   /** Milliseconds since the epoch. */
@@ -15,6 +16,7 @@ export type Taken = 'first' | 'again' | 'full';
 const MAX_ANSWERED = 50_000;
 const MAX_OF_NAME = 2_000;
 const FORGET_MS = 1_000;
+const EPOCH_BYTES = 16;
 
 interface Ending {
   readonly scope: string;
@@ -22,6 +24,8 @@ interface Ending {
 }
 
 export class Answered {
+  /** Another one at every start: a question is of one epoch, since what was answered before it is not remembered. */
+  readonly epoch: Uint8Array = randomBytes(EPOCH_BYTES);
   readonly #deps: AnsweredDeps;
   /** Nonce to its end; in the order of answers. */
   readonly #ends = new Map<string, Ending>();

@@ -31,6 +31,8 @@ export interface DoorDeps {
 
 /** Whether something is answered for the first time anywhere at this gateway. May reject. */
 export interface AnsweredPort {
+  /** Questions of another one are answered by nobody. */
+  readonly epoch: Uint8Array;
   take(nonce: string, untilMs: number, scope: string): Taken | Promise<Taken>;
 }
 
@@ -60,7 +62,7 @@ export class Door {
     this.#basic = new BasicAuth(deps);
     this.#sessions = new Sessions(clock, { secret });
     this.#proofs = new ProofSessions(clock);
-    const asking = { now: () => clock.now(), take: answered.take.bind(answered) };
+    const asking = { now: () => clock.now(), epoch: answered.epoch, take: answered.take.bind(answered) };
     const questions = new Questions(asking, secret);
     const tickets = new Tickets({ questions }, secret);
     this.#keys = new KeyWay({ clock, sessions: this.#sessions, proofs: this.#proofs, questions, tickets });

@@ -9,6 +9,8 @@ import type { Taken } from './answered.ts';
 export interface QuestionsDeps {
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Questions of another one are not ours. */
+  readonly epoch: Uint8Array;
   /** Whether this is the first answer; where other processes answer too, one of them says it for all. May reject. */
   take(nonce: string, untilMs: number, scope: string): Taken | Promise<Taken>;
 }
@@ -25,7 +27,7 @@ export class Questions {
   /** @param secret the gateway's own, the same in each of its processes. */
   constructor(deps: QuestionsDeps, secret: Uint8Array) {
     this.#deps = deps;
-    this.#key = Buffer.from(hkdfSync('sha256', secret, '', 'moat/question/1', 32));
+    this.#key = Buffer.from(hkdfSync('sha256', secret, deps.epoch, 'moat/question/1', 32));
   }
 
   /** A nonce for `host`, base64url. @param lastsMs @defaultValue 120000 */

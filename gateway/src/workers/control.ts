@@ -55,6 +55,7 @@ export interface FleetOptions {
   readonly self: PeerId;
   readonly domain: string;
   readonly secret: Uint8Array;
+  readonly epoch: Uint8Array;
   readonly settings: EdgeSettings;
   readonly https: HostPort;
   readonly http: HostPort | undefined;
@@ -293,12 +294,13 @@ export class WorkerFleet implements Service, LinkWorkers {
   }
 
   #startOf(): WorkerStart {
-    const { level, self, domain, secret, https, http, publicPort, http2, privateIssuers } = this.#options;
+    const { level, self, domain, secret, epoch, https, http, publicPort, http2, privateIssuers } = this.#options;
     return {
       level,
       self,
       domain,
       secret,
+      epoch,
       settings: this.#share(),
       https: { ...https, port: this.httpsPort },
       http: http && { ...http, port: this.httpPort ?? http.port },

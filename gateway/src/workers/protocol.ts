@@ -18,6 +18,8 @@ export interface WorkerStart {
   readonly domain: string;
   /** What marks of clients are made with. */
   readonly secret: Uint8Array;
+  /** Of the questions of sign-ins: see `Answered`. */
+  readonly epoch: Uint8Array;
   /** With this worker's share, where a bound is one of the whole gateway. */
   readonly settings: EdgeSettings;
   readonly https: HostPort;

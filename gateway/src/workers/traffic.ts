@@ -158,6 +158,7 @@ export function createFleetTraffic(deps: TrafficDeps, config: GatewayConfig, opt
       ...options,
       self: overlay.self,
       secret: deps.secret,
+      epoch: answered.epoch,
       domain,
       settings: { limits, abuse, accessLog },
       https: listen.https,

@@ -90,6 +90,7 @@ export class TrafficWorker {
         challenges: this.#challenges,
         secret: start.secret,
         answered: {
+          epoch: start.epoch,
           take: async (nonce, untilMs, scope) =>
             (await ipc.ask({ what: 'answered', nonce, untilMs, scope }, ASK_MS)) as Taken,
         },

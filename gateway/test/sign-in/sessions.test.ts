@@ -61,8 +61,8 @@ describe('a question', () => {
   let now = 1_000_000;
   const clock = { now: () => now };
   const answered = new Answered(clock);
-  const process = (key: Uint8Array = secret): Questions =>
-    new Questions({ ...clock, take: async (...taken) => answered.take(...taken) }, key);
+  const process = (key: Uint8Array = secret, { epoch } = answered): Questions =>
+    new Questions({ ...clock, epoch, take: async (...taken) => answered.take(...taken) }, key);
   const questions = process();
   const codeOf = async (nonce: string, host = scope.host, by = questions): Promise<string | undefined> => {
     try {
@@ -92,6 +92,12 @@ describe('a question', () => {
     assert.equal(await codeOf(process(Buffer.from('x')).ask(scope.host)), 'SIGN_IN_EXPIRED');
   });
 
+  it('is nobody’s after a restart, which forgets what was answered', async () => {
+    const restarted = process(secret, new Answered(clock));
+    assert.equal(await codeOf(questions.ask(scope.host), scope.host, restarted), 'SIGN_IN_EXPIRED');
+    assert.equal(await codeOf(restarted.ask(scope.host), scope.host, restarted), undefined);
+  });
+
   it('has room for so many answers and then for none, until the oldest are over', async () => {
     now += 1_000_000;
     for (let index = 0; index < 50_000; index++)
@@ -111,7 +117,10 @@ describe('a question', () => {
   });
 
   it('is not taken where nobody can say whether it was before', async () => {
-    const alone = new Questions({ ...clock, take: () => Promise.reject(new Error('gone')) }, secret);
+    const alone = new Questions(
+      { ...clock, epoch: answered.epoch, take: () => Promise.reject(new Error('gone')) },
+      secret,
+    );
     assert.equal(await codeOf(alone.ask(scope.host), scope.host, alone), 'GATEWAY_BUSY');
   });
 });
@@ -119,7 +128,10 @@ describe('a question', () => {
 describe('a ticket', () => {
   let now = 5_000_000;
   const answered = new Answered({ now: () => now });
-  const questions = new Questions({ now: () => now, take: (...taken) => answered.take(...taken) }, secret);
+  const questions = new Questions(
+    { now: () => now, epoch: answered.epoch, take: (...taken) => answered.take(...taken) },
+    secret,
+  );
   const tickets = new Tickets({ questions }, secret);
 
   it('says whose it is as often as it is looked at, and signs in once', async () => {
