@@ -184,11 +184,14 @@ function blockedBy(error: unknown): string {
   return typeof domain === 'string' ? domain : '';
 }
 
-/** RFC 7617 §2.1; a realm is a host name, which needs no quoting. Ways in besides passwords have no scheme in a registry. */
+/**
+ * RFC 7617 §2.1; a realm is a host name, which needs no quoting. Ways in besides passwords have no scheme in a registry, and
+ * a member that knows nobody asks for no password: a browser's dialog would lead nowhere.
+ */
 function challenge(error: unknown): string {
   const { realm, signIn } = isMoatError(error) ? error.details : {};
-  if (typeof signIn === 'string') return `Moat realm="${signIn}"`;
-  return `Basic realm="${typeof realm === 'string' ? realm : ''}", charset="UTF-8"`;
+  if (typeof realm === 'string') return `Basic realm="${realm}", charset="UTF-8"`;
+  return `Moat realm="${typeof signIn === 'string' ? signIn : ''}"`;
 }
 
 export function ownAnswer(status: number, code: string, type: string, text: string, more: FieldList = []): OwnAnswer {

@@ -15,6 +15,7 @@ const FAILURES: readonly (readonly [code: string, status: number, shown: string]
   ['SERVICE_PROTOCOL', 502, 'ANSWER_INVALID'],
   ['SERVICE_TIMEOUT', 504, 'ANSWER_TIMEOUT'],
   ['SERVICE_BUSY', 503, 'GATEWAY_BUSY'],
+  ['PUBLIC_AUTH', 401, 'AUTH_REQUIRED'],
   ['LINK_CLOSED', 502, 'LINK_LOST'],
   ['constructor', 502, 'LINK_LOST'],
 ];
@@ -27,6 +28,7 @@ for (const [code, status, shown] of FAILURES) {
     const body = JSON.parse(answer.text) as { error: { code: string; message: string }; requestId: string };
     assert.equal(body.error.code, shown);
     assert.equal(answer.headers['retry-after'] !== undefined, status === 503);
+    assert.equal(answer.headers['www-authenticate'], status === 401 ? 'Moat realm=""' : undefined, 'no dialog');
     const line = await edge.logged(({ requestId }) => requestId === body.requestId);
     assert.equal(line['code'], `${shown}/${code}`);
     assert.equal(answer.text.includes(code) && shown !== code, false, "the member's own code is for the log");
