@@ -65,12 +65,15 @@ function renderCommands(command: Command, helper: Help, style: Style): string {
         { indent: 2 },
       )}`,
   );
-  const more = command.parent === null ? `\n\n  ${style.dim('moat help VERB shows examples and flags')}` : '';
+  const more =
+    command.parent === null
+      ? `\n\n  ${style.dim('moat help VERB shows examples and flags; where it says …, one more word')}`
+      : '';
   return rendered.join('\n\n') + more;
 }
 
 function commandTerm(command: Command): string {
-  if (command.commands.length > 0) return `${command.name()} ${command.commands.map((sub) => sub.name()).join(' | ')}`;
+  if (command.commands.length > 0) return `${command.name()} …`;
   return [command.name(), ...command.registeredArguments.map((argument) => argument.name().toUpperCase())].join(' ');
 }
 

@@ -9,11 +9,17 @@ const VERBS = [
   ['gateway init', 'gateway run', 'gateway status', 'certs', 'certs show', 'certs client', 'trust', 'doctor'],
 ].flat();
 
-test('moat alone shows every verb', async () => {
+test('moat alone shows every verb, in lines that a terminal of its time can show; a group shows its own', async () => {
   using terminal = new Terminal();
   const { stdout, exitCode } = await terminal.run([]);
   assert.equal(exitCode, 0);
-  for (const verb of VERBS) assert.match(stdout, new RegExp(`\\b${verb.split(' ').at(-1)}\\b`), verb);
+  for (const line of stdout.split('\n')) assert.ok(line.length <= 125, line);
+  for (const verb of VERBS) {
+    const [group = '', word] = verb.split(' ');
+    assert.match(stdout, new RegExp(`^  ${group}\\b`, 'm'), group);
+    const { stdout: shown } = await terminal.run([group, '--help']);
+    if (word !== undefined) assert.match(shown, new RegExp(`^  ${word}\\b`, 'm'), verb);
+  }
 });
 
 test('every verb has help with an example of itself, before its flags', async () => {
