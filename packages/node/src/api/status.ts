@@ -7,6 +7,7 @@ import type { NodeConfig } from '../config.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { Doors } from '../doors.ts';
 import type { KeyRotation } from '../key-rotation.ts';
+import { interfaceNotices } from '../wireguard/notices.ts';
 import type { Wireguard } from '../wireguard/wireguard.ts';
 import { summaryOf, timeText } from './report.ts';
 
@@ -49,7 +50,11 @@ export function statusOf(deps: StatusDeps): NodeStatus {
       .list()
       .map(({ peer, path, rttMs, openStreams }) => ({ peer, path, rttMs: rttMs ?? null, openStreams })),
     deployments: deployments.list().map((each) => summaryOf(each, deps.now.now())),
-    warnings: [...warningsOf(config), ...deps.rotation.notices, ...interfaceNotices(deps)],
+    warnings: [
+      ...warningsOf(config),
+      ...deps.rotation.notices,
+      ...interfaceNotices(deps.deployments.list(), deps.wireguard),
+    ],
   };
 }
 
@@ -62,18 +67,4 @@ function warningsOf(config: NodeConfig): Notice[] {
         'every user of this machine reaches the granted services: the member is the machine; access: private closes that',
     },
   ];
-}
-
-/** Networks whose interface is wanted, by their owners or by the operator, and does not stand. */
-function interfaceNotices({ deployments, wireguard }: StatusDeps): Notice[] {
-  return deployments.list().flatMap(({ id, view, place }): Notice[] => {
-    const { name, network, state } = view.contract;
-    if (place === undefined || state !== 'active') return [];
-    const tunneled = wireguard.get(id);
-    const error = tunneled?.error ?? tunneled?.plane?.state.error;
-    if (error) return [{ code: error.code, message: `${name} has no WireGuard interface in line: ${error.message}` }];
-    if (network.plane !== 'wireguard' || tunneled !== undefined) return [];
-    const message = `the owners of ${name} want WireGuard, and it has no interface here: moat wireguard up --network ${name}`;
-    return [{ code: 'WIREGUARD_OFF', message }];
-  });
 }
