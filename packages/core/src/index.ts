@@ -83,4 +83,11 @@ export type {
   TunnelSpec,
   Tunnels,
 } from './ports/tunnels.ts';
-export type { InitiationTest, InitiationTests, Observation, PortMapper, PortMapping } from './ports/paths.ts';
+export type {
+  InitiationTest,
+  InitiationTests,
+  MappingProtocol,
+  Observation,
+  PortMapper,
+  PortMapping,
+} from './ports/paths.ts';

@@ -34,9 +34,9 @@ export const NETWORK_ERROR_CODES = [
   'FORWARD_BUSY', // a member passes on packets of as many pairs as it may, or has no port left | wait; another member with relay: true may serve
   'FORWARD_OVER', // a member passes packets of this pair on no more | nothing to do: another way is looked for
   'FORWARD_INVALID', // a peer sent something that is no message about forwarding | update the older of the two machines
-  'ROUTER_REFUSED', // this network's router maps no port for us | allow NAT-PMP on the router, or open a port by hand
-  'ROUTER_SILENT', // this network's router does not speak NAT-PMP | nothing to do; other ways are tried
-  'ROUTER_INVALID', // this network's router answered something that is not NAT-PMP | nothing to do; other ways are tried
+  'ROUTER_REFUSED', // this network's router maps no port for us | allow UPnP or NAT-PMP on the router, or open a port by hand
+  'ROUTER_SILENT', // this network's router answers neither by NAT-PMP nor by UPnP | nothing to do; other ways are tried
+  'ROUTER_INVALID', // this network's router answered something that is neither NAT-PMP nor UPnP | nothing to do; other ways are tried
   'NETWORK_STOPPED', // the private network on this machine is stopped or has no contract yet | moat node status
   'RUN_UNAVAILABLE', // the command could not be started in its own namespace | use the environment variables or moat forward
   'PSK_INVALID', // a member sent something that is no message about a preshared key, or has agreed on another key | update Moat on both machines

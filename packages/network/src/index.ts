@@ -90,5 +90,6 @@ export {
   type PskMode,
 } from './plane/preshared-keys/preshared-keys.ts';
 export type { PskState } from './plane/preshared-keys/preshared-peer.ts';
-export { NatPmpMapper, type NatPmpMapperDeps } from './plane/port-mapping/port-mapper.ts';
+export { RouterPortMapper, type RouterPortMapperDeps } from './plane/port-mapping/port-mapper.ts';
+export type { Router } from './plane/port-mapping/port-giver.ts';
 export { peersBesidesGrants } from './plane/paths/meeting.ts';

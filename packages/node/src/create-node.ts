@@ -403,6 +403,7 @@ async function openNode(
   forwarding.start();
   stack.defer(() => forwarding.stop());
   await wireguard.interfaces.load();
+  stack.defer(() => wireguard.paths.stop());
   stack.defer(() => wireguard.interfaces.stop());
   await reconciler.start();
   owners.start();

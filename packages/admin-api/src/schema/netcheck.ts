@@ -22,6 +22,8 @@ export interface NetcheckReport {
   }[];
   /** What the router leads to us on request. */
   readonly mapped: string | null;
+  /** How it was asked for; null with `mapped`. */
+  readonly mappedBy: 'nat-pmp' | 'upnp' | null;
   /** Addresses of our own interfaces. */
   readonly local: readonly string[];
   /** Members that pass packets on for others. */
@@ -42,6 +44,7 @@ export const netcheckReportSchema: z.ZodType<NetcheckReport> = z
       }),
     ),
     mapped: z.string().nullable(),
+    mappedBy: z.enum(['nat-pmp', 'upnp']).nullable(),
     local: z.array(z.string()),
     forwarders: z.array(z.string()),
   })

@@ -52,12 +52,14 @@ const NATS: Readonly<Record<NetcheckReport['nat'], string>> = {
   unseen: 'unknown: no anchor could say how this machine is seen',
 };
 
+const PROTOCOLS = { 'nat-pmp': 'NAT-PMP', upnp: 'UPnP' } as const;
+
 function render({ style }: Context, reports: readonly NetcheckReport[]): string {
   if (reports.length === 0) {
     return `${style.dim('·')} no network has a WireGuard interface on this machine\n  ${style.dim('Next')}  moat wireguard up`;
   }
   return reports
-    .map(({ name, nat, port, anchors, mapped, local, forwarders }) => {
+    .map(({ name, nat, port, anchors, mapped, mappedBy, local, forwarders }) => {
       const mark = nat === 'none' || nat === 'eim' ? style.ok : style.attention;
       const seen = anchors.map(({ anchor, seen: address, rttMs, code }) => {
         const what = address ?? `nothing arrived${code === null ? '' : ` (${code})`}`;
@@ -67,7 +69,7 @@ function render({ style }: Context, reports: readonly NetcheckReport[]): string 
         `${mark} ${style.bold(name)}  UDP port ${port}`,
         `  ${style.dim('Router')}  ${NATS[nat]}`,
         ...(seen.length === 0 ? [`  ${style.dim('Seen  ')}  the network has no anchor that could be asked`] : seen),
-        `  ${style.dim('Mapped')}  ${mapped ?? 'the router opens no port on request'}`,
+        `  ${style.dim('Mapped')}  ${mapped === null ? 'the router opens no port on request' : `${mapped} by ${PROTOCOLS[mappedBy ?? 'upnp']}`}`,
         `  ${style.dim('Own   ')}  ${local.join('  ') || 'no address'}`,
         `  ${style.dim('Relays')}  ${forwarders.join(', ') || 'no member passes packets on (moat node run --relay)'}`,
       ].join('\n');

@@ -56,6 +56,7 @@ export function netcheckReport(deployment: string, name: string): NetcheckReport
       { anchor: '12D3KooWtwo', seen: null, rttMs: null, code: 'OBSERVE_SILENT' },
     ],
     mapped: null,
+    mappedBy: null,
     local: ['192.168.1.5'],
     forwarders: ['relay'],
   };

@@ -25,16 +25,25 @@ export type InitiationTest = (packet: Uint8Array) => string | undefined;
 /** @param publicKey as `wg` prints it. */
 export type InitiationTests = (publicKey: string) => InitiationTest;
 
+/** How a router was asked for a port: RFC 6886, or UPnP's Internet Gateway Device. */
+export type MappingProtocol = 'nat-pmp' | 'upnp';
+
 /** A UDP port of this machine as the router shows it to the world. */
 export interface PortMapping {
   readonly external: Endpoint;
   /** Milliseconds since 1970; renewed before. */
   readonly expires: number;
+  readonly protocol: MappingProtocol;
 }
 
-/** Asks this network's router for a way in. Nothing here is ever fatal. */
+/** Asks this network's router for a way in. Nothing here is ever fatal, and nothing rejects. */
 export interface PortMapper {
-  /** The mapping of `port`, renewed until it is taken back; null where no router grants one. @throws the signal's reason */
-  map(port: number, signal: AbortSignal): Promise<PortMapping | null>;
+  /** Asks for a mapping of `port`, renewed until it is given back; again when the network changed. Null where no router grants one now. */
+  map(port: number): Promise<PortMapping | null>;
+  /** What leads to `port` now. */
+  mapping(port: number): PortMapping | null;
+  /** Called with a port whose mapping came, changed or went; returns the way to unsubscribe. */
+  onChange(listener: (port: number) => void): () => void;
+  /** Gives back what leads to `port`, as far as the router answers within two seconds. */
   unmap(port: number): Promise<void>;
 }

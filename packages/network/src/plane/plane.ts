@@ -40,8 +40,10 @@ export interface PlanePaths {
   states(): readonly PathLine[];
   untilDirect(peer: PeerId, signal: AbortSignal): Promise<PathLine>;
   netcheck(signal: AbortSignal): Promise<Netcheck>;
-  /** Leaves every endpoint as it is. */
+  /** Leaves every endpoint, and what the router leads here, as it is. */
   stop(): Promise<void>;
+  /** After the interface: gives back what the router leads to it. Never rejects. */
+  giveBack(): Promise<void>;
 }
 
 /** The preshared keys of an interface's peers, as the plane uses them. */
@@ -250,8 +252,10 @@ class PlacePlane implements Plane {
 
   async remove(): Promise<void> {
     const name = this.#layout?.name;
+    const paths = this.#paths;
     await this.stop();
     if (name !== undefined) await this.#deps.tunnels.remove(name);
+    await paths?.giveBack();
     this.#layout = null;
     this.#phase = 'off';
   }
@@ -354,8 +358,10 @@ class PlacePlane implements Plane {
   }
 
   async #takeAway(tunnel: string | null): Promise<void> {
+    const paths = this.#paths;
     await this.#stopPeers();
     if (tunnel !== null) await this.#deps.tunnels.remove(tunnel);
+    await paths?.giveBack();
     this.#layout = null;
   }
 

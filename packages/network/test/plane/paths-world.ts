@@ -8,6 +8,7 @@ import { createPathDoor, createPaths, type Paths } from '../../src/plane/paths/p
 import type { ForwardSession, PacketRide } from '../../src/plane/paths/path-ports.ts';
 import type { PathState } from '../../src/plane/paths/path-state.ts';
 import { UdpWorld, type HostOptions, type Packet, type Router, type WorldHost } from './udp-world.ts';
+import { WorldMapper } from './world-mapper.ts';
 import { WorldTunnels } from './world-tunnels.ts';
 
 export const DEPLOYMENT = 'abcdefghijklmnopqrstuvwxyz';
@@ -29,6 +30,7 @@ export interface Member {
   readonly tunnels: WorldTunnels;
   readonly control: ControlPlane;
   readonly rides: Map<string, WorldRide>;
+  readonly mapper: WorldMapper;
   addresses: string[];
   forwarders: string[];
   paths: Paths;
@@ -99,6 +101,7 @@ export class PathsWorld {
           openRide: (to) => Promise.resolve(this.#ride(member, to)),
           openForward: (connection, pair) => this.#forward(member, connection, pair.peer),
           forwarders: () => member.forwarders,
+          portMapper: member.mapper,
           localAddresses: () => member.addresses,
         },
         { tunnel: 'tunnel', deployment: DEPLOYMENT, port: 51_820, excluded: () => ['10.77.0.0/16'] },
@@ -109,6 +112,7 @@ export class PathsWorld {
       tunnels,
       control,
       rides,
+      mapper: new WorldMapper(),
       addresses: [options.address],
       forwarders: [],
       paths: undefined as unknown as Paths,

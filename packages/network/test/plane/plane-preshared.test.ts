@@ -36,6 +36,7 @@ test('where a key is required no peer has a way before it has a key', async () =
         untilDirect: () => Promise.reject(new Error('never')),
         netcheck: () => Promise.reject(new Error('never')),
         stop: () => say('paths stop'),
+        giveBack: () => say('paths give back'),
       }),
       presharedKeys: ({ publicKey }) => ({
         start: () => say(`keys for ${publicKey === own.publicKey ? 'own' : 'next'}`),

@@ -95,6 +95,10 @@ class Paths implements PlanePaths {
     this.said.push('paths stop');
     return Promise.resolve();
   }
+  giveBack(): Promise<void> {
+    this.said.push('paths give back');
+    return Promise.resolve();
+  }
 }
 
 function setUp(
@@ -152,7 +156,7 @@ test('what a version takes away leaves the ways and the interface before anythin
     ],
   );
   await plane.update(viewOf({ peers: [], off: true }));
-  assert.deepEqual(said.splice(0), ['paths stop']);
+  assert.deepEqual(said.splice(0), ['paths stop', 'paths give back']);
   assert.deepEqual(await tunnels.list(), []);
   assert.equal(plane.state.phase, 'off');
 });

@@ -34,6 +34,7 @@ class WorldRouter {
   readonly forgetsMs: number;
   readonly #clock: Clock;
   readonly #mappings = new Map<string, Mapping>();
+  readonly #opened = new Map<number, Mapping['inner']>();
   #nextPort = 40_000;
 
   constructor(clock: Clock, { address, kind, forgetsMs = 60_000 }: NonNullable<HostOptions['router']>) {
@@ -56,7 +57,20 @@ class WorldRouter {
     return { host: this.address, port: mapping.outside };
   }
 
+  /** Whatever arrives at a port of the router goes to the host from now on, as it asked for. */
+  open(outside: number, host: WorldHost, port: number): void {
+    this.#opened.set(outside, { host, port });
+  }
+
   in(port: number, source: Endpoint): Mapping['inner'] | null {
+    const opened = this.#opened.get(port);
+    if (opened !== undefined) {
+      const remote = `${source.host} ${source.port}`;
+      const mapping = { inner: opened, outside: port, allowed: new Map([[remote, this.#clock.now()]]) };
+      // Answers leave by the port that was asked.
+      this.#mappings.set(`${opened.host.address} ${opened.port} ${remote}`, mapping);
+      return opened;
+    }
     for (const mapping of this.#mappings.values()) {
       if (mapping.outside !== port) continue;
       const remote = `${source.host} ${source.port}`;

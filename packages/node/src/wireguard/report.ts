@@ -121,7 +121,8 @@ export async function netcheckOf(
       rttMs,
       code,
     })),
-    mapped: mapped === null ? null : endpointText(mapped),
+    mapped: mapped === null ? null : endpointText(mapped.external),
+    mappedBy: mapped?.protocol ?? null,
     local,
     forwarders: forwarders.map((peer) => nameOf(deployment, peer)),
   };

@@ -4,7 +4,7 @@ import type { Clock, DeploymentId, LinkStream, Links, Logger, PeerId, StreamEven
 import { ipv6NetworkOf, peerIdOfMultiaddr } from '@moat/contract';
 import {
   LinkRide,
-  NatPmpMapper,
+  RouterPortMapper,
   createPathDoor,
   createPaths,
   openForward,
@@ -33,13 +33,12 @@ export interface TunnelPathsDeps {
 export class TunnelPaths {
   readonly #deps: TunnelPathsDeps;
   readonly #rides = new Map<string, LinkRide>();
-  readonly #portMapper: NatPmpMapper;
+  readonly #portMapper: RouterPortMapper;
   #door: PathDoor | undefined;
 
   constructor(deps: TunnelPathsDeps) {
     this.#deps = deps;
-    // Not given back when the agent stops: WireGuard goes on, and a mapping ends by itself within the hour.
-    this.#portMapper = new NatPmpMapper({ clock: deps.clock, logger: deps.logger });
+    this.#portMapper = new RouterPortMapper({ clock: deps.clock, logger: deps.logger });
   }
 
   /** The ways of one interface's peers; nothing runs before they are started. */
@@ -82,6 +81,11 @@ export class TunnelPaths {
     if (ride !== undefined) return ride.take(stream);
     stream.listen(IGNORED);
     stream.reset('PACKETS_REFUSED');
+  }
+
+  /** What routers lead here stays: WireGuard goes on, and a mapping ends by itself within the hour. */
+  stop(): Promise<void> {
+    return this.#portMapper.stop();
   }
 
   async #openRide(deployment: DeploymentId, peer: PeerId, port: number): Promise<LinkRide> {

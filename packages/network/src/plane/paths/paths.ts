@@ -11,11 +11,11 @@ import {
   type Clock,
   type ControlPlane,
   type DeploymentId,
-  type Endpoint,
   type Logger,
   type MessageStream,
   type PeerId,
   type PortMapper,
+  type PortMapping,
   type Service,
   type Timer,
   type Tunnels,
@@ -87,7 +87,7 @@ export interface Netcheck {
   readonly port: number;
   readonly anchors: readonly AnchorReport[];
   /** What the router leads to us on request. */
-  readonly mapped: Endpoint | null;
+  readonly mapped: PortMapping | null;
   readonly local: readonly string[];
   readonly forwarders: readonly PeerId[];
 }
@@ -105,6 +105,8 @@ export interface Paths extends Service {
   netcheck(signal: AbortSignal): Promise<Netcheck>;
   /** A hint; addresses are looked at every few seconds anyway. */
   networkChanged(): void;
+  /** The interface goes for good: gives back the port that the router leads to it. Never rejects. */
+  giveBack(): Promise<void>;
 }
 
 /** The door of `/moat/path/1`. */
@@ -154,6 +156,8 @@ class TunnelPaths implements Paths {
     opened.defer(door.serve(this.#options.deployment, (stream, first) => this.#visit(stream, first)));
     opened.defer(control.onAdmitted((connection) => this.#paths.get(connection.peer)?.connected(connection)));
     opened.defer(() => this.#look?.timer.cancel());
+    const unsubscribe = this.#deps.portMapper?.onChange((port) => this.#mapped(port));
+    if (unsubscribe !== undefined) opened.defer(unsubscribe);
     this.#addresses = this.#addressText();
     this.#watchAddresses(opened);
     this.#opened = opened;
@@ -226,7 +230,8 @@ class TunnelPaths implements Paths {
   async netcheck(signal: AbortSignal): Promise<Netcheck> {
     using deadline = createDeadline(this.#deps.clock, NETCHECK_MS, AbortSignal.any([signal, this.#stopped.signal]));
     const { anchors, nat, own } = await this.#surveyor.surveyAll(deadline.signal);
-    const { local, mapped, port } = own;
+    const { local, port } = own;
+    const mapped = this.#deps.portMapper?.mapping(port) ?? null;
     return { nat, port, anchors, mapped, local, forwarders: this.#forwarders() };
   }
 
@@ -234,6 +239,10 @@ class TunnelPaths implements Paths {
     this.#surveyor.forget();
     this.#map();
     for (const path of this.#paths.values()) path.networkChanged();
+  }
+
+  async giveBack(): Promise<void> {
+    await this.#deps.portMapper?.unmap(this.#options.port);
   }
 
   async #add({ peer, publicKey }: PathPeer): Promise<PeerPath> {
@@ -377,10 +386,14 @@ class TunnelPaths implements Paths {
   }
 
   #map(): void {
-    this.#surveyor.map().catch((error: unknown) => {
-      if (this.#stopped.signal.aborted) return;
-      this.#deps.logger.debug({ code: errorCode(error) }, 'the router could not be asked for a port');
-    });
+    void this.#deps.portMapper?.map(this.#options.port);
+  }
+
+  /** The router leads another port here than before, or none any more. */
+  #mapped(port: number): void {
+    if (port !== this.#options.port) return;
+    this.#surveyor.doubt();
+    if (this.#deps.portMapper?.mapping(port)) for (const path of this.#paths.values()) path.opened();
   }
 }
 

@@ -155,6 +155,14 @@ export class PeerPath {
     if (this.#state.kind === 'riding') this.#seek();
   }
 
+  /** Our router lets everybody in from now on. */
+  opened(): void {
+    if (this.#exchange !== undefined) return this.#background(this.#exchange.done.then(() => this.opened()));
+    if (this.#state.kind !== 'riding' && this.#state.kind !== 'forwarded') return;
+    this.#tries.reset();
+    this.#seek();
+  }
+
   /** The leader's offer: whatever exchange still runs is older. */
   async offered(stream: MessageStream, offer: OfferedEnd): Promise<void> {
     this.wake();

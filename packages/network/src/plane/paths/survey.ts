@@ -53,7 +53,7 @@ export interface SurveyorDeps {
   readonly observe: Observe;
   /** Reaches an anchor, which need not be a member. @defaultValue as `control` reaches members */
   readonly connectAnchor?: ConnectAnchor | undefined;
-  readonly portMapper?: PortMapper | undefined;
+  readonly portMapper?: Pick<PortMapper, 'mapping'> | undefined;
   /** Of interfaces that are neither loopback nor inside a private network. */
   readonly localAddresses: () => readonly string[];
 }
@@ -71,7 +71,6 @@ export class Surveyor {
   readonly #options: SurveyorOptions;
   #known: Survey | undefined;
   #running: Promise<Survey> | undefined;
-  #mapped: Endpoint | null = null;
   /** Counts what made earlier answers worthless. */
   #epoch = 0;
 
@@ -117,18 +116,11 @@ export class Surveyor {
     this.#epoch += 1;
     this.#known = undefined;
     this.#running = undefined;
-    this.#mapped = null;
-  }
-
-  /** Asks the router for a port; what it says counts from then on. */
-  async map(): Promise<void> {
-    const epoch = this.#epoch;
-    const mapping = await this.#deps.portMapper?.map(this.#options.port, this.#options.signal);
-    if (epoch === this.#epoch) this.#mapped = mapping?.external ?? null;
   }
 
   async #take(enough: number, signal: AbortSignal): Promise<Survey> {
-    const { anchors, clock, localAddresses } = this.#deps;
+    const { anchors, clock, localAddresses, portMapper } = this.#deps;
+    const { port } = this.#options;
     const epoch = this.#epoch;
     const waiting = [...anchors()].slice(0, MOST_ANCHORS);
     const reports: AnchorReport[] = [];
@@ -147,7 +139,7 @@ export class Surveyor {
     const survey: Survey = {
       at: clock.now(),
       nat: natKindOf({ seen, silent, own: local }),
-      own: { local, port: this.#options.port, seen, mapped: this.#mapped },
+      own: { local, port, seen, mapped: portMapper?.mapping(port)?.external ?? null },
       anchors: reports,
     };
     if (epoch === this.#epoch) this.#known = survey;
