@@ -21,7 +21,7 @@ export class Capture {
 
   /** Resolves once packets are seen: what is sent afterwards is in it. */
   static async start(namespace: string, filter: string): Promise<Capture> {
-    const flags = ['-i', 'any', '-nn', '-l', '--immediate-mode', '-s', '128'];
+    const flags = ['-i', 'any', '-nn', '-tt', '-l', '--immediate-mode', '-s', '128'];
     const child = spawn('ip', ['netns', 'exec', namespace, 'tcpdump', ...flags, filter], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -37,7 +37,7 @@ export class Capture {
     return capture;
   }
 
-  /** One line a packet, so far. */
+  /** One line a packet, so far; it begins with its time, in seconds since 1970. */
   get lines(): readonly string[] {
     return this.#lines;
   }

@@ -32,6 +32,8 @@ export interface TunnelSpec {
 const PORT = 4410;
 /** The service that all offer: its port inside, and where it listens. */
 export const ECHO = { port: 7, target: 9007 } as const;
+/** Machines that start, or join, at the same time. */
+const AT_ONCE = 6;
 const EVERYBODY = [{ from: ['tag:all'], to: ['echo-tcp', 'echo-udp'] }];
 
 /** One machine of the network. */
@@ -58,19 +60,19 @@ export class TunnelWorld implements AsyncDisposable {
       this.#boot('anchor-2', { address: 2, ipv6: true }, ['--anchor']),
       this.#boot('owner', { address: 3, ipv6: true }),
     ]);
-    await Promise.all(Object.entries(spec.members).map(([name, member]) => this.#boot(name, member)));
+    await eachOf(Object.entries(spec.members), ([name, member]) => this.#boot(name, member));
     for (const name of ['anchor-1', 'anchor-2']) this.#anchors.push(...(await this.#publicAddresses(name)));
     const owner = this.place('owner');
     await owner.machine.ok(['key', 'new', '--plain']);
     await this.apply();
     const { json } = await owner.machine.ok(['invite', '--all']);
     const tokens = json['tokens'] as readonly { readonly member: string; readonly token: string }[];
-    await Promise.all(tokens.map(({ member, token }) => this.#join(member, token)));
-    await eventually('all know all keys', async () => {
-      const granted = this.#tunneled().filter((name) => spec.members[name]?.stranger !== true);
-      const states = await Promise.all(granted.map((name) => this.status(name)));
-      return states.every(({ peers }) => peers.length >= granted.length - 1);
-    });
+    await eachOf(tokens, ({ member, token }) => this.#join(member, token));
+    const granted = this.#tunneled().filter((name) => spec.members[name]?.stranger !== true);
+    for (const name of granted) {
+      const knows = async (): Promise<boolean> => (await this.status(name)).peers.length >= granted.length - 1;
+      await eventually(`${name} knows all keys`, knows, 60_000);
+    }
     const { places } = await owner.client.deployment('lab');
     for (const { name, ipv4 } of places) this.#addresses.set(name, ipv4);
   }
@@ -138,7 +140,7 @@ export class TunnelWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const tunneled = this.#tunneled().flatMap((name) => this.places.get(name) ?? []);
-    await Promise.all(tunneled.map(({ client }) => client.wireguardDown('lab').catch(() => undefined)));
+    await eachOf(tunneled, ({ client }) => client.wireguardDown('lab').catch(() => undefined));
     await Promise.all([...this.places.values()].map(({ machine }) => machine[Symbol.asyncDispose]()));
     this.internet[Symbol.dispose]();
   }
@@ -179,4 +181,12 @@ export class TunnelWorld implements AsyncDisposable {
     const { addresses } = await this.place(name).client.status();
     return addresses.filter((address) => /203\.0\.113\.|2001:db8:/.test(address));
   }
+}
+
+async function eachOf<T>(all: readonly T[], work: (one: T) => Promise<unknown>): Promise<void> {
+  const waiting = all.values();
+  const worker = async (): Promise<void> => {
+    for (const one of waiting) await work(one);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }

@@ -11,7 +11,7 @@ interface Answer {
   readonly message?: string;
 }
 
-const CALLS = ['apply', 'peers', 'setPeer', 'probe', 'endProbe', 'list', 'remove'] as const;
+const CALLS = ['apply', 'cut', 'peers', 'setPeer', 'probe', 'endProbe', 'list', 'remove'] as const;
 
 export class TunnelsProcess implements Disposable {
   readonly #child: ChildProcess;

@@ -29,15 +29,16 @@ export function parseIpLink(text: string): IpLink {
 }
 
 /**
- * Routes of one family that `ip -j route show dev NAME` printed, without those that the kernel makes of addresses.
- * @throws `TUNNEL_FAILED` when it is something else.
+ * Routes of the main table that `ip -j route show dev NAME table all` printed, without those that the kernel makes of
+ * addresses. @throws `TUNNEL_FAILED` when it is something else.
  */
-export function parseIpRoutes(text: string, family: 4 | 6): readonly string[] {
+export function parseIpRoutes(text: string): readonly string[] {
   return readList(text)
-    .filter(({ protocol }) => protocol !== 'kernel')
-    .map(({ dst }) => {
+    .filter(({ protocol, table }) => protocol !== 'kernel' && table === undefined)
+    .map(({ dst, pref }) => {
       if (typeof dst !== 'string') throw strange();
-      return dst === 'default' ? everywhere(family) : canonicalCidr(dst);
+      // Both families say "default"; only routes of IPv6 have a preference.
+      return dst === 'default' ? everywhere(pref === undefined ? 4 : 6) : canonicalCidr(dst);
     });
 }
 
@@ -45,8 +46,10 @@ export function showLink(name: string, namespace: string | null): ToolRun {
   return { tool: 'ip', args: ['-j', 'address', 'show', 'dev', name], namespace };
 }
 
-export function showRoutes(name: string, family: 4 | 6, namespace: string | null): ToolRun {
-  return { tool: 'ip', args: ['-j', `-${family}`, 'route', 'show', 'dev', name], namespace };
+/** The run that prints an interface as {@link showLink} does and, on the next line, its routes, where it has some. */
+export function showLinkAndRoutes(name: string, namespace: string | null): ToolRun {
+  const input = `address show dev ${name}\nroute show dev ${name} table all\n`;
+  return { tool: 'ip', args: ['-j', '-batch', '-'], input, namespace };
 }
 
 /** True when `ip` complains that there is no such interface. */

@@ -13,7 +13,7 @@ import { canonicalCidr, canonicalInterfaceAddress } from './cidr.ts';
 import { failure, type WireguardErrorCode } from './errors.ts';
 import { publicKeyOf } from './keys.ts';
 import { rulesDigest } from './nft.ts';
-import { describeStep, planTunnel, type Standing } from './plan.ts';
+import { describeStep, planTunnel, type Standing, type Step } from './plan.ts';
 import { outsideOf } from './remap.ts';
 import { formatEndpoint } from './wg.ts';
 
@@ -141,6 +141,16 @@ export function createMemoryTunnels(options: MemoryTunnelsOptions = {}): MemoryT
         if (before) before.closed = true;
         throw error;
       }
+    },
+    async cut(name, publicKeys, rules) {
+      check();
+      const { spec } = find(name);
+      const steps: Step[] = publicKeys.flatMap((publicKey) =>
+        spec.peers.some((peer) => peer.publicKey === publicKey) ? { do: 'remove-peer', publicKey } : [],
+      );
+      if (rules.chains !== spec.rules.chains) steps.push({ do: 'rules', chains: rules.chains });
+      settle(name, { ...spec, rules, peers: spec.peers.filter(({ publicKey }) => !publicKeys.includes(publicKey)) });
+      return steps.map(describeStep);
     },
     async peers(name) {
       return [...find(name).peers.values()].map(publicState);

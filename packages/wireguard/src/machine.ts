@@ -1,5 +1,5 @@
 /** The port `Tunnels` on this machine: WireGuard by `wg`, `ip` and `nft`. */
-import type { Endpoint, PeerChange, TunnelPeerState, TunnelSpec, Tunnels } from '@moat/core';
+import type { Endpoint, PacketRules, PeerChange, TunnelPeerState, TunnelSpec, Tunnels } from '@moat/core';
 import { doSteps } from './apply.ts';
 import type { Backend } from './backend.ts';
 import { failure } from './errors.ts';
@@ -8,7 +8,7 @@ import { isEverywhere } from './cidr.ts';
 import { linkDown } from './ip.ts';
 import { placeOf, type Place } from './namespace.ts';
 import { closeTable, parseNftMarks, removeTable, replaceTable, rulesDigest, showMarks } from './nft.ts';
-import { describeStep, planTunnel } from './plan.ts';
+import { describeStep, planTunnel, type Step } from './plan.ts';
 import type { Records, TunnelRecord } from './records.ts';
 import { RulesGuard } from './rules-guard.ts';
 import type { RulesKeeper } from './rules-keeper.ts';
@@ -31,6 +31,15 @@ export interface MachineTunnelsDeps {
   readonly keeper: Pick<RulesKeeper, 'keep' | 'end'>;
 }
 
+/** An interface as this process applied it last. */
+interface Applied {
+  readonly place: Place;
+  readonly wgNamespace: string | null;
+  /** Of the contract. */
+  readonly peers: ReadonlySet<string>;
+  readonly rules: string;
+}
+
 /** One thing at a time for each interface. */
 export class MachineTunnels implements Tunnels {
   readonly #deps: MachineTunnelsDeps;
@@ -38,8 +47,7 @@ export class MachineTunnels implements Tunnels {
   readonly #turns = new Map<string, Promise<unknown>>();
   /** Keys that probe, oldest first, by interface: `apply` lets them be. */
   readonly #probes = new Map<string, Set<string>>();
-  /** Peers of the contract by interface, as last applied here. */
-  readonly #peers = new Map<string, ReadonlySet<string>>();
+  readonly #applied = new Map<string, Applied>();
 
   readonly #guard: RulesGuard;
 
@@ -58,9 +66,19 @@ export class MachineTunnels implements Tunnels {
       try {
         return await this.#apply(spec, place);
       } catch (error) {
+        // What stands is not known any more.
+        this.#applied.delete(spec.name);
         await this.#close(spec.name, place);
         throw error;
       }
+    });
+  }
+
+  cut(name: string, publicKeys: readonly string[], rules: PacketRules): Promise<readonly string[]> {
+    return this.#inTurn(name, async () => {
+      const applied = this.#applied.get(name);
+      if (!applied) throw failure('TUNNEL_UNKNOWN', `${name} was not applied yet`, { details: { name } });
+      return this.#cut(name, applied, publicKeys, rules);
     });
   }
 
@@ -71,7 +89,7 @@ export class MachineTunnels implements Tunnels {
   setPeer(name: string, publicKey: string, change: PeerChange): Promise<void> {
     return this.#inTurn(name, async () => {
       // `wg set` would make a peer that is not there.
-      const known = this.#peers.get(name)?.has(publicKey) === true;
+      const known = this.#applied.get(name)?.peers.has(publicKey) === true;
       if (!known && !(await this.#dump(name)).some((peer) => peer.publicKey === publicKey)) {
         throw failure('TUNNEL_UNKNOWN', `${name} has no peer ${publicKey}`, { details: { name, publicKey } });
       }
@@ -83,7 +101,7 @@ export class MachineTunnels implements Tunnels {
     return this.#inTurn(name, async () => {
       const { tools } = this.#deps;
       const namespace = await this.#wgNamespace(name);
-      if (this.#peers.get(name)?.has(publicKey) === true) {
+      if (this.#applied.get(name)?.peers.has(publicKey) === true) {
         throw failure('TUNNEL_FAILED', 'a peer of the network is not probed with', { details: { name, publicKey } });
       }
       const probes = this.#probes.get(name) ?? new Set();
@@ -140,11 +158,14 @@ export class MachineTunnels implements Tunnels {
     const hidden = await this.#record(spec, place);
     const where = { name, namespace: place.path, wgNamespace: backend.wgNamespace(hidden ?? place) };
     const settings = settingsOf(spec, place.path);
+    this.#guard.looks(name);
     const before = await readStanding(tools, where, [...settings.keys()]);
     if (before?.port !== spec.port) await checkUdpPort(spec.port);
     const keep = this.#probes.get(name) ?? new Set();
     const steps = planTunnel(before, wanted, { settings, keep });
-    this.#peers.set(name, new Set(spec.peers.map(({ publicKey }) => publicKey)));
+    const { wgNamespace } = where;
+    const peers = new Set(spec.peers.map(({ publicKey }) => publicKey));
+    this.#applied.set(name, { place, wgNamespace, peers, rules: rulesDigest(spec.rules.chains) });
     const create = (): Promise<void> =>
       hidden ? createRemapped(tools, backend, name, place, hidden) : backend.create(name, place);
     const rules = replaceTable(name, spec.rules.chains, place.path);
@@ -157,6 +178,29 @@ export class MachineTunnels implements Tunnels {
     if (steps.some((step) => step.do === 'rules')) await this.#checkRules(spec, place);
     this.#guard.hold(name, place, rules);
     return done;
+  }
+
+  async #cut(name: string, applied: Applied, publicKeys: readonly string[], rules: PacketRules): Promise<string[]> {
+    const { place, wgNamespace } = applied;
+    const create = (): Promise<void> => Promise.resolve();
+    const context = { tools: this.#deps.tools, name, namespace: place.path, wgNamespace, create };
+    const peers = new Set(applied.peers);
+    const steps: Step[] = publicKeys.flatMap((publicKey) =>
+      peers.delete(publicKey) ? { do: 'remove-peer', publicKey } : [],
+    );
+    await doSteps(steps, context);
+    this.#applied.set(name, { ...applied, peers });
+    const digest = rulesDigest(rules.chains);
+    if (digest !== applied.rules) {
+      const step: Step = { do: 'rules', chains: rules.chains };
+      const run = replaceTable(name, rules.chains, place.path);
+      await this.#keep(name, place, run);
+      await doSteps([step], context);
+      this.#guard.hold(name, place, run);
+      this.#applied.set(name, { ...applied, peers, rules: digest });
+      steps.push(step);
+    }
+    return steps.map(describeStep);
   }
 
   /** Takes away what stands under the name and cannot become what the spec wants. */
@@ -194,6 +238,7 @@ export class MachineTunnels implements Tunnels {
 
   /** That nft took a table does not say that it stands: another program may replace all tables at any time. */
   async #checkRules(spec: TunnelSpec, place: Place): Promise<void> {
+    this.#guard.looks(spec.name);
     const marks = parseNftMarks(await this.#deps.tools.run(showMarks(place.path)));
     if (marks.get(spec.name) !== rulesDigest(spec.rules.chains)) {
       throw failure('TUNNEL_FAILED', `the packet rules of ${spec.name} do not stand`, { retryable: true });
@@ -217,7 +262,7 @@ export class MachineTunnels implements Tunnels {
   async #destroy(name: string, record: TunnelRecord | undefined): Promise<void> {
     const { tools, backend, records } = this.#deps;
     this.#probes.delete(name);
-    this.#peers.delete(name);
+    this.#applied.delete(name);
     this.#guard.release(name);
     await this.#deps.keeper.end(name);
     const ours = await placeOf(null);

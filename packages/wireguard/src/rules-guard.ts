@@ -31,6 +31,8 @@ export class RulesGuard {
   /** One for each interface that was applied here. */
   readonly #held = new Map<string, Held>();
   readonly #watches = new Map<string, ChildProcess>();
+  /** Tables that went and were not looked for since. */
+  readonly #doubtful = new Set<string>();
 
   constructor(deps: RulesGuardDeps) {
     this.#deps = deps;
@@ -41,6 +43,11 @@ export class RulesGuard {
     this.release(name, place);
     this.#held.set(name, { place, run });
     if (!this.#watches.has(place.id)) this.#watch(place);
+  }
+
+  /** Somebody looks for the table from now on: what went before, as with each transaction of ours, needs no second look. */
+  looks(name: string): void {
+    this.#doubtful.delete(name);
   }
 
   /** The table is no longer ours to hold; not where it is held at `unless`. */
@@ -89,9 +96,10 @@ export class RulesGuard {
   /** Our own transactions take the table away too, and put another in its place: what stands then decides. */
   #check(name: string): void {
     const { tools, inTurn } = this.#deps;
+    this.#doubtful.add(name);
     const work = async (): Promise<void> => {
       const held = this.#held.get(name);
-      if (!held) return;
+      if (!held || !this.#doubtful.delete(name)) return;
       try {
         const marks = parseNftMarks(await tools.run(showMarks(held.place.path)));
         if ((marks.get(name) ?? null) === null) await tools.run(held.run);

@@ -1,8 +1,8 @@
 /** An interface as it stands, read from the machine's tools. */
-import { isNoDevice, parseIpLink, parseIpRoutes, showLink, showRoutes } from './ip.ts';
+import { isNoDevice, parseIpLink, parseIpRoutes, showLink, showLinkAndRoutes } from './ip.ts';
 import { parseNftMarks, showMarks } from './nft.ts';
 import type { Standing } from './plan.ts';
-import { parseSettings, showSettings } from './sysctl.ts';
+import { readSettings } from './sysctl.ts';
 import { toolFailure, type ToolRun, type Tools } from './tool.ts';
 import { parseWgDump, showDump } from './wg.ts';
 
@@ -20,17 +20,16 @@ export async function readStanding(
   settingKeys: readonly string[],
 ): Promise<Standing | null> {
   const { name, namespace, wgNamespace } = where;
-  const shown = await showIfThere(tools, showLink(name, namespace));
+  const shown = await showIfThere(tools, showLinkAndRoutes(name, namespace));
   if (shown === null) return null;
-  const [dump, routes4, routes6, marks, settings] = await Promise.all([
+  const [dump, marks, settings] = await Promise.all([
     tools.run({ ...showDump(name), namespace: wgNamespace }),
-    tools.run(showRoutes(name, 4, namespace)),
-    tools.run(showRoutes(name, 6, namespace)),
     tools.run(showMarks(namespace)),
-    tools.run(showSettings(settingKeys, namespace)),
+    readSettings(tools, settingKeys, namespace),
   ]);
+  const [link = '', routes = ''] = shown.split('\n');
   const { privateKey, port, peers } = parseWgDump(dump);
-  const { up, mtu, addresses } = parseIpLink(shown);
+  const { up, mtu, addresses } = parseIpLink(link);
   return {
     up,
     mtu,
@@ -38,8 +37,8 @@ export async function readStanding(
     privateKey,
     port,
     peers,
-    routes: [...parseIpRoutes(routes4, 4), ...parseIpRoutes(routes6, 6)],
-    settings: parseSettings(settings),
+    routes: parseIpRoutes(routes),
+    settings,
     rules: parseNftMarks(marks).get(name) ?? null,
   };
 }

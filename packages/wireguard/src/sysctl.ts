@@ -1,7 +1,10 @@
 /** Settings of the kernel for one interface; nothing is set for the machine as a whole. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { TunnelSpec } from '@moat/core';
-import type { ToolRun } from './tool.ts';
+import type { ToolRun, Tools } from './tool.ts';
 
+const SYSCTL = '/proc/sys';
 /**
  * Replies may come another way than the route back (loose), services on loopback may be the target of a DNAT (the chains
  * drop the rest of 127.0.0.0/8), and no address is made that the contract does not say.
@@ -48,8 +51,22 @@ export function parseSettings(text: string): ReadonlyMap<string, string> {
   );
 }
 
-export function showSettings(keys: readonly string[], namespace: string | null): ToolRun {
-  return { tool: 'sysctl', args: ['-e', ...keys], namespace };
+/** What this kernel does not have is not in it. @throws `TUNNEL_FAILED`, `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN` */
+export async function readSettings(
+  tools: Pick<Tools, 'run'>,
+  keys: readonly string[],
+  namespace: string | null,
+): Promise<ReadonlyMap<string, string>> {
+  // Another namespace's are seen only by who is in it.
+  if (namespace !== null) return parseSettings(await tools.run({ tool: 'sysctl', args: ['-e', ...keys], namespace }));
+  const read = async (key: string): Promise<readonly [string, string][]> => {
+    try {
+      return [[key, (await readFile(join(SYSCTL, key), 'utf8')).trim()]];
+    } catch {
+      return [];
+    }
+  };
+  return new Map((await Promise.all(keys.map(read))).flat());
 }
 
 /** A kernel without IPv6 has no such settings: `-e` lets them be. */

@@ -61,6 +61,6 @@ for (const [what, nft] of [
 test("a default route is not the agent's own namespace's", async () => {
   const nft = (): ToolResult => ({ ok: true, stdout: '{"nftables":[]}', complaint: '' });
   const runs = await applyWhere(nft, { routes: ['10.77.0.0/16', '0.0.0.0/0', '::/0'] });
-  const routes = runs.flatMap(({ input = '' }) => input.split('\n')).filter((line) => line.startsWith('route '));
+  const routes = runs.flatMap(({ input = '' }) => input.split('\n')).filter((line) => line.startsWith('route add '));
   assert.deepEqual(routes, ['route add 10.77.0.0/16 dev moatx']);
 });

@@ -95,6 +95,27 @@ export function testTunnels(what: string, skip: string | false, bench: () => Ben
     assert.deepEqual(peer.allowedIps.toSorted(), ['10.77.0.3/32', 'fd00:77::3/128']);
   });
 
+  run('peers are cut off and rules replaced at once, and apply finds nothing more to do', async (tunnels, spec, at) => {
+    const [bobs = { publicKey: '', allowedIps: [] }, carols = bobs] = spec.peers;
+    await assert.rejects(tunnels.cut(at.name, [bobs.publicKey], spec.rules), (error) =>
+      isMoatError(error, 'TUNNEL_UNKNOWN'),
+    );
+    await tunnels.apply(spec);
+    const probe = createWireguardKey().publicKey;
+    await tunnels.probe(spec.name, probe, HOST);
+    const rules = { chains: chains(81) };
+    const done = await tunnels.cut(spec.name, [bobs.publicKey, probe], rules);
+    assert.deepEqual(done, [`peer ${bobs.publicKey} removed`, 'packet rules replaced']);
+    assert.deepEqual(
+      (await tunnels.peers(spec.name)).map(({ publicKey }) => publicKey).toSorted(),
+      [carols.publicKey, probe].toSorted(),
+    );
+    assert.deepEqual(await tunnels.cut(spec.name, [bobs.publicKey], rules), []);
+    assert.deepEqual(await tunnels.apply({ ...spec, peers: [carols], rules }), []);
+    await tunnels.remove(spec.name);
+    await assert.rejects(tunnels.cut(spec.name, [], rules), (error) => isMoatError(error, 'TUNNEL_UNKNOWN'));
+  });
+
   run('what goes is taken away before anything comes', async (tunnels, spec) => {
     await tunnels.apply(spec);
     const done = await tunnels.apply({

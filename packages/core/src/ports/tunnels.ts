@@ -84,6 +84,12 @@ export interface Tunnels {
    * @throws `TUNNEL_FAILED`, `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`; the packet rules then let nothing in.
    */
   apply(spec: TunnelSpec): Promise<readonly string[]>;
+  /**
+   * Takes these peers away, then puts the rules in the place of those that stand, at once: nothing is read or compared
+   * before. Of an interface that this process applied; `apply` follows, and does the rest. Resolves like `apply`.
+   * @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED`, `TUNNEL_TOOL_MISSING`, `TUNNEL_FORBIDDEN`
+   */
+  cut(name: string, publicKeys: readonly string[], rules: PacketRules): Promise<readonly string[]>;
   /** Peers of an interface, also those that only probe. @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */
   peers(name: string): Promise<readonly TunnelPeerState[]>;
   /** @throws `TUNNEL_UNKNOWN`, `TUNNEL_FAILED` */

@@ -112,6 +112,8 @@ export interface PlanePeerState extends PlanePeer {
 export interface Plane {
   /** Takes a contract into force, what it takes away first; resolves when the interface follows, or failed to. Never rejects. */
   update(view: ContractView): Promise<void>;
+  /** Like `update`, of a contract that may have been taken already: resolves when that is in force. */
+  settle(view: ContractView): Promise<void>;
   /** The same contract, judged anew: consent, staleness or keys changed. */
   review(): Promise<void>;
   readonly state: PlaneState;
@@ -178,6 +180,11 @@ class PlacePlane implements Plane {
   update(view: ContractView): Promise<void> {
     this.#view = view;
     return this.review();
+  }
+
+  settle(view: ContractView): Promise<void> {
+    if (view !== this.#view || this.#error !== null) return this.update(view);
+    return this.#waiting ?? this.#turn;
   }
 
   review(): Promise<void> {
@@ -255,9 +262,9 @@ class PlacePlane implements Plane {
     const paths = this.#paths;
     await this.stop();
     if (name !== undefined) await this.#deps.tunnels.remove(name);
-    await paths?.giveBack();
     this.#layout = null;
     this.#phase = 'off';
+    await paths?.giveBack();
   }
 
   #pathOfKey(publicKey: string): PathLine | undefined {
@@ -308,17 +315,18 @@ class PlacePlane implements Plane {
       await this.#takeAway(before?.name ?? (peer === null ? null : tunnelNameOf(view.contract.deployment, peer)));
       return;
     }
+    const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
+    // Before anything is waited for: who is taken out sends no packet more.
+    if (before !== null) await this.#cut(before, layout, wanted);
     const key = view.places.get(self)?.wireguard ?? '';
     const privateKey = await this.#privateKeyOf(key, layout.name);
-    const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
-    // Before the interface: nobody looks for ways of a peer that leaves it.
+    // Before what comes: nobody looks for ways of a peer that left.
     if (before !== null) await this.#leaveWays(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
     // Its process may have been killed: in a new interface nobody has an endpoint, or a preshared key.
     if (before !== null && !(await this.#stands(before.name))) await this.#stopPeers();
     const done = await tunnels.apply(this.#specOf(layout, privateKey));
     this.#layout = layout;
-    this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
-    for (const line of done) this.#deps.logger.debug({ step: line }, 'WireGuard interface changed');
+    this.#note(done);
     if (this.#paths === undefined) {
       this.#paths = this.#deps.paths(layout.name, (peer) => this.#presharedKeys?.mayMeet(peer) ?? true);
       await this.#paths.start({ signal: this.#stopped.signal });
@@ -327,6 +335,22 @@ class PlacePlane implements Plane {
     // Before any way: where a key is required, no peer is met without one.
     await this.#presharedKeys?.update(membersOf(layout), view.contract.network.postQuantum ?? null);
     await this.#paths.update(membersOf(layout));
+  }
+
+  /** What it does not get done, `apply` does. */
+  async #cut(before: PlaneLayout, { name, rules }: PlaneLayout, wanted: ReadonlySet<string>): Promise<void> {
+    const gone = before.peers.flatMap(({ publicKey }) => (wanted.has(publicKey) ? [] : publicKey));
+    if (before.name !== name || (gone.length === 0 && rules.chains === before.rules.chains)) return;
+    try {
+      this.#note(await this.#deps.tunnels.cut(name, gone, rules));
+    } catch (error) {
+      this.#deps.logger.debug({ code: errorCode(error), err: error }, 'peers not cut off ahead');
+    }
+  }
+
+  #note(done: readonly string[]): void {
+    this.#done = [...this.#done, ...done].slice(-DONE_KEPT);
+    for (const line of done) this.#deps.logger.debug({ step: line }, 'WireGuard interface changed');
   }
 
   async #stands(tunnel: string): Promise<boolean> {
@@ -361,8 +385,9 @@ class PlacePlane implements Plane {
     const paths = this.#paths;
     await this.#stopPeers();
     if (tunnel !== null) await this.#deps.tunnels.remove(tunnel);
-    await paths?.giveBack();
+    // At once: who asks for the peers of what is gone fails.
     this.#layout = null;
+    await paths?.giveBack();
   }
 
   async #startKeys(tunnel: string, publicKey: string): Promise<void> {

@@ -118,6 +118,10 @@ function setUp(
       said.push(`apply ${spec.peers.length} ${spec.rules.chains}`);
       return memory.apply(spec);
     },
+    cut: async (...args: Parameters<MemoryTunnels['cut']>) => {
+      said.push(`cut ${args[1].length} ${args[2].chains}`);
+      return memory.cut(...args);
+    },
   });
   const clock = createManualClock();
   const plane = createPlane(
@@ -147,7 +151,7 @@ test('what a version takes away leaves the ways and the interface before anythin
   assert.deepEqual(said.splice(0), ['apply 2 open', 'paths start', 'paths peer-db,peer-web']);
   assert.equal(plane.state.phase, 'up');
   await plane.update(viewOf({ peers: ['web', 'cache'] }));
-  assert.deepEqual(said.splice(0), ['paths peer-web', 'apply 2 open', 'paths peer-web,peer-cache']);
+  assert.deepEqual(said.splice(0), ['cut 1 open', 'paths peer-web', 'apply 2 open', 'paths peer-web,peer-cache']);
   assert.deepEqual(
     (await plane.peers()).map(({ member, now }) => [member, now?.publicKey === publicOf(member)]),
     [
@@ -159,6 +163,34 @@ test('what a version takes away leaves the ways and the interface before anythin
   assert.deepEqual(said.splice(0), ['paths stop', 'paths give back']);
   assert.deepEqual(await tunnels.list(), []);
   assert.equal(plane.state.phase, 'off');
+});
+
+test('what cannot be cut off ahead goes with the rest', async () => {
+  const { plane, tunnels } = setUp();
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  tunnels.cut = () => Promise.reject(new MoatError('TUNNEL_FAILED', 'wg is busy'));
+  await plane.update(viewOf({ peers: ['web'] }));
+  assert.equal(plane.state.phase, 'up');
+  assert.deepEqual(
+    (await tunnels.peers(NAME)).map(({ publicKey }) => publicKey),
+    [publicOf('web')],
+  );
+});
+
+test('a contract in force costs nothing more, unless it was not to be had', async () => {
+  const { plane, tunnels, said } = setUp();
+  const view = viewOf({ peers: ['db'] });
+  await Promise.all([plane.update(view), plane.settle(view)]);
+  await plane.settle(view);
+  assert.deepEqual(said.splice(0), ['apply 1 open', 'paths start', 'paths peer-db']);
+  tunnels.failWith('TUNNEL_FAILED');
+  const next = viewOf({ peers: ['web'] });
+  await plane.settle(next);
+  assert.equal(plane.state.phase, 'failed');
+  tunnels.failWith(null);
+  await plane.settle(next);
+  assert.equal(plane.state.phase, 'up');
+  await plane.stop();
 });
 
 test('a burst of changes costs two turns, and the newest one is in force', async () => {
@@ -179,7 +211,7 @@ test('while nothing may pass, no peer is left and the rules are closed', async (
   said.splice(0);
   stale = true;
   await plane.review();
-  assert.deepEqual(said.splice(0), ['paths ', 'apply 0 closed', 'paths ']);
+  assert.deepEqual(said.splice(0), ['cut 1 closed', 'paths ', 'apply 0 closed', 'paths ']);
   assert.equal(plane.state.phase, 'closed');
   assert.deepEqual(plane.addressesOf('db', { unmet: true }), []);
   stale = false;

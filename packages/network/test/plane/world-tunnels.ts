@@ -87,6 +87,10 @@ export class WorldTunnels implements Tunnels {
     return Promise.resolve([]);
   }
 
+  cut(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   peers(): Promise<readonly TunnelPeerState[]> {
     this.looks += 1;
     return Promise.resolve(

@@ -72,6 +72,11 @@ export interface UpRequest {
   readonly port?: number | undefined;
 }
 
+export interface AttachOptions {
+  /** Compares what stands with a contract that is in force already. @defaultValue false */
+  readonly again?: boolean;
+}
+
 /** A network with an interface, wanted or standing. */
 export interface Tunneled {
   readonly stored: StoredTunnel;
@@ -174,7 +179,7 @@ export class Wireguard {
     }
     if (before !== undefined && !kept) await this.#deleteMade(before);
     await this.#deps.claims.watch(id);
-    await this.attach(deployment);
+    await this.attach(deployment, { again: true });
     const error = this.#entries.get(id)?.error ?? this.plane(id)?.state.error;
     if (error) throw error;
   }
@@ -238,10 +243,10 @@ export class Wireguard {
   }
 
   /** Brings the interface in line; resolves when it is, or when it is known why not. Never rejects. */
-  attach(deployment: Deployment): Promise<void> {
+  attach(deployment: Deployment, { again = false }: AttachOptions = {}): Promise<void> {
     const entry = this.#entries.get(deployment.id);
     if (entry === undefined || this.#stopped) return Promise.resolve();
-    const step = entry.steps.then(() => this.#attach(entry, deployment));
+    const step = entry.steps.then(() => this.#attach(entry, deployment, again));
     entry.steps = step;
     return step;
   }
@@ -275,7 +280,7 @@ export class Wireguard {
     await this.#deps.insides.stop();
   }
 
-  async #attach(entry: Entry, deployment: Deployment): Promise<void> {
+  async #attach(entry: Entry, deployment: Deployment, again: boolean): Promise<void> {
     const { clock, logger, claims } = this.#deps;
     const { id, view, place } = deployment;
     if (this.#entries.get(id) !== entry || this.#stopped) return;
@@ -288,7 +293,7 @@ export class Wireguard {
       if (entry.plane && entry.network !== view.contract.network.ipv4) await this.#takeAway(entry);
       entry.plane ??= await this.#createPlane(entry, deployment);
       entry.error = null;
-      await entry.plane.update(view);
+      await (again ? entry.plane.update(view) : entry.plane.settle(view));
     } catch (error) {
       entry.error = codedOf(error);
       logger.warn({ component: 'node.wireguard', deployment: id, code: errorCode(error), err: error }, 'no interface');
