@@ -14,9 +14,12 @@ export interface XmlLeaf {
 }
 
 const [MOST_DEPTH, MOST_ELEMENTS] = [32, 4_096];
-/** A declaration, a comment, a tag, or text. Each begins differently, so a text is read once from end to end. */
+/**
+ * A declaration, a comment, a tag, or text. Each begins differently and a name is taken whole, so a text is read once from
+ * end to end.
+ */
 const TOKEN =
-  /<\?[^>]*\?>|<!--[^]*?-->|<(?<closing>\/?)(?<name>[A-Za-z_][\w.:-]*)(?:"[^"]*"|'[^']*'|[^<>"'])*>|(?<text>[^<]+)/y;
+  /<\?[^>]*\?>|<!--[^]*?-->|<(?<closing>\/?)(?<name>[A-Za-z_][\w.:-]*)(?![\w.:-])(?:"[^"]*"|'[^']*'|[^<>"'])*>|(?<text>[^<]+)/y;
 const NAMED: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 
 interface Open {
