@@ -1,6 +1,7 @@
 /** Programs of the machine, one run each: a deadline, bounded output, coded errors, secrets only by standard input. */
 import { execFile } from 'node:child_process';
 import { failure } from './errors.ts';
+import { ToolShell, type ShellResult } from './tool-shell.ts';
 
 /** One run. */
 export interface ToolRun {
@@ -47,13 +48,16 @@ const PACKAGES: Record<string, string> = {
   nsenter: 'util-linux',
   'wireguard-go': 'wireguard-go',
 };
+/** As shells say it of a program that is not there. */
+const NOT_FOUND = 127;
 /** Node's standard input is a socket, which nobody can open by a path; behind this it is a pipe. */
 const PIPED = ['sh', '-c', 'cat | "$0" "$@"'];
 const FORBIDDEN = /operation not permitted|permission denied|must be root/i;
 
 /** The machine's own programs. */
 export function createTools(options: ToolsOptions = {}): Tools {
-  const attempt = (run: ToolRun): Promise<ToolResult> => start(run, options);
+  const shell = new ToolShell({ deadlineMs: DEADLINE_MS, maxOutputBytes: MAX_OUTPUT_BYTES });
+  const attempt = (run: ToolRun): Promise<ToolResult> => start(run, shell, options);
   return {
     try: attempt,
     async run(run) {
@@ -70,12 +74,34 @@ export function toolFailure(run: ToolRun, result: ToolResult): Error {
   return failure('TUNNEL_FAILED', `\`${what}\` failed: ${result.complaint || 'without a word'}`, { retryable: true });
 }
 
-function start(run: ToolRun, options: ToolsOptions): Promise<ToolResult> {
-  const { tool, namespace, input } = run;
+async function start(run: ToolRun, shell: ToolShell, options: ToolsOptions): Promise<ToolResult> {
+  const { tool, namespace, input = '' } = run;
   const program = tool === 'wireguard-go' ? (options.wireguardGo ?? tool) : tool;
   const command = run.secret ? [...PIPED, program, ...run.args] : [program, ...run.args];
   const [file = program, ...args] = namespace ? ['nsenter', `--net=${namespace}`, '--', ...command] : command;
-  return new Promise((resolve, reject) => {
+  // A secret passes through no shell that stays, and what stays itself is started by nobody who waits for it.
+  const isOwn = run.secret === true || tool === 'wireguard-go';
+  const { code, stdout, stderr, isLate } = await (isOwn
+    ? startOwn(file, args, input)
+    : shell.run([file, ...args], input));
+  if (code === 0) return { ok: true, stdout, complaint: '' };
+  const missing = missingTool(code, file, stderr);
+  if (missing !== undefined) {
+    const from = PACKAGES[missing] ?? PACKAGES[tool] ?? missing;
+    const message = `${missing} is not installed; Debian has it in the package ${from} (\`apt-get install ${from}\`)`;
+    throw failure('TUNNEL_TOOL_MISSING', message, { details: { tool: missing, package: from } });
+  }
+  const said = stderr.trim().slice(0, 500);
+  if (FORBIDDEN.test(said)) {
+    const message = `this process may not change the machine's network (${tool}: ${run.secret ? 'refused' : said})`;
+    throw failure('TUNNEL_FORBIDDEN', message, { details: { tool } });
+  }
+  const ended = isLate ? `no end within ${DEADLINE_MS / 1000} s` : '';
+  return { ok: false, stdout, complaint: run.secret ? ended || 'refused' : said || ended };
+}
+
+function startOwn(file: string, args: readonly string[], input: string): Promise<ShellResult> {
+  return new Promise((resolve) => {
     const child = execFile(
       file,
       args,
@@ -87,37 +113,20 @@ function start(run: ToolRun, options: ToolsOptions): Promise<ToolResult> {
         maxBuffer: MAX_OUTPUT_BYTES,
       },
       (error, stdout, stderr) => {
-        if (error === null) {
-          resolve({ ok: true, stdout, complaint: '' });
-          return;
-        }
-        const missing = missingTool(error.code, file, stderr);
-        if (missing !== undefined) {
-          const from = PACKAGES[missing] ?? PACKAGES[tool] ?? missing;
-          const message = `${missing} is not installed; Debian has it in the package ${from} (\`apt-get install ${from}\`)`;
-          reject(failure('TUNNEL_TOOL_MISSING', message, { details: { tool: missing, package: from } }));
-          return;
-        }
-        const said = stderr.trim().slice(0, 500);
-        if (FORBIDDEN.test(said)) {
-          const message = `this process may not change the machine's network (${tool}: ${run.secret ? 'refused' : said})`;
-          reject(failure('TUNNEL_FORBIDDEN', message, { details: { tool } }));
-          return;
-        }
-        const ended = error.killed ? `no end within ${DEADLINE_MS / 1000} s` : '';
-        resolve({ ok: false, stdout, complaint: run.secret ? ended || 'refused' : said || ended });
+        const code = error === null ? 0 : error.code === 'ENOENT' ? NOT_FOUND : Number(error.code ?? 1);
+        resolve({ code, stdout, stderr, isLate: error?.killed === true });
       },
     );
     // A tool that ends without reading its input is told by its exit.
     child.stdin?.on('error', () => undefined);
-    child.stdin?.end(input ?? '');
+    child.stdin?.end(input);
   });
 }
 
-function missingTool(code: unknown, file: string, stderr: string): string | undefined {
-  if (code === 'ENOENT') return file;
-  return /^nsenter: failed to execute (\S+): No such file|^sh: \d+: (\S+): not found/m
+function missingTool(code: number | null, file: string, stderr: string): string | undefined {
+  const inside = /^nsenter: failed to execute (\S+): No such file|^sh: \d+: (\S+): not found/m
     .exec(stderr)
     ?.slice(1)
     .find(Boolean);
+  return inside ?? (code === NOT_FOUND ? file : undefined);
 }
