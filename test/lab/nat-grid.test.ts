@@ -19,6 +19,9 @@ const LIMITS: Readonly<Record<Way, number>> = full
   ? { direct: 1_000, forwarded: 3_000, riding: 3_000 }
   : { direct: 6_000, forwarded: 12_000, riding: 6_000 };
 
+/** Milliseconds that a packet may take, and its answer. */
+const ANSWER_MS = 500;
+
 /** Who lets in packets of somebody whom it has not sent one. */
 const OPEN: ReadonlySet<NatKind> = new Set(['open', 'one2one']);
 
@@ -72,6 +75,7 @@ suite('kinds of NAT, each with each', { skip: labSkip('wg', 'wireguard-go') }, (
         const since = performance.now();
         await eventually('a packet there and back', async () => (await world.ask(from, to)) === to, 10_000);
         const first = performance.now() - since;
+        let lost = 0;
         const peer = await eventually(
           `packets are ${way}`,
           async () => {
@@ -79,14 +83,15 @@ suite('kinds of NAT, each with each', { skip: labSkip('wg', 'wireguard-go') }, (
             // packets that others may still move to a better way
             const isSettled = now.path !== 'riding' || (now.reason?.code ?? 'STARTING') !== 'STARTING';
             if (now.path === way && isSettled) return now;
-            await world.ask(from, to);
+            // whoever waits for a lost packet sees nothing meanwhile
+            if ((await world.ask(from, to, { waitMs: ANSWER_MS })) !== to) lost += 1;
             return undefined;
           },
           LIMITS[way] + 10_000,
         );
         const took = performance.now() - since;
         t.diagnostic(
-          `answered after ${first.toFixed(0)} ms, ${way} after ${took.toFixed(0)} ms${peer.reason === null ? '' : `: ${peer.reason.code}`}`,
+          `answered after ${first.toFixed(0)} ms, ${way} after ${took.toFixed(0)} ms, ${lost} packets lost${peer.reason === null ? '' : `: ${peer.reason.code}`}`,
         );
         assert.equal(await world.ask(to, from), from);
         assert.ok(took < LIMITS[way], `${took} ms`);

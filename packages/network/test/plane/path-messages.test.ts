@@ -172,6 +172,20 @@ test('a mapped port lets a symmetric router meet anybody', () => {
   );
 });
 
+test('a machine with IPv6 only meets one that has both', () => {
+  const ipv6 = (kind: Candidate['kind'], host: string): Candidate => ({ kind, host, port: 51_820 });
+  const only: PathEnd = { nat: 'unseen', candidates: [ipv6('observed', '2001:db8:1::2')] };
+  const dual: PathEnd = {
+    nat: 'none',
+    candidates: [ipv6('observed', '203.0.113.91'), ipv6('ipv6', '2001:db8::91')],
+  };
+  const [attempt] = planPunch(dual, only);
+  assert.deepEqual([attempt?.by, attempt?.from?.host, attempt?.to?.host], ['ipv6', '2001:db8::91', '2001:db8:1::2']);
+  const ipv4: PathEnd = { nat: 'eim', candidates: [ipv6('observed', '203.0.113.91')] };
+  assert.deepEqual(planPunch(ipv4, only), []);
+  assert.equal(reasonOf(ipv4, only, false), 'NO_COMMON_WAY');
+});
+
 test('both sides plan the same, within the time', () => {
   const kind = fc.constantFrom('none', 'eim', 'edm', 'unknown', 'blocked', 'unseen' as const);
   const candidate = fc.record({

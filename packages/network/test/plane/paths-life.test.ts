@@ -180,3 +180,36 @@ test('a last keepalive of the peer does not leave a sleeper without a way', asyn
   assert.deepEqual(await endpoint(), ride);
   await world.stop();
 });
+
+test('packets go on while a way is tried that seldom works', async () => {
+  for (const [a, b] of [
+    ['eim', 'edm'],
+    ['edm', 'eim'],
+  ] as const) {
+    const { world, one, two } = await twoBehind(a, b);
+    let sent = 0;
+    const isOver = (): boolean => {
+      const state = stateOf(one, two);
+      return both(one, two, 'riding') && state.kind === 'riding' && state.why.code !== 'STARTING';
+    };
+    await world.until(isOver, 3_000, () => {
+      sent += 1;
+      one.tunnels.send(two.tunnels.publicKey);
+      two.tunnels.send(one.tunnels.publicKey);
+    });
+    await world.run(100);
+    // one each may be lost when the endpoint comes back
+    assert.ok(one.arrived >= sent - 2 && two.arrived >= sent - 2, `${one.arrived} and ${two.arrived} of ${sent}`);
+    await world.stop();
+  }
+});
+
+test('a forwarder that is reached slowly is used all the same', async () => {
+  const { world, one, two } = await twoBehind('edm', 'edm');
+  const forwarder = world.forwarder('203.0.113.3');
+  one.forwarders = two.forwarders = [forwarder];
+  world.forwarderOf(forwarder).joinMs = 1_500;
+  one.tunnels.send(two.tunnels.publicKey);
+  await world.until(() => both(one, two, 'forwarded'), 3_000);
+  await world.stop();
+});

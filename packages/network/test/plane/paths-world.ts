@@ -1,7 +1,7 @@
 /** Members with tunnels, rides, anchors and forwarders in a {@link UdpWorld}, and paths between them. */
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { MoatError, silentLogger, type ControlPlane, type Endpoint, type PeerConnection } from '@moat/core';
+import { MoatError, silentLogger, sleep, type ControlPlane, type Endpoint, type PeerConnection } from '@moat/core';
 import { createManualClock, createMemoryNetwork, type ManualClock, type MemoryNetwork } from '@moat/testkit';
 
 import { createPathDoor, createPaths, type Paths } from '../../src/plane/paths/paths.ts';
@@ -99,7 +99,7 @@ export class PathsWorld {
           anchors: () => this.anchors,
           observe: (connection, key) => this.#observe(connection, key),
           openRide: (to) => Promise.resolve(this.#ride(member, to)),
-          openForward: (connection, pair) => this.#forward(member, connection, pair.peer),
+          openForward: (connection, pair, signal) => this.#forward(member, connection, pair.peer, signal),
           forwarders: () => member.forwarders,
           portMapper: member.mapper,
           localAddresses: () => member.addresses,
@@ -185,10 +185,11 @@ export class PathsWorld {
     return ride;
   }
 
-  #forward(member: Member, connection: PeerConnection, to: string): Promise<ForwardSession> {
+  async #forward(member: Member, connection: PeerConnection, to: string, signal: AbortSignal): Promise<ForwardSession> {
     const forwarder = this.#forwarders.get(connection.peer);
     if (forwarder === undefined || forwarder.isDead) throw new MoatError('FORWARD_REFUSED', 'no forwarder');
-    return Promise.resolve(forwarder.join(member.peer, to));
+    if (forwarder.joinMs > 0) await sleep(this.clock, forwarder.joinMs, signal);
+    return forwarder.join(member.peer, to);
   }
 }
 
@@ -257,6 +258,8 @@ export class WorldForwarder {
   readonly #sessions = new Map<string, ReturnType<WorldForwarder['begin']>>();
   #nextPort = 30_000;
   isDead = false;
+  /** Milliseconds until it has a port for a pair. */
+  joinMs = 0;
 
   constructor(host: WorldHost) {
     this.#host = host;

@@ -14,9 +14,9 @@ import {
 } from './path-messages.ts';
 import type { ForwardSession } from './path-ports.ts';
 import type { PathReason } from './path-state.ts';
-import { planPunch, reasonOf } from './punch-plan.ts';
+import { needsForwarder, planPunch, reasonOf, type PunchAttempt } from './punch-plan.ts';
 import { peerOf, punch, type PunchOrder } from './punch.ts';
-import { needsKeepalive, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
+import { comeNear, needsKeepalive, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
 
 /** Milliseconds; the leader says earlier that a way is given up. */
 const TRY_MS = 4_000;
@@ -44,13 +44,16 @@ export async function follow(
   };
   const usable = usableCandidates(offer.candidates, survey.own, deps.excluded());
   deps.onForwarders(pair.peer, offer.forwarders);
-  const tried = planPunch(ours, { ...offer, candidates: usable }).length > 0;
+  const plan = planPunch(ours, { ...offer, candidates: usable });
+  if (pair.forward === null && needsForwarder(ours, offer, plan)) {
+    comeNear(deps, offer.forwarders.find((each) => ours.forwarders.includes(each)) ?? ours.forwarders[0], signal);
+  }
   const session = awaitSession(deps, pair, signal).catch(() => undefined);
   await stream.write(encodePathMessage({ type: 'answer', ...ours }), signal);
   await session;
-  const tries = new FollowersTries(deps, pair, stream, { offered: offer.candidates, usable, ours }, signal);
+  const tries = new FollowersTries(deps, pair, stream, { offered: offer.candidates, usable, ours, plan }, signal);
   try {
-    return await tries.run(reasonOf(ours, offer, tried));
+    return await tries.run(reasonOf(ours, offer, plan.length > 0));
   } finally {
     await tries.stop();
   }
@@ -61,6 +64,8 @@ interface Ends {
   readonly offered: readonly Candidate[];
   readonly usable: readonly Candidate[];
   readonly ours: OfferedEnd;
+  /** What we would try. */
+  readonly plan: readonly PunchAttempt[];
 }
 
 interface Heard {
@@ -143,7 +148,8 @@ class FollowersTries {
     const named = to === null ? undefined : this.#ends.offered[to];
     const target = this.#ends.usable.find(({ host, port }) => host === named?.host && port === named.port) ?? null;
     if (target !== null && !this.#deps.mayTry(this.#pair.peer)) return;
-    const order = { to: target, leave: waysOf(this.#pair), afterMs };
+    const isUnlikely = target !== null && this.#ends.plan.some((each) => each.to === target && each.isUnlikely);
+    const order = { to: target, leave: waysOf(this.#pair), back: isUnlikely ? this.#pair.ride : undefined, afterMs };
     await this.#punch(attempt, order, target?.kind ?? 'observed', signal);
   }
 
@@ -155,7 +161,7 @@ class FollowersTries {
     const connection = await control.connect(by, signal);
     const session = await openForward(connection, { deployment, peer }, signal);
     this.#sessions.add(session);
-    const order = { to: session.endpoint, probeKey: session.key, leave: [ride], afterMs: 0 };
+    const order = { to: session.endpoint, probeKey: session.key, leave: [ride], back: ride, afterMs: 0 };
     await this.#punch(attempt, order, { forwarder: by, session }, signal);
   }
 

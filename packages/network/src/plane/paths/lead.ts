@@ -5,17 +5,18 @@ import { MAX_CANDIDATES, ownCandidates, usableCandidates, type Candidate, type C
 import { createDeadline } from '../deadline.ts';
 import { LeadersTalk } from './leaders-talk.ts';
 import { MAX_ATTEMPTS, MAX_FORWARDERS, PATH_PROTOCOL, type OfferedEnd } from './path-messages.ts';
-import type { ForwardSession } from './path-ports.ts';
+import type { ForwardSession, OpenForward } from './path-ports.ts';
 import type { PathReason } from './path-state.ts';
-import { planPunch, reasonOf } from './punch-plan.ts';
+import { needsForwarder, planPunch, reasonOf } from './punch-plan.ts';
 import { peerOf, sendTo } from './punch.ts';
-import { needsKeepalive, reach, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
+import { comeNear, needsKeepalive, reach, waysOf, type ExchangeDeps, type Outcome, type Pair } from './way.ts';
 
 /** Milliseconds of a whole exchange. */
 export const EXCHANGE_MS = 15_000;
 /** Milliseconds that packets get to open the routers' ways before they are counted on. */
 const OPENING_MS = 50;
-/** Milliseconds for one forwarder. */
+/** Milliseconds for one forwarder: until it has a port for us, to which it may take a new connection, and then to be heard there. */
+const JOIN_MS = 2_500;
 const FORWARD_MS = 1_200;
 const MOST_FORWARDERS = 2;
 /** WireGuard uses a session for 180 s; one that old is renewed before anything else. */
@@ -60,14 +61,17 @@ async function negotiate(
 ): Promise<Outcome> {
   const attempts = planPunch(ours, theirs, pair.forward !== null);
   const why = reasonOf(ours, theirs, attempts.length > 0);
+  const [first] = choose(deps.forwarders(pair.peer), theirs.forwarders, pair.peer);
+  if (pair.forward === null && needsForwarder(ours, theirs, attempts)) comeNear(deps, first, talk.signal);
   const before = (await peerOf(deps.tunnels, pair.place))?.endpoint ?? pair.ride;
   if (attempts.length > 0) {
     deps.onPunching();
     await awaitSession(deps, pair, talk.signal);
   }
   let attempt = 0;
-  for (const { by, to, from, lastsMs } of attempts) {
-    const order = { to, leave: waysOf(pair), afterMs: OPENING_MS, lastsMs };
+  for (const { by, to, from, lastsMs, isUnlikely } of attempts) {
+    const back = isUnlikely && to !== null ? pair.ride : undefined;
+    const order = { to, leave: waysOf(pair), back, afterMs: OPENING_MS, lastsMs };
     const index = from === null ? null : ours.candidates.indexOf(from);
     await talk.say({ type: 'try', attempt, to: index, afterMs: OPENING_MS });
     const endpoint = await talk.punch(pair.place, attempt, order);
@@ -102,16 +106,15 @@ async function forward(
   let attempt = firstAttempt;
   for (const by of choose(deps.forwarders(pair.peer), theirs.forwarders, pair.peer)) {
     if (attempt >= MAX_ATTEMPTS) break;
-    using deadline = createDeadline(deps.clock, FORWARD_MS, talk.signal);
     let session: ForwardSession | undefined;
     try {
       await talk.say({ type: 'forward', attempt, by });
-      const connection = await deps.control.connect(by, deadline.signal);
-      session = await openForward(connection, { deployment: pair.deployment, peer: pair.peer }, deadline.signal);
+      session = await join(deps, pair, by, openForward, talk.signal);
       const endpoint = await talk.punch(pair.place, attempt, {
         to: session.endpoint,
         probeKey: session.key,
         leave: [pair.ride],
+        back: pair.ride,
         afterMs: OPENING_MS,
         lastsMs: FORWARD_MS,
       });
@@ -127,6 +130,18 @@ async function forward(
     attempt += 1;
   }
   return null;
+}
+
+async function join(
+  { clock, control }: ExchangeDeps,
+  { deployment, peer }: Pair,
+  by: PeerId,
+  openForward: OpenForward,
+  parent: AbortSignal,
+): Promise<ForwardSession> {
+  using deadline = createDeadline(clock, JOIN_MS, parent);
+  const connection = await control.connect(by, deadline.signal);
+  return openForward(connection, { deployment, peer }, deadline.signal);
 }
 
 /** What a session at a forwarder comes to. */

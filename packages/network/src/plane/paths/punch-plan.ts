@@ -20,6 +20,8 @@ export interface PunchAttempt {
   readonly from: Candidate | null;
   /** Milliseconds. */
   readonly lastsMs: number;
+  /** It seldom works: meanwhile packets go on where they went. */
+  readonly isUnlikely?: true;
 }
 
 /** Milliseconds of all attempts together; afterwards packets ride again. */
@@ -45,6 +47,11 @@ export function planPunch(ours: PathEnd, theirs: PathEnd, isForwarded = false): 
   });
 }
 
+/** True where UDP passes, and a direct path is not to be expected. */
+export function needsForwarder(ours: PathEnd, theirs: PathEnd, attempts: readonly PunchAttempt[]): boolean {
+  return ours.nat !== 'blocked' && theirs.nat !== 'blocked' && attempts.every(({ isUnlikely }) => isUnlikely);
+}
+
 /** Why there is no direct path after all that {@link planPunch} proposed was `tried`. */
 export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathReason {
   if (ours.nat === 'blocked') return 'UDP_BLOCKED';
@@ -53,8 +60,8 @@ export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathRe
   if (ours.nat === 'edm' && !isOpen(theirs)) return 'WE_SYMMETRIC';
   if (theirs.nat === 'edm' && !isOpen(ours)) return 'PEER_SYMMETRIC';
   if (tried) return 'UNANSWERED';
-  if (ours.nat === 'unseen') return 'NO_ANCHOR';
-  return theirs.nat === 'unseen' ? 'PEER_NO_ANCHOR' : 'NO_COMMON_WAY';
+  if (isUnseen(ours)) return 'NO_ANCHOR';
+  return isUnseen(theirs) ? 'PEER_NO_ANCHOR' : 'NO_COMMON_WAY';
 }
 
 function lanPairs(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
@@ -71,9 +78,14 @@ function lanPairs(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
 }
 
 function ipv6Pair(ours: PathEnd, theirs: PathEnd): readonly PunchAttempt[] {
-  const [from] = of(ours, 'ipv6');
-  const [to] = of(theirs, 'ipv6');
+  const from = ipv6Address(ours);
+  const to = ipv6Address(theirs);
   return from === undefined || to === undefined ? [] : [{ by: 'ipv6', to, from, lastsMs: IPV6_MS }];
+}
+
+/** What anchors saw is the address that packets leave by; a machine that they see by IPv4 has but its own word for it. */
+function ipv6Address(end: PathEnd): Candidate | undefined {
+  return of(end, 'observed').find(({ host }) => host.includes(':')) ?? of(end, 'ipv6')[0];
 }
 
 function ipv4Pair(ours: PathEnd, theirs: PathEnd, isForwarded: boolean): readonly PunchAttempt[] {
@@ -86,7 +98,7 @@ function ipv4Pair(ours: PathEnd, theirs: PathEnd, isForwarded: boolean): readonl
   const [known, other] = to === null ? [ours, theirs] : [theirs, ours];
   if (other.nat !== 'edm') return [];
   if (isOpen(known)) return [{ by, to, from, lastsMs: IPV4_MS }];
-  return isForwarded ? [] : [{ by, to, from, lastsMs: CONE_MS }];
+  return isForwarded ? [] : [{ by, to, from, lastsMs: CONE_MS, isUnlikely: true }];
 }
 
 /** The one IPv4 address and port under which everybody reaches us, once our side has sent there. */
@@ -107,6 +119,11 @@ function mappedAddress(end: PathEnd): Candidate | null {
 
 function isOpen(end: PathEnd): boolean {
   return end.nat === 'none' || mappedAddress(end) !== null;
+}
+
+/** Where there is IPv6 only, anchors see that. */
+function isUnseen(end: PathEnd): boolean {
+  return end.nat === 'unseen' && of(end, 'observed').length === 0;
 }
 
 function shares(end: PathEnd, hosts: ReadonlySet<string>): boolean {

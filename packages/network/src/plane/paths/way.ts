@@ -56,6 +56,21 @@ export function reach(control: ControlPlane, { met, peer }: Pair, signal: AbortS
   return met === undefined || met.closed.aborted ? control.connect(peer, signal) : Promise.resolve(met);
 }
 
+/**
+ * Has a direct connection to a forwarder stand by the time that it is asked: the one by which it is reached first may lead
+ * over an anchor, and the forwarder passes packets on only where it sees us itself.
+ */
+export function comeNear({ control }: ExchangeDeps, forwarder: PeerId | undefined, signal: AbortSignal): void {
+  if (forwarder === undefined || control.connections(forwarder).some(({ remote }) => remote !== null)) return;
+  control.connect(forwarder, signal).then(
+    ({ remote }) => {
+      if (remote === null) control.improve(forwarder);
+    },
+    // whoever asks it is told
+    () => undefined,
+  );
+}
+
 /** Ways that packets took until now. */
 export function waysOf({ ride, forward }: Pair): readonly Endpoint[] {
   return forward === null ? [ride] : [ride, forward.endpoint];
