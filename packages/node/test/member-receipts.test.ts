@@ -39,7 +39,7 @@ function begin(): World {
     self: home.peerId,
     signer: home.signer,
     deployments: { get: (id: string) => (id === deployment.id ? deployment : undefined) } as Deployments,
-    overlay: { announceReceipt: (signed) => announced.push(signed) },
+    overlay: { receipts: { announce: (signed) => announced.push(signed) } },
     store: { receipts: () => [], saveReceipts: (all) => saved.push(all.length), deleteReceipts: () => undefined },
     clock,
     logger: silentLogger,

@@ -64,14 +64,14 @@ export class Caretaker {
 
   /** Identify runs now, not before: it would tell a stranger our addresses and protocols. Never rejects. */
   async onAdmitted(connection: OverlayConnection): Promise<void> {
-    const { clock, hello, logger } = this.#deps;
+    const { clock, hello, logger, probation } = this.#deps;
     const libp2p = this.#deps.libp2p();
     if (libp2p === undefined || hello.shared(connection).length === 0) return;
     try {
       using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
       // what it says comes by onIdentified
       await libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
-      this.#improve(connection);
+      for (const each of probation.all()) if (each.peer === connection.peer) this.#improve(each);
       await libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
     } catch (error) {
       logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');

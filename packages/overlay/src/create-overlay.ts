@@ -8,7 +8,7 @@ import {
   type PeerConnection,
   type PeerId,
 } from '@moat/core';
-import type { MemberClaim, PublicationBundle, SignedOwnerProof, SignedReceipt } from '@moat/contract';
+import type { MemberClaim, PublicationBundle, SignedOwnerProof } from '@moat/contract';
 import { toLibp2pPrivateKey } from '@moat/identity';
 import { AddressWatch, machineAddresses } from './address-watch.ts';
 import { Anchor, DEFAULT_ANCHOR_LIMITS } from './anchor.ts';
@@ -69,7 +69,6 @@ class Libp2pOverlay implements Overlay {
   readonly #join: Join;
   readonly #owners: Owners;
   readonly #proposals: Proposals;
-  readonly #receipts: Receipts;
   readonly #publish: Publish;
   readonly #directory: Directory;
   readonly #dialer: Dialer;
@@ -81,6 +80,7 @@ class Libp2pOverlay implements Overlay {
   readonly #neighbours = new Neighbours();
   readonly #isInside: (host: string) => boolean;
   readonly keepers: KeeperCalls;
+  readonly receipts: Receipts;
   readonly directory: DirectoryCalls;
   readonly #callbacks = new Callbacks();
   readonly #kept: Kept;
@@ -116,7 +116,7 @@ class Libp2pOverlay implements Overlay {
     const proving = { ...base, self: this.self, owners, proved: this.#owners };
     this.#join = new Join({ ...proving, onWitnessed: (claim) => this.#onWitnessed(claim) });
     this.#proposals = new Proposals(proving);
-    this.#receipts = new Receipts(proving);
+    this.receipts = new Receipts(proving);
     this.#publish = new Publish(base);
     this.#directory = new Directory(base);
     const recordOf = (connection: PeerConnection): OverlayConnection => this.#record(connection);
@@ -353,10 +353,6 @@ class Libp2pOverlay implements Overlay {
     this.#heads.announceClaim(claim);
   }
 
-  announceReceipt(receipt: SignedReceipt): void {
-    this.#receipts.announce(receipt);
-  }
-
   async showOwner(connection: PeerConnection, signed: SignedOwnerProof, signal: AbortSignal): Promise<OwnerAnswer> {
     return this.#join.requestOwner(this.#record(connection), signed, signal);
   }
@@ -394,7 +390,7 @@ class Libp2pOverlay implements Overlay {
     this.#heads.serve();
     this.#join.serve();
     this.#proposals.serve();
-    this.#receipts.serve();
+    this.receipts.serve();
     if (this.#deps.directory !== undefined) this.#directory.serve(this.#deps.directory);
     this.#anchor?.serve();
     // A member that read our hello before we read its own asks at once, and only once.
@@ -405,7 +401,7 @@ class Libp2pOverlay implements Overlay {
     this.#control.setRule(STOP_PROTOCOL, (connection) => this.#reservations.isFrom(connection));
     this.#probation.onAdmitted((connection) => {
       void this.#caretaker.onAdmitted(connection as OverlayConnection);
-      this.#receipts.greet(connection as OverlayConnection);
+      this.receipts.greet(connection as OverlayConnection);
     });
   }
 
@@ -417,7 +413,7 @@ class Libp2pOverlay implements Overlay {
 
   #onClosed(connection: OverlayConnection): void {
     this.#owners.forget(connection);
-    this.#receipts.forget(connection);
+    this.receipts.forget(connection);
     this.#caretaker.onClosed(connection);
   }
 

@@ -19,12 +19,13 @@ import { hashClaim, headHash, type Head, type HeadProof, type MemberClaim } from
 import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
-import { Deadline } from './deadline.ts';
-import type { DeploymentView } from './deployment-view.ts';
+import { Deadline, raced } from './deadline.ts';
+import type { DeploymentView, ProofOutcome } from './deployment-view.ts';
 import { decodeJson, encodeJson, invalid, readParts, writeParts } from './messages.ts';
 import { MAX_NEWS_BYTES, decodeNews, encodeNews, type News } from './news.ts';
 import { Outbox } from './outbox.ts';
-import type { Probation } from './probation.ts';
+import { bestOfEach, type Probation } from './probation.ts';
+import { ShownHeads } from './shown-heads.ts';
 
 export const HEADS_PROTOCOL = '/moat/heads/1';
 const MAX_CONTRACT_BYTES = 1024 * 1024;
@@ -32,6 +33,8 @@ const MAX_CONTRACT_BYTES = 1024 * 1024;
 const MAX_SUMMARY_BYTES = 1024 * 1024;
 const EXCHANGE_MS = 20_000;
 const ASKED_AT_ONCE = 4;
+/** Milliseconds for which a head that several peers show is taken from the first alone. */
+const FIRST_MS = 500;
 /** Bytes of a contract, and claims of a summary, that count as one request. */
 const BYTES_PER_REQUEST = 64 * 1024;
 const CLAIMS_PER_REQUEST = 1000;
@@ -82,6 +85,9 @@ export interface HeadsDeps {
 export class Heads {
   readonly #deps: HeadsDeps;
   readonly #outboxes = new Map<OverlayConnection, Outbox>();
+  readonly #shown = new ShownHeads();
+  /** Heads that are being taken: all keepers show a new one at once. Bound: the streams that bring them. */
+  readonly #taking = new Map<Hash, Promise<unknown>>();
 
   constructor(deps: HeadsDeps) {
     this.#deps = deps;
@@ -125,8 +131,7 @@ export class Heads {
     let changed = false;
     try {
       if (proof !== undefined) {
-        const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, proof.newest.head);
-        const outcome = await deployments.acceptProof(connection.peer, proof, pull);
+        const outcome = await this.#takeProof(connection, deployment, proof);
         if (outcome === 'accepted') {
           onChanged();
           this.announceHead(deployment, connection);
@@ -144,6 +149,27 @@ export class Heads {
       logger.error({ deployment, peer: connection.peer, err: error }, 'news not processed');
     }
     if (changed) onChanged();
+  }
+
+  /** A head that is being taken from another peer is waited for: to pull and check it twice at once helps nobody. */
+  async #takeProof(connection: OverlayConnection, deployment: DeploymentId, proof: HeadProof): Promise<ProofOutcome> {
+    const { clock, deployments } = this.#deps;
+    const head = headHash(proof.newest.head);
+    this.#shown.put(connection.peer, deployment, head);
+    const first = this.#taking.get(head);
+    if (first !== undefined) {
+      using patience = new Deadline(clock, FIRST_MS);
+      await raced(first, patience.signal).catch(() => undefined);
+    }
+    const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, proof.newest.head);
+    const taking = deployments.acceptProof(connection.peer, proof, pull);
+    if (this.#taking.has(head)) return taking;
+    this.#taking.set(head, taking);
+    try {
+      return await taking;
+    } finally {
+      this.#taking.delete(head);
+    }
   }
 
   /** Compares with {@link ASKED_AT_ONCE} peers, keepers first: those who told something once do not tell it again. */
@@ -183,6 +209,8 @@ export class Heads {
   /** Frees what was kept for a connection. */
   forget(connection: OverlayConnection): void {
     this.#outboxes.delete(connection);
+    // Whoever comes back may have been set back meanwhile.
+    this.#shown.forget(connection.peer);
   }
 
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
@@ -279,6 +307,7 @@ export class Heads {
   }
 
   #compared(connection: OverlayConnection, deployment: DeploymentId, theirs: Summary): void {
+    this.#shown.put(connection.peer, deployment, theirs.head);
     this.#sendLacking(connection, deployment, theirs);
     if (theirs.head !== null) this.#deps.deployments.headShown?.(connection.peer, deployment, theirs.head);
   }
@@ -309,17 +338,32 @@ export class Heads {
     const outbox = new Outbox({
       proof: (deployment) => this.#deps.deployments.proof(deployment),
       isEntitled: (deployment) => this.#isEntitled(connection, deployment),
+      isShown: ({ newest }) => this.#shown.isShown(connection.peer, newest.head.deployment, headHash(newest.head)),
       send: (news) => this.#send(connection, news),
-      onFailure: (error) => this.#deps.logger.debug({ peer: connection.peer, err: error }, 'news not delivered'),
+      onFailure: (error) => {
+        this.#deps.logger.debug({ peer: connection.peer, err: error }, 'news not delivered');
+        this.#compareElsewhere(connection);
+      },
     });
     if (!connection.closed.aborted) this.#outboxes.set(connection, outbox);
     return outbox;
   }
 
+  /** News that one connection did not take may come by another one to the same peer. */
+  #compareElsewhere(failed: OverlayConnection): void {
+    const { deployments, probation } = this.#deps;
+    const others = probation.all().filter((other) => other.peer === failed.peer && other !== failed && other.admitted);
+    for (const connection of bestOfEach(others)) {
+      for (const deployment of deployments.sharedWith(connection.peer)) void this.compare(connection, deployment);
+    }
+  }
+
+  /** One connection to each peer: two carry the same news to the same machine. */
   #entitled(deployment: DeploymentId): OverlayConnection[] {
-    return this.#deps.probation
-      .all()
-      .filter((connection) => connection.admitted && this.#isEntitled(connection, deployment));
+    const { probation } = this.#deps;
+    return bestOfEach(
+      probation.all().filter((connection) => connection.admitted && this.#isEntitled(connection, deployment)),
+    );
   }
 
   #isEntitled(connection: OverlayConnection, deployment: DeploymentId): boolean {

@@ -1,12 +1,7 @@
-/**
- * Yamux with our bounds. It answers pings and refused streams although the peer reads nothing: 12 bytes received become
- * 300 bytes of memory, without end. So frames that pile up end the connection; streams stop by themselves long before.
- */
-import type { ComponentLogger, Connection, MessageStream, StreamMuxer, StreamMuxerFactory } from '@libp2p/interface';
+/** Yamux with our bounds: of streams here, of frames that pile up in `gathered-frames.ts`. */
+import type { ComponentLogger, Connection, StreamMuxer, StreamMuxerFactory } from '@libp2p/interface';
 import { yamux } from '@libp2p/yamux';
-
-/** Frames that may be sent while the connection takes none. */
-const MAX_UNSENT_FRAMES = 4096;
+import { gathered } from './gathered-frames.ts';
 
 /** Signs of life of one connection, below its streams. */
 export interface Pulse {
@@ -36,7 +31,15 @@ export function boundedYamux(): (components: { readonly logger: ComponentLogger 
     return {
       protocol: factory.protocol,
       createStreamMuxer: (connection) => {
-        const muxer = factory.createStreamMuxer(bounded(connection));
+        const { flush } = gathered(connection);
+        const muxer = factory.createStreamMuxer(connection);
+        const [close, abort] = [muxer.close.bind(muxer), muxer.abort.bind(muxer)];
+        // What they say last leaves before the connection goes.
+        muxer.close = (options) => close(options).finally(flush);
+        muxer.abort = (error) => {
+          abort(error);
+          flush();
+        };
         let arrivedAt = performance.now();
         connection.addEventListener('message', () => {
           arrivedAt = performance.now();
@@ -45,19 +48,4 @@ export function boundedYamux(): (components: { readonly logger: ComponentLogger 
       },
     };
   };
-}
-
-function bounded(connection: MessageStream): MessageStream {
-  const send = connection.send.bind(connection);
-  let unsent = 0;
-  connection.addEventListener('drain', () => {
-    unsent = 0;
-  });
-  connection.send = (data) => {
-    const takesMore = send(data);
-    if (takesMore) unsent = 0;
-    else if (++unsent === MAX_UNSENT_FRAMES) connection.abort(new Error('the peer reads no answers'));
-    return takesMore;
-  };
-  return connection;
 }

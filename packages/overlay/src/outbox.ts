@@ -11,6 +11,8 @@ export interface OutboxDeps {
   readonly proof: (deployment: DeploymentId) => HeadProof | undefined;
   /** Asked again right before sending: a peer that a new version removed gets nothing. */
   readonly isEntitled: (deployment: DeploymentId) => boolean;
+  /** True when the peer itself showed this head. */
+  readonly isShown: (proof: HeadProof) => boolean;
   readonly send: (news: News) => Promise<void>;
   readonly onFailure: (error: unknown) => void;
 }
@@ -75,7 +77,7 @@ export class Outbox {
     for (const deployment of this.#heads) {
       this.#heads.delete(deployment);
       const proof = this.#deps.proof(deployment);
-      if (proof !== undefined) return { deployment, proof, claims: [] };
+      if (proof !== undefined && !this.#deps.isShown(proof)) return { deployment, proof, claims: [] };
     }
     const fork = this.#forks.shift();
     if (fork !== undefined) return { ...fork, claims: [] };

@@ -121,6 +121,14 @@ export interface DirectoryCalls {
   list(c: PeerConnection, query: DirectoryQuery, signal: AbortSignal): Promise<DirectoryPage>;
 }
 
+/** What members did with a version. */
+export interface ReceiptCalls {
+  /** Tells the keepers what this machine did. */
+  announce(receipt: SignedReceipt): void;
+  /** Asks a keeper what all members did, unless this machine keeps the deployment itself. Never rejects. */
+  ask(deployment: DeploymentId): Promise<void>;
+}
+
 /** The control plane plus everything that moves deployments' news over it. */
 export interface Overlay extends Service, ControlPlane {
   /** Multiaddrs with `/p2p/<own PeerId>` under which this machine can be dialed now, relayed ones last. */
@@ -174,8 +182,7 @@ export interface Overlay extends Service, ControlPlane {
   /** Requests to the keeper at the other end. */
   readonly keepers: KeeperCalls;
   readonly directory: DirectoryCalls;
-  /** Sends a receipt of ours to everyone connected who may hear of its deployment. */
-  announceReceipt(receipt: SignedReceipt): void;
+  readonly receipts: ReceiptCalls;
   /**
    * Shows a bundle to the gateway at the other end; `ok` with names admits the connection on both sides.
    * @throws `PROTOCOL_UNSUPPORTED`, `STREAM_ENDED`, `MESSAGE_INVALID`

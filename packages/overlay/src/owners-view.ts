@@ -61,6 +61,8 @@ export interface OwnersView {
   isOwner(deployment: DeploymentId, owner: OwnerKey): boolean;
   /** True for another machine that the version in force pins as a keeper, where this one is a pinned keeper too. */
   isFellowKeeper(deployment: DeploymentId, peer: PeerId): boolean;
+  /** True for another machine that the version in force pins as a keeper. */
+  isKeeper(deployment: DeploymentId, peer: PeerId): boolean;
   /** True where this machine is a pinned keeper. */
   keeps(deployment: DeploymentId): boolean;
   snapshot(deployment: DeploymentId): Snapshot;
@@ -69,7 +71,7 @@ export interface OwnersView {
   proposal(deployment: DeploymentId, id: Hash): { readonly report: ProposalReport; readonly proposal: Proposal };
   put(deployment: DeploymentId, proposal: Proposal, from: PeerId, signal: AbortSignal): Promise<PutOutcome>;
   take(deployment: DeploymentId, version: ShownVersion, from: PeerId, signal: AbortSignal): Promise<TakeAnswer>;
-  /** True = it was new and is to be passed on. Never throws for hostile input. */
+  /** True = it was new; keepers pass it on to each other. Never throws for hostile input. */
   acceptReceipt(from: PeerId, receipt: SignedReceipt): boolean;
   /** The newest of each member that is known here. */
   receipts(deployment: DeploymentId): readonly SignedReceipt[];
@@ -80,6 +82,7 @@ export const noOwners: OwnersView = {
   proveOwner: () => Promise.resolve(null),
   isOwner: () => false,
   isFellowKeeper: () => false,
+  isKeeper: () => false,
   keeps: () => false,
   snapshot: () => refuse(),
   proposals: () => refuse(),

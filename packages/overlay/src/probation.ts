@@ -225,6 +225,16 @@ export function stands(connection: OverlayConnection): boolean {
   );
 }
 
+/** Of several connections to one peer the one to talk on: a direct one, else the oldest. */
+export function bestOfEach(connections: readonly OverlayConnection[]): OverlayConnection[] {
+  const best = new Map<PeerId, OverlayConnection>();
+  for (const connection of connections) {
+    const other = best.get(connection.peer);
+    if (other === undefined || (other.relayed && !connection.relayed)) best.set(connection.peer, connection);
+  }
+  return [...best.values()];
+}
+
 function refused(): MoatError<'PROTOCOL_UNSUPPORTED'> {
   return new MoatError('PROTOCOL_UNSUPPORTED', 'this connection is on probation');
 }

@@ -1,7 +1,9 @@
 /**
- * `/moat/receipts/1`: what members did with a version, as they signed it. One stream is one message of some receipts,
- * without an answer. A machine sends its own on every connection of the deployment; keepers also pass on what is new,
- * in a network of more than {@link MAX_TOLD} machines to each other only.
+ * `/moat/receipts/1`: what members did with a version, as they signed it. One stream is one of
+ *   tell     some receipts, unasked; no answer
+ *   ask      what is known of one deployment, in parts; answered by its keepers, to members
+ * A machine tells the keepers it is connected to what it did itself; keepers tell each other what is new. Nobody else is
+ * told unasked: each version would cost as many messages as there are pairs of members.
  * Which receipts count is decided behind {@link OwnersView.acceptReceipt}.
  */
 import {
@@ -19,25 +21,40 @@ import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline } from './deadline.ts';
 import type { DeploymentView } from './deployment-view.ts';
-import { decodeJson, encodeJson, parsed } from './messages.ts';
+import { decodeJson, encodeJson, parsed, readParts, writeParts } from './messages.ts';
 import type { OwnersView } from './owners-view.ts';
-import type { Probation } from './probation.ts';
+import { bestOfEach, type Probation } from './probation.ts';
 
 export const RECEIPTS_PROTOCOL = '/moat/receipts/1';
 const EXCHANGE_MS = 10_000;
 /** Receipts of one message: all of them fit 64 KiB. */
 const MAX_RECEIPTS = 64;
-/** Machines of one network that a keeper tells what all others did: each version costs that many receipts squared. */
-const MAX_TOLD = 256;
 /** Receipts that count as one request. */
 const RECEIPTS_PER_REQUEST = 16;
+/** Bytes of an answer: the receipts of some 10,000 machines. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+/** Milliseconds that what others did waits for more of the same before keepers tell each other. */
+const GATHER_MS = 250;
+/**
+ * All machines apply a version in the same second, and its keepers have work enough then: in networks of more than so
+ * many, receipts leave spread over as many milliseconds for each machine above.
+ */
+const [AT_ONCE, SPREAD_MS, MAX_SPREAD_MS] = [64, 6, 5000];
+/** Milliseconds for which an answer is as good as a new one. */
+const ASKED_EVERY_MS = 2000;
+/** Milliseconds for a keeper to answer what all did. */
+const ANSWER_MS = 3000;
 /** Milliseconds until what a peer did not take is offered again, and how often it is offered. */
 const RETRY_MS = 2000;
 const OFFERS = 3;
 /** Receipts that may wait for one peer; more are dropped, the next connection brings them. */
 const MAX_WAITING = 4096;
 
-const messageSchema = z.strictObject({ receipts: z.array(z.unknown()).max(MAX_RECEIPTS) });
+const messageSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('tell'), receipts: z.array(z.unknown()).max(MAX_RECEIPTS) }),
+  z.strictObject({ kind: z.literal('ask'), deployment: z.string().regex(/^[a-z2-7]{26}$/) }),
+]);
+const answerSchema = z.strictObject({ receipts: z.array(z.unknown()) });
 
 export interface ReceiptsDeps {
   readonly logger: Logger;
@@ -59,6 +76,8 @@ interface Waiting {
 export class Receipts {
   readonly #deps: ReceiptsDeps;
   readonly #waiting = new Map<OverlayConnection, Waiting>();
+  /** Bound: one a deployment held here. */
+  readonly #asked = new Map<DeploymentId, { readonly at: number; readonly answer: Promise<void> }>();
 
   constructor(deps: ReceiptsDeps) {
     this.#deps = deps;
@@ -75,19 +94,35 @@ export class Receipts {
     );
   }
 
-  /** Sends a receipt of ours to everyone connected who may hear of its deployment. */
+  /** Tells the connected keepers what this machine did. */
   announce(receipt: SignedReceipt): void {
-    for (const connection of this.#deps.probation.all()) if (connection.admitted) this.#send(connection, [receipt]);
+    const { deployment } = receipt.receipt;
+    const delayMs = this.#spread(deployment);
+    for (const connection of this.#keepersOf(deployment)) this.#send(connection, [receipt], delayMs);
   }
 
-  /** Tells a newly connected peer: a keeper all it knows, everybody else what it did itself. */
+  /** Tells a newly connected keeper what this machine did, and all it knows where it keeps the deployment too. */
   greet(connection: OverlayConnection): void {
     const { deployments, owners, self } = this.#deps;
     for (const deployment of deployments.sharedWith(connection.peer)) {
+      if (!owners.isKeeper(deployment, connection.peer)) continue;
       const known = owners.receipts(deployment);
-      const own = known.filter(({ receipt }) => receipt.node === self);
-      this.#send(connection, this.#toldAll(deployment)(connection) ? known : own);
+      this.#send(connection, owners.keeps(deployment) ? known : known.filter(({ receipt }) => receipt.node === self));
     }
+  }
+
+  /**
+   * Asks a connected keeper what all members did, unless that is known: this machine keeps the deployment, or has asked
+   * a moment ago. Never rejects.
+   */
+  async ask(deployment: DeploymentId): Promise<void> {
+    const { clock, owners } = this.#deps;
+    if (owners.keeps(deployment)) return;
+    const asked = this.#asked.get(deployment);
+    if (asked !== undefined && Math.abs(clock.now() - asked.at) < ASKED_EVERY_MS) return asked.answer;
+    const answer = this.#askKeepers(deployment);
+    this.#asked.set(deployment, { at: clock.now(), answer });
+    await answer;
   }
 
   forget(connection: OverlayConnection): void {
@@ -95,35 +130,92 @@ export class Receipts {
   }
 
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
-    const { clock, owners } = this.#deps;
+    const { clock } = this.#deps;
     using deadline = new Deadline(clock, EXCHANGE_MS, connection.closed);
-    const { receipts } = decodeJson(await stream.read(deadline.signal), messageSchema);
-    const waitMs = connection.requests.take(1 + receipts.length / RECEIPTS_PER_REQUEST);
-    if (waitMs > 0) await sleep(clock, waitMs, deadline.signal);
-    for (const item of receipts) {
-      const receipt = parsed(parseSignedReceipt, item);
+    const request = decodeJson(await stream.read(deadline.signal), messageSchema);
+    if (request.kind === 'ask') return this.#answer(stream, connection, request.deployment, deadline.signal);
+    await this.#pay(connection, request.receipts.length, deadline.signal);
+    const fresh = new Map<DeploymentId, SignedReceipt[]>();
+    for (const receipt of this.#taken(connection, request.receipts)) {
       const { deployment } = receipt.receipt;
-      if (!this.#isEntitled(connection, deployment) || !owners.acceptReceipt(connection.peer, receipt)) continue;
-      this.#passOn(receipt, connection);
+      fresh.set(deployment, [...(fresh.get(deployment) ?? []), receipt]);
+    }
+    for (const [deployment, receipts] of fresh) {
+      if (!this.#deps.owners.keeps(deployment)) continue;
+      for (const keeper of this.#keepersOf(deployment)) {
+        if (keeper.peer !== connection.peer) this.#send(keeper, receipts, GATHER_MS);
+      }
     }
   }
 
-  #passOn(receipt: SignedReceipt, from: OverlayConnection): void {
-    const isTold = this.#toldAll(receipt.receipt.deployment);
-    for (const connection of this.#deps.probation.all()) {
-      if (connection !== from && connection.admitted && isTold(connection)) this.#send(connection, [receipt]);
+  /** A stranger, and who asks for what is not kept here, gets what nobody knows anything of gets. */
+  async #answer(
+    stream: MessageStream,
+    connection: OverlayConnection,
+    deployment: DeploymentId,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { owners } = this.#deps;
+    const isAnswered = owners.keeps(deployment) && this.#isEntitled(connection, deployment);
+    const receipts = isAnswered ? owners.receipts(deployment) : [];
+    await this.#pay(connection, receipts.length, signal);
+    await writeParts(stream, encodeJson({ receipts }), MAX_ANSWER_BYTES, signal);
+  }
+
+  async #pay(connection: OverlayConnection, receipts: number, signal: AbortSignal): Promise<void> {
+    const waitMs = connection.requests.take(1 + receipts / RECEIPTS_PER_REQUEST);
+    if (waitMs > 0) await sleep(this.#deps.clock, waitMs, signal);
+  }
+
+  /** Those that are new here, of deployments the peer may speak of. @throws `MESSAGE_INVALID` */
+  #taken(connection: OverlayConnection, items: readonly unknown[]): SignedReceipt[] {
+    return items
+      .map((item) => parsed(parseSignedReceipt, item))
+      .filter(
+        (receipt) =>
+          this.#isEntitled(connection, receipt.receipt.deployment) &&
+          this.#deps.owners.acceptReceipt(connection.peer, receipt),
+      );
+  }
+
+  /** The first keeper that answers is believed: each receipt is signed by the machine it is of. */
+  async #askKeepers(deployment: DeploymentId): Promise<void> {
+    const { clock, control, logger } = this.#deps;
+    for (const connection of this.#keepersOf(deployment)) {
+      try {
+        using deadline = new Deadline(clock, ANSWER_MS, connection.closed);
+        const stream = await control.open(connection, RECEIPTS_PROTOCOL, deadline.signal);
+        try {
+          await stream.write(encodeJson({ kind: 'ask', deployment }), deadline.signal);
+          await stream.close();
+          const { receipts } = decodeJson(await readParts(stream, MAX_ANSWER_BYTES, deadline.signal), answerSchema);
+          this.#taken(connection, receipts);
+          return;
+        } catch (error) {
+          stream.abort(error as Error);
+          throw error;
+        }
+      } catch (error) {
+        logger.debug(
+          { peer: connection.peer, deployment, code: errorCode(error), err: error },
+          'receipts not asked for',
+        );
+      }
     }
   }
 
-  /** Whom this keeper tells what all others did; members are counted once, however many are asked about. */
-  #toldAll(deployment: DeploymentId): (connection: OverlayConnection) => boolean {
-    const { deployments, owners } = this.#deps;
-    if (!owners.keeps(deployment)) return () => false;
-    if (deployments.members(deployment).length <= MAX_TOLD) return () => true;
-    return ({ peer }) => owners.isFellowKeeper(deployment, peer);
+  /** One admitted connection to each keeper, a direct one where there is one. */
+  #keepersOf(deployment: DeploymentId): OverlayConnection[] {
+    const { owners, probation } = this.#deps;
+    return bestOfEach(probation.all().filter(({ admitted, peer }) => admitted && owners.isKeeper(deployment, peer)));
   }
 
-  #send(connection: OverlayConnection, receipts: readonly SignedReceipt[]): void {
+  #spread(deployment: DeploymentId): number {
+    const above = this.#deps.deployments.members(deployment).length - AT_ONCE;
+    return above <= 0 ? 0 : Math.random() * Math.min(above * SPREAD_MS, MAX_SPREAD_MS);
+  }
+
+  #send(connection: OverlayConnection, receipts: readonly SignedReceipt[], delayMs = 0): void {
     if (connection.closed.aborted) return;
     const waiting = this.#waiting.get(connection) ?? { receipts: new Map(), sending: false };
     for (const signed of receipts) {
@@ -135,12 +227,13 @@ export class Receipts {
     }
     if (waiting.receipts.size === 0) return;
     this.#waiting.set(connection, waiting);
-    if (!waiting.sending) void this.#run(connection, waiting);
+    if (!waiting.sending) void this.#run(connection, waiting, delayMs);
   }
 
-  async #run(connection: OverlayConnection, waiting: Waiting): Promise<void> {
+  async #run(connection: OverlayConnection, waiting: Waiting, delayMs: number): Promise<void> {
     waiting.sending = true;
     try {
+      if (delayMs > 0) await sleep(this.#deps.clock, delayMs, connection.closed);
       for (let offers = 0; waiting.receipts.size > 0;) {
         const batch = [...waiting.receipts].slice(0, MAX_RECEIPTS);
         for (const [key] of batch) waiting.receipts.delete(key);
@@ -171,7 +264,7 @@ export class Receipts {
     using deadline = new Deadline(clock, EXCHANGE_MS, connection.closed);
     const stream = await control.open(connection, RECEIPTS_PROTOCOL, deadline.signal);
     try {
-      await stream.write(encodeJson({ receipts }), deadline.signal);
+      await stream.write(encodeJson({ kind: 'tell', receipts }), deadline.signal);
       await stream.close();
     } catch (error) {
       stream.abort(error as Error);

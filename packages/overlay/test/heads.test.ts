@@ -24,6 +24,64 @@ test('a new version reaches everyone with a path to one that knows, at once', as
   assert.deepEqual(carol.view.contract(shop.id, 1), next.bytes);
 });
 
+test('a version that two keepers show at once is pulled and checked once, and told to neither of them', async () => {
+  const shop = new Deployment();
+  const { proof, bytes } = shop.version({});
+  const keepers = ['alice', 'bob'].map((peer) => ({
+    peer,
+    closed: soon(),
+    admitted: true,
+    requests: { take: () => 0 },
+  }));
+  const [alice, bob] = keepers;
+  const opened: string[] = [];
+  const { promise: answer, resolve: answerNow } = Promise.withResolvers<Uint8Array>();
+  let held: typeof proof | undefined;
+  const pulled: string[] = [];
+  const heads = new Heads({
+    logger: silentLogger,
+    clock: systemClock,
+    onChanged: () => undefined,
+    probation: { all: () => keepers, during: (connection: { peer: string }) => pulled.push(connection.peer) && answer },
+    control: { open: ({ peer }: { peer: string }) => Promise.reject(new Error(String(opened.push(peer)))) },
+    deployments: {
+      sharedWith: () => [shop.id],
+      proof: () => held,
+      expects: () => true,
+      acceptProof: async (_from: string, shown: typeof proof, pull: () => Promise<Uint8Array>) => {
+        if (held !== undefined) return 'same';
+        assert.deepEqual(await pull(), bytes);
+        held = shown;
+        return 'accepted';
+      },
+    },
+  } as never);
+  const news = { deployment: shop.id, proof, claims: [] };
+  const taken = [alice, bob].map((keeper) => heads.take(keeper as never, news));
+  answerNow(bytes);
+  await Promise.all(taken);
+  assert.deepEqual(pulled, ['alice']);
+  assert.deepEqual(opened, [], 'both have it');
+});
+
+test('who shows a version and does not give it keeps nobody from it', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  await using carol = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer, 'carol!': carol.peer };
+  introduce(shop.version(members), alice, bob, carol);
+  await until(() => [alice, carol].every(({ peer }) => bob.overlay.connections(peer).length > 0), 'bob is at both');
+  const next = shop.version(members);
+  alice.view.hold(next);
+  alice.view.contract = () => undefined;
+  carol.view.hold(next);
+  alice.overlay.announceHead(shop.id);
+  carol.overlay.announceHead(shop.id);
+  await until(() => bob.view.proof(shop.id)?.newest.head.version === 1, 'bob has version 1');
+  assert.deepEqual(bob.view.contract(shop.id, 1), next.bytes);
+});
+
 test('a member that a version removes is closed at once and told nothing more', async () => {
   await using alice = await started();
   await using bob = await started();

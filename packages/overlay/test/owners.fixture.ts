@@ -33,10 +33,12 @@ export class TestOwners implements OwnersView {
   }
 
   isFellowKeeper(deployment: DeploymentId, peer: PeerId): boolean {
+    return this.keeps(deployment) && this.isKeeper(deployment, peer);
+  }
+
+  isKeeper(deployment: DeploymentId, peer: PeerId): boolean {
     return (
-      this.keeps(deployment) &&
-      peer !== this.#self &&
-      this.#view.members(deployment).some((member) => member.keeper && member.peer === peer)
+      peer !== this.#self && this.#view.members(deployment).some((member) => member.keeper && member.peer === peer)
     );
   }
 

@@ -235,7 +235,7 @@ test('random bytes, oversize and silence on the doors of owners end those stream
   silent.abort(new Error('enough'));
 });
 
-test('a keeper passes on what members did, and tells a newcomer', async () => {
+test('a keeper has what members did, tells a keeper that comes, and a member that asks', async () => {
   let owners: TestOwners | undefined;
   const seen = new Map<string, TestOwners>();
   const withOwners = (name: string) => (view: ConstructorParameters<typeof TestOwners>[0], self: string) => {
@@ -246,8 +246,9 @@ test('a keeper passes on what members did, and tells a newcomer', async () => {
   await using alice = await started({ owners: (view, self) => (owners = new TestOwners(view, self)) });
   await using bob = await started({ owners: withOwners('bob') });
   await using carol = await started({ owners: withOwners('carol') });
+  await using dan = await started({ owners: withOwners('dan') });
   const shop = new Deployment();
-  const version = shop.version({ 'alice!': alice.peer, bob: bob.peer, carol: carol.peer });
+  const version = shop.version({ 'alice!': alice.peer, bob: bob.peer, 'carol!': carol.peer, dan: dan.peer });
   introduce(version, alice, bob);
   await bob.overlay.connect(alice.peer, soon());
   const receipt = createReceipt(
@@ -261,9 +262,14 @@ test('a keeper passes on what members did, and tells a newcomer', async () => {
     },
     bob.key.signer,
   );
-  bob.overlay.announceReceipt(receipt);
+  bob.overlay.receipts.announce(receipt);
   await until(() => owners?.known.length === 1, 'the keeper has it');
   introduce(version, alice, carol);
   await until(() => seen.get('carol')?.known.length === 1, 'the newcomer hears of it');
   assert.deepEqual(seen.get('carol')?.known[0], receipt);
+  introduce(version, alice, dan);
+  await dan.overlay.connect(alice.peer, soon());
+  assert.deepEqual(seen.get('dan')?.known, []);
+  await dan.overlay.receipts.ask(shop.id);
+  assert.deepEqual(seen.get('dan')?.known, [receipt]);
 });

@@ -1,99 +1,127 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLogger, systemClock } from '@moat/core';
-import { createReceipt } from '@moat/contract';
+import { silentLogger, type Clock } from '@moat/core';
+import { createReceipt, type SignedReceipt } from '@moat/contract';
 import { createNodeKey, type NodeKey } from '@moat/identity';
+import { createManualClock } from '@moat/testkit';
 import { Receipts } from '../src/receipts.ts';
 import { soon, until } from './world.fixture.ts';
 
 const DEPLOYMENT = 'a'.repeat(26);
-const MEMBERS = 50;
-const MAX_RECEIPTS = 64;
+const KEEPERS = 3;
 
-test('what all did reaches each member in a few messages, and costs no count of members a peer', async () => {
-  const keys = Array.from({ length: MEMBERS }, createNodeKey);
+type Serve = (stream: object, connection: object) => Promise<void>;
+
+interface World {
+  readonly receipts: Receipts;
+  readonly serve: Serve;
+  readonly connections: readonly object[];
+  /** Receipts of each message that left, by the peer it went to. */
+  readonly told: { readonly peer: string; readonly receipts: readonly SignedReceipt[] }[];
+}
+
+/** A machine connected to all others, the first of which are keepers; each open of a stream may `refuse`. */
+function begin(
+  keys: readonly NodeKey[],
+  clock: Clock,
+  options: { readonly keeps?: boolean; readonly members?: number; readonly refuse?: () => boolean } = {},
+): World {
   const connections = keys.map(({ peerId: peer }) => ({
     peer,
     admitted: true,
     closed: soon(60_000),
     requests: { take: () => 0 },
   }));
-  let streams = 0;
-  let told = 0;
-  let counted = 0;
-  const taken = new Set<string>();
-  let serve = (_stream: object, _connection: object): Promise<void> => Promise.reject(new Error('not served'));
-  const write = (bytes: Uint8Array): Promise<void> => {
-    told += (JSON.parse(Buffer.from(bytes).toString()) as { receipts: unknown[] }).receipts.length;
-    return Promise.resolve();
-  };
+  const keepers = new Set(keys.slice(0, KEEPERS).map(({ peerId }) => peerId));
+  const taken: SignedReceipt[] = [];
+  const told: World['told'] = [];
+  let serve: Serve = () => Promise.reject(new Error('not served'));
   const receipts = new Receipts({
     logger: silentLogger,
-    clock: systemClock,
+    clock,
     self: createNodeKey().peerId,
     control: {
-      handle: (_protocol: string, handler: typeof serve) => (serve = handler),
-      open: () => {
-        streams += 1;
+      handle: (_protocol: string, handler: Serve) => (serve = handler),
+      open: ({ peer }: { peer: string }) => {
+        if (options.refuse?.() === true) return Promise.reject(new Error('busy'));
+        const write = (bytes: Uint8Array): Promise<void> => {
+          const message = JSON.parse(Buffer.from(bytes).toString()) as { kind: string; receipts: SignedReceipt[] };
+          assert.equal(message.kind, 'tell');
+          told.push({ peer, receipts: message.receipts });
+          return Promise.resolve();
+        };
         return Promise.resolve({ write, close: () => Promise.resolve(), abort: () => undefined });
       },
     },
     probation: { all: () => connections },
-    deployments: {
-      sharedWith: () => [DEPLOYMENT],
-      members: () => {
-        counted += 1;
-        return keys;
-      },
-    },
+    deployments: { sharedWith: () => [DEPLOYMENT], members: () => Array.from({ length: options.members ?? 3 }) },
     owners: {
-      keeps: () => true,
-      isFellowKeeper: () => false,
-      acceptReceipt: (_from: string, { signature }: { signature: string }) =>
-        !taken.has(signature) && taken.add(signature).size > 0,
+      keeps: () => options.keeps === true,
+      isKeeper: (_: string, peer: string) => keepers.has(peer),
+      receipts: () => taken,
+      acceptReceipt: (_from: string, signed: SignedReceipt) =>
+        !taken.some(({ signature }) => signature === signed.signature) && taken.push(signed) > 0,
     },
   } as never);
   receipts.serve();
-  const message = Buffer.from(JSON.stringify({ receipts: keys.map(receiptOf) }));
-  await serve({ read: () => Promise.resolve(message) }, connections[0] ?? {});
-  const others = (MEMBERS - 1) * (MEMBERS - 1);
-  await until(() => told === others, 'all are told');
-  assert.ok(streams <= 3 * MEMBERS, `${streams} messages`);
-  assert.ok(counted <= MAX_RECEIPTS, `members counted ${counted} times`);
+  return { receipts, serve: (...args) => serve(...args), connections, told };
+}
+
+test('keepers tell each other what all did in a few messages; a member is told when it asks', async () => {
+  const keys = Array.from({ length: 50 }, createNodeKey);
+  const clock = createManualClock(0);
+  const { serve, connections, told } = begin(keys, clock, { keeps: true });
+  const all = keys.map(receiptOf);
+  const heard = { read: () => Promise.resolve(bytesOf({ kind: 'tell', receipts: all })) };
+  await serve(heard, connections[20] ?? {});
+  clock.advance(1000);
+  await until(() => told.length === KEEPERS, 'the keepers are told');
+  for (const { peer, receipts } of told) {
+    assert.ok(keys.slice(0, KEEPERS).some(({ peerId }) => peerId === peer));
+    assert.equal(receipts.length, all.length - 1, 'all but what it did itself');
+  }
   // What is known is told to nobody again.
-  await serve({ read: () => Promise.resolve(message) }, connections[1] ?? {});
-  assert.equal(told, others);
+  await serve(heard, connections[21] ?? {});
+  clock.advance(1000);
+  assert.equal(told.length, KEEPERS);
+
+  const answer: Uint8Array[] = [];
+  const ask = { kind: 'ask', deployment: DEPLOYMENT };
+  const write = (bytes: Uint8Array): Promise<void> => Promise.resolve(void answer.push(bytes));
+  await serve({ read: () => Promise.resolve(bytesOf(ask)), write }, connections[30] ?? {});
+  assert.deepEqual(JSON.parse(Buffer.concat(answer.slice(1)).toString()), { receipts: all });
+});
+
+test('a member tells keepers alone, and in a large network not in the moment in which all do', async () => {
+  const keys = Array.from({ length: 5 }, createNodeKey);
+  const clock = createManualClock(0);
+  const { receipts, told } = begin(keys, clock, { members: 1000 });
+  receipts.announce(receiptOf(createNodeKey()));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(told.length, 0);
+  clock.advance(5000);
+  await until(() => told.length === KEEPERS, 'each keeper is told');
+  assert.deepEqual(new Set(told.map(({ peer }) => peer)), new Set(keys.slice(0, KEEPERS).map(({ peerId }) => peerId)));
 });
 
 test('what a peer does not take at first is offered again, the newest of it', async () => {
-  const { peerId: peer } = createNodeKey();
-  const connection = { peer, admitted: true, closed: soon(60_000) };
-  const offered: unknown[] = [];
-  const receipts = new Receipts({
-    logger: silentLogger,
-    clock: {
-      now: () => 0,
-      after: (_: number, work: () => void) => ({ cancel: () => undefined, run: setImmediate(work) }),
-    },
-    self: createNodeKey().peerId,
-    control: {
-      open: () => {
-        if (offered.push('refused') === 1) return Promise.reject(new Error('busy'));
-        const write = (bytes: Uint8Array) =>
-          Promise.resolve(void offered.push(JSON.parse(Buffer.from(bytes).toString())));
-        return Promise.resolve({ write, close: () => Promise.resolve(), abort: () => undefined });
-      },
-    },
-    probation: { all: () => [connection] },
-    deployments: { sharedWith: () => [DEPLOYMENT] },
-  } as never);
+  const clock = {
+    now: () => 0,
+    after: (_: number, work: () => void) => ({ cancel: () => undefined, run: setImmediate(work) }),
+  };
+  let opened = 0;
+  const { receipts, told } = begin([createNodeKey()], clock, { refuse: () => ++opened === 1 });
   const receipt = receiptOf(createNodeKey());
-  receipts.announce(receipt as never);
-  await until(() => offered.length === 3, 'it is offered again');
-  assert.deepEqual(offered[2], { receipts: [receipt] });
+  receipts.announce(receipt);
+  await until(() => told.length === 1, 'it is offered again');
+  assert.deepEqual(told[0]?.receipts, [receipt]);
 });
 
-function receiptOf({ signer }: NodeKey): object {
+function receiptOf({ signer }: NodeKey): SignedReceipt {
   const said = { version: 0, head: 'A'.repeat(43), result: 'applied' as const, code: null };
   return createReceipt({ deployment: DEPLOYMENT, ...said, time: '2026-11-21T00:00:00Z' }, signer);
+}
+
+function bytesOf(message: object): Uint8Array {
+  return Buffer.from(JSON.stringify(message));
 }

@@ -79,7 +79,8 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     status: () => deps.status(),
     deployments: () => ({ deployments: deployments.list().map((each) => summaryOf(each, deps.report.now())) }),
     deployment: async ({ params }) => {
-      await publisher.lookAtCertificates();
+      const { id } = find(params);
+      await Promise.all([publisher.lookAtCertificates(), deps.report.overlay.receipts.ask(id)]);
       return detailOf(deps.report, find(params));
     },
     version: ({ params }) => {

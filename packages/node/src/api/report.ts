@@ -32,7 +32,7 @@ const SILENT_MS = 60_000;
 
 export interface ReportDeps {
   readonly self: PeerId;
-  readonly overlay: Pick<Overlay, 'connections' | 'addresses' | 'reach' | 'reservations'>;
+  readonly overlay: Pick<Overlay, 'connections' | 'addresses' | 'reach' | 'reservations' | 'receipts'>;
   readonly links: Pick<Links, 'get'>;
   readonly addressBook: AddressBook;
   readonly exposed: ExposedTargets;

@@ -185,6 +185,8 @@ export class Deployments {
     const held = this.#byId.get(head.deployment);
     const welcome = this.#expected.get(head.deployment);
     if (held === undefined && welcome === undefined) return 'refused';
+    // It was verified when it was taken.
+    if (welcome === undefined && held?.head === headHash(head)) return 'same';
     try {
       const verified = verifyProof(proof);
       welcome?.check(proof, from);

@@ -57,20 +57,20 @@ export interface OwnersAtWork {
 export function createOwners(deps: OwnersDeps): OwnersAtWork {
   const { self, signer, deployments, addressBook, store, time, logger, keepers } = deps;
   // The overlay is asked only once it runs.
-  const overlay: Pick<
-    Overlay,
-    'dial' | 'connect' | 'connections' | 'showOwner' | 'withdraw' | 'keepers' | 'announceReceipt'
-  > = {
-    dial: (...args) => deps.overlay().dial(...args),
-    connect: (...args) => deps.overlay().connect(...args),
-    connections: (peer) => deps.overlay().connections(peer),
-    showOwner: (...args) => deps.overlay().showOwner(...args),
-    withdraw: (...args) => deps.overlay().withdraw(...args),
-    announceReceipt: (receipt) => deps.overlay().announceReceipt(receipt),
-    get keepers() {
-      return deps.overlay().keepers;
-    },
-  };
+  const overlay: Pick<Overlay, 'dial' | 'connect' | 'connections' | 'showOwner' | 'withdraw' | 'keepers' | 'receipts'> =
+    {
+      dial: (...args) => deps.overlay().dial(...args),
+      connect: (...args) => deps.overlay().connect(...args),
+      connections: (peer) => deps.overlay().connections(peer),
+      showOwner: (...args) => deps.overlay().showOwner(...args),
+      withdraw: (...args) => deps.overlay().withdraw(...args),
+      get receipts() {
+        return deps.overlay().receipts;
+      },
+      get keepers() {
+        return deps.overlay().keepers;
+      },
+    };
   const guests = new Guests({ store });
   const door = new OwnerDoor({ self, deployments, time, logger, keepers });
   const sessions = new OwnerSessions({ self, overlay, deployments, addressBook, guests, clock: time, logger });
@@ -128,6 +128,7 @@ export function createOwners(deps: OwnersDeps): OwnersAtWork {
         const deployment = deployments.get(id);
         return deployment !== undefined && isKeptHere(deployment) && deployment.isKeeper(peer);
       },
+      isKeeper: (id, peer) => deployments.get(id)?.isKeeper(peer) === true,
       keeps: (id) => {
         const deployment = deployments.get(id);
         return deployment !== undefined && isKeptHere(deployment);

@@ -24,7 +24,7 @@ export interface MemberReceiptsDeps {
   readonly self: PeerId;
   readonly signer: Signer;
   readonly deployments: Deployments;
-  readonly overlay: Pick<Overlay, 'announceReceipt'>;
+  readonly overlay: { readonly receipts: Pick<Overlay['receipts'], 'announce'> };
   readonly store: Pick<OwnerStore, 'receipts' | 'saveReceipts' | 'deleteReceipts'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -73,7 +73,7 @@ export class MemberReceipts {
     const time = formatTime(Math.max(clock.now(), earliest));
     const signed = createReceipt({ deployment: deployment.id, version, head, result, code, time }, signer);
     this.#keep(signed, BURST);
-    overlay.announceReceipt(signed);
+    overlay.receipts.announce(signed);
   }
 
   /** Takes another machine's; true = it is new, and of a member. Never throws. */
