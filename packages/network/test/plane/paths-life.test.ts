@@ -213,3 +213,26 @@ test('a forwarder that is reached slowly is used all the same', async () => {
   await world.until(() => both(one, two, 'forwarded'), 3_000);
   await world.stop();
 });
+
+test('a lost probe costs half a second, and no kind of NAT', async () => {
+  const { world, one, two } = await twoBehind('eim', 'edm');
+  const forwarder = world.forwarder('203.0.113.3');
+  one.forwarders = two.forwarders = [forwarder];
+  let lost = 0;
+  world.udp.lose = () => lost++ < 4;
+  one.tunnels.send(two.tunnels.publicKey);
+  await world.until(() => both(one, two, 'forwarded'), 2_000);
+  const state = stateOf(one, two);
+  assert.ok(state.kind === 'forwarded' && state.why.code === 'PEER_SYMMETRIC');
+  await world.stop();
+});
+
+test('two whose UDP is blocked find that out at the same time', async () => {
+  const { world, one, two } = await twoBehind('blocked', 'blocked');
+  one.tunnels.send(two.tunnels.publicKey);
+  await world.until(() => {
+    const state = stateOf(one, two);
+    return state.kind === 'riding' && state.why.code === 'UDP_BLOCKED';
+  }, 3_000);
+  await world.stop();
+});

@@ -125,7 +125,7 @@ export class WorldTunnels implements Tunnels {
     this.#probes.get(publicKey)?.timer.cancel();
     const send = (): void => {
       this.host.send(this.port, endpoint, this.#packet('initiation', publicKey, '', null, 148));
-      this.#probes.set(publicKey, { endpoint, timer: this.#clock.after(1_000, send) });
+      this.#probes.set(publicKey, { endpoint, timer: this.#clock.after(REKEY_TIMEOUT_MS, send) });
     };
     send();
   }

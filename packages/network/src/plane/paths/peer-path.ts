@@ -5,7 +5,6 @@
  */
 import {
   errorCode,
-  isMoatError,
   sleep,
   type Clock,
   type DeploymentId,
@@ -22,6 +21,7 @@ import { follow, type FollowDeps } from './follow.ts';
 import { HeldForward } from '../forward/held-forward.ts';
 import { Keepalive } from './keepalive.ts';
 import { lead } from './lead.ts';
+import { isUnreached, reasonOfFailure } from './path-failure.ts';
 import type { OfferedEnd } from './path-messages.ts';
 import type { PacketRide } from './path-ports.ts';
 import { whyNotDirect, type PathLine, type PathReason, type PathState } from './path-state.ts';
@@ -281,7 +281,11 @@ export class PeerPath {
     this.#tries.cancel();
     if (this.#gone.signal.aborted || this.#exchange !== undefined) return;
     if (this.#leads) this.#background(this.#run(lead));
-    else this.#tries.after(LEADER_MS, () => this.#background(this.#askLeader()));
+    else {
+      this.#tries.after(LEADER_MS, () => this.#background(this.#askLeader()));
+      // What the leader will ask for takes seconds where UDP is blocked.
+      this.#deps.exchange.surveyor.survey(this.#gone.signal).catch(() => undefined);
+    }
   }
 
   async #askLeader(): Promise<void> {
@@ -435,15 +439,4 @@ export class PeerPath {
 
 function isLoopback({ host }: Endpoint): boolean {
   return host.startsWith('127.') || host === '::1';
-}
-
-/** What is missing may be back any moment. */
-function isUnreached(why: PathReason): boolean {
-  return ['PEER_UNREACHABLE', 'PEER_REFUSED', 'NO_ANCHOR', 'PEER_NO_ANCHOR'].includes(why);
-}
-
-function reasonOfFailure(error: unknown): PathReason {
-  if (isMoatError(error, 'PATH_REFUSED')) return error.details['code'] === 'PATH_BUSY' ? 'PEER_BUSY' : 'PEER_REFUSED';
-  if (isMoatError(error, 'PROTOCOL_UNSUPPORTED')) return 'PEER_REFUSED';
-  return 'PEER_UNREACHABLE';
 }

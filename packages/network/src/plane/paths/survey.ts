@@ -2,10 +2,13 @@
 import { randomBytes } from 'node:crypto';
 
 import {
+  MoatError,
   errorCode,
+  sleep,
   type Clock,
   type ControlPlane,
   type Endpoint,
+  type Observation,
   type PeerId,
   type PortMapper,
   type Tunnels,
@@ -18,8 +21,10 @@ import type { ConnectAnchor, Observe } from './path-ports.ts';
 
 /** Milliseconds that what anchors saw is believed: peers that wake together share one survey. */
 const FRESH_MS = 4_000;
-/** Milliseconds for one anchor, two probes. */
+/** Milliseconds for one anchor. */
 const ANCHOR_MS = 2_200;
+/** Milliseconds until a probe is sent again: one lost packet is no kind of NAT. */
+const PROBE_MS = 500;
 /** Two answers tell what kind of NAT there is. */
 const ENOUGH = 2;
 const MOST_ANCHORS = 8;
@@ -88,9 +93,8 @@ export class Surveyor {
   survey(signal: AbortSignal): Promise<Survey> {
     const { clock } = this.#deps;
     const known = this.#known;
-    if (known !== undefined && known.own.seen.length > 0 && clock.now() - known.at < FRESH_MS) {
-      return Promise.resolve(known);
-    }
+    const isWord = known !== undefined && (known.own.seen.length > 0 || known.nat === 'blocked');
+    if (isWord && clock.now() - known.at < FRESH_MS) return Promise.resolve(known);
     if (this.#running === undefined) {
       const running = this.#take(ENOUGH, this.#options.signal).finally(() => {
         if (this.#running === running) this.#running = undefined;
@@ -161,13 +165,31 @@ export class Surveyor {
       const observation = await observe(connection, key, signal);
       rttMs = clock.now() - asked;
       try {
-        await tunnels.probe(tunnel, key, observation.listening);
-        return { anchor, seen: await orAborted(observation.observed, signal), rttMs, code: null };
+        return { anchor, seen: await this.#probe(key, observation, signal), rttMs, code: null };
       } finally {
         await tunnels.endProbe(tunnel, key);
       }
     } catch (error) {
       return { anchor, seen: null, rttMs, code: errorCode(error) };
+    }
+  }
+
+  async #probe(key: string, { listening, observed }: Observation, parent: AbortSignal): Promise<Endpoint> {
+    const { clock, tunnels } = this.#deps;
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, parent]);
+    const send = async (): Promise<never> => {
+      for (;;) {
+        await tunnels.probe(this.#options.tunnel, key, listening);
+        await sleep(clock, PROBE_MS, signal);
+      }
+    };
+    const sending = send();
+    try {
+      return await Promise.race([orAborted(observed, parent), sending]);
+    } finally {
+      over.abort(new MoatError('STREAM_ENDED', 'no more probes'));
+      await sending.catch(() => undefined);
     }
   }
 }
