@@ -205,6 +205,7 @@ const STATEMENTS: readonly (readonly [RegExp, Judge])[] = [
   ],
   // Servers of this model listen on their targets alone; packets carry neither options nor headers, nor are they cut.
   [/^udp dport \{[^}]*\} socket wildcard 1 accept$/, () => false],
+  [/^(?:ip hdrlength 5|ip6 nexthdr \{[^}]*\})/, () => true],
   [/^(?:ip hdrlength > 5|exthdr \w+ exists)/, () => false],
   [
     /^fib daddr type \{ local, \w+, multicast \}/,

@@ -77,8 +77,9 @@ function earlyChain({ name, own }: ChainContext): string {
     'type filter hook prerouting priority -300',
     'policy accept',
     `iifname "${name}" jump entering`,
-    `iifname != { "${name}", "lo" } ip daddr ${own.ipv4} counter drop`,
-    `iifname != { "${name}", "lo" } ip6 daddr ${own.ipv6} counter drop`,
+    // All packets of the machine come by here: the address, which few have, is asked first.
+    `ip daddr ${own.ipv4} iifname != { "${name}", "lo" } counter drop`,
+    `ip6 daddr ${own.ipv6} iifname != { "${name}", "lo" } counter drop`,
   ]);
 }
 
@@ -88,6 +89,9 @@ function enteringChain({ own, known, leaves, carried, leaving, sets }: ChainCont
   const strange6 = known6 === undefined ? '' : `ip6 saddr != ${known6} `;
   const passesOn = carried.length > 0 || !isNobody(leaving);
   return block('chain entering', [
+    // What nearly all packets are, and none of the other rules is about: no options, no headers before TCP, UDP and ICMP.
+    ...(known4 === undefined ? [] : [`ip saddr ${known4} ip daddr ${own.ipv4} ip hdrlength 5 accept`]),
+    ...(known6 === undefined ? [] : [`ip6 saddr ${known6} ip6 daddr ${own.ipv6} ip6 nexthdr { 6, 17, 58 } accept`]),
     ...(leaves
       ? [
           `${strange4}ip saddr @special4 counter drop`,
