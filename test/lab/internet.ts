@@ -13,6 +13,7 @@ import { Capture } from './capture.ts';
 import { Namespaces } from './namespaces.ts';
 import { routerRules, routerSettings, type MappingSeconds, type NatKind, type RouterKind } from './nat.ts';
 import { pictureOf, type Picture } from './picture.ts';
+import { OPENER_NET, openPorts, openedPorts, type OpensPorts } from './port-opener.ts';
 import { Wire } from './wire.ts';
 
 export { labSkip } from './namespaces.ts';
@@ -27,6 +28,8 @@ export interface RouterSpec {
   readonly carrier?: boolean;
   /** When it forgets mappings for UDP. @defaultValue as Linux does, or as its kind says */
   readonly forgets?: MappingSeconds;
+  /** It opens ports for those behind it who ask, and has an address of {@link OPENER_NET} outside. @defaultValue it does not */
+  readonly opens?: OpensPorts | undefined;
 }
 
 export interface HostSpec {
@@ -38,6 +41,8 @@ export interface HostSpec {
   readonly address?: number;
   /** An open host has 2001:db8::`address` too. @defaultValue false */
   readonly ipv6?: boolean;
+  /** Its own router opens ports on request. */
+  readonly opens?: OpensPorts;
 }
 
 interface Router {
@@ -79,7 +84,7 @@ export class Internet implements Disposable {
   }
 
   /** A host, and the routers that its kind of NAT needs; returns its own address. */
-  addHost(name: string, { nat = 'open', behind, address, ipv6 = false }: HostSpec = {}): string {
+  addHost(name: string, { nat = 'open', behind, address, ipv6 = false, opens }: HostSpec = {}): string {
     this.#spaces.add(name);
     if (behind !== undefined) return this.#lease(name, behind);
     if (nat === 'open') return this.#plug(name, address, ipv6);
@@ -88,7 +93,7 @@ export class Internet implements Disposable {
       this.addRouter(`${name}-c`, { kind: 'eim', carrier: true, ...outer });
       this.addRouter(`${name}-r`, { kind: 'eim', behind: `${name}-c` });
     } else {
-      this.addRouter(`${name}-r`, { kind: nat, ...outer });
+      this.addRouter(`${name}-r`, { kind: nat, opens, ...outer });
     }
     return this.#lease(name, `${name}-r`);
   }
@@ -102,7 +107,7 @@ export class Internet implements Disposable {
   }
 
   /** A router for several hosts, or to roam to. */
-  addRouter(name: string, { kind, address, behind, carrier = false, forgets }: RouterSpec): void {
+  addRouter(name: string, { kind, address, behind, carrier = false, forgets, opens }: RouterSpec): void {
     this.#spaces.add(name);
     this.#nets += 1;
     const net = carrier ? `100.64.${this.#nets}` : `192.168.${this.#nets}`;
@@ -119,6 +124,7 @@ export class Internet implements Disposable {
     else if (isIpv6) this.#plugPrefix(name, net6, address);
     else this.#plug(name, address, false);
     this.#spaces.nft(name, routerRules(kind, `${net}.2`));
+    if (opens !== undefined) openPorts(this.#spaces, name, this.#nets, opens, kind === 'edm');
   }
 
   /** Moves a host to another router (`public`: to the open internet), under whatever runs; returns its new address. */
@@ -210,6 +216,11 @@ export class Internet implements Disposable {
     );
   }
 
+  /** By which rules the router of a home lets in whom it was asked to. */
+  opened(name: string): string {
+    return openedPorts(this.#spaces, `${name}-r`);
+  }
+
   /** What came over these ports goes nowhere any more, without a word to either side; new connections neither. */
   swallow(name: string, ports: readonly number[]): void {
     const list = ports.join(', ');
@@ -248,7 +259,11 @@ export class Internet implements Disposable {
   #plug(name: string, address: number | undefined, ipv6: boolean): string {
     const last = address ?? this.#nextAddress++;
     this.#lay(name, 'wan', null);
-    this.#spaces.ip(name, [`addr add ${PUBLIC}.${last}/24 dev wan`, ...(ipv6 ? this.#publicIpv6(last) : [])]);
+    this.#spaces.ip(name, [
+      `addr add ${PUBLIC}.${last}/24 dev wan`,
+      `route add ${OPENER_NET}.0/24 dev wan`,
+      ...(ipv6 ? this.#publicIpv6(last) : []),
+    ]);
     return `${PUBLIC}.${last}`;
   }
 

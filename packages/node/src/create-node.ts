@@ -16,7 +16,6 @@ import {
   type Logger,
   type PeerId,
   type Service,
-  type Tunnels,
 } from '@moat/core';
 import { agentEndpoints, createApp, type NodeStatus } from '@moat/admin-api';
 import { createLinks, type LinkService } from '@moat/link';
@@ -52,7 +51,7 @@ import { Reconciler } from './reconcile.ts';
 import { OwnSockets } from './sockets.ts';
 import { createForwarding } from './wireguard/forwarding.ts';
 import { planePathOf } from './wireguard/report.ts';
-import { createWireguard, type WireguardAtWork } from './wireguard/create-wireguard.ts';
+import { createWireguard, type WireguardAtWork, type WireguardMachine } from './wireguard/create-wireguard.ts';
 import { Database } from './store/database.ts';
 import { DeploymentStore } from './store/deployment-store.ts';
 import { MachineStore } from './store/machine-store.ts';
@@ -61,7 +60,7 @@ import { OwnerStore } from './store/owner-store.ts';
 /** Milliseconds that the next key of this machine stays with the keepers: to be greeted, and to pull a version. */
 const VISIT_MS = 8000;
 
-export interface NodeDeps {
+export interface NodeDeps extends WireguardMachine {
   readonly logger: Logger;
   /** @defaultValue the system's */
   readonly clock?: Clock;
@@ -69,8 +68,6 @@ export interface NodeDeps {
   readonly onStopRequest?: () => void;
   /** The machine has another key from now on: the process stops the agent in order and starts it again. */
   readonly onRestartRequest?: () => void;
-  /** WireGuard interfaces. @defaultValue the machine's, by its tools */
-  readonly openTunnels?: () => Promise<Tunnels>;
 }
 
 /** A running agent. */
@@ -109,7 +106,7 @@ async function openNode(
     clock: machineClock = systemClock,
     onStopRequest = () => undefined,
     onRestartRequest = () => undefined,
-    openTunnels,
+    ...wireguardMachine
   }: NodeDeps,
   config: NodeConfig,
   stack: AsyncDisposableStack,
@@ -235,6 +232,7 @@ async function openNode(
   );
   const forwarding = createForwarding({ self, control: overlay, deployments, clock: time, logger }, config);
   const wireguard: WireguardAtWork = createWireguard({
+    ...wireguardMachine,
     self,
     signer: key.signer,
     stateDir: config.stateDir,
@@ -247,7 +245,6 @@ async function openNode(
     keepers: (deployment) => keepersOf({ self, overlay, addressBook }, deployment),
     links: () => links,
     onMoved: (id) => reconciler.restand(id),
-    openTunnels,
     time,
     clock: machineClock,
     logger,

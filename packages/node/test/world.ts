@@ -91,7 +91,9 @@ export class Agent implements AsyncDisposable {
       tunnels === undefined
         ? Promise.reject(new MoatError('TUNNEL_TOOL_MISSING', 'not here'))
         : Promise.resolve(tunnels);
-    const node = createNode({ logger, clock, onRestartRequest, openTunnels }, config);
+    // Nobody outside is asked for anything.
+    const router = (): Promise<null> => Promise.resolve(null);
+    const node = createNode({ logger, clock, onRestartRequest, openTunnels, router }, config);
     await node.start({ signal: AbortSignal.timeout(10_000) });
     this.#node = node;
   }

@@ -2,7 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, DeploymentId, Links, Logger, PeerId, Signer, Tunnels } from '@moat/core';
-import { planeOf, type ExposedTargets, type ForwardDesk } from '@moat/network';
+import { planeOf, type ExposedTargets, type ForwardDesk, type Router } from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import { createMachineTunnels } from '@moat/wireguard';
 import type { Deployment } from '../deployments/deployment.ts';
@@ -16,7 +16,15 @@ import { TunnelPaths } from './tunnel-paths.ts';
 import { TunnelPresharedKeys } from './tunnel-preshared-keys.ts';
 import { Wireguard } from './wireguard.ts';
 
-export interface CreateWireguardDeps {
+/** What WireGuard uses of this machine. */
+export interface WireguardMachine {
+  /** Its interfaces. @defaultValue the machine's, by its tools */
+  readonly openTunnels?: () => Promise<Tunnels>;
+  /** Who is asked for ports. @defaultValue the default gateway */
+  readonly router?: () => Promise<Router | null>;
+}
+
+export interface CreateWireguardDeps extends WireguardMachine {
   readonly self: PeerId;
   readonly signer: Signer;
   readonly stateDir: string;
@@ -33,7 +41,6 @@ export interface CreateWireguardDeps {
   readonly keepers: (deployment: Deployment) => readonly string[];
   /** The network's sockets have to stand elsewhere from now on. */
   readonly onMoved: (id: DeploymentId) => Promise<void>;
-  readonly openTunnels?: (() => Promise<Tunnels>) | undefined;
   readonly time: Clock;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -64,7 +71,7 @@ export function createWireguard(deps: CreateWireguardDeps): WireguardAtWork {
     logger,
   });
   const { overlay, links, forwarding } = deps;
-  const paths = new TunnelPaths({ overlay, links, forwarding, deployments, clock: time, logger });
+  const paths = new TunnelPaths({ overlay, links, forwarding, deployments, router: deps.router, clock: time, logger });
   const presharedKeys = new TunnelPresharedKeys({ overlay, clock: time, logger });
   const insides = new Insides({ logger, onAsked: (name) => interfaces.meetByName(name) });
   const interfaces: Wireguard = new Wireguard({

@@ -11,6 +11,7 @@ import {
   type ForwardDesk,
   type PathDoor,
   type Paths,
+  type Router,
 } from '@moat/network';
 import type { Overlay } from '@moat/overlay';
 import type { Deployments } from '../deployments/deployments.ts';
@@ -25,6 +26,8 @@ export interface TunnelPathsDeps {
   readonly deployments: Deployments;
   /** Who passes packets on. */
   readonly forwarding: () => ForwardDesk;
+  /** Who is asked for ports. @defaultValue the default gateway of this machine */
+  readonly router: (() => Promise<Router | null>) | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -38,7 +41,7 @@ export class TunnelPaths {
 
   constructor(deps: TunnelPathsDeps) {
     this.#deps = deps;
-    this.#portMapper = new RouterPortMapper({ clock: deps.clock, logger: deps.logger });
+    this.#portMapper = new RouterPortMapper(deps);
   }
 
   /** The ways of one interface's peers; nothing runs before they are started. */

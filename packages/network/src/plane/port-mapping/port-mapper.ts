@@ -11,7 +11,7 @@ export interface RouterPortMapperDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   /** @defaultValue the default gateway of this machine, as Linux tells it */
-  readonly router?: () => Promise<Router | null>;
+  readonly router?: (() => Promise<Router | null>) | undefined;
 }
 
 /**
