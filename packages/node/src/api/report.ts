@@ -24,7 +24,8 @@ import type { OwnersAtWork } from '../owners/create-owners.ts';
 import { isKeptHere } from '../owners/owner-door.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import { NAME_SERVER, type Insides } from '../wireguard/insides.ts';
-import { namespaceOf, type Wireguard } from '../wireguard/wireguard.ts';
+import { namespaceOf } from '../wireguard/tunnel-entry.ts';
+import type { Wireguard } from '../wireguard/wireguard.ts';
 
 const RECEIPTS_SHOWN = 20;
 /** Milliseconds without a confirmation after which a keeper's silence says something: a new member may be ahead of it. */

@@ -10,8 +10,6 @@ import {
   type DeploymentId,
   type Logger,
   type PeerId,
-  type Remap,
-  type Timer,
   type Tunnels,
 } from '@moat/core';
 import {
@@ -27,11 +25,12 @@ import {
 } from '@moat/network';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { MachineStore, StoredTunnel } from '../store/machine-store.ts';
-import { remapFor } from './free-range.ts';
 import type { Insides, Standing } from './insides.ts';
 import type { KeyClaims } from './key-claims.ts';
-import { deleteNamespace, markOf, namespacePath, openNamespace, openingOf, takenRanges } from './namespaces.ts';
+import { deleteNamespace, markOf, openNamespace, openingOf } from './namespaces.ts';
+import { keepRange } from './own-range.ts';
 import type { PlaceKeys } from './place-keys.ts';
+import { entryOf, type TunnelEntry, type Tunneled } from './tunnel-entry.ts';
 import { checkPort, freePort } from './udp-ports.ts';
 
 /** Milliseconds until an interface that could not be had, or taken away, is tried again. */
@@ -77,32 +76,10 @@ export interface AttachOptions {
   readonly again?: boolean;
 }
 
-/** A network with an interface, wanted or standing. */
-export interface Tunneled {
-  readonly stored: StoredTunnel;
-  readonly plane: Plane | undefined;
-  /** Why there is no plane, though it is wanted. */
-  readonly error: MoatError | null;
-  readonly remap: Remap | undefined;
-}
-
-interface Entry {
-  stored: StoredTunnel;
-  plane: Plane | undefined;
-  error: MoatError | null;
-  remap: Remap | undefined;
-  /** The contract's range that `remap` was found for. */
-  network: string | undefined;
-  /** Steps of one network run one after another; none rejects. */
-  steps: Promise<unknown>;
-  /** After a step that failed. */
-  retry: Timer | undefined;
-}
-
 /** Bound: one entry a network that the operator gave an interface. */
 export class Wireguard {
   readonly #deps: WireguardDeps;
-  readonly #entries = new Map<DeploymentId, Entry>();
+  readonly #entries = new Map<DeploymentId, TunnelEntry>();
   #tunnels: Promise<Tunnels> | undefined;
   #backend: Tunnels['backend'] | null = null;
   #ups: Promise<void> = Promise.resolve();
@@ -280,7 +257,7 @@ export class Wireguard {
     await this.#deps.insides.stop();
   }
 
-  async #attach(entry: Entry, deployment: Deployment, again: boolean): Promise<void> {
+  async #attach(entry: TunnelEntry, deployment: Deployment, again: boolean): Promise<void> {
     const { clock, logger, claims } = this.#deps;
     const { id, view, place } = deployment;
     if (this.#entries.get(id) !== entry || this.#stopped) return;
@@ -302,14 +279,15 @@ export class Wireguard {
     }
   }
 
-  async #createPlane(entry: Entry, deployment: Deployment): Promise<Plane> {
+  async #createPlane(entry: TunnelEntry, deployment: Deployment): Promise<Plane> {
     const { keys, exposed, layoutOf, paths, presharedKeys, clock, logger } = this.#deps;
     const { id, view, place } = deployment;
     const tunnels = await this.#openTunnels();
     const { netns, port } = entry.stored;
     const namespace = netns === null ? null : (await openNamespace(netns, openingOf(entry.stored))).path;
     const network = view.contract.network.ipv4;
-    entry.remap = await this.#remapOf(entry, network, namespace);
+    entry.stored = await this.#keepRange(entry.stored, network, namespace);
+    entry.remap = entry.stored.remap === null ? undefined : { network, as: entry.stored.remap };
     entry.network = network;
     return createPlane(
       {
@@ -332,24 +310,11 @@ export class Wireguard {
     );
   }
 
-  /** The range found once stays: programs and people remember addresses. */
-  async #remapOf(entry: Entry, network: string, namespace: string | null): Promise<Remap | undefined> {
-    const { stored } = entry;
-    const isSameSize = stored.remap?.split('/')[1] === network.split('/')[1];
-    if (stored.remap !== null && isSameSize) return { network, as: stored.remap };
-    const own = tunnelNameOf(stored.deployment, this.#deps.self);
-    const taken = (await takenRanges(namespace)).filter((range) => range.interface !== own).map(({ cidr }) => cidr);
-    const others = [...this.#entries.values()].filter((each) => each !== entry && each.stored.netns === stored.netns);
-    const ranges = others.map((each) => each.stored.remap ?? this.#networkOf(each.stored.deployment));
-    const as = remapFor(stored.deployment, network, [...taken, ...ranges.filter((range) => range !== undefined)]);
-    if (as === stored.remap) return undefined;
-    entry.stored = { ...stored, remap: as };
-    this.#deps.store.saveTunnel(entry.stored);
-    return as === null ? undefined : { network, as };
-  }
-
-  #networkOf(id: DeploymentId): string | undefined {
-    return this.#deps.deployments.get(id)?.view.contract.network.ipv4;
+  #keepRange(stored: StoredTunnel, network: string, namespace: string | null): Promise<StoredTunnel> {
+    const { self, store, deployments } = this.#deps;
+    const networkOf = (id: DeploymentId): string | undefined => deployments.get(id)?.view.contract.network.ipv4;
+    const others = [...this.#entries.values()].map((each) => each.stored);
+    return keepRange({ self, store, networkOf }, stored, { network, namespace, others });
   }
 
   async #end(id: DeploymentId): Promise<void> {
@@ -357,7 +322,7 @@ export class Wireguard {
     if (entry !== undefined) await this.#takeAway(entry);
   }
 
-  async #takeAway(entry: Entry): Promise<void> {
+  async #takeAway(entry: TunnelEntry): Promise<void> {
     const { plane } = entry;
     entry.plane = undefined;
     await plane?.remove();
@@ -402,23 +367,6 @@ export class Wireguard {
       throw error;
     }
   }
-}
-
-/** Where the namespace of a network stands; null = the agent's own. */
-export function namespaceOf({ netns }: StoredTunnel): string | null {
-  return netns === null ? null : namespacePath(netns);
-}
-
-function entryOf(stored: StoredTunnel): Entry {
-  return {
-    stored,
-    plane: undefined,
-    error: null,
-    remap: undefined,
-    network: undefined,
-    steps: Promise.resolve(),
-    retry: undefined,
-  };
 }
 
 function mustHavePlace({ place, view }: Deployment): void {
