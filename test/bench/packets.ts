@@ -43,7 +43,10 @@ async function main(): Promise<void> {
       { role: 'member', mayLink: () => true, listen: { host: '127.0.0.1', port: 0 } },
     );
     await links.start({ signal });
-    const ride = new LinkRide({ links, clock: systemClock, logger: silentLogger }, { deployment, peer, wireguardPort });
+    const ride = new LinkRide(
+      { links, clock: systemClock, logger: silentLogger },
+      { deployment, peer, wireguardPort, leads: self < peer },
+    );
     await ride.start();
     rides.set(self, ride);
     return links;

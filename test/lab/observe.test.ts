@@ -143,7 +143,10 @@ suite('real WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => {
       );
       await links.start({ signal: soon() });
       stack.defer(() => links.stop());
-      const made = new LinkRide({ ...common, links }, { deployment: DEPLOYMENT, peer, wireguardPort });
+      const made = new LinkRide(
+        { ...common, links },
+        { deployment: DEPLOYMENT, peer, wireguardPort, leads: self < peer },
+      );
       await made.start();
       stack.defer(() => made.close());
       return made;

@@ -32,7 +32,7 @@ async function rider(
   const wireguard = await udp();
   const ride = new LinkRide(
     { links, clock, logger: silentLogger },
-    { deployment: DEPLOYMENT, peer, wireguardPort: wireguard.port },
+    { deployment: DEPLOYMENT, peer, wireguardPort: wireguard.port, leads: peerId < peer },
   );
   let wakes = 0;
   ride.onWake = () => void (wakes += 1);
@@ -223,6 +223,31 @@ test('a peer that begins handshakes without end does not use up WireGuard’s li
   clock.advance(5000);
   db.wireguard.send(wireguardInitiation(key), db.ride.endpoint);
   await web.wireguard.until(12);
+});
+
+test('of two handshakes that cross one counts, and the next that the other begins', async () => {
+  const hub = new MemoryHub();
+  const clock = createManualClock();
+  await using web = await rider(hub, WEB, PEERS.db1, { clock });
+  await using db = await rider(hub, DB, PEERS.web1, { clock });
+  const [leader, other] = PEERS.web1 < PEERS.db1 ? [web, db] : [db, web];
+  const begin = (): Buffer => wireguardInitiation(KEYS[0] ?? '');
+  // Both leave before either link stands.
+  leader.wireguard.send(begin(), leader.ride.endpoint);
+  other.wireguard.send(begin(), other.ride.endpoint);
+  await other.wireguard.until(1);
+  await until(() => leader.ride.counts.dropped === 1);
+  assert.equal(leader.wireguard.received.length, 0);
+  const answer = Buffer.concat([Buffer.of(2, 0, 0, 0), Buffer.alloc(88)]);
+  other.wireguard.send(answer, other.ride.endpoint);
+  other.wireguard.send(begin(), other.ride.endpoint);
+  await leader.wireguard.until(2);
+  // One that was never answered keeps nobody from beginning.
+  leader.wireguard.send(begin(), leader.ride.endpoint);
+  await other.wireguard.until(2);
+  clock.advance(1_000);
+  other.wireguard.send(begin(), other.ride.endpoint);
+  await leader.wireguard.until(3);
 });
 
 suite('who may send packets', () => {

@@ -93,7 +93,11 @@ export class TunnelPaths {
 
   async #openRide(deployment: DeploymentId, peer: PeerId, port: number): Promise<LinkRide> {
     const { clock, logger } = this.#deps;
-    const ride = new LinkRide({ links: this.#deps.links(), clock, logger }, { deployment, peer, wireguardPort: port });
+    const leads = this.#deps.overlay().self < peer;
+    const ride = new LinkRide(
+      { links: this.#deps.links(), clock, logger },
+      { deployment, peer, wireguardPort: port, leads },
+    );
     await ride.start();
     const key = keyOf(deployment, peer);
     this.#rides.set(key, ride);

@@ -6,7 +6,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import {
   MoatError,
-  RateLimit,
   errorCode,
   isMoatError,
   type Clock,
@@ -17,6 +16,7 @@ import {
 } from '@moat/core';
 import type { LinkStream, Links, Logger, PeerId, Timer } from '@moat/core';
 import { refuse } from '../../refuse.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import { PacketLane } from './packet-lane.ts';
 import { PacketQueue } from './packet-queue.ts';
 import { MAX_PACKET_BYTES } from './packet-reader.ts';
@@ -28,9 +28,6 @@ const CONNECT_MS = 10_000;
 /** Milliseconds until the next attempt after one that failed: doubles from the first to the second. */
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 30_000;
-/** Handshakes that a peer may begin in so many milliseconds; WireGuard does so every five seconds. */
-const HANDSHAKES = { count: 10, perMs: 5000, maxKeys: 1 };
-const INITIATION = { type: 1, bytes: 148 } as const;
 /** Bytes that the kernel keeps for us, as far as it lets us: a burst must outlast a turn of the loop. */
 const KERNEL_BUFFER_BYTES = 1024 * 1024;
 /** Bytes that may wait in our socket for WireGuard; more are dropped. */
@@ -47,6 +44,8 @@ export interface LinkRideOptions {
   readonly peer: PeerId;
   /** UDP port of our WireGuard interface. */
   readonly wireguardPort: number;
+  /** True on one of the two sides: of two handshakes that cross, its counts. */
+  readonly leads: boolean;
   /** Milliseconds without a packet either way, after which it rests. @defaultValue 60000 */
   readonly idleMs?: number;
 }
@@ -57,7 +56,7 @@ export interface RideCounts {
   readonly sentBytes: number;
   readonly received: number;
   readonly receivedBytes: number;
-  /** Packets that came while no link stood or its credit was out, and handshakes that a peer began too often. */
+  /** Packets that came while no link stood or its credit was out, and handshakes that a peer began too often or late. */
   readonly dropped: number;
 }
 
@@ -73,7 +72,7 @@ export class LinkRide implements PacketRide {
   readonly #options: LinkRideOptions;
   readonly #counts = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
   readonly #waiting = new PacketQueue();
-  readonly #handshakes: RateLimit;
+  readonly #handshakes: HandshakeGate;
   #isClosed = false;
   #socket: Socket | undefined;
   #port = 0;
@@ -91,7 +90,7 @@ export class LinkRide implements PacketRide {
   constructor(deps: LinkRideDeps, options: LinkRideOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#handshakes = new RateLimit({ now: () => deps.clock.now() }, HANDSHAKES);
+    this.#handshakes = new HandshakeGate(deps.clock, options.leads);
   }
 
   /** Where WireGuard sends what shall ride. */
@@ -149,6 +148,8 @@ export class LinkRide implements PacketRide {
     this.#taken = lane;
     before?.end('PACKETS_OVER');
     stream.writeHead({ connected: true });
+    // The peer's link came before ours stood.
+    this.#sendWaiting(lane);
     this.#use();
   }
 
@@ -175,6 +176,7 @@ export class LinkRide implements PacketRide {
     if (packet.length === 0 || packet.length > MAX_PACKET_BYTES) return;
     this.#counts.sent += 1;
     this.#counts.sentBytes += packet.length;
+    this.#handshakes.left(packet);
     const lane = this.#own?.lane ?? this.#taken;
     if (lane !== undefined) lane.send(packet);
     else {
@@ -189,9 +191,7 @@ export class LinkRide implements PacketRide {
     this.#counts.receivedBytes += packet.length;
     const socket = this.#socket;
     if (socket === undefined) return;
-    // To WireGuard all that ride come from one address, which it limits as a whole: a peer must not use up the others'.
-    const begins = packet.length === INITIATION.bytes && packet[0] === INITIATION.type;
-    if (begins && this.#handshakes.take('') > 0) this.#counts.dropped += 1;
+    if (!this.#handshakes.admits(packet)) this.#counts.dropped += 1;
     else if (socket.getSendQueueSize() > MAX_UNSENT_BYTES) this.#counts.dropped += 1;
     // A copy, since it is borrowed and the socket may send it later.
     else socket.send(Buffer.from(packet), nothing);
@@ -244,7 +244,14 @@ export class LinkRide implements PacketRide {
       },
     );
     this.#own = { lane, link };
-    for (let packet = this.#waiting.shift(); packet !== undefined; packet = this.#waiting.shift()) lane.send(packet);
+    this.#sendWaiting(lane);
+  }
+
+  #sendWaiting(lane: PacketLane): void {
+    for (let packet = this.#waiting.shift(); packet !== undefined; packet = this.#waiting.shift()) {
+      this.#handshakes.left(packet);
+      lane.send(packet);
+    }
   }
 
   #lane(stream: LinkStream, onClosed: (code: string | undefined) => void, onConnected = nothing): PacketLane {
@@ -254,6 +261,7 @@ export class LinkRide implements PacketRide {
         onConnected,
         onClosed: (code) => {
           this.#counts.dropped += lane.dropped;
+          this.#handshakes.lost();
           onClosed(code);
         },
       },
@@ -265,6 +273,7 @@ export class LinkRide implements PacketRide {
   #failed(code: string): void {
     this.#refusal = code;
     this.#waiting.clear();
+    this.#handshakes.lost();
     this.#retryAt = this.#deps.clock.now() + Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** this.#failures);
     this.#failures = Math.min(this.#failures + 1, 16);
     this.#deps.logger.debug({ peer: this.#options.peer, code }, 'packets find no link');
