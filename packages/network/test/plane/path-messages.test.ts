@@ -163,6 +163,7 @@ test('a mapped port lets a symmetric router meet anybody', () => {
   assert.deepEqual(planPunch(edm('198.51.100.1'), edm('198.51.100.2')), []);
   assert.equal(reasonOf(edm('198.51.100.1'), edm('198.51.100.2'), false), 'BOTH_SYMMETRIC');
   const [attempt] = planPunch(edm('198.51.100.2'), mapped);
+  assert.equal(reasonOf(edm('198.51.100.2'), mapped, true), 'UNANSWERED');
   assert.deepEqual([attempt?.to?.kind, attempt?.from], ['mapped', null]);
   // Mapped by a router behind another: nobody outside reaches it.
   const inner: PathEnd = { nat: 'edm', candidates: [{ kind: 'mapped', host: '100.64.3.1', port: 51_820 }] };

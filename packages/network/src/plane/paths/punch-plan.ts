@@ -56,9 +56,11 @@ export function needsForwarder(ours: PathEnd, theirs: PathEnd, attempts: readonl
 export function reasonOf(ours: PathEnd, theirs: PathEnd, tried: boolean): PathReason {
   if (ours.nat === 'blocked') return 'UDP_BLOCKED';
   if (theirs.nat === 'blocked') return 'PEER_UDP_BLOCKED';
-  if (ours.nat === 'edm' && theirs.nat === 'edm') return 'BOTH_SYMMETRIC';
-  if (ours.nat === 'edm' && !isOpen(theirs)) return 'WE_SYMMETRIC';
-  if (theirs.nat === 'edm' && !isOpen(ours)) return 'PEER_SYMMETRIC';
+  if (!isOpen(ours) && !isOpen(theirs)) {
+    if (ours.nat === 'edm' && theirs.nat === 'edm') return 'BOTH_SYMMETRIC';
+    if (ours.nat === 'edm') return 'WE_SYMMETRIC';
+    if (theirs.nat === 'edm') return 'PEER_SYMMETRIC';
+  }
   if (tried) return 'UNANSWERED';
   if (isUnseen(ours)) return 'NO_ANCHOR';
   return isUnseen(theirs) ? 'PEER_NO_ANCHOR' : 'NO_COMMON_WAY';

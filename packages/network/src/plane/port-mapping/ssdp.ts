@@ -15,7 +15,7 @@ const TARGETS = [1, 2].map((version) => `urn:schemas-upnp-org:device:InternetGat
 const SPREAD_SECONDS = 1;
 /** Milliseconds until the search is repeated once, and until it ends. */
 const [REPEAT_MS, SEARCH_MS] = [1_000, 3_000];
-/** Answers looked at, and different places looked into; further ones are not heard. */
+/** Answers of the router looked at, and different places looked into; further ones are not heard. */
 const [MOST_ANSWERS, MOST_PLACES] = [64, 4];
 const MOST_BYTES = 2_048;
 
@@ -47,9 +47,11 @@ export async function* searchRouter(clock: Clock, router: Router, signal: AbortS
   };
   socket.on('error', end);
   socket.on('message', (packet, { address }) => {
+    // Others are not heard, and cannot end the search either.
+    if (address !== router.host) return;
     answers += 1;
     if (answers > MOST_ANSWERS) return end();
-    const place = address === router.host ? placeOf(packet, router.host) : null;
+    const place = placeOf(packet, router.host);
     if (place === null || found.has(place.href) || found.size === MOST_PLACES) return;
     found.set(place.href, place);
     waiting.push(place);

@@ -225,6 +225,36 @@ suite('a hostile LAN', () => {
     search.close();
   });
 
+  test('a flood of others does not end the search; one of the router’s does', async () => {
+    for (const from of ['127.0.0.2', '127.0.0.1']) {
+      await using router = await FakeRouter.start({ upnp: true });
+      const stranger = createSocket('udp4');
+      stranger.bind(0, from);
+      await once(stranger, 'listening');
+      router.answers = () => [];
+      assert.ok(router.router);
+      const search = createSocket('udp4');
+      search.bind(0, '127.0.0.1');
+      await once(search, 'listening');
+      search.once('message', (_, { port }) => {
+        for (let i = 0; i < 65; i++) stranger.send('HTTP/1.1 200 OK\r\n\r\n', port, '127.0.0.1');
+        stranger.send('', port, '127.0.0.1', () => {
+          router.answers = () => [router.answer(`${router.origin}/root.xml`)];
+          router.clock.advance(1_000);
+        });
+      });
+      router.router = {
+        ...router.router,
+        searchAt: [...router.router.searchAt, { host: '127.0.0.1', port: search.address().port }],
+      };
+      const found = find(router);
+      if (from === '127.0.0.2') assert.equal((await found).outside, '203.0.113.9');
+      else await assert.rejects(found, { code: 'ROUTER_SILENT' });
+      stranger.close();
+      search.close();
+    }
+  });
+
   test('what is no answer, or too long, is not read', async () => {
     await using router = await FakeRouter.start({ upnp: true });
     const good = router.answer(`${router.origin}/root.xml`);
