@@ -1,7 +1,7 @@
 /** One question to a router by http: of bounded size and time, and never led elsewhere. */
 import { request as httpRequest } from 'node:http';
 import { MoatError, isMoatError, type Clock } from '@moat/core';
-import { createDeadline } from '../deadline.ts';
+import { createDeadline, orAborted } from '../deadline.ts';
 
 /** Milliseconds for a whole answer. */
 const ANSWER_MS = 2_000;
@@ -29,7 +29,8 @@ export async function askByHttp(clock: Clock, question: RouterQuestion, signal: 
   signal.throwIfAborted();
   using deadline = createDeadline(clock, ANSWER_MS, signal);
   try {
-    return await exchange(question, deadline.signal);
+    // Node says nothing at all of an answer that switches protocols.
+    return await orAborted(exchange(question, deadline.signal), deadline.signal);
   } catch (error) {
     signal.throwIfAborted();
     if (isMoatError(error, 'ROUTER_INVALID')) throw error;

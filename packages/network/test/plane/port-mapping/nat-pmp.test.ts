@@ -110,6 +110,43 @@ suite('the router’s ports by NAT-PMP', () => {
     assert.equal(clock.pending, 0);
   });
 
+  test('a router that went silent keeps nobody longer than two seconds', async () => {
+    await using router = await FakeRouter.start({ natPmp: true });
+    await router.mapper.map(51_820);
+    const before = router.packets;
+    router.deaf = 100;
+    const left = router.mapper.unmap(51_820);
+    await until(() => router.packets > before);
+    const again = router.mapper.map(51_820);
+    router.clock.advance(2_000);
+    await left;
+    router.deaf = 0;
+    assert.equal((await again)?.external.port, 40_000, 'whoever comes next waits for that');
+  });
+
+  test('a mapping that cannot be renewed is believed until its end, and had again when the router is back', async () => {
+    await using router = await FakeRouter.start({ natPmp: true });
+    const { mapper, clock } = router;
+    await mapper.map(51_820);
+    router.result = 2;
+    clock.advance(1_800_000);
+    await until(() => router.packets >= 4 && clock.pending === 1);
+    assert.notEqual(mapper.mapping(51_820), null);
+    clock.advance(1_799_999);
+    assert.notEqual(mapper.mapping(51_820), null);
+    clock.advance(1);
+    assert.equal(mapper.mapping(51_820), null);
+    router.result = 0;
+    const known = Promise.withResolvers<number>();
+    mapper.onChange(known.resolve);
+    await until(() => {
+      // One timer: nothing is being asked.
+      if (clock.pending === 1) clock.advance(60_000);
+      return mapper.mapping(51_820) !== null;
+    });
+    await known.promise;
+  });
+
   test('a question that is given up while it runs takes back what it was granted', async () => {
     await using router = await FakeRouter.start({ natPmp: true });
     const mapping = router.mapper.map(51_820);

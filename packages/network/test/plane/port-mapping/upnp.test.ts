@@ -8,7 +8,7 @@ import { FakeRouter, envelope, until } from './fake-router.ts';
 
 const NEVER = new AbortController().signal;
 const PORT = 51_820;
-const HANGS = 'nothing for two seconds';
+const [HANGS, SWITCHES] = ['nothing for two seconds', 'another protocol'];
 
 /** Looks for the router by UPnP alone; the search ends when all that was found has been looked into. */
 function find({ clock, router }: FakeRouter, signal = NEVER): Promise<FoundGiver> {
@@ -344,6 +344,18 @@ suite('a hostile LAN', () => {
       code: 'ROUTER_INVALID',
       page: (response) => void response.writeHead(404).end('<root></root>'),
     },
+    [SWITCHES]: {
+      code: 'ROUTER_SILENT',
+      page: (response) =>
+        void response.socket?.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'),
+    },
+    'an answer that breaks off': {
+      code: 'ROUTER_SILENT',
+      page: (response) => {
+        response.writeHead(200, { 'content-length': '100' });
+        response.write('<root>', () => response.socket?.destroy());
+      },
+    },
     'a cut connection': {
       code: 'ROUTER_SILENT',
       page: (response) => void response.socket?.destroy(),
@@ -357,7 +369,7 @@ suite('a hostile LAN', () => {
     test(`${what} is ${code}`, async () => {
       await using router = await FakeRouter.start({ upnp: true });
       router.page = page;
-      await findNone(router, code, () => router.fetched.length === 1, what === HANGS);
+      await findNone(router, code, () => router.fetched.length === 1, [HANGS, SWITCHES].includes(what));
       assert.deepEqual(router.calls, []);
       assert.equal(router.clock.pending, 0);
     });
