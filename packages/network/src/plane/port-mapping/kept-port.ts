@@ -161,7 +161,8 @@ export class KeptPort {
   }
 
   #become(mapping: PortMapping | null): void {
-    const before = this.#mapping;
+    // One that had ended is none.
+    const before = this.mapping;
     this.#mapping = this.#isOver ? null : mapping;
     const isOther =
       before?.external.host !== mapping?.external.host || before?.external.port !== mapping?.external.port;
