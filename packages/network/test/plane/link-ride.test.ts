@@ -132,6 +132,29 @@ suite('packets over a link', () => {
     assert.equal(clock.pending, 0);
   });
 
+  test('what is held waits, and goes when its time has come', async () => {
+    const hub = new MemoryHub();
+    const clock = createManualClock();
+    await using web = await rider(hub, WEB, PEERS.db1, { clock });
+    await using db = await rider(hub, DB, PEERS.web1);
+    web.wireguard.send('one', web.ride.endpoint);
+    await db.wireguard.until(1);
+    web.ride.hold(100);
+    web.wireguard.send('two', web.ride.endpoint);
+    await until(() => web.ride.counts.sent === 2);
+    db.wireguard.send('meanwhile', db.ride.endpoint);
+    await web.wireguard.until(1);
+    assert.equal(db.wireguard.received.length, 1);
+    clock.advance(100);
+    await db.wireguard.until(2);
+    web.ride.hold(100);
+    web.wireguard.send('three', web.ride.endpoint);
+    await until(() => web.ride.counts.sent === 3);
+    web.ride.hold(0);
+    await db.wireguard.until(3);
+    assert.equal(web.ride.counts.dropped, 0);
+  });
+
   test('while no link stands the newest packets wait; a failure is waited out', async () => {
     const hub = new MemoryHub();
     const clock = createManualClock();

@@ -236,3 +236,15 @@ test('two whose UDP is blocked find that out at the same time', async () => {
   }, 3_000);
   await world.stop();
 });
+
+test('a router that lets everybody in is found out while packets ride', async () => {
+  const { world, one: cone, two: edm } = await twoBehind('cone', 'edm');
+  const forwarder = world.forwarder('203.0.113.3');
+  cone.forwarders = edm.forwarders = [forwarder];
+  // Each of them moves the endpoint back to the ride at the other side.
+  const talking = (): void => {
+    for (let i = 0; i < 3; i++) edm.tunnels.send(cone.tunnels.publicKey, 32);
+  };
+  await world.until(() => both(cone, edm, 'direct'), 1_000, talking);
+  await world.stop();
+});

@@ -1,7 +1,15 @@
 /** Members with tunnels, rides, anchors and forwarders in a {@link UdpWorld}, and paths between them. */
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { MoatError, silentLogger, sleep, type ControlPlane, type Endpoint, type PeerConnection } from '@moat/core';
+import {
+  MoatError,
+  silentLogger,
+  sleep,
+  type ControlPlane,
+  type Endpoint,
+  type PeerConnection,
+  type Timer,
+} from '@moat/core';
 import { createManualClock, createMemoryNetwork, type ManualClock, type MemoryNetwork } from '@moat/testkit';
 
 import { createPathDoor, createPaths, type Paths } from '../../src/plane/paths/paths.ts';
@@ -204,6 +212,8 @@ export class WorldRide implements PacketRide {
   readonly #member: Member;
   readonly #to: string;
   readonly #close: () => void;
+  readonly #waiting: Packet[] = [];
+  #held: Timer | undefined;
   #resting = true;
   onWake: () => void = () => undefined;
   carried = 0;
@@ -225,12 +235,20 @@ export class WorldRide implements PacketRide {
     this.#resting = true;
   }
 
+  hold(delayMs: number): void {
+    this.#held?.cancel();
+    this.#held = undefined;
+    if (delayMs > 0) this.#held = this.#world.clock.after(delayMs, () => this.hold(0));
+    else for (const packet of this.#waiting.splice(0)) this.#out(packet);
+  }
+
   close(): Promise<void> {
     this.#close();
     return Promise.resolve();
   }
 
   #out(packet: Packet): void {
+    if (this.#held !== undefined) return void this.#waiting.push(packet);
     this.#wake();
     if (!this.#world.linksUp) return;
     this.carried += 1;

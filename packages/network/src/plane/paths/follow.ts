@@ -94,14 +94,14 @@ class FollowersTries {
   /** Until the leader settles. */
   async run(why: PathReason): Promise<Outcome> {
     const { place } = this.#pair;
-    const before = (await peerOf(this.#deps.tunnels, place))?.endpoint ?? this.#pair.ride;
+    const before = (await peerOf(this.#deps.tunnels, place))?.endpoint ?? this.#pair.ride.endpoint;
     let restored: Endpoint = before;
     for (let count = 0; count <= MAX_ATTEMPTS; count++) {
       const message = decodePathMessage(await this.#stream.read(this.#signal));
       await this.#endTry();
       if (message.type === 'try') this.#begin(message);
       else if (message.type === 'forward') {
-        restored = this.#pair.ride;
+        restored = this.#pair.ride.endpoint;
         await this.#move(restored);
         this.#begin(message);
       } else if (message.type === 'settle') return await this.#settle(message.attempt, restored, why);
@@ -161,7 +161,7 @@ class FollowersTries {
     const connection = await control.connect(by, signal);
     const session = await openForward(connection, { deployment, peer }, signal);
     this.#sessions.add(session);
-    const order = { to: session.endpoint, probeKey: session.key, leave: [ride], back: ride, afterMs: 0 };
+    const order = { to: session.endpoint, probeKey: session.key, leave: [ride.endpoint], back: ride, afterMs: 0 };
     await this.#punch(attempt, order, { forwarder: by, session }, signal);
   }
 

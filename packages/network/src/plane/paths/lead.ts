@@ -28,8 +28,10 @@ const LOOK_MS = 50;
 /** @throws `PATH_REFUSED`, `PATH_INVALID`, `PATH_TIMEOUT`, and what the control plane and the tunnel throw */
 export async function lead(deps: ExchangeDeps, pair: Pair, parent: AbortSignal): Promise<Outcome> {
   using deadline = createDeadline(deps.clock, EXCHANGE_MS, parent);
-  const survey = await deps.surveyor.survey(deadline.signal);
-  const connection = await reach(deps.control, pair, deadline.signal);
+  const [survey, connection] = await Promise.all([
+    deps.surveyor.survey(deadline.signal),
+    reach(deps.control, pair, deadline.signal),
+  ]);
   const stream = await deps.control.open(connection, PATH_PROTOCOL, deadline.signal);
   const talk = new LeadersTalk(deps, stream, deadline.signal);
   try {
@@ -63,7 +65,7 @@ async function negotiate(
   const why = reasonOf(ours, theirs, attempts.length > 0);
   const [first] = choose(deps.forwarders(pair.peer), theirs.forwarders, pair.peer);
   if (pair.forward === null && needsForwarder(ours, theirs, attempts)) comeNear(deps, first, talk.signal);
-  const before = (await peerOf(deps.tunnels, pair.place))?.endpoint ?? pair.ride;
+  const before = (await peerOf(deps.tunnels, pair.place))?.endpoint ?? pair.ride.endpoint;
   if (attempts.length > 0) {
     deps.onPunching();
     await awaitSession(deps, pair, talk.signal);
@@ -113,7 +115,7 @@ async function forward(
       const endpoint = await talk.punch(pair.place, attempt, {
         to: session.endpoint,
         probeKey: session.key,
-        leave: [pair.ride],
+        leave: [pair.ride.endpoint],
         back: pair.ride,
         afterMs: OPENING_MS,
         lastsMs: FORWARD_MS,
@@ -126,7 +128,7 @@ async function forward(
       talk.signal.throwIfAborted();
     }
     session?.close();
-    await deps.tunnels.setPeer(pair.place.tunnel, pair.place.publicKey, { endpoint: pair.ride });
+    await deps.tunnels.setPeer(pair.place.tunnel, pair.place.publicKey, { endpoint: pair.ride.endpoint });
     attempt += 1;
   }
   return null;
@@ -175,7 +177,7 @@ export async function awaitSession(deps: ExchangeDeps, pair: Pair, signal: Abort
     // A handshake that fails is repeated only 5 s later as well.
     if (!asked && mayMeet(pair.peer)) {
       asked = true;
-      await sendTo(tunnels, pair.place, state?.endpoint ?? pair.ride);
+      await sendTo(tunnels, pair.place, state?.endpoint ?? pair.ride.endpoint);
     }
     await sleep(clock, LOOK_MS, signal);
   }

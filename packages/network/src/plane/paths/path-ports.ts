@@ -15,6 +15,8 @@ export interface PacketRide {
   readonly path: LinkPath | null;
   /** Set once: called for the first packet, from either side, after the ride was opened or put to rest. */
   onWake: () => void;
+  /** What WireGuard sends waits so many milliseconds; 0 lets it go now. */
+  hold(delayMs: number): void;
   /** Ends the stream in the link and keeps the socket: the next packet wakes it again. */
   rest(): void;
   close(): Promise<void>;

@@ -417,7 +417,7 @@ export class PeerPath {
     const { deployment, peer, place, ride } = this.#options;
     const state = this.#state;
     const forward = state.kind === 'forwarded' ? { by: state.forwarder, endpoint: state.endpoint } : null;
-    return { deployment, peer, place, ride: ride.endpoint, met: this.#met, forward };
+    return { deployment, peer, place, ride, met: this.#met, forward };
   }
 
   #riding(code: PathReason): PathState {

@@ -9,6 +9,8 @@ import { randomBytes } from 'node:crypto';
 
 import { sleep, type Clock, type Endpoint, type TunnelPeerState, type Tunnels } from '@moat/core';
 
+import type { PacketRide } from './path-ports.ts';
+
 /** Milliseconds between two looks at the counters, and where the next packet on the old way may undo what there was to see. */
 const LOOK_MS = 50;
 const SHORT_LOOK_MS = 20;
@@ -19,6 +21,8 @@ const AGAIN_MS = 150;
  * such a flow moves the peer's endpoint back there before anybody looks, and what is lost is sent again.
  */
 const FLOW_BYTES = 16 * 1024;
+/** Milliseconds that packets wait after one of ours, for the peer to see where that came from before they move its endpoint back. */
+const HOLD_MS = 120;
 /** Packets of ours after which we move for good too. */
 const KNOCKS = 4;
 
@@ -36,7 +40,7 @@ export interface PunchOrder {
   /** The ways packets took until now: what arrives there proves nothing. */
   readonly leave: readonly Endpoint[];
   /** Where packets go on until the peer is heard: they would be lost on a way that does not stand yet. @defaultValue they move */
-  readonly back?: Endpoint | undefined;
+  readonly back?: Pick<PacketRide, 'endpoint' | 'hold'> | undefined;
   /** Milliseconds between opening the way and moving. */
   readonly afterMs: number;
   /** Milliseconds, once moved. */
@@ -70,6 +74,7 @@ export async function punch(
     if (order.afterMs > 0) await sleep(clock, order.afterMs, signal);
     return await new Punch(deps, place, order).run(signal);
   } finally {
+    order.back?.hold(0);
     if (order.to !== null) await tunnels.endProbe(place.tunnel, key);
   }
 }
@@ -141,10 +146,12 @@ class Punch {
     this.#movedAt = clock.now();
     this.#knocks += 1;
     if (this.#target === null) return;
+    if (this.#heard !== null) back?.hold(0);
+    else back?.hold(HOLD_MS);
     await sendTo(tunnels, this.#place, this.#target);
     if (!stays && back !== undefined) {
-      await tunnels.setPeer(tunnel, publicKey, { endpoint: back });
-      this.#left = { endpoint: back, received: 0 };
+      await tunnels.setPeer(tunnel, publicKey, { endpoint: back.endpoint });
+      this.#left = { endpoint: back.endpoint, received: 0 };
     } else if (this.#heard === null) {
       const received = (await peerOf(tunnels, this.#place))?.received ?? 0;
       this.#left = { endpoint: this.#target, received };

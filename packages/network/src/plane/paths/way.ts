@@ -2,7 +2,7 @@
 import type { Clock, ControlPlane, DeploymentId, Endpoint, PeerConnection, PeerId, Tunnels } from '@moat/core';
 
 import type { CandidateKind } from './candidates.ts';
-import type { ForwardSession, OpenForward } from './path-ports.ts';
+import type { ForwardSession, OpenForward, PacketRide } from './path-ports.ts';
 import type { PathReason } from './path-state.ts';
 import type { TunnelPlace } from './punch.ts';
 import type { Surveyor } from './survey.ts';
@@ -13,7 +13,7 @@ export interface Pair {
   readonly peer: PeerId;
   readonly place: TunnelPlace;
   /** Where packets ride. */
-  readonly ride: Endpoint;
+  readonly ride: Pick<PacketRide, 'endpoint' | 'hold'>;
   /** The connection on which the peer was last met: of several, the one that is not dead. */
   readonly met: PeerConnection | undefined;
   /** The member that passes packets on now, and where. */
@@ -73,7 +73,7 @@ export function comeNear({ control }: ExchangeDeps, forwarder: PeerId | undefine
 
 /** Ways that packets took until now. */
 export function waysOf({ ride, forward }: Pair): readonly Endpoint[] {
-  return forward === null ? [ride] : [ride, forward.endpoint];
+  return forward === null ? [ride.endpoint] : [ride.endpoint, forward.endpoint];
 }
 
 /** Routers forget an address that nothing is sent to; none stands between two machines of one LAN, or before us alone. */

@@ -86,6 +86,7 @@ export class LinkRide implements PacketRide {
   #refusal: string | undefined;
   #usedAt: number | undefined;
   #idle: Timer | undefined;
+  #held: Timer | undefined;
 
   constructor(deps: LinkRideDeps, options: LinkRideOptions) {
     this.#deps = deps;
@@ -149,8 +150,16 @@ export class LinkRide implements PacketRide {
     before?.end('PACKETS_OVER');
     stream.writeHead({ connected: true });
     // The peer's link came before ours stood.
-    this.#sendWaiting(lane);
+    this.#sendWaiting();
     this.#use();
+  }
+
+  /** What our WireGuard sends waits so many milliseconds, as it does for a link; 0 lets it go now. */
+  hold(delayMs: number): void {
+    this.#held?.cancel();
+    this.#held = undefined;
+    if (delayMs > 0) this.#held = this.#deps.clock.after(delayMs, () => this.hold(0));
+    else this.#sendWaiting();
   }
 
   /** Ends the streams and keeps the socket: the next packet wakes it again. */
@@ -159,6 +168,8 @@ export class LinkRide implements PacketRide {
     this.#idle?.cancel();
     this.#idle = undefined;
     this.#opening?.abort(new MoatError('PACKETS_OVER', 'packets go another way'));
+    this.#held?.cancel();
+    this.#held = undefined;
     this.#waiting.clear();
     this.#own?.lane.end('PACKETS_OVER');
     this.#taken?.end('PACKETS_OVER');
@@ -178,11 +189,9 @@ export class LinkRide implements PacketRide {
     this.#counts.sentBytes += packet.length;
     this.#handshakes.left(packet);
     const lane = this.#own?.lane ?? this.#taken;
-    if (lane !== undefined) lane.send(packet);
-    else {
-      this.#waiting.push(packet);
-      this.#open();
-    }
+    if (lane !== undefined && this.#held === undefined) lane.send(packet);
+    else this.#waiting.push(packet);
+    if (lane === undefined) this.#open();
     this.#use();
   }
 
@@ -244,10 +253,12 @@ export class LinkRide implements PacketRide {
       },
     );
     this.#own = { lane, link };
-    this.#sendWaiting(lane);
+    this.#sendWaiting();
   }
 
-  #sendWaiting(lane: PacketLane): void {
+  #sendWaiting(): void {
+    const lane = this.#own?.lane ?? this.#taken;
+    if (lane === undefined || this.#held !== undefined) return;
     for (let packet = this.#waiting.shift(); packet !== undefined; packet = this.#waiting.shift()) {
       this.#handshakes.left(packet);
       lane.send(packet);
