@@ -2,7 +2,7 @@
  * The lookups of one member's packet rules: from a service's port to the chain that says who may reach it, and to its
  * target. Only maps that lead somewhere are made, and rules speak of no others.
  */
-import { block } from './nft-sets.ts';
+import { holder } from './nft-sets.ts';
 import type { CarriedPort, PlanePolicy, ServedPort, Transport } from './policy.ts';
 
 export class PortMaps {
@@ -31,9 +31,7 @@ export class PortMaps {
   }
 
   definitions(): string[] {
-    return [...this.#elements].map(([name, elements]) =>
-      block(`map ${name}`, [`type ${this.#types.get(name) ?? ''}`, `elements = { ${elements.join(', ')} }`]),
-    );
+    return [...this.#elements].map(([name, elements]) => holder(`map ${name}`, this.#types.get(name) ?? '', elements));
   }
 
   /** The rule, unless its map is empty. `MAP` in it stands for the map. */
