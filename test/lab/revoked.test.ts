@@ -118,15 +118,17 @@ suite(`one of ${MEMBERS} members on WireGuard is taken out`, { skip: labSkip('wg
     throw new Error('no version');
   }
 
-  /** Their agents and the tools that these ran so far. */
+  /** Their agents, and the tools that these ran so far, by a shell of theirs. */
   async function ticksOf(all: readonly string[]): Promise<Ticks> {
     const sum = { own: 0, tools: 0 };
     for (const name of all) {
-      const stat = await readFile(`/proc/${world.place(name).daemon.pid}/stat`, 'utf8');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      const [user = 0, system = 0, childrenUser = 0, childrenSystem = 0] = fields.slice(11, 15).map(Number);
-      sum.own += user + system;
-      sum.tools += childrenUser + childrenSystem;
+      const { pid } = world.place(name).daemon;
+      sum.own += (await statOf(String(pid))).own;
+      const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+      for (const child of children.trim().split(' ')) {
+        const { own, tools } = await statOf(child);
+        sum.tools += own + tools;
+      }
     }
     return sum;
   }
@@ -138,6 +140,13 @@ suite(`one of ${MEMBERS} members on WireGuard is taken out`, { skip: labSkip('wg
     return text(socket);
   }
 });
+
+async function statOf(pid: string): Promise<Ticks> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [user = 0, system = 0, childrenUser = 0, childrenSystem = 0] = fields.slice(11, 15).map(Number);
+  return { own: user + system, tools: childrenUser + childrenSystem };
+}
 
 /** As wireguard-go writes keys. */
 function hexOf(key: string): string {

@@ -32,6 +32,8 @@ export interface TunnelSpec {
 const PORT = 4410;
 /** The service that all offer: its port inside, and where it listens. */
 export const ECHO = { port: 7, target: 9007 } as const;
+/** Milliseconds to find the keeper, on a machine that has other work to do. */
+const JOIN_MS = 90_000;
 /** Machines that start, or join, at the same time. */
 const AT_ONCE = 6;
 const EVERYBODY = [{ from: ['tag:all'], to: ['echo-tcp', 'echo-udp'] }];
@@ -68,6 +70,8 @@ export class TunnelWorld implements AsyncDisposable {
     const { json } = await owner.machine.ok(['invite', '--all']);
     const tokens = json['tokens'] as readonly { readonly member: string; readonly token: string }[];
     await eachOf(tokens, ({ member, token }) => this.#join(member, token));
+    // When all keys are there: an interface that stands follows each of them.
+    await eachOf(this.#tunneled(), (name) => this.place(name).client.wireguardUp('lab', {}));
     const granted = this.#tunneled().filter((name) => spec.members[name]?.stranger !== true);
     for (const name of granted) {
       const knows = async (): Promise<boolean> => (await this.status(name)).peers.length >= granted.length - 1;
@@ -173,8 +177,7 @@ export class TunnelWorld implements AsyncDisposable {
   async #join(name: string, token: string): Promise<void> {
     const { client } = this.place(name);
     const targets = [String(ECHO.target), ...(this.#spec.expose ?? [])].map((target) => ({ target }));
-    await client.join({ token, waitMs: 30_000, expose: targets });
-    if (this.#tunneled().includes(name)) await client.wireguardUp('lab', {});
+    await client.join({ token, waitMs: JOIN_MS, expose: targets });
   }
 
   async #publicAddresses(name: string): Promise<readonly string[]> {
