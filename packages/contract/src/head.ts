@@ -1,6 +1,7 @@
 /** Heads: the small signed summary of a version. */
 import { MoatError, formatKey, type Hash, type Signer } from '@moat/core';
 import { canonicalBytes, hashCanonical } from './canonical.ts';
+import { contractHash } from './contract-bytes.ts';
 import { ownerSetOf, ownersHash } from './genesis.ts';
 import { publicationHash, publicationsOf } from './publication.ts';
 import type { Contract, Head, OwnerSignature } from './schema.ts';
@@ -17,15 +18,20 @@ export function headOf(contract: Contract, previous: Hash | null, merges?: Hash)
     version: contract.version,
     previous,
     ...(merges === undefined ? {} : { merges }),
-    contract: hashCanonical(contract),
+    contract: contractHash(contract),
     owners: ownersHash(ownerSetOf(contract.owners)),
     publications: publicationsOf(contract).map(publicationHash).sort(),
   };
 }
 
+/** Heads never change, and each is asked for its hash a dozen times while it is taken. */
+const hashes = new WeakMap<Head, Hash>();
+
 /** What the next head names as `previous`. */
 export function headHash(head: Head): Hash {
-  return hashCanonical(head);
+  let hash = hashes.get(head);
+  if (hash === undefined) hashes.set(head, (hash = hashCanonical(head)));
+  return hash;
 }
 
 /** One owner's signature over `"moat/head/1" || 0x00 || SHA-256(JCS(head))`. */

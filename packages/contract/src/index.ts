@@ -38,6 +38,7 @@ export {
   type VerifiedBundle,
 } from './bundle.ts';
 export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
+export { contractBytes } from './contract-bytes.ts';
 export {
   checkNextVersion,
   checkProvenVersion,

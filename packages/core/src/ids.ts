@@ -124,21 +124,35 @@ function encodeBase58(bytes: Uint8Array): string {
   return text;
 }
 
+/** By character code; 255 = none. */
+const BASE58_VALUES = new Uint8Array(128).fill(255);
+for (let value = 0; value < BASE58.length; value++) BASE58_VALUES[BASE58.charCodeAt(value)] = value;
+/** Digits taken at once, and the limit of a limb: a product of both is exact. A contract has hundreds of PeerIds. */
+const [BASE58_AT_ONCE, LIMB] = [4, 2 ** 24];
+
 function decodeBase58(text: string): Uint8Array {
-  const bytes: number[] = [];
-  for (const character of text) {
-    let carry = BASE58.indexOf(character);
-    if (carry < 0) throw invalid('not base58');
-    for (let i = 0; i < bytes.length; i++) {
-      carry += (bytes[i] ?? 0) * 58;
-      bytes[i] = carry & 0xff;
-      carry >>= 8;
+  /** Least significant first. */
+  const limbs: number[] = [];
+  for (let at = 0; at < text.length; at += BASE58_AT_ONCE) {
+    let carry = 0;
+    let factor = 1;
+    for (let i = at; i < at + BASE58_AT_ONCE && i < text.length; i++) {
+      const value = BASE58_VALUES[text.charCodeAt(i)] ?? 255;
+      if (value === 255) throw invalid('not base58');
+      carry = carry * 58 + value;
+      factor *= 58;
     }
-    while (carry > 0) {
-      bytes.push(carry & 0xff);
-      carry >>= 8;
+    for (let i = 0; i < limbs.length; i++) {
+      const product = (limbs[i] ?? 0) * factor + carry;
+      // A division by a power of two is exact, and a remainder of such numbers slow.
+      carry = Math.floor(product / LIMB);
+      limbs[i] = product - carry * LIMB;
     }
+    if (carry > 0) limbs.push(carry);
   }
+  const bytes: number[] = [];
+  for (const limb of limbs) bytes.push(limb & 0xff, (limb >> 8) & 0xff, limb >> 16);
+  while (bytes.at(-1) === 0) bytes.pop();
   for (const character of text) {
     if (character !== '1') break;
     bytes.push(0);

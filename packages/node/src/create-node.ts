@@ -113,7 +113,7 @@ async function openNode(
   signal: AbortSignal,
 ): Promise<() => NodeStatus> {
   await makeStateDir(config.stateDir);
-  const database = stack.adopt(Database.open(join(config.stateDir, 'node.db')), (db) => db.close());
+  const database = stack.adopt(Database.open(join(config.stateDir, 'node.db'), machineClock), (db) => db.close());
   const store = new DeploymentStore(database);
   const key = await takeNodeKey(config.stateDir, () => store.load());
   const self: PeerId = key.peerId;

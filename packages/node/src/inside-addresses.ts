@@ -1,5 +1,5 @@
 /** Which addresses lie inside private networks of this machine. */
-import { ipv6Of } from '@moat/contract';
+import { ipv6NetworkOf, ipv6Of } from '@moat/contract';
 import type { Deployment } from './deployments/deployment.ts';
 
 /**
@@ -9,6 +9,10 @@ import type { Deployment } from './deployments/deployment.ts';
 export function isInsideAddress(deployments: readonly Deployment[], host: string): boolean {
   return deployments.some(({ id, view }) => {
     if (view.contract.network.plane === 'rootless') return false;
-    return [...view.places.values()].some(({ name, ipv4 }) => ipv4 === host || ipv6Of(id, name) === host);
+    const places = [...view.places.values()];
+    if (!host.includes(':')) return places.some(({ ipv4 }) => ipv4 === host);
+    // Derived only for an address of this network: asked of every address of the machine every two seconds.
+    const prefix = ipv6NetworkOf(id).replace(/:*\/64$/, ':');
+    return host.startsWith(prefix) && places.some(({ name }) => ipv6Of(id, name) === host);
   });
 }

@@ -325,14 +325,12 @@ export class Reconciler {
     feed.emit({ kind: 'version', deployment: id, version, result, error: failure });
     const deployment = this.#deps.deployments.get(id);
     if (deployment !== undefined) this.#tellMembers(deployment, version, head, failure?.code ?? null);
-    try {
-      const { code, message } = failure ?? { code: null, message: null };
-      store.addReceipt(id, { version, head, result, code, message, time: time.now() });
-    } catch (cause) {
+    const { code, message } = failure ?? { code: null, message: null };
+    store.addReceipt(id, { version, head, result, code, message, time: time.now() }, (cause) =>
       logger.warn(
         { component: 'node.reconcile', deployment: id, version, code: errorCode(cause), err: cause },
         'receipt not saved',
-      );
-    }
+      ),
+    );
   }
 }

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { isMoatError } from '@moat/core';
 import { headHash } from '@moat/contract';
 import { createNodeKey } from '@moat/identity';
+import { createManualClock } from '@moat/testkit';
 import { Database, translate } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
 import { MachineStore } from '../src/store/machine-store.ts';
@@ -149,6 +150,32 @@ test('a full disk is DISK_FULL, changes nothing, and passes', async (t) => {
   database.get('PRAGMA max_page_count=1000000');
   store.saveVersion(second.proof, second.contract, 2);
   assert.equal(store.load()[0]?.contract.version, 1);
+});
+
+test('what may wait is written together, read as if it were there, and none takes another with it', async (t) => {
+  const path = join(await temporary(t), 'node.db');
+  const clock = createManualClock(0);
+  const failed: unknown[] = [];
+  const insert = (database: Database, key: string): void =>
+    database.soon(
+      () => database.run("INSERT INTO exposed (deployment, target, public) VALUES ('a', ?, 0)", key),
+      (error) => failed.push(error),
+    );
+  const count = (database: Database): number => database.all('SELECT target FROM exposed').length;
+  {
+    using database = Database.open(path, clock);
+    for (const key of ['one', 'two', 'one']) insert(database, key);
+    assert.equal(count(database), 0);
+    clock.advance(2000);
+    assert.equal(count(database), 2);
+    assert.equal(failed.length, 1);
+    insert(database, 'three');
+    database.flush();
+    assert.equal(count(database), 3);
+    insert(database, 'four');
+  }
+  using database = Database.open(path, clock);
+  assert.equal(count(database), 4, 'and when it closes');
 });
 
 test('a disk that fails is not taken for a full one', () => {

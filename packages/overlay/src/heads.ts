@@ -8,12 +8,14 @@
  */
 import {
   errorCode,
+  isMoatError,
   sleep,
   type Clock,
   type DeploymentId,
   type Hash,
   type Logger,
   type MessageStream,
+  type PeerId,
 } from '@moat/core';
 import { hashClaim, headHash, type Head, type HeadProof, type MemberClaim } from '@moat/contract';
 import { z } from 'zod';
@@ -25,6 +27,7 @@ import { decodeJson, encodeJson, invalid, readParts, writeParts } from './messag
 import { MAX_NEWS_BYTES, decodeNews, encodeNews, type News } from './news.ts';
 import { Outbox } from './outbox.ts';
 import { bestOfEach, type Probation } from './probation.ts';
+import { SecondTries } from './second-tries.ts';
 import { ShownHeads } from './shown-heads.ts';
 
 export const HEADS_PROTOCOL = '/moat/heads/1';
@@ -89,8 +92,17 @@ export class Heads {
   /** Heads that are being taken: all keepers show a new one at once. Bound: the streams that bring them. */
   readonly #taking = new Map<Hash, Promise<unknown>>();
 
+  readonly #again: SecondTries;
+
   constructor(deps: HeadsDeps) {
     this.#deps = deps;
+    this.#again = new SecondTries({
+      clock: deps.clock,
+      connectionTo: (peer) => bestOfEach(this.#openTo(peer))[0],
+      compare: async (connection) => {
+        for (const id of deps.deployments.sharedWith(connection.peer)) await this.compare(connection, id);
+      },
+    });
   }
 
   /** Serves admitted peers, and those on probation that a deployment of ours lists: they may lack our head. */
@@ -161,7 +173,15 @@ export class Heads {
       using patience = new Deadline(clock, FIRST_MS);
       await raced(first, patience.signal).catch(() => undefined);
     }
-    const pull = (): Promise<Uint8Array> => this.#pull(connection, deployment, proof.newest.head);
+    const pull = async (): Promise<Uint8Array> => {
+      try {
+        return await this.#pull(connection, deployment, proof.newest.head);
+      } catch (error) {
+        // Who has no contract for us has none in a second either.
+        if (!isMoatError(error, 'MESSAGE_INVALID')) void this.#again.add(connection.peer);
+        throw error;
+      }
+    };
     const taking = deployments.acceptProof(connection.peer, proof, pull);
     if (this.#taking.has(head)) return taking;
     this.#taking.set(head, taking);
@@ -203,6 +223,7 @@ export class Heads {
       }
     } catch (error) {
       this.#deps.logger.debug({ peer: connection.peer, deployment, code: errorCode(error) }, 'heads not compared');
+      void this.#again.add(connection.peer);
     }
   }
 
@@ -211,6 +232,7 @@ export class Heads {
     this.#outboxes.delete(connection);
     // Whoever comes back may have been set back meanwhile.
     this.#shown.forget(connection.peer);
+    if (this.#openTo(connection.peer).length === 0) this.#again.forget(connection.peer);
   }
 
   async #serve(stream: MessageStream, connection: OverlayConnection): Promise<void> {
@@ -342,20 +364,15 @@ export class Heads {
       send: (news) => this.#send(connection, news),
       onFailure: (error) => {
         this.#deps.logger.debug({ peer: connection.peer, err: error }, 'news not delivered');
-        this.#compareElsewhere(connection);
+        void this.#again.add(connection.peer);
       },
     });
     if (!connection.closed.aborted) this.#outboxes.set(connection, outbox);
     return outbox;
   }
 
-  /** News that one connection did not take may come by another one to the same peer. */
-  #compareElsewhere(failed: OverlayConnection): void {
-    const { deployments, probation } = this.#deps;
-    const others = probation.all().filter((other) => other.peer === failed.peer && other !== failed && other.admitted);
-    for (const connection of bestOfEach(others)) {
-      for (const deployment of deployments.sharedWith(connection.peer)) void this.compare(connection, deployment);
-    }
+  #openTo(peer: PeerId): OverlayConnection[] {
+    return this.#deps.probation.all().filter((one) => one.peer === peer && one.admitted && !one.closed.aborted);
   }
 
   /** One connection to each peer: two carry the same news to the same machine. */

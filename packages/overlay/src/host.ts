@@ -81,6 +81,9 @@ interface Components {
     getAddrs(): Multiaddr[];
     getTransports(): Transport[];
   };
+  readonly peerStore: {
+    merge(peer: unknown, data: { readonly protocols?: unknown }, options?: object): Promise<unknown>;
+  };
   readonly addressManager: { confirmObservedAddr(address: Multiaddr, options: { type: 'transport' }): void };
 }
 
@@ -124,6 +127,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
       gate: (inner: unknown) => {
         components = inner as Components;
         wrapHandlers(components, deps.gate);
+        forgetProtocols(components);
         return {};
       },
       lan: (inner: unknown) => (options.mdns ? lan(inner, deps.onNeighbour) : {}),
@@ -202,6 +206,15 @@ function wrapHandlers(components: Components, gate: HostDeps['gate']): void {
       },
       { ...options, runOnLimitedConnection: true },
     );
+}
+
+/** libp2p notes with every stream that the peer speaks its protocol, at twice the cost of the stream; nobody asks. */
+function forgetProtocols({ peerStore }: Components): void {
+  const merge = peerStore.merge.bind(peerStore);
+  peerStore.merge = (peer, data, options) => {
+    const isProtocolAlone = data.protocols !== undefined && Object.keys(data).length === 1;
+    return isProtocolAlone ? Promise.resolve() : merge(peer, data, options);
+  };
 }
 
 /**

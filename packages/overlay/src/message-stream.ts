@@ -11,6 +11,8 @@ import { Wakeup } from './wakeup.ts';
 /** Bytes of one message. */
 export const MAX_MESSAGE_BYTES: number = 64 * 1024;
 const LENGTH_BYTES = 4;
+/** Milliseconds for what was written to be taken. */
+const CLOSE_MS = 5000;
 /** Unread bytes above which the peer is made to stop; one whole message always fits below. */
 const READ_HIGH_BYTES = 128 * 1024;
 /** Unsent bytes that a writer may leave behind. */
@@ -61,10 +63,15 @@ export class FramedStream implements MessageStream {
   }
 
   async close(): Promise<void> {
+    // Not `AbortSignal.timeout`: it goes on when all is closed, and each makes an error with a stack in the end.
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), CLOSE_MS);
     try {
-      await this.#stream.close({ signal: AbortSignal.timeout(5000) });
+      await this.#stream.close({ signal: patience.signal });
     } catch (cause) {
       this.#stream.abort(ended(cause));
+    } finally {
+      clearTimeout(timer);
     }
   }
 

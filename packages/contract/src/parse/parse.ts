@@ -2,6 +2,7 @@
  * The edge: JSON from outside becomes a typed value once, or a coded error. Each function takes JSON text,
  * its UTF-8 bytes, or a value that was parsed already; 1 MiB is the most any of them reads.
  */
+import { contractBytes } from '../contract-bytes.ts';
 import type { SignedEntry } from '../directory-entry.ts';
 import type {
   ClaimDetails,
@@ -33,7 +34,7 @@ import { parseStrict } from './strict.ts';
 
 /** A contract, its shape alone: `checkContract` holds it to the rules across fields. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
 export function parseContract(input: unknown): Contract {
-  return parseStrict(contractSchema, 'contract', input);
+  return parseStrict(contractSchema, 'contract', input, contractBytes);
 }
 
 /** The beginning of a deployment. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */

@@ -6,13 +6,19 @@ import { MAX_CONTRACT_BYTES } from '../limits.ts';
 
 /**
  * @param input JSON text, its UTF-8 bytes, or a parsed value.
+ * @param bytesOf the canonical bytes of a value, where they are kept for later.
  * @throws `CONTRACT_TOO_NEW` when all that is wrong are unknown fields or a newer type, else `CONTRACT_INVALID`.
  */
-export function parseStrict<T>(schema: z.ZodType<T>, what: string, input: unknown): T {
+export function parseStrict<T>(
+  schema: z.ZodType<T>,
+  what: string,
+  input: unknown,
+  bytesOf: (value: T) => Uint8Array = canonicalBytes,
+): T {
   const value = typeof input === 'string' || input instanceof Uint8Array ? readJson(what, input) : input;
   const result = judge(schema, what, value);
   if (!result.success) throw refusal(what, value, result.error.issues);
-  if (canonicalBytes(result.data).length > MAX_CONTRACT_BYTES) throw invalid(what, 'it is larger than 1 MiB');
+  if (bytesOf(result.data).length > MAX_CONTRACT_BYTES) throw invalid(what, 'it is larger than 1 MiB');
   return result.data;
 }
 

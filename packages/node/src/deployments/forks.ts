@@ -1,5 +1,5 @@
 /** The other branches of a deployment: heads that a quorum signed beside ours, and what they say. */
-import { canonicalBytes, headHash, type Contract, type HeadProof } from '@moat/contract';
+import { contractBytes, headHash, type Contract, type HeadProof } from '@moat/contract';
 import type { Hash } from '@moat/core';
 import type { Notice } from '@moat/admin-api';
 
@@ -36,7 +36,7 @@ export class Forks {
   /** Canonical bytes of a branch's contract, for members that ask for it by its head. */
   contract(head: Hash): Uint8Array | undefined {
     const contract = this.#byHead.get(head)?.contract;
-    return contract === undefined || contract === null ? undefined : canonicalBytes(contract);
+    return contract === undefined || contract === null ? undefined : contractBytes(contract);
   }
 
   /** True when it tells more than is known, and there is room for it. */

@@ -1,7 +1,7 @@
 /** The keeper's side of joining: who may take a vacant place, once. */
 import { isMoatError, type Logger, type PeerId, type Signer } from '@moat/core';
 import {
-  canonicalBytes,
+  contractBytes,
   claimedMember,
   hashClaim,
   parseTime,
@@ -125,7 +125,7 @@ function answerWith(deployment: Deployment, claim: MemberClaim): JoinAnswer {
     ok: true,
     claim,
     proof: deployment.proof,
-    contract: canonicalBytes(deployment.contract),
+    contract: contractBytes(deployment.contract),
     claims: deployment.currentClaims,
   };
 }

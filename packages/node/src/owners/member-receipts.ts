@@ -138,12 +138,10 @@ export class MemberReceipts {
     const unsaved = [...this.#unsaved.values()];
     this.#unsaved.clear();
     if (unsaved.length === 0) return;
-    try {
-      this.#deps.store.saveReceipts(unsaved);
-    } catch (error) {
+    this.#deps.store.saveReceipts(unsaved, (error) => {
       const fields = { component: 'node.receipts', count: unsaved.length, code: errorCode(error), err: error };
       this.#deps.logger.warn(fields, 'receipts not saved');
-    }
+    });
   }
 
   /** Written a little later, together: a version brings one of every member. */

@@ -1,12 +1,6 @@
 /** The keeper's side of an owner who is no member: whose proof counts, and what it gets to see. */
 import { errorCode, type DeploymentId, type Logger, type OwnerKey, type PeerId } from '@moat/core';
-import {
-  CLOCK_TOLERANCE_MS,
-  canonicalBytes,
-  ownerSetOf,
-  verifyOwnerProof,
-  type SignedOwnerProof,
-} from '@moat/contract';
+import { CLOCK_TOLERANCE_MS, contractBytes, ownerSetOf, verifyOwnerProof, type SignedOwnerProof } from '@moat/contract';
 import type { Snapshot } from '@moat/overlay';
 import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
@@ -61,7 +55,7 @@ export class OwnerDoor {
   snapshot(deployment: Deployment): Snapshot {
     return {
       proof: deployment.proof,
-      contract: canonicalBytes(deployment.contract),
+      contract: contractBytes(deployment.contract),
       claims: deployment.currentClaims,
       keepers: this.#deps.keepers(deployment),
     };

@@ -1,7 +1,7 @@
 /** Versions that a quorum has signed, on their way into force. */
 import { MoatError, isMoatError, type PeerId } from '@moat/core';
 import {
-  canonicalBytes,
+  contractBytes,
   checkNextVersion,
   checkProvenVersion,
   extendProof,
@@ -45,7 +45,7 @@ export function shownVersions(deployment: Deployment, versions: readonly SignedV
     if (next.merged === undefined) checkNextVersion({ contract, head: proof.newest.head }, genesis, next);
     else checkProvenVersion({ contract, proof }, extended, next.contract);
     [contract, proof] = [next.contract, extended];
-    return { proof, contract: canonicalBytes(contract) };
+    return { proof, contract: contractBytes(contract) };
   });
   if (deployment.forked && !shown.some((version) => endsFork(version.proof, deployment))) throw forked(deployment);
   return shown;

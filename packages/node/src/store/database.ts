@@ -5,7 +5,7 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import { MoatError, errorCode } from '@moat/core';
+import { MoatError, errorCode, systemClock, type Clock, type Timer } from '@moat/core';
 import { MIGRATIONS } from './migrations.ts';
 
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
@@ -14,23 +14,30 @@ const SQLITE_LOCKED = 6;
 const SQLITE_IOERR = 10;
 const SQLITE_FULL = 13;
 
+/** Milliseconds that a write may wait for others, and the most that wait. */
+const [SOON_MS, MAX_SOON] = [2000, 1024];
+
 /** A row as SQLite gives it. */
 export type Row = Readonly<Record<string, unknown>>;
 
 export class Database implements Disposable {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #clock: Clock;
   #depth = 0;
+  #soon: { readonly work: () => void; readonly onFailure: (error: unknown) => void }[] = [];
+  #timer: Timer | undefined;
 
-  private constructor(db: DatabaseSync) {
+  private constructor(db: DatabaseSync, clock: Clock) {
     this.#db = db;
+    this.#clock = clock;
   }
 
   /**
    * Opens or makes the database and brings it to the current version.
    * @throws `STATE_LOCKED`, `STATE_TOO_NEW`, `STATE_UNUSABLE`, `DISK_FULL`
    */
-  static open(path: string): Database {
+  static open(path: string, clock: Clock = systemClock): Database {
     let db: DatabaseSync | undefined;
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -40,7 +47,7 @@ export class Database implements Disposable {
       db.exec(
         'PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY',
       );
-      const database = new Database(db);
+      const database = new Database(db, clock);
       database.#migrate();
       return database;
     } catch (error) {
@@ -68,6 +75,39 @@ export class Database implements Disposable {
     }
   }
 
+  /**
+   * Runs `work` within {@link SOON_MS}, in one transaction with whatever else is written soon: for what a crash may take.
+   * @param onFailure gets what {@link Database.write} throws
+   */
+  soon(work: () => void, onFailure: (error: unknown) => void): void {
+    this.#soon.push({ work, onFailure });
+    if (this.#soon.length >= MAX_SOON) this.flush();
+    else this.#timer ??= this.#clock.after(SOON_MS, () => this.flush());
+  }
+
+  /** Writes now what is to be written soon. Never throws. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const waiting = this.#soon;
+    if (waiting.length === 0) return;
+    this.#soon = [];
+    try {
+      this.write(() => {
+        for (const { work } of waiting) work();
+      });
+    } catch {
+      // One that fails takes no other with it.
+      for (const { work, onFailure } of waiting) {
+        try {
+          this.write(work);
+        } catch (error) {
+          onFailure(error);
+        }
+      }
+    }
+  }
+
   /** To call inside {@link Database.write}, which gives its errors their codes. */
   run(sql: string, ...values: SQLInputValue[]): void {
     this.#prepare(sql).run(...values);
@@ -84,6 +124,7 @@ export class Database implements Disposable {
   }
 
   close(): void {
+    if (this.#db.isOpen) this.flush();
     this.#statements.clear();
     if (this.#db.isOpen) this.#db.close();
   }

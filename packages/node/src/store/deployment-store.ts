@@ -1,7 +1,7 @@
 /** Deployments on disk: genesis, versions, claims, what was witnessed, receipts. */
 import { MoatError, isMoatError, type DeploymentId, type Hash, type OwnerKey } from '@moat/core';
 import {
-  canonicalBytes,
+  contractBytes,
   canonicalize,
   hashClaim,
   headHash,
@@ -109,7 +109,7 @@ export class DeploymentStore {
         head.deployment,
         head.version,
         hash,
-        canonicalBytes(contract),
+        contractBytes(contract),
         JSON.stringify(proof.newest),
         acceptedAt,
       );
@@ -163,7 +163,7 @@ export class DeploymentStore {
         head.version,
         JSON.stringify(proof.newest),
         JSON.stringify(proof.successions),
-        contract === null ? null : canonicalBytes(contract),
+        contract === null ? null : contractBytes(contract),
         seenAt,
       );
     });
@@ -205,9 +205,10 @@ export class DeploymentStore {
     });
   }
 
-  addReceipt(deployment: DeploymentId, receipt: Receipt): void {
+  /** On disk a little later, and read as if it were there. A machine that lost it applies its version again. */
+  addReceipt(deployment: DeploymentId, receipt: Receipt, onFailure: (error: unknown) => void): void {
     const { version, head, result, code, message, time } = receipt;
-    this.#db.write(() => {
+    this.#db.soon(() => {
       this.#db.run(
         'INSERT INTO receipts (deployment, version, head, result, code, message, time) VALUES (?, ?, ?, ?, ?, ?, ?)',
         deployment,
@@ -224,11 +225,12 @@ export class DeploymentStore {
         deployment,
         RECEIPTS_KEPT,
       );
-    });
+    }, onFailure);
   }
 
   /** Newest first. */
   receipts(deployment: DeploymentId, limit: number): readonly Receipt[] {
+    this.#db.flush();
     return this.#db
       .all('SELECT * FROM receipts WHERE deployment = ? ORDER BY id DESC LIMIT ?', deployment, limit)
       .map((row) => ({
@@ -243,6 +245,7 @@ export class DeploymentStore {
 
   /** Deletes a deployment; what was witnessed for it stays. */
   forget(deployment: DeploymentId): void {
+    this.#db.flush();
     this.#db.write(() => {
       this.#db.run('DELETE FROM deployments WHERE id = ?', deployment);
       for (const table of ['exposed', 'forwards', 'presented', 'own_claims']) {

@@ -58,14 +58,14 @@ export class OwnerStore {
       .map((row) => parseSignedReceipt(row['receipt']));
   }
 
-  /** Each replaces the one of the same machine. */
-  saveReceipts(receipts: readonly SignedReceipt[]): void {
+  /** Each replaces the one of the same machine. On disk a little later. */
+  saveReceipts(receipts: readonly SignedReceipt[], onFailure: (error: unknown) => void): void {
     const sql = 'INSERT OR REPLACE INTO member_receipts (deployment, node, receipt) VALUES (?, ?, ?)';
-    this.#db.write(() => {
+    this.#db.soon(() => {
       for (const signed of receipts) {
         this.#db.run(sql, signed.receipt.deployment, signed.receipt.node, JSON.stringify(signed));
       }
-    });
+    }, onFailure);
   }
 
   deleteReceipts(deployment: DeploymentId, nodes: readonly PeerId[]): void {
