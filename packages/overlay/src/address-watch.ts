@@ -3,20 +3,25 @@ import { networkInterfaces } from 'node:os';
 import type { Clock, Timer } from '@moat/core';
 
 /** Milliseconds between two looks; no system tells Node of such a change. */
-const LOOK_MS = 2_000;
+const LOOK_MS = 1_000;
 /** Those of containers come and go all day. */
 const LINK_LOCAL = /^(?:fe80:|169\.254\.)/i;
 
 export interface AddressWatchDeps {
   readonly clock: Clock;
-  /** As they are now. */
+  /** Where it can be dialed, as it is now. */
   readonly addresses: () => readonly string[];
-  readonly onChange: () => void;
+  /** Of its interfaces. */
+  readonly hosts: () => readonly string[];
+  /** `isElsewhere`: none of the addresses that its interfaces had is left, and with them no connection. */
+  readonly onChange: (isElsewhere: boolean) => void;
 }
 
 export class AddressWatch {
   readonly #deps: AddressWatchDeps;
   #known = '';
+  /** The last ones, if there are none now: a line that comes back with its address loses nothing. */
+  #hosts: readonly string[] = [];
   #timer: Timer | undefined;
 
   constructor(deps: AddressWatchDeps) {
@@ -25,6 +30,7 @@ export class AddressWatch {
 
   start(): void {
     this.#known = this.#text();
+    this.#hosts = this.#deps.hosts();
     this.#later();
   }
 
@@ -37,14 +43,18 @@ export class AddressWatch {
       const now = this.#text();
       if (now !== this.#known) {
         this.#known = now;
-        this.#deps.onChange();
+        const hosts = this.#deps.hosts();
+        const isElsewhere =
+          this.#hosts.length > 0 && hosts.length > 0 && !hosts.some((host) => this.#hosts.includes(host));
+        if (hosts.length > 0) this.#hosts = hosts;
+        this.#deps.onChange(isElsewhere);
       }
       this.#later();
     });
   }
 
   #text(): string {
-    return this.#deps.addresses().toSorted().join();
+    return [...this.#deps.addresses(), ...this.#deps.hosts()].toSorted().join();
   }
 }
 

@@ -87,10 +87,14 @@ export class Caretaker {
   }
 
   /** This machine is somewhere else than before: what failed there may work here, and what stood there may be dead. */
-  onMoved(): void {
+  onMoved(isElsewhere: boolean): void {
     const { deployments, keepalive, logger, probation, supervisor } = this.#deps;
     logger.info({ count: deployments.deployments().length }, 'addresses of this machine changed');
-    for (const connection of probation.all()) void keepalive.check(connection);
+    for (const connection of probation.all()) {
+      // nobody answers on an address that is gone: asking would take seconds
+      if (isElsewhere && !isLocal(connection)) probation.close(connection, 'this machine is elsewhere');
+      else void keepalive.check(connection);
+    }
     for (const id of deployments.deployments()) {
       for (const { peer } of deployments.members(id)) supervisor.forgive(peer);
     }
@@ -147,4 +151,9 @@ export class Caretaker {
       return probation.close(connection, 'the other side dialed too');
     void dialer.improve(peer);
   }
+}
+
+/** With a program of this machine. */
+function isLocal({ remote }: OverlayConnection): boolean {
+  return remote !== null && (remote.host.startsWith('127.') || remote.host === '::1');
 }

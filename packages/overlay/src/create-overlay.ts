@@ -220,10 +220,11 @@ class Libp2pOverlay implements Overlay {
     opening.defer(() => this.#supervisor.stop());
     const watch = new AddressWatch({
       clock: this.#deps.clock,
-      addresses: () => [...host.listening(), ...machineAddresses(this.#isInside)],
-      onChange: () => {
+      addresses: () => host.listening(),
+      hosts: () => machineAddresses(this.#isInside),
+      onChange: (isElsewhere) => {
         host.tellAddresses();
-        this.#caretaker.onMoved();
+        this.#caretaker.onMoved(isElsewhere);
       },
     });
     watch.start();

@@ -10,7 +10,12 @@ test('a change of addresses is noticed once, the same addresses in another order
   const clock = createManualClock();
   let addresses = ['/ip4/10.0.0.1/tcp/1', '/ip4/10.0.0.2/tcp/1'];
   let changes = 0;
-  const watch = new AddressWatch({ clock, addresses: () => addresses, onChange: () => (changes += 1) });
+  const watch = new AddressWatch({
+    clock,
+    addresses: () => addresses,
+    hosts: () => [],
+    onChange: () => (changes += 1),
+  });
   watch.start();
   addresses = addresses.toReversed();
   clock.advance(2_000);
@@ -23,6 +28,25 @@ test('a change of addresses is noticed once, the same addresses in another order
   addresses = [];
   clock.advance(60_000);
   assert.equal(changes, 1);
+});
+
+test('a machine is elsewhere when it has none of its addresses any more, and others', () => {
+  const clock = createManualClock();
+  let hosts = ['192.168.1.2', '2001:db8::2'];
+  const changes: boolean[] = [];
+  const watch = new AddressWatch({
+    clock,
+    addresses: () => [],
+    hosts: () => hosts,
+    onChange: (isElsewhere) => changes.push(isElsewhere),
+  });
+  watch.start();
+  for (const next of [['192.168.1.2'], [], ['192.168.1.2'], [], ['192.168.7.2'], ['192.168.7.2', '10.0.0.1']]) {
+    hosts = next;
+    clock.advance(1_000);
+  }
+  assert.deepEqual(changes, [false, false, false, false, true, false]);
+  watch.stop();
 });
 
 test('an address inside a private network is neither told nor learned', async (t) => {
