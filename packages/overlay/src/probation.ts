@@ -225,12 +225,12 @@ export function stands(connection: OverlayConnection): boolean {
   );
 }
 
-/** Of several connections to one peer the one to talk on: a direct one, else the oldest. */
+/** Of several connections to one peer the one to talk on: a direct one, the newest of them; an old one may be dead. */
 export function bestOfEach(connections: readonly OverlayConnection[]): OverlayConnection[] {
   const best = new Map<PeerId, OverlayConnection>();
   for (const connection of connections) {
     const other = best.get(connection.peer);
-    if (other === undefined || (other.relayed && !connection.relayed)) best.set(connection.peer, connection);
+    if (other === undefined || other.relayed || !connection.relayed) best.set(connection.peer, connection);
   }
   return [...best.values()];
 }
