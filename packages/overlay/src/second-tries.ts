@@ -1,8 +1,8 @@
 import { sleep, type Clock, type PeerId } from '@moat/core';
 import type { OverlayConnection } from './connection.ts';
 
-/** Milliseconds before each try; whoever needs more of them is slow, and waits for the next comparison in its turn. */
-const DELAYS_MS = [500, 2000, 8000, 30_000];
+/** Milliseconds before each try; before every further one as before the last. */
+const DELAYS_MS = [500, 2000, 8000, 30_000, 60_000];
 /** Milliseconds after which tries count anew. */
 const FORGIVEN_MS = 600_000;
 
@@ -16,7 +16,7 @@ export interface SecondTriesDeps {
 
 /**
  * Compares again with a peer when news was lost on the way to or from it, although a connection stands: machines that are
- * busy miss deadlines. Bound: one wait a peer, {@link DELAYS_MS} tries in ten minutes.
+ * busy miss deadlines. Bound: one wait a peer, after the first few one a minute.
  */
 export class SecondTries {
   readonly #deps: SecondTriesDeps;
@@ -31,7 +31,7 @@ export class SecondTries {
     const { clock, compare, connectionTo } = this.#deps;
     const known = this.#tries.get(peer) ?? { count: 0, lastAt: clock.now(), isWaiting: false };
     if (Math.abs(clock.now() - known.lastAt) >= FORGIVEN_MS) known.count = 0;
-    const delayMs = DELAYS_MS[known.count];
+    const delayMs = DELAYS_MS[known.count] ?? DELAYS_MS.at(-1);
     const connection = connectionTo(peer);
     if (known.isWaiting || delayMs === undefined || connection === undefined) return;
     known.count += 1;

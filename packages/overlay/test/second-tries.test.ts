@@ -6,7 +6,7 @@ import { SecondTries } from '../src/second-tries.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('what was lost is compared again, ever later, and not without end', async () => {
+test('what was lost is compared again, ever later', async () => {
   const clock = createManualClock(0);
   const closing = new AbortController();
   let connection: OverlayConnection | undefined = { peer: 'bob', closed: closing.signal } as OverlayConnection;
@@ -16,7 +16,7 @@ test('what was lost is compared again, ever later, and not without end', async (
     connectionTo: () => connection,
     compare: async () => void compared.push(clock.now()),
   });
-  for (let second = 0; second < 120; second++) {
+  for (let second = 0; second < 170; second++) {
     // News is lost all the time; one wait for all of it.
     void again.add('bob');
     void again.add('bob');
@@ -25,18 +25,18 @@ test('what was lost is compared again, ever later, and not without end', async (
   }
   assert.deepEqual(
     compared.map((at, i) => at - (compared[i - 1] ?? 0)),
-    [1000, 2000, 8000, 30_000],
+    [1000, 2000, 8000, 30_000, 60_000, 60_000],
   );
 
   clock.advance(600_000);
   void again.add('bob');
   clock.advance(500);
   await turn();
-  assert.equal(compared.length, 5, 'they count anew after a while');
+  assert.equal(compared.length, 7, 'they count anew after a while');
 
   void again.add('bob');
   connection = undefined;
   closing.abort();
   await turn();
-  assert.equal(compared.length, 5, 'a new connection compares by itself');
+  assert.equal(compared.length, 7, 'a new connection compares by itself');
 });
