@@ -175,6 +175,15 @@ suite('programs over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => 
       await plainWireguard();
       world.place('ben').machine.program('iperf3', ['-s', '-p', '5202', '-B', PLAIN.ben]);
       await eventually('plain wg answers', () => iperf(PLAIN.ben, 5202, '-t', '1'));
+      for (const [what, host, port] of full
+        ? ([
+            ['plain', PLAIN.ben, 5202],
+            ['Moat', ben, SERVICES.iperf[0]],
+          ] as const)
+        : []) {
+        const { mbits, lost } = await iperf(host, port, '-u', '-b', '100M', '-t', '2');
+        t.diagnostic(`UDP at 100 Mbit/s: ${what} ${mbits.toFixed(0)} Mbit/s, ${lost.toFixed(2)} % lost`);
+      }
       const plain = async (): Promise<number> => (await iperf(PLAIN.ben, 5202, '-t', '1')).mbits;
       const moat = async (): Promise<number> => (await iperf(ben, SERVICES.iperf[0], '-t', '1')).mbits;
       const rounds: { readonly plain: number; readonly moat: number; readonly ratio: number }[] = [];
