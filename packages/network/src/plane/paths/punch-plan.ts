@@ -30,7 +30,7 @@ const LAN_MS = 300;
 const IPV6_MS = 400;
 const IPV4_MS = 1_000;
 /** The same where it works only with a router that lets everybody in (full cone), which nobody can tell before. */
-const CONE_MS = 400;
+const CONE_MS = 600;
 const MOST_LAN_PAIRS = 2;
 
 /**

@@ -24,7 +24,7 @@ const FLOW_BYTES = 16 * 1024;
 /** Milliseconds that packets wait after one of ours, for the peer to see where that came from before they move its endpoint back. */
 const HOLD_MS = 120;
 /** Packets of ours after which we move for good too. */
-const KNOCKS = 4;
+const KNOCKS = 5;
 
 /** A peer of a tunnel. */
 export interface TunnelPlace {
