@@ -1,6 +1,6 @@
 /** What the overlay may ask about deployments, answered from memory. */
 import type { DeploymentId, PeerId } from '@moat/core';
-import { headHash } from '@moat/contract';
+import { contractBytes, headHash } from '@moat/contract';
 import type { DeploymentView } from '@moat/overlay';
 import type { DeploymentStore } from '../store/deployment-store.ts';
 import type { Deployment } from './deployment.ts';
@@ -38,6 +38,9 @@ export function viewOfDeployments({ self, deployments, keeper, store, isGuest }:
     contract: (id, version, head) => {
       const deployment = deployments.get(id);
       if (deployment === undefined) return undefined;
+      // What every member asks for in the same second is here.
+      const isPinned = version === deployment.contract.version && (head ?? deployment.head) === deployment.head;
+      if (isPinned) return contractBytes(deployment.contract);
       const branch = head === undefined ? undefined : deployment.forks.contract(head);
       if (branch !== undefined) return branch;
       const stored = store.version(id, version);
