@@ -1,5 +1,5 @@
 /**
- * A member that is taken out of a network of many (50 in the long form, 8 in the short one), each with an interface on
+ * A member that is taken out of a network of many (50 in the long form, 4 in the short one), each with an interface on
  * wireguard-go and a grant to each: how long its packets still arrive, and until it is nobody's peer. Its own agent is
  * dead and its rules are gone, so what ends it is what the others do.
  */
@@ -16,13 +16,13 @@ import { labSkip } from './internet.ts';
 import { pictured } from './picture.ts';
 import { ECHO, TunnelWorld, type TunnelMember } from './tunnel-world.ts';
 
-const MEMBERS = full ? 50 : 8;
+const MEMBERS = full ? 50 : 4;
 /** Others that it sends to all the time. */
-const TARGETS = full ? 6 : 3;
+const TARGETS = full ? 6 : 2;
 /** Milliseconds from the version at the owner until the last of them is done with it. */
 const REVOKED_MS = full ? 2000 : 4000;
 /** Milliseconds without a packet before a line is silent. */
-const SILENT_MS = 1000;
+const SILENT_MS = full ? 1000 : 500;
 /** Milliseconds between two looks at the peers of all. */
 const LOOK_MS = 50;
 /** Milliseconds of a tick in /proc/PID/stat. */
