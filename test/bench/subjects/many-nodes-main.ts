@@ -70,7 +70,7 @@ async function runGateway(): Promise<void> {
       links: { get: (peer) => sessions.get(peer), connect: () => Promise.reject(new Error('nobody is asked')) },
       contexts: { get: () => Promise.resolve(context) },
       secret: Buffer.alloc(32, 7),
-      answered: { take: () => 'first' },
+      answered: { epoch: Buffer.alloc(16), take: () => 'first' },
       newId: () => String(++ids),
       snapshot: () => routes.current,
       identity: () => ({ domain: 'localhost', peers: [], box: '' }),
