@@ -28,6 +28,8 @@ import { TicketBook } from './ticket.ts';
 import { serveOverlay } from './transport.overlay.ts';
 import { acceptTls } from './transport.tls.ts';
 
+/** Connections that one attempt tries. */
+const MAX_CONNECTIONS = 8;
 /** Milliseconds for everything that `connect` does. */
 const CONNECT_MS = 15_000;
 /** Connections tried at once for a link without a path. */
@@ -263,7 +265,10 @@ class Pool implements LinkService {
     return attempt;
   }
 
-  /** Tries each open connection, then a new one. @throws the error of the last try */
+  /**
+   * Tries each open connection, then a new one; also one that has come meanwhile, as a relayed connection is given back as
+   * soon as a direct one stands. @throws the error of the last try
+   */
   async #establish(peer: PeerId): Promise<Link> {
     const { clock, control, logger } = this.#deps;
     if (!this.#mayBegin(peer)) {
@@ -271,11 +276,19 @@ class Pool implements LinkService {
     }
     using deadline = createDeadline(clock, CONNECT_MS, this.#stopping.signal);
     const tried = new Set<string>();
+    const next = async (): Promise<PeerConnection | undefined> => {
+      const open = control.connections(peer).find(({ id }) => !tried.has(id));
+      if (open !== undefined || this.#options.role !== 'member') return open;
+      const connected = await control.connect(peer, deadline.signal);
+      return tried.has(connected.id) ? undefined : connected;
+    };
     let failure: Error = new MoatError('LINK_FAILED', 'the peer is not connected', {
       details: { peer },
       retryable: true,
     });
-    for (const connection of control.connections(peer)) {
+    for (let tries = 0; tries < MAX_CONNECTIONS; tries++) {
+      const connection = await next();
+      if (connection === undefined) break;
       try {
         tried.add(connection.id);
         return await this.#establisher.over(connection, deadline.signal);
@@ -284,10 +297,6 @@ class Pool implements LinkService {
         failure = error as Error;
         logger.debug({ peer, connection: connection.id, code: errorCode(error) }, 'no link over this connection');
       }
-    }
-    if (this.#options.role === 'member') {
-      const connection = await control.connect(peer, deadline.signal);
-      if (!tried.has(connection.id)) return this.#establisher.over(connection, deadline.signal);
     }
     throw failure;
   }

@@ -4,7 +4,14 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
 
-import { silentLogger, systemClock, type ControlPlane } from '@moat/core';
+import {
+  MoatError,
+  silentLogger,
+  systemClock,
+  type ControlPlane,
+  type LinkStream,
+  type PeerConnection,
+} from '@moat/core';
 import { createManualClock, createMemoryNetwork } from '@moat/testkit';
 
 import { createLinks, type LinkService } from '../src/index.ts';
@@ -104,6 +111,31 @@ function ownFirst(control: ControlPlane): ControlPlane {
     onAdmitted: (listener) => control.onAdmitted(listener),
   };
 }
+
+test('a connection that is given back while a link is made over it gives way to the one that stands', async () => {
+  const network = createMemoryNetwork();
+  const own = network.join(ALICE);
+  let isGivenBack = false;
+  const standing = (): readonly PeerConnection[] => own.connections(BOB);
+  const control: ControlPlane = {
+    ...ownFirst(own),
+    connections: (peer) => (isGivenBack ? own.connections(peer) : []),
+    connect: () => Promise.resolve({ ...(standing()[0] ?? assert.fail('not connected')), id: 'relayed' }),
+    open: (connection, protocol, signal) => {
+      if (connection.id !== 'relayed') return own.open(connection, protocol, signal);
+      isGivenBack = true;
+      return Promise.reject(new MoatError('PEER_UNREACHABLE', 'the connection is gone'));
+    },
+  };
+  const accept = (stream: LinkStream): void => void echo(stream);
+  const deps = { logger: silentLogger, clock: systemClock, accept };
+  const options = { role: 'member', mayLink: () => true } as const;
+  await using alice = createLinks({ ...deps, control }, options);
+  await using bob = createLinks({ ...deps, control: network.join(BOB) }, { ...options, listen: LOOPBACK });
+  await Promise.all([alice.start({ signal: soon() }), bob.start({ signal: soon() })]);
+  network.connect(ALICE, BOB);
+  assert.equal((await alice.connect(BOB, soon())).peer, BOB);
+});
 
 async function settled(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 5000 && !condition(); i++) await turns(1);

@@ -8,12 +8,13 @@ import { createInterface } from 'node:readline';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isMoatError } from '@moat/core';
-import { headHash } from '@moat/contract';
+import { createReceipt, headHash } from '@moat/contract';
 import { createNodeKey } from '@moat/identity';
 import { createManualClock } from '@moat/testkit';
 import { Database, translate } from '../src/store/database.ts';
 import { DeploymentStore } from '../src/store/deployment-store.ts';
 import { MachineStore } from '../src/store/machine-store.ts';
+import { OwnerStore } from '../src/store/owner-store.ts';
 import { Chain } from './chain.ts';
 
 const WRITER = fileURLToPath(new URL('writer.ts', import.meta.url));
@@ -176,6 +177,24 @@ test('what may wait is written together, read as if it were there, and none take
   }
   using database = Database.open(path, clock);
   assert.equal(count(database), 4, 'and when it closes');
+});
+
+test('a receipt that is deleted before it is written stays deleted', async (t) => {
+  using database = Database.open(join(await temporary(t), 'node.db'), createManualClock(0));
+  const store = new OwnerStore(database);
+  const { peerId, signer } = createNodeKey();
+  const deployment = 'a'.repeat(26);
+  const said = {
+    version: 0,
+    head: 'A'.repeat(43),
+    result: 'applied' as const,
+    code: null,
+    time: '2026-11-21T00:00:00Z',
+  };
+  store.saveReceipts([createReceipt({ deployment, ...said }, signer)], () => undefined);
+  store.deleteReceipts(deployment, [peerId]);
+  database.flush();
+  assert.deepEqual(store.receipts(deployment), []);
 });
 
 test('a disk that fails is not taken for a full one', () => {

@@ -35,8 +35,14 @@ export function gathered(connection: Gatherable): { readonly flush: () => void }
     const together = frames.length === 1 ? first : Buffer.concat(frames, bytes);
     frames = [];
     bytes = 0;
-    // What ended meanwhile takes nothing, and its streams hear of that.
-    if (connection.status === 'open') sendNow(together);
+    // What ended meanwhile takes nothing, and its streams hear of that. What is being closed below throws, where nobody is
+    // to catch it: a peer could end this process so.
+    if (connection.status !== 'open') return;
+    try {
+      sendNow(together);
+    } catch (error) {
+      connection.abort(error as Error);
+    }
   };
   connection.addEventListener('drain', () => {
     takesMore = true;

@@ -42,8 +42,8 @@ const GATHER_MS = 250;
 const [AT_ONCE, SPREAD_MS, MAX_SPREAD_MS] = [64, 6, 5000];
 /** Milliseconds for which an answer is as good as a new one. */
 const ASKED_EVERY_MS = 2000;
-/** Milliseconds for a keeper to answer what all did. */
-const ANSWER_MS = 3000;
+/** Milliseconds for a keeper to answer what all did, and for all keepers together. */
+const [ANSWER_MS, ANSWERS_MS] = [3000, 6000];
 /** Milliseconds until what a peer did not take is offered again, and how often it is offered. */
 const RETRY_MS = 2000;
 const OFFERS = 3;
@@ -169,27 +169,34 @@ export class Receipts {
 
   /** Those that are new here, of deployments the peer may speak of. @throws `MESSAGE_INVALID` */
   #taken(connection: OverlayConnection, items: readonly unknown[]): SignedReceipt[] {
-    return items
-      .map((item) => parsed(parseSignedReceipt, item))
-      .filter(
-        (receipt) =>
-          this.#isEntitled(connection, receipt.receipt.deployment) &&
-          this.#deps.owners.acceptReceipt(connection.peer, receipt),
-      );
+    return this.#takeSome(
+      connection,
+      items.map((item) => parsed(parseSignedReceipt, item)),
+    );
+  }
+
+  #takeSome(connection: OverlayConnection, receipts: readonly SignedReceipt[]): SignedReceipt[] {
+    return receipts.filter(
+      (receipt) =>
+        this.#isEntitled(connection, receipt.receipt.deployment) &&
+        this.#deps.owners.acceptReceipt(connection.peer, receipt),
+    );
   }
 
   /** The first keeper that answers is believed: each receipt is signed by the machine it is of. */
   async #askKeepers(deployment: DeploymentId): Promise<void> {
     const { clock, control, logger } = this.#deps;
+    using patience = new Deadline(clock, ANSWERS_MS);
     for (const connection of this.#keepersOf(deployment)) {
+      if (patience.signal.aborted) return;
       try {
-        using deadline = new Deadline(clock, ANSWER_MS, connection.closed);
+        using deadline = new Deadline(clock, ANSWER_MS, AbortSignal.any([connection.closed, patience.signal]));
         const stream = await control.open(connection, RECEIPTS_PROTOCOL, deadline.signal);
         try {
           await stream.write(encodeJson({ kind: 'ask', deployment }), deadline.signal);
           await stream.close();
           const { receipts } = decodeJson(await readParts(stream, MAX_ANSWER_BYTES, deadline.signal), answerSchema);
-          this.#taken(connection, receipts);
+          await this.#takeAnswer(connection, receipts, deadline.signal);
           return;
         } catch (error) {
           stream.abort(error as Error);
@@ -201,6 +208,17 @@ export class Receipts {
           'receipts not asked for',
         );
       }
+    }
+  }
+
+  /** One of each machine, some in a turn: a keeper that answers with thousands holds nothing else up. */
+  async #takeAnswer(connection: OverlayConnection, items: readonly unknown[], signal: AbortSignal): Promise<void> {
+    const heard = new Set<PeerId>();
+    for (let at = 0; at < items.length; at += MAX_RECEIPTS) {
+      const some = items.slice(at, at + MAX_RECEIPTS).map((item) => parsed(parseSignedReceipt, item));
+      const first = some.filter(({ receipt: { node } }) => !heard.has(node) && heard.add(node));
+      this.#takeSome(connection, first);
+      await sleep(this.#deps.clock, 0, signal);
     }
   }
 

@@ -7,6 +7,8 @@ interface World {
   readonly sent: Uint8Array[];
   readonly drain: () => void;
   takes: boolean;
+  /** It is being closed below. */
+  closing: boolean;
   aborted: boolean;
 }
 
@@ -15,11 +17,13 @@ function begin(): World & { readonly flush: () => void } {
   const world: World = {
     sent: [],
     takes: true,
+    closing: false,
     aborted: false,
     drain: () => drains.forEach((listener) => listener()),
     connection: {
       status: 'open',
       send: (data) => {
+        if (world.closing) throw new Error('Cannot write to a stream that is closing');
         world.sent.push(data instanceof Uint8Array ? data : data.subarray());
         return world.takes;
       },
@@ -68,6 +72,17 @@ test('what was said last leaves before the end, and nothing after it', async () 
   world.connection.status = 'closed';
   await turn();
   assert.equal(world.sent.length, 1);
+});
+
+test('what is being closed below ends, and harms nobody', async () => {
+  const world = begin();
+  world.closing = true;
+  world.connection.send(Uint8Array.of(1));
+  // Without a catch this is an uncaught exception.
+  await turn();
+  assert.equal(world.aborted, true);
+  world.connection.send(Uint8Array.of(2));
+  world.flush();
 });
 
 test('writers hear that nothing more is taken, and frames that pile up end the connection', async () => {

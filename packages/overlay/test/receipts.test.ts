@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLogger, type Clock } from '@moat/core';
+import { silentLogger, sleep, type Clock } from '@moat/core';
 import { createReceipt, type SignedReceipt } from '@moat/contract';
 import { createNodeKey, type NodeKey } from '@moat/identity';
 import { createManualClock } from '@moat/testkit';
@@ -18,14 +18,23 @@ interface World {
   readonly connections: readonly object[];
   /** Receipts of each message that left, by the peer it went to. */
   readonly told: { readonly peer: string; readonly receipts: readonly SignedReceipt[] }[];
+  /** Receipts that were judged. */
+  readonly looked: () => number;
 }
 
 /** A machine connected to all others, the first of which are keepers; each open of a stream may `refuse`. */
 function begin(
   keys: readonly NodeKey[],
   clock: Clock,
-  options: { readonly keeps?: boolean; readonly members?: number; readonly refuse?: () => boolean } = {},
+  options: {
+    readonly keeps?: boolean;
+    readonly members?: number;
+    readonly refuse?: () => boolean;
+    /** What a keeper says that is asked; none = it is silent. */
+    readonly answer?: object | undefined;
+  } = {},
 ): World {
+  let looked = 0;
   const connections = keys.map(({ peerId: peer }) => ({
     peer,
     admitted: true,
@@ -46,11 +55,19 @@ function begin(
         if (options.refuse?.() === true) return Promise.reject(new Error('busy'));
         const write = (bytes: Uint8Array): Promise<void> => {
           const message = JSON.parse(Buffer.from(bytes).toString()) as { kind: string; receipts: SignedReceipt[] };
-          assert.equal(message.kind, 'tell');
+          if (message.kind === 'ask') return Promise.resolve();
           told.push({ peer, receipts: message.receipts });
           return Promise.resolve();
         };
-        return Promise.resolve({ write, close: () => Promise.resolve(), abort: () => undefined });
+        const body = bytesOf(options.answer ?? {});
+        const length = Buffer.alloc(4);
+        length.writeUInt32BE(body.length);
+        const parts = [length, body];
+        const read = (signal: AbortSignal): Promise<Uint8Array> => {
+          const part = options.answer === undefined ? undefined : parts.shift();
+          return part === undefined ? sleep(clock, 60_000, signal).then(() => body) : Promise.resolve(part);
+        };
+        return Promise.resolve({ write, read, close: () => Promise.resolve(), abort: () => undefined });
       },
     },
     probation: { all: () => connections },
@@ -60,11 +77,11 @@ function begin(
       isKeeper: (_: string, peer: string) => keepers.has(peer),
       receipts: () => taken,
       acceptReceipt: (_from: string, signed: SignedReceipt) =>
-        !taken.some(({ signature }) => signature === signed.signature) && taken.push(signed) > 0,
+        ++looked > 0 && !taken.some(({ signature }) => signature === signed.signature) && taken.push(signed) > 0,
     },
   } as never);
   receipts.serve();
-  return { receipts, serve: (...args) => serve(...args), connections, told };
+  return { receipts, serve: (...args) => serve(...args), connections, told, looked: () => looked };
 }
 
 test('keepers tell each other what all did in a few messages; a member is told when it asks', async () => {
@@ -115,6 +132,24 @@ test('what a peer does not take at first is offered again, the newest of it', as
   receipts.announce(receipt);
   await until(() => told.length === 1, 'it is offered again');
   assert.deepEqual(told[0]?.receipts, [receipt]);
+});
+
+test('of what a keeper answers one receipt of each machine is looked at, and silent keepers are not waited for', async () => {
+  const mallory = createNodeKey();
+  const answers = [{ receipts: Array.from({ length: 150 }, () => receiptOf(mallory)) }, undefined];
+  for (const answer of answers) {
+    const clock = createManualClock(0);
+    const keys = Array.from({ length: 5 }, createNodeKey);
+    const { receipts, looked } = begin(keys, clock, { answer });
+    let isOver = false;
+    void receipts.ask(DEPLOYMENT).then(() => (isOver = true));
+    for (let ms = 0; ms < 6000; ms += 100) {
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(100);
+    }
+    await until(() => isOver, 'the question is over');
+    assert.equal(looked(), answer === undefined ? 0 : 1);
+  }
 });
 
 function receiptOf({ signer }: NodeKey): SignedReceipt {

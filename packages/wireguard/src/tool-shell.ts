@@ -45,9 +45,19 @@ export class ToolShell {
     return run;
   }
 
+  #forget(child: ChildProcess): void {
+    if (this.#shell?.child === child) this.#shell = undefined;
+  }
+
   #run(command: readonly string[], input: string): Promise<ShellResult> {
     const { deadlineMs, maxOutputBytes } = this.#options;
-    const { child, mark } = (this.#shell ??= startShell());
+    let shell: Shell;
+    try {
+      shell = this.#shell ??= startShell((ended) => this.#forget(ended));
+    } catch (error) {
+      return Promise.resolve({ code: null, stdout: '', stderr: String(error), isLate: false });
+    }
+    const { child, mark } = shell;
     const { stdin, stdout, stderr } = child;
     const said = { stdout: '', stderr: '' };
     return new Promise((resolve) => {
@@ -84,9 +94,13 @@ export class ToolShell {
   }
 }
 
-/** A record separator, which no tool prints, and what nobody can guess. */
-function startShell(): Shell {
-  const child = spawn('/bin/sh', ['-s'], {
+/**
+ * The mark: a record separator, which no tool prints, and what nobody can guess.
+ * @param onExit told however it ends, also between two runs
+ * @throws what `spawn` does, where no process can be made
+ */
+function startShell(onExit: (child: ChildProcess) => void): Shell {
+  const child: ChildProcess = spawn('/bin/sh', ['-s'], {
     argv0: 'sh',
     // Tools speak English to us, and get nothing else of our environment: it may hold secrets.
     env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
@@ -94,10 +108,12 @@ function startShell(): Shell {
     // A group of its own: what hangs is ended with it.
     detached: true,
   });
-  child.stdin.on('error', () => undefined);
-  child.stdout.setEncoding('utf8');
-  child.stderr.setEncoding('utf8');
+  // First: where no file can be opened it has no streams, and says why by this alone.
   child.on('error', () => undefined);
+  child.once('exit', () => onExit(child));
+  child.stdin?.on('error', () => undefined);
+  child.stdout?.setEncoding('utf8');
+  child.stderr?.setEncoding('utf8');
   return { child, mark: `\u001e${randomBytes(12).toString('hex')} ` };
 }
 

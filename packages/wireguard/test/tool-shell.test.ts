@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { ToolShell } from '../src/tool-shell.ts';
 
+const run = promisify(execFile);
 const OPTIONS = { deadlineMs: 10_000, maxOutputBytes: 1 << 20 };
 
 test('what a program prints, complains of and ends with comes back as it was, whatever its words are', async () => {
@@ -33,6 +36,32 @@ test('what hangs or prints without end is ended with all that it started, and th
   const shell = new ToolShell({ ...OPTIONS, maxOutputBytes: 1000 });
   assert.equal((await shell.run(['yes'], '')).code, null);
   assert.equal((await shell.run(['echo', 'x'], '')).stdout, 'x\n');
+});
+
+test('a shell that was killed between two runs costs the next one nothing', async () => {
+  const shell = new ToolShell(OPTIONS);
+  const { stdout } = await shell.run(['sh', '-c', 'echo $PPID'], '');
+  process.kill(Number(stdout), 'SIGKILL');
+  while (await runs(stdout.trim())) await setImmediate();
+  await setImmediate();
+  const next = await shell.run(['echo', 'x'], '');
+  assert.deepEqual([next.stdout, next.isLate], ['x\n', false]);
+});
+
+test('where no file can be opened a run fails, and the next one works when there are files again', async () => {
+  const program = `
+    import { closeSync, openSync } from 'node:fs';
+    import { ToolShell } from ${JSON.stringify(new URL('../src/tool-shell.ts', import.meta.url).href)};
+    const shell = new ToolShell(${JSON.stringify(OPTIONS)});
+    const files = [];
+    try { for (;;) files.push(openSync('/dev/null')); } catch {}
+    const first = await shell.run(['echo', 'x'], '');
+    for (const file of files) closeSync(file);
+    const second = await shell.run(['echo', 'x'], '');
+    console.log(JSON.stringify([first.code, second.stdout]));`;
+  const limited = ['-c', 'ulimit -n 100; exec "$0" "$@"', process.execPath, '--conditions=@moat/source'];
+  const { stdout } = await run('sh', [...limited, '--input-type=module', '-e', program]);
+  assert.deepEqual(JSON.parse(stdout), [null, 'x\n']);
 });
 
 /** Who ended may still be listed, until its parent hears of it. */

@@ -70,6 +70,8 @@ export class OwnerStore {
 
   deleteReceipts(deployment: DeploymentId, nodes: readonly PeerId[]): void {
     if (nodes.length === 0) return;
+    // What waits to be written would come after.
+    this.#db.flush();
     this.#db.write(() => {
       for (const node of nodes) {
         this.#db.run('DELETE FROM member_receipts WHERE deployment = ? AND node = ?', deployment, node);
