@@ -16,7 +16,7 @@ import type { Deployment } from '../deployments/deployment.ts';
 import type { Deployments } from '../deployments/deployments.ts';
 import type { OwnerStore } from '../store/owner-store.ts';
 
-/** Receipts of one machine that are taken at once, and one more a second: each is passed on to every member. */
+/** Receipts of one machine that are taken at once, and one more a second: keepers pass each on to each other. */
 const BURST = 32;
 const PER_MS = 1 / 1000;
 

@@ -86,7 +86,8 @@ export function isPrivate(host: string): boolean {
   return has(PRIVATE, host);
 }
 
-function isUsable(host: string): boolean {
+/** False for what is no address, and for those of this machine, this wire, and everybody. */
+export function isUsable(host: string): boolean {
   return isIP(host) !== 0 && !host.includes('%') && !has(NEVER, host);
 }
 
