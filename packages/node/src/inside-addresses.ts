@@ -11,7 +11,7 @@ export function isInsideAddress(deployments: readonly Deployment[], host: string
     if (view.contract.network.plane === 'rootless') return false;
     const places = [...view.places.values()];
     if (!host.includes(':')) return places.some(({ ipv4 }) => ipv4 === host);
-    // Derived only for an address of this network: asked of every address of the machine every two seconds.
+    // Derived only for an address of this network: asked of every address of the machine every second.
     const prefix = ipv6NetworkOf(id).replace(/:*\/64$/, ':');
     return host.startsWith(prefix) && places.some(({ name }) => ipv6Of(id, name) === host);
   });
