@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Deployment, introduce, machine, soon, started, until } from './world.fixture.ts';
+import { Deployment, introduce, isWith, machine, soon, started, until } from './world.fixture.ts';
 
 test('a keeper that comes back at another address is with its members again', async () => {
   await using old = await started();
@@ -9,7 +9,7 @@ test('a keeper that comes back at another address is with its members again', as
   const shop = new Deployment();
   const version = shop.version({ 'keeper!': old.peer, bob: bob.peer, carol: carol.peer });
   introduce(version, old, bob, carol);
-  await until(() => old.overlay.connections().length === 2, 'both are at the keeper');
+  await until(() => isWith(old, bob, carol), 'both are at the keeper');
   await old.overlay.stop();
   // Another port: the members know the old one only, and nobody else knows anybody.
   await using back = machine({ key: old.key });
@@ -17,7 +17,7 @@ test('a keeper that comes back at another address is with its members again', as
   for (const other of [bob, carol]) back.book.learn(other.peer, old.book.known(other.peer));
   await back.overlay.start({ signal: soon() });
   const begin = Date.now();
-  await until(() => back.overlay.connections().length === 2, 'they are with it again', 5000);
+  await until(() => isWith(back, bob, carol), 'they are with it again', 5000);
   assert.ok(Date.now() - begin < 5000);
   const [address = ''] = back.overlay.addresses();
   for (const other of [bob, carol]) {

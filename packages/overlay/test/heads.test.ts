@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { silentLogger, systemClock } from '@moat/core';
 import { createInvite } from '@moat/contract';
 import { Heads } from '../src/heads.ts';
-import { Deployment, claimFor, introduce, soon, started, until, type Machine } from './world.fixture.ts';
+import { Deployment, claimFor, introduce, isWith, soon, started, until, type Machine } from './world.fixture.ts';
 
 test('a new version reaches everyone with a path to one that knows, at once', async () => {
   await using alice = await started();
@@ -13,7 +13,7 @@ test('a new version reaches everyone with a path to one that knows, at once', as
   const shop = new Deployment();
   const members = { 'alice!': alice.peer, bob: bob.peer, carol: carol.peer };
   introduce(shop.version(members), alice, bob, carol);
-  await until(() => alice.overlay.connections().length === 2, 'both are at the keeper');
+  await until(() => isWith(alice, bob, carol), 'both are at the keeper');
   const next = shop.version(members);
   // bob makes the version; carol hears of it through the keeper only
   bob.view.hold(next);
@@ -71,7 +71,7 @@ test('who shows a version and does not give it keeps nobody from it', async () =
   const shop = new Deployment();
   const members = { 'alice!': alice.peer, bob: bob.peer, 'carol!': carol.peer };
   introduce(shop.version(members), alice, bob, carol);
-  await until(() => [alice, carol].every(({ peer }) => bob.overlay.connections(peer).length > 0), 'bob is at both');
+  await until(() => isWith(bob, alice, carol), 'bob is at both');
   const next = shop.version(members);
   alice.view.hold(next);
   alice.view.contract = () => undefined;
@@ -88,7 +88,7 @@ test('a member that a version removes is closed at once and told nothing more', 
   await using carol = await started();
   const shop = new Deployment();
   introduce(shop.version({ 'alice!': alice.peer, bob: bob.peer, carol: carol.peer }), alice, bob, carol);
-  await until(() => alice.overlay.connections().length === 2, 'both are at the keeper');
+  await until(() => isWith(alice, bob, carol), 'both are at the keeper');
   const next = shop.version({ 'alice!': alice.peer, bob: bob.peer });
   alice.view.hold(next);
   alice.overlay.viewChanged();

@@ -314,6 +314,11 @@ export function introduce(version: Version, ...machines: readonly Machine[]): vo
   for (const one of machines) one.overlay.viewChanged();
 }
 
+/** Whether `keeper` is with each of them; two that dial at once have two connections. */
+export function isWith(keeper: Machine, ...others: readonly Machine[]): boolean {
+  return others.every(({ peer }) => keeper.overlay.connections(peer).length > 0);
+}
+
 /** A claim and its details for a vacant place. */
 export function claimFor(
   deployment: DeploymentId,
