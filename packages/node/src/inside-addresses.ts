@@ -1,6 +1,9 @@
 /** Which addresses lie inside private networks of this machine. */
-import { ipv6NetworkOf, ipv6Of } from '@moat/contract';
+import { ipv6NetworkOf, ipv6Of, type ContractView } from '@moat/contract';
 import type { Deployment } from './deployments/deployment.ts';
+
+/** Derived once a version, and only where the machine has an address of the network: asked of each every second. */
+const ipv6OfMembers = new WeakMap<ContractView, ReadonlySet<string>>();
 
 /**
  * True for an address that a member has inside one of these networks, where they may stand on an interface. Not the
@@ -11,8 +14,10 @@ export function isInsideAddress(deployments: readonly Deployment[], host: string
     if (view.contract.network.plane === 'rootless') return false;
     const places = [...view.places.values()];
     if (!host.includes(':')) return places.some(({ ipv4 }) => ipv4 === host);
-    // Derived only for an address of this network: asked of every address of the machine every second.
     const prefix = ipv6NetworkOf(id).replace(/:*\/64$/, ':');
-    return host.startsWith(prefix) && places.some(({ name }) => ipv6Of(id, name) === host);
+    if (!host.startsWith(prefix)) return false;
+    let known = ipv6OfMembers.get(view);
+    if (known === undefined) ipv6OfMembers.set(view, (known = new Set(places.map(({ name }) => ipv6Of(id, name)))));
+    return known.has(host);
   });
 }

@@ -74,6 +74,17 @@ function asSeenHere(policy: PlanePolicy, remap: Remap | undefined): PlanePolicy 
   };
 }
 
+/** Whether an interface as `before` has it needs nothing but other rules and fewer peers to be as `after` does. */
+export function isCutEnough(before: PlaneLayout, after: PlaneLayout): boolean {
+  const restOf = ({ name, addresses, routes, forwarding }: PlaneLayout): string =>
+    [name, addresses, routes, forwarding].join(' ');
+  const had = new Map(before.peers.map(({ publicKey, allowedIps }) => [publicKey, allowedIps.join()]));
+  return (
+    restOf(before) === restOf(after) &&
+    after.peers.every(({ publicKey, allowedIps }) => had.get(publicKey) === allowedIps.join())
+  );
+}
+
 interface Draft extends Pick<PlaneLayout, 'peers' | 'services' | 'unserved' | 'leavesBy'> {
   readonly policy: PlanePolicy;
 }

@@ -19,7 +19,7 @@ import type { ContractView } from '@moat/contract';
 import type { ExposedTargets } from '../exposed.ts';
 import type { PathLine } from './paths/path-state.ts';
 import type { PskLine, PskMode } from './preshared-keys/preshared-keys.ts';
-import { tunnelNameOf } from './layout.ts';
+import { isCutEnough, tunnelNameOf } from './layout.ts';
 import type { PlaneLayout, PlaneOf, PlanePeer } from './plane-layout.ts';
 import type { Netcheck } from './paths/paths.ts';
 import { Meetings } from './paths/meetings.ts';
@@ -30,6 +30,8 @@ const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 /** Milliseconds between two looks at what stands: another program may have changed it. */
 const LOOK_MS = 300_000;
+/** Milliseconds until what a cut left is looked at: others are cutting the same peer off now. */
+const LOOK_AFTER_CUT_MS = 5_000;
 /** Bytes: what is left of 1500 for WireGuard over IPv6. */
 const MTU = 1_420;
 
@@ -283,11 +285,11 @@ class PlacePlane implements Plane {
     this.#next?.cancel();
     const refusal = this.#settings.refusal?.();
     try {
-      await this.#apply(refusal === undefined ? view : closed(view));
+      const lookMs = await this.#apply(refusal === undefined ? view : closed(view));
       this.#error = null;
       this.#retryMs = RETRY_MS;
       this.#phase = this.#layout === null ? 'off' : refusal === undefined ? 'up' : 'closed';
-      if (this.#layout !== null) this.#lookAfter(LOOK_MS);
+      if (this.#layout !== null) this.#lookAfter(lookMs);
     } catch (error) {
       this.#error = isMoatError(error)
         ? error
@@ -303,7 +305,8 @@ class PlacePlane implements Plane {
     if (!this.#stopped.signal.aborted) this.#next = this.#deps.clock.after(waitMs, () => void this.review());
   }
 
-  async #apply(view: ContractView): Promise<void> {
+  /** Resolves to the milliseconds until the interface is to be looked at again. */
+  async #apply(view: ContractView): Promise<number> {
     const { tunnels, layoutOf, clock } = this.#deps;
     const { self, exposed, remap } = this.#settings;
     const before = this.#layout;
@@ -313,20 +316,22 @@ class PlacePlane implements Plane {
       const peer = view.places.get(self)?.peer ?? null;
       // Without one before: what an earlier agent left stands on.
       await this.#takeAway(before?.name ?? (peer === null ? null : tunnelNameOf(view.contract.deployment, peer)));
-      return;
+      return LOOK_MS;
     }
     const wanted = new Set(layout.peers.map(({ publicKey }) => publicKey));
     // Before anything is waited for: who is taken out sends no packet more.
-    if (before !== null) await this.#cut(before, layout, wanted);
+    const isCut = before !== null && (await this.#cut(before, layout, wanted));
     const key = view.places.get(self)?.wireguard ?? '';
-    const privateKey = await this.#privateKeyOf(key, layout.name);
     // Before what comes: nobody looks for ways of a peer that left.
     if (before !== null) await this.#leaveWays(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
-    // Its process may have been killed: in a new interface nobody has an endpoint, or a preshared key.
-    if (before !== null && !(await this.#stands(before.name))) await this.#stopPeers();
-    const done = await tunnels.apply(this.#specOf(layout, privateKey));
+    const isInLine = isCut && this.#presharedFor === key && isCutEnough(before, layout);
+    if (!isInLine) {
+      const privateKey = await this.#privateKeyOf(key, layout.name);
+      // Its process may have been killed: in a new interface nobody has an endpoint, or a preshared key.
+      if (before !== null && !(await this.#stands(before.name))) await this.#stopPeers();
+      this.#note(await tunnels.apply(this.#specOf(layout, privateKey)));
+    }
     this.#layout = layout;
-    this.#note(done);
     if (this.#paths === undefined) {
       this.#paths = this.#deps.paths(layout.name, (peer) => this.#presharedKeys?.mayMeet(peer) ?? true);
       await this.#paths.start({ signal: this.#stopped.signal });
@@ -335,16 +340,19 @@ class PlacePlane implements Plane {
     // Before any way: where a key is required, no peer is met without one.
     await this.#presharedKeys?.update(membersOf(layout), view.contract.network.postQuantum ?? null);
     await this.#paths.update(membersOf(layout));
+    return isInLine ? LOOK_AFTER_CUT_MS : LOOK_MS;
   }
 
-  /** What it does not get done, `apply` does. */
-  async #cut(before: PlaneLayout, { name, rules }: PlaneLayout, wanted: ReadonlySet<string>): Promise<void> {
+  /** What it does not get done, `apply` does: false then, and where there was nothing to take away. */
+  async #cut(before: PlaneLayout, { name, rules }: PlaneLayout, wanted: ReadonlySet<string>): Promise<boolean> {
     const gone = before.peers.flatMap(({ publicKey }) => (wanted.has(publicKey) ? [] : publicKey));
-    if (before.name !== name || (gone.length === 0 && rules.chains === before.rules.chains)) return;
+    if (before.name !== name || (gone.length === 0 && rules.chains === before.rules.chains)) return false;
     try {
       this.#note(await this.#deps.tunnels.cut(name, gone, rules));
+      return true;
     } catch (error) {
       this.#deps.logger.debug({ code: errorCode(error), err: error }, 'peers not cut off ahead');
+      return false;
     }
   }
 

@@ -165,6 +165,23 @@ test('what a version takes away leaves the ways and the interface before anythin
   assert.equal(plane.state.phase, 'off');
 });
 
+test('where peers only leave, the cut is all, and what it left is compared a while later', async () => {
+  const { plane, tunnels, said, clock } = setUp();
+  await plane.update(viewOf({ peers: ['db', 'web'] }));
+  said.splice(0);
+  const view = viewOf({ peers: ['web'] });
+  await plane.update(view);
+  assert.deepEqual(said.splice(0), ['cut 1 open', 'paths peer-web', 'paths peer-web']);
+  assert.deepEqual(
+    (await tunnels.peers(NAME)).map(({ publicKey }) => publicKey),
+    [publicOf('web')],
+  );
+  clock.advance(5_000);
+  await plane.settle(view);
+  assert.deepEqual(said.splice(0), ['paths peer-web', 'apply 1 open', 'paths peer-web']);
+  await plane.stop();
+});
+
 test('what cannot be cut off ahead goes with the rest', async () => {
   const { plane, tunnels } = setUp();
   await plane.update(viewOf({ peers: ['db', 'web'] }));
@@ -211,7 +228,7 @@ test('while nothing may pass, no peer is left and the rules are closed', async (
   said.splice(0);
   stale = true;
   await plane.review();
-  assert.deepEqual(said.splice(0), ['cut 1 closed', 'paths ', 'apply 0 closed', 'paths ']);
+  assert.deepEqual(said.splice(0), ['cut 1 closed', 'paths ', 'paths ']);
   assert.equal(plane.state.phase, 'closed');
   assert.deepEqual(plane.addressesOf('db', { unmet: true }), []);
   stale = false;
@@ -261,10 +278,13 @@ test('a key that is lost while the interface stands takes it away: it would foll
   let isLost = false;
   const lost = new MoatError('WIREGUARD_KEY_UNKNOWN', 'none');
   const key = (): Promise<string> => (isLost ? Promise.reject(lost) : Promise.resolve(OWN.privateKey));
-  const { plane, tunnels } = setUp({ key });
+  const { plane, tunnels, clock } = setUp({ key });
   await plane.update(viewOf({ peers: ['db'] }));
   isLost = true;
-  await plane.update(viewOf({ peers: [] }));
+  const view = viewOf({ peers: [] });
+  await plane.update(view);
+  clock.advance(5_000);
+  await plane.settle(view);
   assert.equal(plane.state.phase, 'failed');
   assert.deepEqual(await tunnels.list(), []);
   await plane.stop();
