@@ -9,6 +9,14 @@ import { MoatError, toBase64url, type Hash } from '@moat/core';
 /** Deeper than anything Moat signs; keeps a hostile value from exhausting the stack. */
 const MAX_DEPTH = 64;
 
+/** Texts of frozen values that come again. */
+const known = new WeakMap<object, string>();
+
+/** Spares the next ones who write it the work. `value` is frozen, all of it, and `text` its canonical text. */
+export function rememberText(value: object, text: string): void {
+  known.set(value, text);
+}
+
 /**
  * RFC 8785 text of a JSON value.
  * @throws `NOT_CANONICAL` for NaN, infinities, undefined, bigint, functions, symbols, lone surrogates,
@@ -39,6 +47,8 @@ function write(value: unknown, depth: number): string {
   }
   if (typeof value !== 'object') throw refused(`a value of type ${typeof value}`);
   if (depth >= MAX_DEPTH) throw refused('more than 64 levels');
+  const text = known.get(value);
+  if (text !== undefined) return text;
   return Array.isArray(value) ? writeArray(value, depth) : writeObject(value, depth);
 }
 

@@ -5,6 +5,7 @@
  */
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { fromBase64url, toBase64url } from './ids.ts';
+import { Recent } from './recent.ts';
 
 /** DER prefix of an Ed25519 SubjectPublicKeyInfo (RFC 8410); the 32-byte key follows. */
 const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
@@ -36,8 +37,16 @@ export function verifySignature(domain: string, bytes: Uint8Array, signature: st
   }
 }
 
+/** By their bytes, a character each: to make one takes a third of a verification, and the same members sign again. */
+const publicKeys = new Recent<KeyObject>(4_096);
+
 function ed25519PublicKey(publicKey: Uint8Array): KeyObject {
-  return createPublicKey({ key: Buffer.concat([SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
+  const name = Buffer.from(publicKey).toString('latin1');
+  const known = publicKeys.get(name);
+  if (known !== undefined) return known;
+  const key = createPublicKey({ key: Buffer.concat([SPKI_PREFIX, publicKey]), format: 'der', type: 'spki' });
+  publicKeys.keep(name, key);
+  return key;
 }
 
 function signedMessage(domain: string, bytes: Uint8Array): Buffer {

@@ -30,6 +30,16 @@ test('keeps no long text', () => {
   assert.equal(recent.get('x'.repeat(4_097)), undefined);
 });
 
+test('keeps more where more places are asked for', () => {
+  const kept = (recent: Recent<number>): number => {
+    const texts = Array.from({ length: 256 }, (_, index) => `${index} is text ${index * 7919}`);
+    for (const [index, text] of texts.entries()) recent.keep(text, index);
+    return texts.filter((text) => recent.get(text) !== undefined).length;
+  };
+  assert.ok(kept(new Recent<number>(1_024)) > 128);
+  assert.ok(kept(new Recent<number>(16)) <= 16);
+});
+
 test('stays as small as it is, whatever comes', () => {
   const recent = new Recent<number>();
   for (let index = 0; index < 10_000; index++) recent.keep(`text ${index}`, index);
