@@ -26,6 +26,7 @@ import { boundedYamux } from './muxer.ts';
 import { tunedNoise } from './noise.ts';
 import type { OverlayLimits } from './overlay.ts';
 import { PerSecond } from './per-second.ts';
+import { silentLog } from './silent-log.ts';
 
 export const IDENTIFY_PROTOCOL = '/moat/id/1.0.0';
 export const IDENTIFY_PUSH_PROTOCOL = '/moat/id/push/1.0.0';
@@ -95,6 +96,7 @@ export async function createHost(deps: HostDeps, options: HostOptions): Promise<
   const arrivals = new PerSecond(deps.clock, limits.connectionsPerSecond);
   const libp2p = await createLibp2p({
     start: false,
+    logger: silentLog,
     privateKey: deps.privateKey,
     nodeInfo: { name: 'moat', version: '1', userAgent: 'moat/1' },
     addresses: {
