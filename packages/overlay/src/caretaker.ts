@@ -71,7 +71,7 @@ export class Caretaker {
       using deadline = new Deadline(clock, IDENTIFY_MS, connection.closed);
       // what it says comes by onIdentified
       await libp2p.services.identify.identify(connection.raw, { signal: deadline.signal });
-      for (const each of probation.all()) if (each.peer === connection.peer) this.#improve(each);
+      for (const each of probation.ofPeer(connection.peer)) this.#improve(each);
       await libp2p.peerStore.merge(peerIdFromString(connection.peer), { tags: { moat: { value: 100 } } });
     } catch (error) {
       logger.debug({ peer: connection.peer, err: error }, 'addresses not learned');
@@ -115,7 +115,7 @@ export class Caretaker {
     heads.forget(connection);
     anchor?.forget(connection);
     reservations.forget(connection);
-    const gone = !probation.all().some(({ peer }) => peer === connection.peer);
+    const gone = probation.ofPeer(connection.peer).length === 0;
     if (gone) callbacks.lost(connection.peer);
     supervisor.wake();
     // strangers must not fill libp2p's peer store

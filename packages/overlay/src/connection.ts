@@ -8,7 +8,10 @@ import type { TokenBucket } from './token-bucket.ts';
  * Owner: the {@link Probation} that made it.
  */
 export class OverlayConnection implements PeerConnection {
+  static #made = 0;
   readonly id: string;
+  /** Counts up: of two connections the one with the smaller number was seen first. */
+  readonly serial: number = ++OverlayConnection.#made;
   readonly peer: PeerId;
   readonly direction: 'inbound' | 'outbound';
   readonly remote: { readonly host: string; readonly port: number } | null;

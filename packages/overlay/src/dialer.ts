@@ -70,12 +70,9 @@ export class Dialer {
 
   /** Open connections past probation, direct ones first. */
   connections(peer?: PeerId): OverlayConnection[] {
-    return this.#deps.probation
-      .all()
-      .filter(
-        (connection) =>
-          connection.admitted && !connection.closed.aborted && (peer === undefined || connection.peer === peer),
-      )
+    const { probation } = this.#deps;
+    return (peer === undefined ? probation.all() : probation.ofPeer(peer))
+      .filter(({ admitted, closed }) => admitted && !closed.aborted)
       .sort((a, b) => Number(a.relayed) - Number(b.relayed));
   }
 
@@ -121,8 +118,8 @@ export class Dialer {
         details: { addresses: addresses.slice(0, 8) },
       });
     }
-    const open = [...this.connections(peer), ...this.#deps.probation.all()].find(
-      (connection) => connection.peer === peer && (!connection.relayed || addresses.every(isRelayed)),
+    const open = [...this.connections(peer), ...this.#deps.probation.ofPeer(peer)].find(
+      ({ relayed }) => !relayed || addresses.every(isRelayed),
     );
     if (open !== undefined) return this.#greeted(open, signal);
     return this.#reach(peer, addresses, signal);
@@ -222,8 +219,8 @@ export class Dialer {
   #doubtAnchor(address: string): void {
     if (!isRelayed(address)) return;
     const anchor = peerIdOfMultiaddr(address.slice(0, address.indexOf('/p2p-circuit')));
-    for (const connection of this.#deps.probation.all()) {
-      if (connection.peer === anchor && !connection.relayed) this.#deps.onSilence(connection);
+    for (const connection of this.#deps.probation.ofPeer(anchor)) {
+      if (!connection.relayed) this.#deps.onSilence(connection);
     }
   }
 

@@ -372,7 +372,7 @@ export class Heads {
   }
 
   #openTo(peer: PeerId): OverlayConnection[] {
-    return this.#deps.probation.all().filter((one) => one.peer === peer && one.admitted && !one.closed.aborted);
+    return this.#deps.probation.ofPeer(peer).filter(({ admitted, closed }) => admitted && !closed.aborted);
   }
 
   /** One connection to each peer: two carry the same news to the same machine. */

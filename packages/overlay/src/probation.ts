@@ -40,6 +40,8 @@ export class Probation {
   readonly #deps: ProbationDeps;
   readonly #options: ProbationOptions;
   readonly #connections = new Map<string, OverlayConnection>();
+  /** The same by peer, each list oldest first; none is changed once it was handed out. */
+  readonly #byPeer = new Map<PeerId, readonly OverlayConnection[]>();
   readonly #timers = new Map<OverlayConnection, Timer>();
   readonly #listeners = new Set<(connection: PeerConnection) => void>();
   readonly #waiters = new Map<OverlayConnection, (() => void)[]>();
@@ -54,6 +56,16 @@ export class Probation {
     return [...this.#connections.values()];
   }
 
+  /** Every open connection to one peer, oldest first, also those on probation. What closes meanwhile stays in the list. */
+  ofPeer(peer: PeerId): readonly OverlayConnection[] {
+    return this.#byPeer.get(peer) ?? [];
+  }
+
+  /** The same of several peers, the oldest connection first, whoever it leads to. */
+  ofPeers(peers: readonly PeerId[]): OverlayConnection[] {
+    return peers.flatMap((peer) => this.ofPeer(peer)).sort((a, b) => a.serial - b.serial);
+  }
+
   get(id: string): OverlayConnection | undefined {
     return this.#connections.get(id);
   }
@@ -62,10 +74,11 @@ export class Probation {
   of(raw: Connection): OverlayConnection {
     const known = this.#connections.get(raw.id);
     if (known !== undefined) return known;
-    const sibling = this.all().find(({ peer }) => peer === raw.remotePeer.toString());
-    const requests = sibling?.requests ?? new TokenBucket(this.#deps.clock, REQUESTS_PER_SECOND);
+    const siblings = this.ofPeer(raw.remotePeer.toString());
+    const requests = siblings[0]?.requests ?? new TokenBucket(this.#deps.clock, REQUESTS_PER_SECOND);
     const connection = new OverlayConnection(raw, requests);
     this.#connections.set(raw.id, connection);
+    this.#byPeer.set(connection.peer, [...siblings, connection]);
     this.#arm(connection);
     connection.closed.addEventListener('abort', () => this.#forget(connection), { once: true });
     if (raw.status !== 'open') connection.markClosed();
@@ -174,7 +187,7 @@ export class Probation {
   }
 
   #makeRoom(peer: PeerId): void {
-    const same = this.all().filter((connection) => connection.peer === peer && connection.direction === 'inbound');
+    const same = this.ofPeer(peer).filter(({ direction }) => direction === 'inbound');
     if (same.length > MAX_PER_PEER && same[0] !== undefined) this.close(same[0], 'too many connections of one peer');
     const strangers = [...this.#timers.keys()].filter(
       (connection) => connection.direction === 'inbound' && !stands(connection),
@@ -204,6 +217,9 @@ export class Probation {
 
   #forget(connection: OverlayConnection): void {
     this.#connections.delete(connection.id);
+    const left = this.ofPeer(connection.peer).filter((one) => one !== connection);
+    if (left.length > 0) this.#byPeer.set(connection.peer, left);
+    else this.#byPeer.delete(connection.peer);
     this.#timers.get(connection)?.cancel();
     this.#timers.delete(connection);
     this.#decided(connection);

@@ -243,5 +243,5 @@ export class Publish {
 function decide(probation: Probation, connection: OverlayConnection, reason: string, answer: PublishAnswer): void {
   if (!answer.ok) return;
   if (answer.names.length > 0) return probation.admit(connection, reason);
-  for (const other of probation.all()) if (other.peer === connection.peer) probation.lapse(other, reason);
+  for (const other of probation.ofPeer(connection.peer)) probation.lapse(other, reason);
 }

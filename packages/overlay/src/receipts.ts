@@ -224,8 +224,11 @@ export class Receipts {
 
   /** One admitted connection to each keeper, a direct one where there is one. */
   #keepersOf(deployment: DeploymentId): OverlayConnection[] {
-    const { owners, probation } = this.#deps;
-    return bestOfEach(probation.all().filter(({ admitted, peer }) => admitted && owners.isKeeper(deployment, peer)));
+    const { deployments, owners, probation } = this.#deps;
+    const keepers = deployments
+      .members(deployment)
+      .flatMap(({ keeper, peer }) => (keeper && owners.isKeeper(deployment, peer) ? peer : []));
+    return bestOfEach(probation.ofPeers(keepers).filter(({ admitted }) => admitted));
   }
 
   #spread(deployment: DeploymentId): number {

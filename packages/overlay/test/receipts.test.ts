@@ -70,8 +70,15 @@ function begin(
         return Promise.resolve({ write, read, close: () => Promise.resolve(), abort: () => undefined });
       },
     },
-    probation: { all: () => connections },
-    deployments: { sharedWith: () => [DEPLOYMENT], members: () => Array.from({ length: options.members ?? 3 }) },
+    probation: { ofPeers: (peers: string[]) => connections.filter(({ peer }) => peers.includes(peer)) },
+    deployments: {
+      sharedWith: () => [DEPLOYMENT],
+      members: () =>
+        Array.from({ length: options.members ?? keys.length }, (_, at) => ({
+          peer: keys[at]?.peerId ?? '',
+          keeper: at < KEEPERS,
+        })),
+    },
     owners: {
       keeps: () => options.keeps === true,
       isKeeper: (_: string, peer: string) => keepers.has(peer),
