@@ -40,7 +40,7 @@ const file = join(dirname(dirname(fileURLToPath(import.meta.url))), 'docs', 'ref
 
 /** The text of docs/reference/command.md. */
 export async function renderCommand() {
-  const program = createProgram({ stdout: process.stdout }, async () => undefined, '0');
+  const program = await createProgram({ stdout: process.stdout }, async () => undefined, '0');
   const groups = Map.groupBy(
     program.commands.filter((command) => command.name() !== 'help'),
     (command) => command.helpGroup(),

@@ -84,7 +84,7 @@ export class AdminApi implements Service {
     options.signal.throwIfAborted();
     const { socketPath, version } = this.#options;
     const deps = this.#deps;
-    const app = createApp(
+    const app = await createApp(
       gatewayEndpoints,
       {
         status: () => deps.status(),

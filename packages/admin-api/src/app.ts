@@ -1,7 +1,6 @@
 /** A table of endpoints and their handlers as one web handler, with its OpenAPI document at `/v1/openapi.json`. */
 import { MoatError, isMoatError } from '@moat/core';
-import { Hono, type Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import type { Context } from 'hono';
 import type { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
 
@@ -40,7 +39,13 @@ export interface App {
 type AnyHandler = (call: Call<unknown>) => unknown;
 
 /** Checks requests by the table, calls handlers, and sends coded errors as {@link errorAnswerSchema}. */
-export function createApp<Table extends object>(table: Table, handlers: Handlers<Table>, options: AppOptions): App {
+export async function createApp<Table extends object>(
+  table: Table,
+  handlers: Handlers<Table>,
+  options: AppOptions,
+): Promise<App> {
+  // Loaded by servers alone: commands have the tables of endpoints, and serve nothing.
+  const [{ Hono }, { bodyLimit }] = await Promise.all([import('hono'), import('hono/body-limit')]);
   const app = new Hono();
   app.use('*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => sendError(c, invalid('the body is too large')) }));
   for (const [name, target] of Object.entries(table) as [string, Endpoint<unknown, unknown>][]) {

@@ -36,7 +36,7 @@ const handlers = {
   expose: ({ body }) => ({ deployment: body.deployment, target: body.target, public: body.public ?? false }),
   events,
 } satisfies Handlers<typeof agentEndpoints>;
-const app = createApp(agentEndpoints, handlers, {
+const app = await createApp(agentEndpoints, handlers, {
   title: 'test',
   version: '1',
   onUnexpected: (error) => unexpected.push(error),

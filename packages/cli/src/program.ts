@@ -27,7 +27,7 @@ export async function runCommand(args: readonly string[], io: Io, version: strin
     print(io, outcome, context.json);
     exitCode = outcome.exitCode ?? EXIT.done;
   };
-  const program = createProgram(io, runner, version);
+  const program = await createProgram(io, runner, version, args[0]);
   try {
     if (args.length === 0) {
       io.stdout.write(program.helpInformation());
@@ -41,8 +41,16 @@ export async function runCommand(args: readonly string[], io: Io, version: strin
   }
 }
 
-/** Every command with its flags and examples; nothing runs before it is told to parse. */
-export function createProgram(io: Pick<Io, 'stdout'>, runner: VerbRunner, version: string): Command {
+/**
+ * Every command with its flags and examples; nothing runs before it is told to parse.
+ * @param first the first word of the command line: where it is a verb, that one alone is there.
+ */
+export async function createProgram(
+  io: Pick<Io, 'stdout'>,
+  runner: VerbRunner,
+  version: string,
+  first?: string,
+): Promise<Command> {
   const program = new Command('moat');
   program
     .description('private networks of workloads, and public names for what you choose')
@@ -53,7 +61,7 @@ export function createProgram(io: Pick<Io, 'stdout'>, runner: VerbRunner, versio
     .configureHelp({ formatHelp: formatHelp(io) })
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: () => undefined })
     .exitOverride();
-  addVerbs(program, runner);
+  await addVerbs(program, runner, first);
   inheritSettings(program);
   return program;
 }

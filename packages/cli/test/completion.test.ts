@@ -9,7 +9,7 @@ import { completionScript, type Shell } from '../src/completion/scripts.ts';
 import { completionTree } from '../src/completion/tree.ts';
 import { createProgram } from '../src/program.ts';
 
-const tree = completionTree(createProgram({ stdout: process.stdout }, () => Promise.resolve(), '0'));
+const tree = completionTree(await createProgram({ stdout: process.stdout }, () => Promise.resolve(), '0'));
 const directory = mkdtempSync(join(tmpdir(), 'moat-completion-'));
 after(() => rmSync(directory, { recursive: true }));
 writeFileSync(join(directory, 'some-file.yaml'), '');

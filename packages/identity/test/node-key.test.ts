@@ -21,10 +21,10 @@ describe('node key', () => {
     assert.ok(!verifySignature('moat/other/1', bytes, signature, key.signer.publicKey));
   });
 
-  it('is the same peer to libp2p', () => {
+  it('is the same peer to libp2p', async () => {
     for (let i = 0; i < 20; i++) {
       const key = createNodeKey();
-      const converted = toLibp2pPrivateKey(key);
+      const converted = await toLibp2pPrivateKey(key);
       assert.equal(converted.type, 'Ed25519');
       assert.equal(converted.publicKey.toString(), key.peerId);
     }

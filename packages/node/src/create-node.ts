@@ -373,7 +373,7 @@ async function openNode(
     directory: directory.desk,
     stop: onStopRequest,
   });
-  const app = createApp(agentEndpoints, handlers, {
+  const app = await createApp(agentEndpoints, handlers, {
     title: 'Moat agent',
     version: '1',
     onUnexpected: (error) =>

@@ -192,7 +192,7 @@ class Libp2pOverlay implements Overlay {
       {
         logger: this.#deps.logger,
         clock: this.#deps.clock,
-        privateKey: toLibp2pPrivateKey(this.#deps.key),
+        privateKey: await toLibp2pPrivateKey(this.#deps.key),
         prepare: (libp2p) => this.#control.attach(libp2p),
         gate: (protocol, raw) => this.#control.gate(protocol, raw),
         onConnection: (raw) => this.#caretaker.onConnection(raw),

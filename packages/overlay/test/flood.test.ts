@@ -14,7 +14,7 @@ async function host(listen: readonly string[], connections: Connection[]): Promi
     {
       logger: silentLogger,
       clock: systemClock,
-      privateKey: toLibp2pPrivateKey(createNodeKey()),
+      privateKey: await toLibp2pPrivateKey(createNodeKey()),
       gate: () => Promise.resolve(),
       prepare: () => Promise.resolve(),
       onConnection: (connection) => void connections.push(connection),

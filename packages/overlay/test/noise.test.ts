@@ -134,15 +134,16 @@ async function secured(
   [outbound, inbound] = multiaddrConnectionPair(),
 ): Promise<[near: MessageStream, far: MessageStream]> {
   const options = { signal: soon() };
+  const [ours, theirs] = await Promise.all([components(), components()]);
   const [near, far] = await Promise.all([
-    dialer(components()).secureOutbound(outbound, options),
-    listener(components()).secureInbound(inbound, options),
+    dialer(ours).secureOutbound(outbound, options),
+    listener(theirs).secureInbound(inbound, options),
   ]);
   return [near.connection, far.connection];
 }
 
-function components(): NoiseComponents {
-  const privateKey = toLibp2pPrivateKey(createNodeKey());
+async function components(): Promise<NoiseComponents> {
+  const privateKey = await toLibp2pPrivateKey(createNodeKey());
   const log: Logger = Object.assign((): void => undefined, {
     enabled: false,
     trace: (): void => undefined,

@@ -162,7 +162,7 @@ async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; read
     {
       logger: silentLogger,
       clock: systemClock,
-      privateKey: toLibp2pPrivateKey(key),
+      privateKey: await toLibp2pPrivateKey(key),
       prepare: () => Promise.resolve(),
       gate: () => Promise.resolve(),
       onConnection: () => undefined,

@@ -86,7 +86,9 @@ export class FakeAgent implements AsyncDisposable {
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         void (async () => {
-          const answer = await app.fetch(
+          const answer = await (
+            await app
+          ).fetch(
             new Request(`http://localhost${request.url}`, {
               method: request.method ?? 'GET',
               headers: { 'content-type': request.headers['content-type'] ?? 'text/plain' },
