@@ -105,6 +105,7 @@ function checkServices({ services, members }: Contract): void {
 }
 
 function checkAccess({ access, members, services }: Contract): void {
+  if (access.length === 0) return;
   const names = new Set(members.map(({ name }) => name));
   const targets = new Set(services.map(({ name }) => name));
   for (const [i, { from, to }] of access.entries()) {
@@ -116,6 +117,7 @@ function checkAccess({ access, members, services }: Contract): void {
 }
 
 function checkEgress({ egress = [], members }: Contract): void {
+  if (egress.length === 0) return;
   const names = new Set(members.map(({ name }) => name));
   const byName = new Map(members.map((member) => [member.name, member]));
   for (const [i, { from, via }] of egress.entries()) {

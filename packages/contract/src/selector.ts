@@ -24,6 +24,16 @@ export function resolveMembers(contract: Pick<Contract, 'members'>, selectors: r
  * of 2048 members with 16 tags each are resolved in 50 ms.
  */
 export function memberResolver({ members }: Pick<Contract, 'members'>): (selectors: readonly string[]) => Member[] {
+  let indices: ReadonlyMap<string, readonly number[]> | undefined;
+  return (selectors) => {
+    indices ??= bySelector(members);
+    const chosen = new Uint8Array(members.length);
+    for (const selector of selectors) for (const i of indices.get(selector) ?? []) chosen[i] = 1;
+    return members.filter((_, i) => chosen[i] === 1);
+  };
+}
+
+function bySelector(members: readonly Member[]): ReadonlyMap<string, readonly number[]> {
   const indices = new Map<string, number[]>();
   for (const [i, member] of members.entries()) {
     for (const selector of selectorsOf(member)) {
@@ -32,11 +42,7 @@ export function memberResolver({ members }: Pick<Contract, 'members'>): (selecto
       else list.push(i);
     }
   }
-  return (selectors) => {
-    const chosen = new Uint8Array(members.length);
-    for (const selector of selectors) for (const i of indices.get(selector) ?? []) chosen[i] = 1;
-    return members.filter((_, i) => chosen[i] === 1);
-  };
+  return indices;
 }
 
 /** Pinned keepers, who alone may witness claims; sorted. */

@@ -21,7 +21,7 @@ import {
   version,
   wireguardKey,
 } from './fields.ts';
-import { knownMember, rememberMember } from './known-members.ts';
+import { knownMembers } from './known-members.ts';
 import { ownersSchema } from './owners.ts';
 import { publishAuthSchema } from './publish-auth.ts';
 import { publishRulesSchema } from './publish-rules.ts';
@@ -38,12 +38,14 @@ const memberSchema: z.ZodType<Member> = z.strictObject({
   expires: z.exactOptional(time),
 });
 
-/** A member that stood like this in an earlier contract is not judged again. */
-const memberOrKnown: z.ZodType<Member> = z.transform((input, { issues }) => {
-  const known = knownMember(JSON.stringify(input));
+const memberList = z.array(memberSchema).min(1).max(CONTRACT_LIMITS.members);
+
+/** As `memberList` has it; a member that stood like this in an earlier contract is not judged again. */
+const members: z.ZodType<Member[]> = z.transform((input, { issues }) => {
+  const known = knownMembers(input, memberSchema);
   if (known !== undefined) return known;
-  const result = memberSchema.safeParse(input);
-  if (result.success) return rememberMember(result.data);
+  const result = memberList.safeParse(input);
+  if (result.success) return result.data;
   issues.push(...(result.error.issues as z.core.$ZodRawIssue[]));
   return z.NEVER;
 });
@@ -101,7 +103,7 @@ export const contractSchema: z.ZodType<Contract> = z.strictObject({
     maxStale: z.exactOptional(z.int().min(3_600_000)),
     postQuantum: z.exactOptional(z.enum(['prefer', 'require'])),
   }),
-  members: z.array(memberOrKnown).min(1).max(CONTRACT_LIMITS.members),
+  members,
   services: z.array(serviceSchema).max(CONTRACT_LIMITS.services),
   access: z.array(grantSchema).max(CONTRACT_LIMITS.grants),
   // One way to say that there is none.

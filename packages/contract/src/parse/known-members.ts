@@ -5,13 +5,25 @@
 import { canonicalize, rememberText } from '../canonical.ts';
 import { CONTRACT_LIMITS } from '../limits.ts';
 import type { Member } from '../schema.ts';
+import type { z } from 'zod';
 
 /** By canonical text. Those read last; when they are as many as a contract may have, they take the place of `old`. */
 let young = new Map<string, Member>();
 let old = new Map<string, Member>();
 
-/** The member with this canonical text. */
-export function knownMember(text: string): Member | undefined {
+/** The members that a contract's JSON lists, only those judged that were not known; undefined where something is wrong. */
+export function knownMembers(input: unknown, schema: z.ZodType<Member>): Member[] | undefined {
+  if (!Array.isArray(input) || input.length === 0 || input.length > CONTRACT_LIMITS.members) return undefined;
+  const members: Member[] = [];
+  for (const raw of input as readonly unknown[]) {
+    const member = recall(JSON.stringify(raw)) ?? judged(raw, schema);
+    if (member === undefined) return undefined;
+    members.push(member);
+  }
+  return members;
+}
+
+function recall(text: string): Member | undefined {
   const known = young.get(text);
   if (known !== undefined) return known;
   const older = old.get(text);
@@ -20,10 +32,12 @@ export function knownMember(text: string): Member | undefined {
 }
 
 /** The one that contracts to come share: nobody can change it any more. */
-export function rememberMember(member: Member): Member {
+function judged(raw: unknown, schema: z.ZodType<Member>): Member | undefined {
+  const { data: member } = schema.safeParse(raw);
+  if (member === undefined) return undefined;
   const text = canonicalize(member);
   // Known in canonical order only.
-  const known = knownMember(text);
+  const known = recall(text);
   if (known !== undefined) return known;
   Object.freeze(member.tags);
   if (member.invite !== undefined) Object.freeze(member.invite);
