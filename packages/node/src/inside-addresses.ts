@@ -1,8 +1,9 @@
 /** Which addresses lie inside private networks of this machine. */
-import { ipv6NetworkOf, ipv6Of, type ContractView } from '@moat/contract';
+import { ipv6NetworkOf, ipv6Of, type ContractView, type Place } from '@moat/contract';
 import type { Deployment } from './deployments/deployment.ts';
 
-/** Derived once a version, and only where the machine has an address of the network: asked of each every second. */
+/** Of each version, made when it is first asked for: every address of the machine is asked every second. */
+const ipv4OfMembers = new WeakMap<ContractView, ReadonlySet<string>>();
 const ipv6OfMembers = new WeakMap<ContractView, ReadonlySet<string>>();
 
 /**
@@ -12,12 +13,18 @@ const ipv6OfMembers = new WeakMap<ContractView, ReadonlySet<string>>();
 export function isInsideAddress(deployments: readonly Deployment[], host: string): boolean {
   return deployments.some(({ id, view }) => {
     if (view.contract.network.plane === 'rootless') return false;
-    const places = [...view.places.values()];
-    if (!host.includes(':')) return places.some(({ ipv4 }) => ipv4 === host);
+    if (!host.includes(':')) return known(ipv4OfMembers, view, ({ ipv4 }) => ipv4).has(host);
     const prefix = ipv6NetworkOf(id).replace(/:*\/64$/, ':');
-    if (!host.startsWith(prefix)) return false;
-    let known = ipv6OfMembers.get(view);
-    if (known === undefined) ipv6OfMembers.set(view, (known = new Set(places.map(({ name }) => ipv6Of(id, name)))));
-    return known.has(host);
+    return host.startsWith(prefix) && known(ipv6OfMembers, view, ({ name }) => ipv6Of(id, name)).has(host);
   });
+}
+
+function known(
+  all: WeakMap<ContractView, ReadonlySet<string>>,
+  view: ContractView,
+  addressOf: (place: Place) => string,
+): ReadonlySet<string> {
+  let addresses = all.get(view);
+  if (addresses === undefined) all.set(view, (addresses = new Set([...view.places.values()].map(addressOf))));
+  return addresses;
 }

@@ -39,7 +39,7 @@ const GATHER_MS = 250;
  * All machines apply a version in the same second, and its keepers have work enough then: in networks of more than so
  * many, receipts leave spread over as many milliseconds for each machine above.
  */
-const [AT_ONCE, SPREAD_MS, MAX_SPREAD_MS] = [64, 6, 5000];
+const [AT_ONCE, SPREAD_MS, MAX_SPREAD_MS] = [64, 10, 5000];
 /** Milliseconds for which an answer is as good as a new one. */
 const ASKED_EVERY_MS = 2000;
 /** Milliseconds for a keeper to answer what all did, and for all keepers together. */
