@@ -49,7 +49,7 @@ export class HostileAnchor implements AsyncDisposable {
       {
         logger: silentLogger,
         clock: systemClock,
-        privateKey: toLibp2pPrivateKey(anchor.key),
+        privateKey: await toLibp2pPrivateKey(anchor.key),
         gate: () => Promise.resolve(),
         prepare: async (libp2p) => {
           const options = { maxInboundStreams: 256, maxOutboundStreams: 256, runOnLimitedConnection: true };
