@@ -4,6 +4,7 @@ import type { Branch } from './schema/branch.ts';
 import type {
   CreateDeploymentRequest,
   DeploymentDetail,
+  DeploymentHeld,
   DeploymentSummary,
   PublicationStatus,
   StoredVersion,
@@ -56,6 +57,7 @@ export interface AgentClient {
   status(options?: CallOptions): Promise<NodeStatus>;
   deployments(options?: CallOptions): Promise<readonly DeploymentSummary[]>;
   deployment(deployment: string, options?: CallOptions): Promise<DeploymentDetail>;
+  held(deployment: string, options?: CallOptions): Promise<DeploymentHeld>;
   version(deployment: string, version: number, options?: CallOptions): Promise<StoredVersion>;
   branches(deployment: string, options?: CallOptions): Promise<readonly Branch[]>;
   createDeployment(request: CreateDeploymentRequest, options?: CallOptions): Promise<VersionAccepted>;
@@ -110,6 +112,7 @@ export function createAgentClient(options: { readonly socketPath: string }): Age
     status: (call) => client.call(on.status, {}, call),
     deployments: async (call) => (await client.call(on.deployments, {}, call)).deployments,
     deployment: (deployment, call) => client.call(on.deployment, { params: { deployment } }, call),
+    held: (deployment, call) => client.call(on.held, { params: { deployment } }, call),
     version: (deployment, version, call) =>
       client.call(on.version, { params: { deployment, version: String(version) } }, call),
     branches: async (deployment, call) => (await client.call(on.branches, { params: { deployment } }, call)).branches,

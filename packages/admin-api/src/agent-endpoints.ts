@@ -7,6 +7,7 @@ import { rotationSchema, type Rotation } from './schema/rotation.ts';
 import {
   createDeploymentRequestSchema,
   deploymentDetailSchema,
+  deploymentHeldSchema,
   deploymentSummarySchema,
   publicationStatusSchema,
   storedVersionSchema,
@@ -14,6 +15,7 @@ import {
   versionAcceptedSchema,
   type CreateDeploymentRequest,
   type DeploymentDetail,
+  type DeploymentHeld,
   type DeploymentSummary,
   type PublicationStatus,
   type StoredVersion,
@@ -105,6 +107,7 @@ export interface AgentEndpoints {
   readonly status: Endpoint<null, NodeStatus>;
   readonly deployments: Endpoint<null, { readonly deployments: readonly DeploymentSummary[] }>;
   readonly deployment: Endpoint<null, DeploymentDetail>;
+  readonly held: Endpoint<null, DeploymentHeld>;
   readonly version: Endpoint<null, StoredVersion>;
   readonly branches: Endpoint<null, Branches>;
   readonly createDeployment: Endpoint<CreateDeploymentRequest, VersionAccepted>;
@@ -150,6 +153,12 @@ export const agentEndpoints: AgentEndpoints = {
   status: endpoint('get', '/v1/status', 'The agent as a whole', nodeStatusSchema),
   deployments: endpoint('get', '/v1/deployments', 'Every deployment this machine holds', deploymentsSchema),
   deployment: endpoint('get', ONE, 'One deployment: contract, claims, places, services, paths', deploymentDetailSchema),
+  held: endpoint(
+    'get',
+    `${ONE}/held`,
+    'One deployment as it was signed: contract, proof, claims',
+    deploymentHeldSchema,
+  ),
   version: endpoint('get', `${ONE}/versions/{version}`, 'One stored version', storedVersionSchema),
   branches: endpoint(
     'get',

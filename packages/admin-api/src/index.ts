@@ -31,6 +31,7 @@ export type { Rotation } from './schema/rotation.ts';
 export type {
   CreateDeploymentRequest,
   DeploymentDetail,
+  DeploymentHeld,
   DeploymentSummary,
   FreshnessStatus,
   MemberReceipt,

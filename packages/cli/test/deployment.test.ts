@@ -78,6 +78,24 @@ test('apply creates, then changes nothing, then only what differs', async () => 
   assert.equal(agent.held.size, 1);
 });
 
+test('apply asks for what it builds on once, and for nothing that others would have to be asked for', async () => {
+  await using shop = await openShop();
+  const { terminal, agent } = shop;
+  await terminal.run(['apply', '--yes']);
+  const { deployment } = (await terminal.json(['apply', '--yes'])).data as { deployment: string };
+  writeFileSync(
+    terminal.path('moat.yaml'),
+    readFileSync(terminal.path('moat.yaml'), 'utf8').replace('port: 5432', 'port: 5433'),
+  );
+  agent.requests.length = 0;
+  assert.equal((await terminal.run(['apply', '--yes'])).exitCode, 0);
+  assert.deepEqual(agent.requests, [
+    'GET /v1/deployments',
+    `GET /v1/deployments/${deployment}/held`,
+    `POST /v1/deployments/${deployment}/versions`,
+  ]);
+});
+
 test('apply refuses when somebody applied in between', async () => {
   await using shop = await openShop();
   const { terminal, agent } = shop;

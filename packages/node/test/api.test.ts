@@ -65,6 +65,9 @@ test('a contract that is not signed by its owners is refused and leaves nothing'
   );
   const detail = await agent.client.deployment('shop');
   assert.deepEqual([detail.version, detail.name, detail.keeper], [0, 'shop', true]);
+  const held = await agent.client.held('shop');
+  assert.deepEqual([held.head, held.contract, held.proof], [detail.head, detail.contract, detail.proof]);
+  assert.ok(!('places' in held));
 });
 
 test('a deployment that its owners end stops here and takes nothing more', async () => {

@@ -228,14 +228,20 @@ export const deploymentSummarySchema: z.ZodType<DeploymentSummary> = z
   .object(summaryShape)
   .meta({ id: 'DeploymentSummary' });
 
-/** Everything about one deployment, enough to plan and sign its next version. */
-export interface DeploymentDetail extends DeploymentSummary {
+/** What this machine holds of a deployment: enough to plan and sign its next version. Nobody else is asked for it. */
+export interface DeploymentHeld extends DeploymentSummary {
   /** `Contract` of `@moat/contract`. */
   readonly contract: Document;
   /** `HeadProof` of `@moat/contract`. */
   readonly proof: Document;
   /** `MemberClaim[]` of `@moat/contract`. */
   readonly claims: readonly Document[];
+}
+const heldShape = { ...summaryShape, contract: documentSchema, proof: documentSchema, claims: z.array(documentSchema) };
+export const deploymentHeldSchema: z.ZodType<DeploymentHeld> = z.object(heldShape).meta({ id: 'DeploymentHeld' });
+
+/** Everything about one deployment, with how its members are reached and what they did. */
+export interface DeploymentDetail extends DeploymentHeld {
   readonly places: readonly PlaceStatus[];
   readonly services: readonly ServiceStatus[];
   readonly publications: readonly PublicationStatus[];
@@ -250,10 +256,7 @@ export interface DeploymentDetail extends DeploymentSummary {
 }
 export const deploymentDetailSchema: z.ZodType<DeploymentDetail> = z
   .object({
-    ...summaryShape,
-    contract: documentSchema,
-    proof: documentSchema,
-    claims: z.array(documentSchema),
+    ...heldShape,
     places: z.array(placeStatusSchema),
     services: z.array(serviceStatusSchema),
     publications: z.array(publicationStatusSchema),

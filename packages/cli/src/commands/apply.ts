@@ -8,7 +8,7 @@ import { findCurrent, nextVersion } from '../deployment/next-version.ts';
 import { CODE_OPTION, spendCode } from '../deployment/gateway-code.ts';
 import { resolvePeople } from '../deployment/find-people.ts';
 import { resolvePins } from '../deployment/resolve-online.ts';
-import { NETWORK_OPTION } from '../deployment/select.ts';
+import { NETWORK_OPTION, loadDeployment } from '../deployment/select.ts';
 import { confirmEnding, endingVersion, otherBranch, sidesOf } from '../deployment/fork.ts';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
 import { submitVersion } from '../deployment/submit.ts';
@@ -71,7 +71,8 @@ async function apply(context: Context, _: readonly string[], options: ApplyOptio
   const publicKey = await readOwnerPublicKey(context, options);
   const open = openOnce(() => openOwner(context, options));
   const held = await findCurrent(context, written.file, publicKey, options.network);
-  await using view = held === null ? null : await loadAsOwner(context, held.detail.id, open, { evenForked: true });
+  await using view =
+    held === null ? null : await loadAsOwner(context, loadDeployment, held.detail.id, open, { evenForked: true, held });
   const loaded = view?.current ?? null;
   const sides = loaded === null ? null : sidesOf(loaded, await otherBranch(context, loaded));
   const { current, other } = sides ?? { current: null, other: null };

@@ -3,7 +3,7 @@ import { endedContract } from '@moat/contract';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
-import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, loadDeployment, selectDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
 import { OWNER_OPTIONS, openOwner, type OwnerOptions } from '../owner/open-owner.ts';
@@ -38,7 +38,12 @@ export function addDestroy(program: Command, runner: VerbRunner): void {
     async (context, _, options) => {
       const { style, prompt } = context;
       const open = openOnce(() => openOwner(context, options));
-      await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+      await using view = await loadAsOwner(
+        context,
+        loadDeployment,
+        await selectDeployment(context.agent, options.network),
+        open,
+      );
       const { current } = view;
       const contract = endedContract(current.contract);
       const { name, deployment } = contract;

@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Context } from '../context.ts';
 import { createTokens, locatorOf, type CreatedToken, type CreatedTokens } from '../deployment/create-token.ts';
-import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, lookAtDeployment, selectDeployment, type SeenDeployment } from '../deployment/select.ts';
 import { reserveFile, resolvePath, type ReservedFile } from '../input/files.ts';
 import { proposedOutcome } from '../output/proposal.ts';
 import { formatDuration, parseDuration } from '../output/units.ts';
@@ -50,7 +50,12 @@ export function addInvite(program: Command, runner: VerbRunner): void {
     },
     async (context, [member], options) => {
       const open = openOnce(() => openOwner(context, options));
-      await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+      await using view = await loadAsOwner(
+        context,
+        lookAtDeployment,
+        await selectDeployment(context.agent, options.network),
+        open,
+      );
       const { current } = view;
       if (options.all === true) return await inviteAll(context, current, open, member, options);
       // Taken now: a token that cannot be written would close the one handed out before it.
@@ -74,7 +79,7 @@ export function addInvite(program: Command, runner: VerbRunner): void {
 /** One version for every vacant place. An open invite stays as it is: its token may be on its way. */
 async function inviteAll(
   context: Context,
-  current: LoadedDeployment,
+  current: SeenDeployment,
   open: OpenKey,
   member: string | undefined,
   options: InviteOptions,
@@ -130,7 +135,7 @@ function tokenFile(directory: string, member: string): string {
 }
 
 /** @throws `MEMBER_UNKNOWN`, `MEMBER_TAKEN` */
-function requireVacant({ contract, detail }: LoadedDeployment, member: string, replace: boolean): void {
+function requireVacant({ contract, detail }: SeenDeployment, member: string, replace: boolean): void {
   const place = detail.places.find(({ name }) => name === member);
   if (place === undefined) {
     throw new MoatError('MEMBER_UNKNOWN', `${contract.name} has no member ${member}`, {
@@ -151,18 +156,18 @@ function requireVacant({ contract, detail }: LoadedDeployment, member: string, r
   });
 }
 
-function vacantPlaces({ detail }: LoadedDeployment): string[] {
+function vacantPlaces({ detail }: SeenDeployment): string[] {
   return detail.places.filter(({ state }) => state === 'vacant' || state === 'invited').map(({ name }) => name);
 }
 
-function warnOfOthers({ progress, style }: Context, { detail }: LoadedDeployment, members: readonly string[]): void {
+function warnOfOthers({ progress, style }: Context, { detail }: SeenDeployment, members: readonly string[]): void {
   for (const { name, state } of detail.places) {
     if (state !== 'invited' || !members.includes(name)) continue;
     progress.say(`${style.attention} the token made before for ${name} works no longer`);
   }
 }
 
-function sayWaiting({ progress, style }: Context, current: LoadedDeployment, { submitted }: CreatedTokens): void {
+function sayWaiting({ progress, style }: Context, current: SeenDeployment, { submitted }: CreatedTokens): void {
   if (submitted.state === 'accepted') return;
   progress.say(proposedOutcome(style, submitted.waiting, current.contract, null).text ?? '');
   progress.say(`${style.attention} the token works once they have signed`);
@@ -170,7 +175,7 @@ function sayWaiting({ progress, style }: Context, current: LoadedDeployment, { s
 
 async function printLocator(
   { style, progress }: Context,
-  current: LoadedDeployment,
+  current: SeenDeployment,
   file: ReservedFile | undefined,
   { out }: InviteOptions,
 ): Promise<Outcome> {

@@ -3,7 +3,7 @@ import type { ProposalDetail } from '@moat/admin-api';
 import { parseProposal, planChanges, type Change, type Contract } from '@moat/contract';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
-import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { ownerNames, shortId, standingText } from '../output/proposal.ts';
 import { renderPlan } from '../output/render-plan.ts';
 import { formatDuration } from '../output/units.ts';
@@ -37,9 +37,15 @@ export function addProposals(program: Command, runner: VerbRunner): void {
     async (context, _, options) => {
       const { agent, io } = context;
       const open = openOnce(() => openOwner(context, options));
-      await using view = await loadAsOwner(context, await selectDeployment(agent, options.network), open, {
-        always: true,
-      });
+      await using view = await loadAsOwner(
+        context,
+        loadDeployment,
+        await selectDeployment(agent, options.network),
+        open,
+        {
+          always: true,
+        },
+      );
       const { current } = view;
       const { keeper, proposals } = await agent.proposals(current.detail.id, { signal: io.signal });
       const listed: Listed[] = [];

@@ -4,7 +4,7 @@ import { MoatError, isMoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { withProposalFile } from '../deployment/keep-proposal.ts';
-import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { renderPlan } from '../output/render-plan.ts';
 import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
@@ -50,7 +50,12 @@ async function rollback(context: Context, [wanted]: readonly string[], options: 
     throw new MoatError('USAGE', `"${wanted}" is no version`, { next: ['moat rollback 4', 'moat rollback'] });
   }
   const open = openOnce(() => openOwner(context, options));
-  await using view = await loadAsOwner(context, await selectDeployment(context.agent, options.network), open);
+  await using view = await loadAsOwner(
+    context,
+    loadDeployment,
+    await selectDeployment(context.agent, options.network),
+    open,
+  );
   const { current } = view;
   const target = wanted === undefined ? undefined : Number(wanted);
   const { version, contract } =

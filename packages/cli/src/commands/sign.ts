@@ -24,7 +24,7 @@ import {
   type Before,
   type ProposalFile,
 } from '../deployment/proposal-file.ts';
-import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, loadDeployment, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
 import { decidingKeys, giveProposal } from '../deployment/submit.ts';
 import { readFileOrStdin, replaceFile, resolvePath } from '../input/files.ts';
 import { isMeant, ownerNames, shortId, standingText } from '../output/proposal.ts';
@@ -132,7 +132,9 @@ async function fromKeepers(
   { network, out }: SignOptions,
 ): Promise<Subject> {
   const { agent, io } = context;
-  const view = await loadAsOwner(context, await selectDeployment(agent, network), open, { always: true });
+  const view = await loadAsOwner(context, loadDeployment, await selectDeployment(agent, network), open, {
+    always: true,
+  });
   const { id: deployment, name } = view.current.detail;
   const { proposals } = await agent.proposals(deployment, { signal: io.signal });
   const fitting = proposals.filter((one) => isMeant(one.id, id));
@@ -157,7 +159,7 @@ async function fromFile(context: Context, path: string, open: OpenKey, { out }: 
   const file = out ?? path;
   const { deployment } = read.proposal.contract;
   const isHere = await isHeld(context, deployment);
-  const view = isHere ? await loadAsOwner(context, deployment, open, { evenForked: true }) : null;
+  const view = isHere ? await loadAsOwner(context, loadDeployment, deployment, open, { evenForked: true }) : null;
   return subjectOf(view, read, file);
 }
 

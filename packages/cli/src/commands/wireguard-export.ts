@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { changeByVerb } from '../deployment/change-by-verb.ts';
 import { fileOf } from '../deployment/next-version.ts';
-import { NETWORK_OPTION, selectDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, lookAtDeployment, selectDeployment, type SeenDeployment } from '../deployment/select.ts';
 import { proposedOutcome } from '../output/proposal.ts';
 import { drawQr } from '../output/qr.ts';
 import { loadAsOwner, openOnce } from '../owner/as-owner.ts';
@@ -56,7 +56,7 @@ async function exportDevice(
   const { agent, io, progress, style } = context;
   const id = await selectDeployment(agent, options.network);
   const open = openOnce(() => openOwner(context, options));
-  await using owned = await loadAsOwner(context, id, open);
+  await using owned = await loadAsOwner(context, lookAtDeployment, id, open);
   const { current } = owned;
   const file = withDevice(current, member, options.via);
   const key = createWireguardKey();
@@ -101,7 +101,7 @@ async function exportDevice(
 }
 
 /** @throws `MEMBER_UNKNOWN`, `DEVICE_UNFIT` */
-function withDevice(current: LoadedDeployment, member: string, via: string | undefined): DeploymentFile {
+function withDevice(current: SeenDeployment, member: string, via: string | undefined): DeploymentFile {
   const file = fileOf(current);
   const { contract, detail } = current;
   const written = file.members.find(({ name }) => name === member);

@@ -5,7 +5,7 @@ import type { OwnerKeyPair } from '@moat/identity';
 import { randomBytes } from 'node:crypto';
 import type { Context } from '../context.ts';
 import { fileOf, nextVersion } from './next-version.ts';
-import { loadDeployment, type LoadedDeployment } from './select.ts';
+import { lookAtDeployment, type SeenDeployment } from './select.ts';
 import { submitVersion, type Submitted } from './submit.ts';
 
 export interface CreatedToken {
@@ -31,7 +31,7 @@ export interface CreatedTokens {
 export async function createTokens(
   context: Context,
   owner: OwnerKeyPair,
-  current: LoadedDeployment,
+  current: SeenDeployment,
   members: readonly string[],
   lifetimeMs: number,
 ): Promise<CreatedTokens> {
@@ -58,14 +58,14 @@ async function newestOf(
   context: Context,
   submitted: Submitted,
   deployment: string,
-): Promise<Pick<LoadedDeployment, 'detail'> & { readonly head: Head }> {
-  const { detail, proof } = await loadDeployment(context, deployment);
+): Promise<Pick<SeenDeployment, 'detail'> & { readonly head: Head }> {
+  const { detail, proof } = await lookAtDeployment(context, deployment);
   const head = submitted.state === 'accepted' ? proof.newest.head : submitted.waiting.proposal.head;
   return { detail, head };
 }
 
 /** Where the keepers are, and which head to expect at least. @throws `NO_KEEPER` */
-export function locatorOf({ detail, head }: Pick<LoadedDeployment, 'detail'> & { readonly head: Head }): Token {
+export function locatorOf({ detail, head }: Pick<SeenDeployment, 'detail'> & { readonly head: Head }): Token {
   requireKeeper({ detail });
   return {
     deployment: head.deployment,
@@ -76,7 +76,7 @@ export function locatorOf({ detail, head }: Pick<LoadedDeployment, 'detail'> & {
   };
 }
 
-function requireKeeper({ detail }: Pick<LoadedDeployment, 'detail'>): void {
+function requireKeeper({ detail }: Pick<SeenDeployment, 'detail'>): void {
   if (detail.keepers.length > 0) return;
   throw new MoatError('NO_KEEPER', `${detail.name} has no pinned keeper with a known address`, {
     reason: 'a keeper witnesses who takes a place',

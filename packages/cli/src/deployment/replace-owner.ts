@@ -7,6 +7,7 @@ import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
 import { proposedOutcome } from '../output/proposal.ts';
 import { loadAsOwner, type AsOwner } from '../owner/as-owner.ts';
+import { loadDeployment } from './select.ts';
 import { submitVersion, type Signers } from './submit.ts';
 
 /** What became of it in one network. */
@@ -75,7 +76,7 @@ async function loadAsOneOf(context: Context, id: string, keys: readonly OwnerKey
   const [first, ...others] = keys;
   if (first === undefined) throw new MoatError('KEY_FILE_MISSING', 'no key signs');
   try {
-    return await loadAsOwner(context, id, () => Promise.resolve(first));
+    return await loadAsOwner(context, loadDeployment, id, () => Promise.resolve(first));
   } catch (error) {
     if (others.length === 0 || !isMoatError(error, 'OWNER_KEY_FOREIGN')) throw error;
     return loadAsOneOf(context, id, others);

@@ -1,5 +1,5 @@
 /** Which deployment a command is about, and what this machine's agent holds of it. */
-import type { AgentClient, DeploymentDetail } from '@moat/admin-api';
+import type { AgentClient, DeploymentDetail, DeploymentHeld } from '@moat/admin-api';
 import {
   parseContract,
   parseHeadProof,
@@ -44,10 +44,15 @@ export async function selectDeployment(agent: AgentClient, wanted: string | unde
 
 /** A deployment with its signed documents parsed. */
 export interface LoadedDeployment {
-  readonly detail: DeploymentDetail;
+  readonly detail: DeploymentHeld;
   readonly contract: Contract;
   readonly proof: HeadProof;
   readonly claims: readonly MemberClaim[];
+}
+
+/** The same with the members as they are reached now. */
+export interface SeenDeployment extends LoadedDeployment {
+  readonly detail: DeploymentDetail;
 }
 
 /** As the rules of versions take it. */
@@ -56,8 +61,16 @@ export function heldOf({ contract, proof }: LoadedDeployment): ProposalBase {
 }
 
 /** @throws `AGENT_ANSWER_INVALID`, `CONTRACT_TOO_NEW` and what the agent answers. */
-export async function loadDeployment(context: Context, id: string): Promise<LoadedDeployment> {
-  const detail = await context.agent.deployment(id, { signal: context.io.signal });
+export async function loadDeployment({ agent, io }: Context, id: string): Promise<LoadedDeployment> {
+  return parsed(await agent.held(id, { signal: io.signal }));
+}
+
+/** The agent asks gateways and keepers for it: only for what needs to know. @throws as {@link loadDeployment} */
+export async function lookAtDeployment({ agent, io }: Context, id: string): Promise<SeenDeployment> {
+  return parsed(await agent.deployment(id, { signal: io.signal }));
+}
+
+function parsed<Detail extends DeploymentHeld>(detail: Detail): LoadedDeployment & { readonly detail: Detail } {
   return {
     detail,
     contract: parseContract(detail.contract),

@@ -8,7 +8,7 @@ import { MoatError, sleep, systemClock, type DeploymentId } from '@moat/core';
 import type { Context } from '../context.ts';
 import { createTokens } from '../deployment/create-token.ts';
 import { nextVersion } from '../deployment/next-version.ts';
-import { loadDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import { lookAtDeployment, type SeenDeployment } from '../deployment/select.ts';
 import { submitVersion } from '../deployment/submit.ts';
 import { httpsGet } from '../process/https.ts';
 import { DEV_DOMAIN, writeGatewayFile } from './gateway-file.ts';
@@ -128,24 +128,24 @@ async function agree(
   { ports, example }: DevOptions,
   { owner, genesis }: DevIdentity,
   gateway: GatewayPin,
-): Promise<LoadedDeployment> {
+): Promise<SeenDeployment> {
   const id = deploymentIdOf(genesis);
   const { peerId } = await onWeb.agent.status();
   const file = placeGuestbook(readGuestbookFile(example), { webPeer: peerId, gateway, ports });
   const held = (await onWeb.agent.deployments()).some((one) => one.id === id);
-  const current = held ? await loadDeployment(onWeb, id) : null;
+  const current = held ? await lookAtDeployment(onWeb, id) : null;
   const next = nextVersion(onWeb, file, current, owner.key, { genesis });
   if (current === null || next.contract !== current.contract) {
     await within(deps, 'the contract', submitVersion(onWeb, [owner], next.predecessor, next.contract));
   }
-  return loadDeployment(onWeb, id);
+  return lookAtDeployment(onWeb, id);
 }
 
 /** Invites the second machine and has it join; false when it holds its place. */
 async function joinDatabase(
   onWeb: Context,
   { owner }: DevIdentity,
-  current: LoadedDeployment,
+  current: SeenDeployment,
   db: AgentClient,
 ): Promise<boolean> {
   const { peerId } = await db.status();

@@ -2,12 +2,12 @@
  * A deployment as one of its owners sees it. A machine without a place in it is let in by a keeper for as long as the
  * owner's signature over that connection counts: it then has the newest version and can show its own.
  */
-import type { DeploymentDetail, OwnerChallengeRequest, OwnerSession } from '@moat/admin-api';
+import type { DeploymentSummary, OwnerChallengeRequest, OwnerSession } from '@moat/admin-api';
 import { createOwnerProof } from '@moat/contract';
 import { MoatError, isMoatError } from '@moat/core';
 import type { OwnerKeyPair } from '@moat/identity';
 import type { Context } from '../context.ts';
-import { loadDeployment, type LoadedDeployment } from '../deployment/select.ts';
+import type { LoadedDeployment } from '../deployment/select.ts';
 
 /** Opens the owner's key; asks for a passphrase once at most. */
 export type OpenKey = () => Promise<OwnerKeyPair>;
@@ -17,11 +17,13 @@ export function openOnce(open: OpenKey): OpenKey {
   return () => (opened ??= open());
 }
 
-export interface AsOwner extends AsyncDisposable {
-  readonly current: LoadedDeployment;
+export interface AsOwner<Loaded extends LoadedDeployment = LoadedDeployment> extends AsyncDisposable {
+  readonly current: Loaded;
 }
 
-export interface LoadAsOwnerOptions {
+export interface LoadAsOwnerOptions<Loaded> {
+  /** Loaded already: taken where this machine needs no keeper for a newer one. */
+  readonly held?: Loaded;
   /** Also for a member: proposals lie at keepers. */
   readonly always?: boolean;
   /** Also where the keeper is on the other branch of a fork: for what ends it. */
@@ -29,16 +31,17 @@ export interface LoadAsOwnerOptions {
 }
 
 /**
- * The newest version known. @param open used only where this machine needs a keeper's leave.
+ * The newest version known. @param load how much of it. @param open used only where this machine needs a keeper's leave.
  * @throws what a keeper refuses an owner with, and where none answers.
  */
-export async function loadAsOwner(
+export async function loadAsOwner<Loaded extends LoadedDeployment>(
   context: Context,
+  load: (context: Context, id: string) => Promise<Loaded>,
   id: string,
   open: OpenKey,
-  { always = false, evenForked = false }: LoadAsOwnerOptions = {},
-): Promise<AsOwner> {
-  const held = await loadDeployment(context, id);
+  { always = false, evenForked = false, held: given }: LoadAsOwnerOptions<Loaded> = {},
+): Promise<AsOwner<Loaded>> {
+  const held = given ?? (await load(context, id));
   if (held.detail.keeper || (held.detail.member !== null && !always)) {
     return { current: held, [Symbol.asyncDispose]: () => Promise.resolve() };
   }
@@ -46,7 +49,7 @@ export async function loadAsOwner(
     if (evenForked && isMoatError(error, 'HEAD_FORKED')) return undefined;
     throw error;
   });
-  const current = session === null ? held : await loadDeployment(context, id);
+  const current = session === null ? held : await load(context, id);
   return { current, [Symbol.asyncDispose]: () => closeSession(context, session ?? null) };
 }
 
@@ -62,7 +65,7 @@ export interface OwnerAccess extends AsyncDisposable {
 export async function ownerAccess(
   context: Context,
   owner: OwnerKeyPair,
-  { id, keeper, member }: DeploymentDetail,
+  { id, keeper, member }: DeploymentSummary,
 ): Promise<OwnerAccess> {
   let session: OwnerSession | null = null;
   let failure: MoatError | null = null;

@@ -68,6 +68,8 @@ export class FakeAgent implements AsyncDisposable {
   readonly waiting: Map<string, Proposal> = new Map();
   readonly exposed: { deployment: string; target: string; public: boolean }[] = [];
   readonly forwards: Forward[] = [];
+  /** Every request so far, as `GET /v1/status`. */
+  readonly requests: string[] = [];
   /** Bodies of joins. */
   readonly joins: unknown[] = [];
   /** What the next submitted version is answered with. */
@@ -82,6 +84,7 @@ export class FakeAgent implements AsyncDisposable {
       onUnexpected: (error) => console.error(error),
     });
     this.#server = createServer((request, response) => {
+      this.requests.push(`${request.method} ${request.url}`);
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
@@ -145,6 +148,7 @@ export class FakeAgent implements AsyncDisposable {
       }),
       deployments: () => ({ deployments: this.#details() }),
       deployment: ({ params }) => this.#detail(this.#find(params['deployment'] ?? '')),
+      held: ({ params }) => this.#detail(this.#find(params['deployment'] ?? '')),
       version: ({ params }) => {
         const stored = this.#find(params['deployment'] ?? '').history[Number(params['version'])];
         if (stored === undefined) throw new MoatError('VERSION_UNKNOWN', 'no such version');

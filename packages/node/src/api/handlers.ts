@@ -30,7 +30,7 @@ import type { WireguardAtWork } from '../wireguard/create-wireguard.ts';
 import { createOwnerHandlers } from './owner-handlers.ts';
 import { ping, type ProbeDeps } from './probe.ts';
 import { lookForDirect, wireguardHandlers } from './wireguard-handlers.ts';
-import { branchesOf, detailOf, documentOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
+import { branchesOf, detailOf, documentOf, heldOf, hostsOf, summaryOf, timeText, type ReportDeps } from './report.ts';
 
 const PING_MS = 10_000;
 /** Milliseconds for handshakes with members that were never met. */
@@ -83,6 +83,7 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
       await Promise.all([publisher.lookAtCertificates(), deps.report.overlay.receipts.ask(id)]);
       return detailOf(deps.report, find(params));
     },
+    held: ({ params }) => heldOf(find(params), deps.report.now()),
     version: ({ params }) => {
       const { id } = find(params);
       const number = /^\d{1,9}$/.test(params['version'] ?? '') ? Number(params['version']) : -1;

@@ -4,6 +4,7 @@ import { headHash } from '@moat/contract';
 import type {
   Branch,
   DeploymentDetail,
+  DeploymentHeld,
   DeploymentSummary,
   Document,
   HostsAnswer,
@@ -76,14 +77,20 @@ function silenceOf(deployment: Deployment, now: number): Notice[] {
   return [{ code: 'KEEPER_SILENT', message }];
 }
 
-export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
+export function heldOf(deployment: Deployment, now: number): DeploymentHeld {
   const { contract, proof, currentClaims } = deployment;
-  const places = placesOf(deps, deployment);
   return {
-    ...summaryOf(deployment, deps.now()),
+    ...summaryOf(deployment, now),
     contract: documentOf(contract),
     proof: documentOf(proof),
     claims: currentClaims.map(documentOf),
+  };
+}
+
+export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDetail {
+  const places = placesOf(deps, deployment);
+  return {
+    ...heldOf(deployment, deps.now()),
     places,
     services: servicesOf(deps, deployment, places),
     publications: deps.publications(deployment),
@@ -92,7 +99,7 @@ export function detailOf(deps: ReportDeps, deployment: Deployment): DeploymentDe
       .map((receipt) => ({ ...receipt, time: timeText(receipt.time) })),
     memberReceipts: memberReceiptsOf(deps.owners, deployment),
     keepers: keepersOf(deps, deployment),
-    anchors: contract.anchors,
+    anchors: deployment.contract.anchors,
   };
 }
 
