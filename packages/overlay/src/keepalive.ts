@@ -13,7 +13,10 @@ import { stands, type Probation } from './probation.ts';
 
 /** Milliseconds the answer may take, or one interval where that is shorter. A machine that has too much to do is not dead. */
 const PING_MS = 10_000;
-/** The same when somebody waits for the answer, and nothing that could hold it up runs on the connection. */
+/**
+ * Milliseconds without a word when somebody waits for the answer, and nothing that could hold it up runs on the connection.
+ * Whoever says something else meanwhile is busy: a keeper of 500 members answers in turns that take more than a second.
+ */
 const CHECK_MS = 3000;
 /** Intervals that a relayed connection may be silent: less than the five minutes after which relays end it. */
 const RELAYED_INTERVALS = 4;
@@ -92,12 +95,10 @@ export class Keepalive {
     this.#lookIn(connection, Math.min(everyMs, mayMs - quietMs));
   }
 
-  async #beat(connection: OverlayConnection, timeoutMs: number): Promise<void> {
+  async #beat(connection: OverlayConnection, silenceMs: number): Promise<void> {
     if (stands(connection)) {
       try {
-        const waitMs = Math.min(timeoutMs, this.#everyMs(connection));
-        using deadline = new Deadline(this.#deps.clock, waitMs, connection.closed);
-        await pulseOf(connection.raw).ping(deadline);
+        await this.#ask(connection, Math.min(silenceMs, this.#everyMs(connection)));
         this.#deps.onAlive(connection);
       } catch (error) {
         if (connection.closed.aborted) return;
@@ -107,5 +108,32 @@ export class Keepalive {
       }
     }
     this.watch(connection);
+  }
+
+  /** @throws when there is no answer in {@link PING_MS}, or no word of whatever kind for `silenceMs`. */
+  async #ask(connection: OverlayConnection, silenceMs: number): Promise<void> {
+    const { clock } = this.#deps;
+    const pulse = pulseOf(connection.raw);
+    using deadline = new Deadline(clock, PING_MS, connection.closed);
+    deadline.signal.throwIfAborted();
+    const waiting = new AbortController();
+    deadline.signal.addEventListener('abort', () => waiting.abort(deadline.signal.reason));
+    const listen = (delayMs: number): Timer =>
+      clock.after(delayMs, () => {
+        // what came while this machine itself was busy is read before
+        setImmediate(() => {
+          const leftMs = silenceMs - pulse.quietMs();
+          if (leftMs <= 0) waiting.abort(new Error(`silent for ${silenceMs} ms`));
+          else if (!isOver) timer = listen(leftMs);
+        });
+      });
+    let isOver = false;
+    let timer = listen(silenceMs);
+    try {
+      await pulse.ping(waiting);
+    } finally {
+      isOver = true;
+      timer.cancel();
+    }
   }
 }
