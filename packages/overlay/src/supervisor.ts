@@ -7,6 +7,7 @@ import { errorCode, type Clock, type Logger, type PeerId, type Timer } from '@mo
 
 /** Something to keep true for `want` of the candidates, in order of preference. */
 export interface Goal {
+  /** No other goal has it. */
   readonly key: string;
   readonly candidates: readonly PeerId[];
   readonly want: number;
@@ -50,12 +51,13 @@ interface Attempts {
   running: boolean;
 }
 
-/** Bound: one record for each candidate of a goal. */
+/** Bound: one record for each candidate of a goal that was ever tried. */
 export class Supervisor {
   readonly #deps: SupervisorDeps;
   readonly #options: SupervisorOptions;
   #goals: readonly Goal[] = [];
-  readonly #attempts = new Map<string, Attempts>();
+  /** By key of the goal and peer. */
+  readonly #attempts = new Map<string, Map<PeerId, Attempts>>();
   #running = 0;
   #timer: Timer | undefined;
   #stopped = new AbortController();
@@ -79,8 +81,11 @@ export class Supervisor {
 
   setGoals(goals: readonly Goal[]): void {
     this.#goals = goals;
-    const keys = new Set(goals.flatMap((goal) => goal.candidates.map((peer) => recordKey(goal, peer))));
-    for (const key of this.#attempts.keys()) if (!keys.has(key)) this.#attempts.delete(key);
+    const candidates = new Map(goals.map((goal) => [goal.key, new Set(goal.candidates)]));
+    for (const [key, tried] of this.#attempts) {
+      for (const peer of tried.keys()) if (candidates.get(key)?.has(peer) !== true) tried.delete(peer);
+      if (tried.size === 0) this.#attempts.delete(key);
+    }
     this.wake();
   }
 
@@ -98,7 +103,7 @@ export class Supervisor {
   forgive(peer: PeerId): void {
     const now = this.#deps.clock.now();
     for (const goal of this.#goals) {
-      const attempts = this.#attempts.get(recordKey(goal, peer));
+      const attempts = this.#attempts.get(goal.key)?.get(peer);
       if (attempts === undefined || Math.abs(now - attempts.forgivenAt) < FORGIVE_MS) continue;
       attempts.forgivenAt = now;
       attempts.notBefore = 0;
@@ -111,13 +116,16 @@ export class Supervisor {
     const now = this.#deps.clock.now();
     let next = Number.POSITIVE_INFINITY;
     for (const goal of this.#goals) {
-      const running = goal.candidates.filter((peer) => this.#record(goal, peer).running);
-      const met = goal.candidates.filter((peer) => !running.includes(peer) && goal.isMet(peer));
-      let lacking = Math.min(goal.want - met.length, goal.atOnce ?? Infinity) - running.length;
-      for (const peer of goal.candidates) {
+      // A keeper looks at all its members whenever one comes or goes: each is asked for once, and who is there has no record.
+      const tried = this.#attempts.get(goal.key);
+      const idle = goal.candidates.filter((peer) => tried?.get(peer)?.running !== true);
+      const unmet = idle.filter((peer) => !goal.isMet(peer));
+      const running = goal.candidates.length - idle.length;
+      let lacking = Math.min(goal.want - (idle.length - unmet.length), goal.atOnce ?? Infinity) - running;
+      for (const peer of unmet) {
         if (lacking <= 0) break;
         const attempts = this.#record(goal, peer);
-        if (attempts.running || goal.isMet(peer)) continue;
+        if (attempts.running) continue;
         // a clock that was set back does not make it wait longer
         attempts.notBefore = Math.min(attempts.notBefore, now + this.#options.maxMs);
         if (attempts.notBefore > now || this.#running >= MAX_RUNNING) {
@@ -160,7 +168,7 @@ export class Supervisor {
   /** Who was reached for one goal is there for all; only once for each, as it may close at once. */
   #forgiveFailures(peer: PeerId): void {
     for (const goal of this.#goals) {
-      const attempts = this.#attempts.get(recordKey(goal, peer));
+      const attempts = this.#attempts.get(goal.key)?.get(peer);
       if (attempts === undefined || attempts.failures === 0) continue;
       attempts.failures = 0;
       attempts.notBefore = 0;
@@ -178,8 +186,9 @@ export class Supervisor {
   }
 
   #record(goal: Goal, peer: PeerId): Attempts {
-    const key = recordKey(goal, peer);
-    const known = this.#attempts.get(key);
+    let tried = this.#attempts.get(goal.key);
+    if (tried === undefined) this.#attempts.set(goal.key, (tried = new Map()));
+    const known = tried.get(peer);
     if (known !== undefined) return known;
     const attempts: Attempts = {
       failures: 0,
@@ -189,11 +198,7 @@ export class Supervisor {
       notBefore: 0,
       running: false,
     };
-    this.#attempts.set(key, attempts);
+    tried.set(peer, attempts);
     return attempts;
   }
-}
-
-function recordKey(goal: Goal, peer: PeerId): string {
-  return `${goal.key} ${peer}`;
 }

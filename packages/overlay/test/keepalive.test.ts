@@ -41,9 +41,9 @@ function begin(hears: (ms: number) => boolean, answersAt = Infinity): { closedAt
   );
   return {
     closedAt: async () => {
-      let isOver = false;
-      void keepalive.check(connection as never).then(() => (isOver = true));
-      for (; !isOver && now < 30_000; now += 100) {
+      const over = new AbortController();
+      void keepalive.check(connection as never).then(() => over.abort());
+      for (; !over.signal.aborted && now < 30_000; now += 100) {
         if (hears(now)) heardAt = now;
         clock.advance(100);
         await turn();
