@@ -28,7 +28,7 @@ test('what is no verb is looked for among all', async () => {
     assert.deepEqual(await verbs(first), all);
 });
 
-test('a command that asks the agent loads neither a server nor libp2p', () => {
+test('a command that asks the agent loads neither a server nor libp2p, nor TLS', () => {
   const watch = `
     import { registerHooks } from 'node:module';
     const loaded = [];
@@ -51,7 +51,7 @@ test('a command that asks the agent loads neither a server nor libp2p', () => {
   const loaded = JSON.parse(stdout.slice(stdout.lastIndexOf('["'))) as string[];
   assert.ok(loaded.some((url) => url.endsWith('/commands/apply.ts')));
   const kept = loaded.filter((url) =>
-    /\/node_modules\/(?:hono|@libp2p)\/|\/packages\/(?:overlay|node)\/|^node:http$/.test(url),
+    /\/node_modules\/(?:hono|@libp2p)\/|\/packages\/(?:overlay|node)\/|^node:(?:https?|tls)$/.test(url),
   );
   assert.deepEqual(kept, []);
 });

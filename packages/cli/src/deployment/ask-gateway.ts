@@ -2,7 +2,7 @@
 import type { GatewayPin } from '@moat/contract';
 import { MoatError, errorCode } from '@moat/core';
 import type { Context } from '../context.ts';
-import { httpsGet } from '../process/https.ts';
+import type { HttpsAnswer } from '../process/https.ts';
 import { localAuthority } from '../process/try-address.ts';
 
 /** All a gateway says of itself. */
@@ -20,8 +20,10 @@ export async function askGateway(context: Context, domain: string, signal: Abort
 /** As {@link askGateway}, with the lists. */
 export async function askGatewayWhole(context: Context, domain: string, signal: AbortSignal): Promise<GatewayAnswer> {
   const url = `https://${domain}/.well-known/moat`;
+  // Most commands that could ask a gateway know all of them: TLS is loaded when one is asked.
+  const { httpsGet } = await import('../process/https.ts');
   const caFile = await localAuthority(context, url);
-  let answer: Awaited<ReturnType<typeof httpsGet>>;
+  let answer: HttpsAnswer;
   try {
     answer = await httpsGet(url, {
       signal,

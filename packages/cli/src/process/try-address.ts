@@ -2,7 +2,6 @@
 import { errorCode } from '@moat/core';
 import type { Context } from '../context.ts';
 import { formatDuration } from '../output/units.ts';
-import { httpsGet } from './https.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -17,6 +16,7 @@ export async function tryAddress(context: Context, url: string): Promise<Tried> 
   const { io, progress } = context;
   const began = io.now();
   const caFile = await localAuthority(context, url);
+  const { httpsGet } = await import('./https.ts');
   const signal = AbortSignal.any([io.signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
     const request = httpsGet(url, { signal, ...(caFile === undefined ? {} : { caFile }) });
