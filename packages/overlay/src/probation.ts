@@ -189,6 +189,8 @@ export class Probation {
   #makeRoom(peer: PeerId): void {
     const same = this.ofPeer(peer).filter(({ direction }) => direction === 'inbound');
     if (same.length > MAX_PER_PEER && same[0] !== undefined) this.close(same[0], 'too many connections of one peer');
+    // all strangers have a timer: most often that says enough
+    if (this.#timers.size <= this.#options.maxStrangers) return;
     const strangers = [...this.#timers.keys()].filter(
       (connection) => connection.direction === 'inbound' && !stands(connection),
     );
