@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -16,6 +17,18 @@ import { createAgentClient } from '@moat/admin-api';
 const built = process.env['MOAT_E2E_BUILT'] === '1';
 const MAIN = fileURLToPath(new URL(`../../packages/cli/${built ? 'dist/main.js' : 'src/main.ts'}`, import.meta.url));
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', ...(built ? [] : ['--conditions=@moat/source'])];
+
+let compiled: string | undefined;
+/**
+ * Where processes of all machines keep compiled code, until this process ends. A home of its own would have each compile
+ * everything once more, and sources have their types taken out by a program that takes longer to load than a command.
+ */
+function compiledCode(): string {
+  if (compiled !== undefined) return compiled;
+  const directory = mkdtempSync(join(tmpdir(), 'moat-compiled-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
+  return (compiled = directory);
+}
 
 /** Milliseconds a process has to become ready; on a machine that has other work to do it takes its time. */
 export const READY_MS = 60_000;
@@ -130,6 +143,7 @@ export class Machine implements AsyncDisposable {
   static async create(name: string, options: MachineOptions = {}): Promise<Machine> {
     const home = await mkdtemp(join(tmpdir(), `moat-${name}-`));
     const env: NodeJS.ProcessEnv = {
+      NODE_COMPILE_CACHE: compiledCode(),
       ...process.env,
       HOME: home,
       MOAT_HOME: join(home, 'state'),
