@@ -1,6 +1,6 @@
 /**
  * The edge: JSON from outside becomes a typed value once, or a coded error. Each function takes JSON text,
- * its UTF-8 bytes, or a value that was parsed already; 1 MiB is the most any of them reads.
+ * its UTF-8 bytes, or a value as JSON.parse makes it; 1 MiB is the most any of them reads.
  */
 import { contractBytes } from '../contract-bytes.ts';
 import type { SignedEntry } from '../directory-entry.ts';

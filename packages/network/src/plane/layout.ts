@@ -74,7 +74,7 @@ function asSeenHere(policy: PlanePolicy, remap: Remap | undefined): PlanePolicy 
   };
 }
 
-/** Whether an interface as `before` has it needs nothing but other rules and fewer peers to be as `after` does. */
+/** Whether an interface as `before` has it needs nothing but fewer peers and other rules to be as `after` does. */
 export function isCutEnough(before: PlaneLayout, after: PlaneLayout): boolean {
   const restOf = ({ name, addresses, routes, forwarding }: PlaneLayout): string =>
     [name, addresses, routes, forwarding].join(' ');

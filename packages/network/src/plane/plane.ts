@@ -324,7 +324,7 @@ class PlacePlane implements Plane {
     const key = view.places.get(self)?.wireguard ?? '';
     // Before what comes: nobody looks for ways of a peer that left.
     if (before !== null) await this.#leaveWays(membersOf(before).filter(({ publicKey }) => wanted.has(publicKey)));
-    const isInLine = isCut && this.#presharedFor === key && isCutEnough(before, layout);
+    const isInLine = isCut && this.#error === null && this.#presharedFor === key && isCutEnough(before, layout);
     if (!isInLine) {
       const privateKey = await this.#privateKeyOf(key, layout.name);
       // Its process may have been killed: in a new interface nobody has an endpoint, or a preshared key.
@@ -343,13 +343,13 @@ class PlacePlane implements Plane {
     return isInLine ? LOOK_AFTER_CUT_MS : LOOK_MS;
   }
 
-  /** What it does not get done, `apply` does: false then, and where there was nothing to take away. */
+  /** Resolves to true where peers left, and are gone; what it does not get done, `apply` does. */
   async #cut(before: PlaneLayout, { name, rules }: PlaneLayout, wanted: ReadonlySet<string>): Promise<boolean> {
     const gone = before.peers.flatMap(({ publicKey }) => (wanted.has(publicKey) ? [] : publicKey));
     if (before.name !== name || (gone.length === 0 && rules.chains === before.rules.chains)) return false;
     try {
       this.#note(await this.#deps.tunnels.cut(name, gone, rules));
-      return true;
+      return gone.length > 0;
     } catch (error) {
       this.#deps.logger.debug({ code: errorCode(error), err: error }, 'peers not cut off ahead');
       return false;

@@ -182,6 +182,22 @@ test('where peers only leave, the cut is all, and what it left is compared a whi
   await plane.stop();
 });
 
+test('after a turn that failed, and where nobody left, a cut is not all', async () => {
+  const { plane, tunnels, said } = setUp();
+  await plane.update(viewOf({ peers: ['db', 'web', 'cache'] }));
+  tunnels.failWith('TUNNEL_FAILED');
+  await plane.update(viewOf({ peers: ['db', 'web', 'other'] }));
+  assert.equal(plane.state.phase, 'failed');
+  tunnels.failWith(null);
+  said.splice(0);
+  await plane.update(viewOf({ peers: ['db'] }));
+  assert.ok(said.includes('apply 1 open'), said.join());
+  said.splice(0);
+  await plane.review();
+  assert.ok(said.includes('apply 1 open'), said.join());
+  await plane.stop();
+});
+
 test('what cannot be cut off ahead goes with the rest', async () => {
   const { plane, tunnels } = setUp();
   await plane.update(viewOf({ peers: ['db', 'web'] }));
