@@ -140,9 +140,12 @@ function assignAddresses(
   };
   for (const { name, ipv4 } of members) if (ipv4 !== undefined) assign(name, ipv4);
   const kept = new Map(current?.members.map(({ name, ipv4 }) => [name, ipv4]));
+  // Addresses of the version in force are of its network; the next one is checked as a whole besides.
+  const isSame = current?.network.ipv4 === network;
   for (const { name } of members) {
     const ipv4 = kept.get(name);
-    if (ipv4 !== undefined && !assigned.has(name) && !taken.has(ipv4) && fits(ipv4, network)) assign(name, ipv4);
+    if (ipv4 === undefined || assigned.has(name) || taken.has(ipv4)) continue;
+    if (isSame || fits(ipv4, network)) assign(name, ipv4);
   }
   // A machine that has not heard yet must not take a new member for the removed one.
   const avoided = new Set([...taken, ...kept.values()]);
