@@ -6,7 +6,6 @@
  */
 import type { Clock, Logger, Timer } from '@moat/core';
 import type { OverlayConnection } from './connection.ts';
-import { Deadline } from './deadline.ts';
 import { pulseOf } from './muxer.ts';
 import type { OverlayLimits } from './overlay.ts';
 import { stands, type Probation } from './probation.ts';
@@ -18,6 +17,8 @@ const PING_MS = 10_000;
  * Whoever says something else meanwhile is busy: a keeper of 500 members answers in turns that take more than a second.
  */
 const CHECK_MS = 3000;
+/** Milliseconds of a part of that. */
+const LISTEN_MS = 500;
 /** Intervals that a relayed connection may be silent: less than the five minutes after which relays end it. */
 const RELAYED_INTERVALS = 4;
 /** Part of the interval without a word that is worth a question: less than the shortest one, as timers are not exact. */
@@ -110,30 +111,36 @@ export class Keepalive {
     this.watch(connection);
   }
 
-  /** @throws when there is no answer in {@link PING_MS}, or no word of whatever kind for `silenceMs`. */
-  async #ask(connection: OverlayConnection, silenceMs: number): Promise<void> {
-    const { clock } = this.#deps;
-    const pulse = pulseOf(connection.raw);
-    using deadline = new Deadline(clock, PING_MS, connection.closed);
-    deadline.signal.throwIfAborted();
-    const waiting = new AbortController();
-    deadline.signal.addEventListener('abort', () => waiting.abort(deadline.signal.reason));
-    const listen = (delayMs: number): Timer =>
-      clock.after(delayMs, () => {
-        // what came while this machine itself was busy is read before
-        setImmediate(() => {
-          const leftMs = silenceMs - pulse.quietMs();
-          if (leftMs <= 0) waiting.abort(new Error(`silent for ${silenceMs} ms`));
-          else if (!isOver) timer = listen(leftMs);
-        });
-      });
+  /**
+   * @throws when there is no answer in {@link PING_MS}, or no word of whatever kind for `silenceMs`. Both count in parts of
+   * {@link LISTEN_MS}, of which one that took longer counts as one: while this machine itself was busy it neither asked nor heard.
+   */
+  async #ask({ closed, raw }: OverlayConnection, silenceMs: number): Promise<void> {
+    closed.throwIfAborted();
+    const pulse = pulseOf(raw);
+    const over = new AbortController();
+    const end = (): void => over.abort(closed.reason);
+    closed.addEventListener('abort', end);
+    const partMs = Math.min(LISTEN_MS, silenceMs);
+    let [waitedMs, silentMs, heardAt] = [0, 0, pulse.heardAt()];
     let isOver = false;
-    let timer = listen(silenceMs);
+    const count = (): void => {
+      waitedMs += partMs;
+      silentMs = pulse.heardAt() === heardAt ? silentMs + partMs : 0;
+      heardAt = pulse.heardAt();
+      if (silentMs >= silenceMs || waitedMs >= PING_MS)
+        over.abort(new Error(`no word for ${silentMs} of ${waitedMs} ms`));
+      else if (!isOver) timer = listen();
+    };
+    // what came in this part is read before it is counted
+    const listen = (): Timer => this.#deps.clock.after(partMs, () => setImmediate(count));
+    let timer = listen();
     try {
-      await pulse.ping(waiting);
+      await pulse.ping(over);
     } finally {
       isOver = true;
       timer.cancel();
+      closed.removeEventListener('abort', end);
     }
   }
 }

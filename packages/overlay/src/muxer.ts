@@ -7,6 +7,8 @@ import { gathered } from './gathered-frames.ts';
 export interface Pulse {
   /** Milliseconds since bytes came, of whatever kind. */
   quietMs(): number;
+  /** When they came, by `performance.now()`. */
+  heardAt(): number;
   /** Asks with 12 bytes, which the other side's muxer answers by itself. @throws the signal's reason */
   ping(options: { readonly signal: AbortSignal }): Promise<unknown>;
 }
@@ -44,7 +46,7 @@ export function boundedYamux(): (components: { readonly logger: ComponentLogger 
         connection.addEventListener('message', () => {
           arrivedAt = performance.now();
         });
-        return Object.assign(muxer, { quietMs: () => performance.now() - arrivedAt });
+        return Object.assign(muxer, { quietMs: () => performance.now() - arrivedAt, heardAt: () => arrivedAt });
       },
     };
   };

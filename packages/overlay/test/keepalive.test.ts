@@ -6,8 +6,15 @@ import { Keepalive } from '../src/keepalive.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** A connection on which something came whenever `hears` says so, and that answers no question before `answersAt`. */
-function begin(hears: (ms: number) => boolean, answersAt = Infinity): { closedAt: () => Promise<number | undefined> } {
+/**
+ * A connection on which something came whenever `hears` says so, and that answers no question before `answersAt`. Its owner
+ * is busy with something else for `stallMs` once it has asked.
+ */
+function begin(
+  hears: (ms: number) => boolean,
+  answersAt = Infinity,
+  stallMs = 0,
+): { closedAt: () => Promise<number | undefined> } {
   const clock = createManualClock(0);
   const closed = new AbortController();
   let heardAt = 0;
@@ -20,7 +27,7 @@ function begin(hears: (ms: number) => boolean, answersAt = Infinity): { closedAt
     raw: {
       streams: [],
       muxer: {
-        quietMs: () => now - heardAt,
+        heardAt: () => heardAt,
         ping: ({ signal }: { signal: AbortSignal }) =>
           new Promise<void>((resolve, reject) => {
             signal.addEventListener('abort', () => reject(signal.reason as Error));
@@ -43,7 +50,8 @@ function begin(hears: (ms: number) => boolean, answersAt = Infinity): { closedAt
     closedAt: async () => {
       const over = new AbortController();
       void keepalive.check(connection as never).then(() => over.abort());
-      for (; !over.signal.aborted && now < 30_000; now += 100) {
+      clock.advance(stallMs);
+      for (now = stallMs; !over.signal.aborted && now < 30_000; now += 100) {
         if (hears(now)) heardAt = now;
         clock.advance(100);
         await turn();
@@ -68,5 +76,11 @@ test('who says something else meanwhile is busy, and has ten seconds for the ans
 
 test('the silence counts from the last word', async () => {
   const at = (await begin((ms) => ms === 1000).closedAt()) ?? 0;
-  assert.ok(at >= 3800 && at <= 4300, `${at} ms`);
+  assert.ok(at >= 3800 && at <= 4600, `${at} ms`);
+});
+
+test('whoever was busy itself has not listened', async () => {
+  assert.equal(await begin(() => false, 8000, 6000).closedAt(), undefined);
+  const at = (await begin(() => false, Infinity, 6000).closedAt()) ?? 0;
+  assert.ok(at >= 8300 && at <= 8700, `${at} ms`);
 });
