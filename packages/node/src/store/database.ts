@@ -15,7 +15,7 @@ const SQLITE_IOERR = 10;
 const SQLITE_FULL = 13;
 
 /** Milliseconds that a write may wait for others, and the most that wait. */
-const [SOON_MS, MAX_SOON] = [2000, 1024];
+const [SOON_MS, MAX_SOON] = [10_000, 1024];
 
 /** A row as SQLite gives it. */
 export type Row = Readonly<Record<string, unknown>>;
