@@ -11,6 +11,7 @@ import type {
   IdentifyResult,
   Libp2p,
   PeerDiscovery,
+  PeerId,
   PrivateKey,
   Startable,
   Stream,
@@ -82,8 +83,9 @@ interface Components {
     getAddrs(): Multiaddr[];
     getTransports(): Transport[];
   };
+  readonly peerId: PeerId;
   readonly peerStore: {
-    merge(peer: unknown, data: { readonly protocols?: unknown }, options?: object): Promise<unknown>;
+    merge(peer: PeerId, data: { readonly protocols?: unknown }, options?: object): Promise<unknown>;
   };
   readonly addressManager: { confirmObservedAddr(address: Multiaddr, options: { type: 'transport' }): void };
 }
@@ -210,12 +212,15 @@ function wrapHandlers(components: Components, gate: HostDeps['gate']): void {
     );
 }
 
-/** libp2p notes with every stream that the peer speaks its protocol, at twice the cost of the stream; nobody asks. */
-function forgetProtocols({ peerStore }: Components): void {
+/**
+ * libp2p notes with every stream that the peer speaks its protocol, at twice the cost of the stream; identify has said so.
+ * Our own are noted the same way, and are what identify says.
+ */
+function forgetProtocols({ peerId, peerStore }: Components): void {
   const merge = peerStore.merge.bind(peerStore);
   peerStore.merge = (peer, data, options) => {
     const isProtocolAlone = data.protocols !== undefined && Object.keys(data).length === 1;
-    return isProtocolAlone ? Promise.resolve() : merge(peer, data, options);
+    return isProtocolAlone && !peerId.equals(peer) ? Promise.resolve() : merge(peer, data, options);
   };
 }
 
