@@ -2,29 +2,9 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
-import { silentLogger, systemClock } from '@moat/core';
-import { createNodeKey, toLibp2pPrivateKey } from '@moat/identity';
 import type { Connection } from '@libp2p/interface';
-import { DEFAULT_LIMITS } from '../src/limits.ts';
-import { createHost, type Host } from '../src/host.ts';
+import { bareHost } from './host.fixture.ts';
 import { soon, until } from './world.fixture.ts';
-
-async function host(listen: readonly string[], connections: Connection[]): Promise<Host> {
-  return createHost(
-    {
-      logger: silentLogger,
-      clock: systemClock,
-      privateKey: await toLibp2pPrivateKey(createNodeKey()),
-      gate: () => Promise.resolve(),
-      prepare: () => Promise.resolve(),
-      onConnection: (connection) => void connections.push(connection),
-      onNeighbour: () => undefined,
-      isInside: () => false,
-      onIdentified: () => undefined,
-    },
-    { listen, announce: [], mdns: false, limits: DEFAULT_LIMITS },
-  );
-}
 
 /** What Yamux hides. */
 interface Muxer {
@@ -35,8 +15,10 @@ interface Muxer {
 for (const what of ['pings', 'streams'] as const) {
   test(`a peer that floods ${what} and reads no answer is cut off`, async () => {
     const connections: Connection[] = [];
-    const victim = await host(['/ip4/127.0.0.1/tcp/0'], connections);
-    const attacker = await host([], []);
+    const victim = await bareHost(['/ip4/127.0.0.1/tcp/0'], {
+      onConnection: (connection) => void connections.push(connection),
+    });
+    const attacker = await bareHost();
     const [address = ''] = victim.libp2p.getMultiaddrs().map(String);
     const port = Number(/\/tcp\/(\d+)/.exec(address)?.[1]);
     const sockets: net.Socket[] = [];

@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isMoatError, silentLogger, systemClock } from '@moat/core';
+import { isMoatError, systemClock } from '@moat/core';
 import { createManualClock } from '@moat/testkit';
-import { createNodeKey, toLibp2pPrivateKey, type NodeKey } from '@moat/identity';
+import { createNodeKey } from '@moat/identity';
 import { streamPair } from '@libp2p/utils';
 import type { Stream } from '@libp2p/interface';
-import { DEFAULT_LIMITS } from '../src/limits.ts';
-import { createHost, type Host } from '../src/host.ts';
 import { RelayStream, relay } from '../src/relay-stream.ts';
 import {
   HOP_PROTOCOL,
@@ -23,6 +21,7 @@ import {
   withLength,
 } from '../src/relay-wire.ts';
 import { TokenBucket } from '../src/token-bucket.ts';
+import { bareHost } from './host.fixture.ts';
 import { soon, started, until } from './world.fixture.ts';
 
 const isCoded = (error: unknown): boolean =>
@@ -93,7 +92,7 @@ test('an anchor stops a sender whose receiver does not read, however hostile the
   await using source = await bareHost();
   const [address = ''] = anchor.overlay.addresses();
   // the receiver reserves, answers every STOP with OK, and never reads again
-  await sink.host.libp2p.handle(
+  await sink.libp2p.handle(
     STOP_PROTOCOL,
     async (stream) => {
       const stop = new RelayStream(stream);
@@ -104,11 +103,11 @@ test('an anchor stops a sender whose receiver does not read, however hostile the
     { force: true },
   );
   const reserving = new RelayStream(
-    await (await sink.host.dial(address, soon())).newStream(HOP_PROTOCOL, { signal: soon() }),
+    await (await sink.dial(address, soon())).newStream(HOP_PROTOCOL, { signal: soon() }),
   );
   reserving.write(encodeReserve());
   assert.equal(decodeHopStatus(await reserving.read(soon())).status, RELAY_STATUS.ok);
-  const stream = await (await source.host.dial(address, soon())).newStream(HOP_PROTOCOL, { signal: soon() });
+  const stream = await (await source.dial(address, soon())).newStream(HOP_PROTOCOL, { signal: soon() });
   const hop = new RelayStream(stream);
   const connect = encodeStopConnect(sink.key.peerId);
   connect[1] = 1;
@@ -154,26 +153,6 @@ test('the bucket allows its rate, and one second at once', () => {
   assert.equal(bucket.take(1000), 0);
   assert.equal(bucket.take(1), 1);
 });
-
-/** libp2p as a hostile peer runs it: no gate, no hello. */
-async function bareHost(): Promise<AsyncDisposable & { readonly host: Host; readonly key: NodeKey }> {
-  const key = createNodeKey();
-  const host = await createHost(
-    {
-      logger: silentLogger,
-      clock: systemClock,
-      privateKey: await toLibp2pPrivateKey(key),
-      prepare: () => Promise.resolve(),
-      gate: () => Promise.resolve(),
-      onConnection: () => undefined,
-      onNeighbour: () => undefined,
-      isInside: () => false,
-      onIdentified: () => undefined,
-    },
-    { listen: [], announce: [], mdns: false, limits: DEFAULT_LIMITS },
-  );
-  return { host, key, [Symbol.asyncDispose]: async () => host.libp2p.stop() };
-}
 
 interface Relayed {
   readonly near: Stream;

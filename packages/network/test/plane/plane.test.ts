@@ -12,7 +12,7 @@ import {
 } from '@moat/wireguard';
 import { ExposedTable } from '../../src/index.ts';
 import { createPlane, type Plane, type PlanePaths } from '../../src/plane/plane.ts';
-import { tunnelNameOf } from '../../src/plane/layout.ts';
+import { isCutEnough, tunnelNameOf } from '../../src/plane/layout.ts';
 import type { PlaneLayout } from '../../src/plane/plane-layout.ts';
 
 const OWN = createWireguardKey();
@@ -22,6 +22,8 @@ const NAME = 'moattest';
 interface Said {
   readonly peers: readonly string[];
   readonly off?: boolean;
+  /** @defaultValue `open` */
+  readonly rules?: string;
 }
 
 const KEYS = new Map(['db', 'web', 'cache'].map((name) => [name, createWireguardKey()]));
@@ -33,7 +35,7 @@ function publicOf(member: string): string {
 function viewOf(said: Said): ContractView {
   const access = said.peers.map((peer) => ({ from: [peer], to: ['self'] }));
   return {
-    contract: { access, state: said.off === true ? 'ended' : 'active' },
+    contract: { access, name: said.rules ?? 'open', state: said.off === true ? 'ended' : 'active' },
     places: new Map([['self', { wireguard: OWN.publicKey }]]),
   } as unknown as ContractView;
 }
@@ -62,7 +64,7 @@ function layoutOf({ contract }: ContractView): PlaneLayout | null {
       ],
     })),
     unserved: [],
-    rules: { chains: members.length === 0 ? 'closed' : 'open' },
+    rules: { chains: members.length === 0 ? 'closed' : contract.name },
     forwarding: 'none',
     leavesBy: null,
   };
@@ -182,6 +184,26 @@ test('where peers only leave, the cut is all, and what it left is compared a whi
   await plane.stop();
 });
 
+test('a cut is enough for fewer peers and other rules, and for nothing else', () => {
+  const before = layoutOf(viewOf({ peers: ['db', 'web'] }));
+  const fewer = layoutOf(viewOf({ peers: ['web'] }));
+  assert.ok(before && fewer);
+  const [peer] = fewer.peers;
+  assert.ok(peer);
+  assert.equal(isCutEnough(before, fewer), true);
+  assert.equal(isCutEnough(before, { ...fewer, rules: { chains: 'other' } }), true);
+  for (const change of [
+    { name: 'another' },
+    { addresses: ['10.77.0.3/32'] },
+    { routes: ['10.77.0.0/16', '0.0.0.0/0'] },
+    { forwarding: 'inside' as const },
+    { peers: [{ ...peer, allowedIps: [...peer.allowedIps, '0.0.0.0/0'] }] },
+    { peers: [{ ...peer, publicKey: publicOf('cache') }] },
+  ]) {
+    assert.equal(isCutEnough(before, { ...fewer, ...change }), false, Object.keys(change).join());
+  }
+});
+
 test('after a turn that failed, and where nobody left, a cut is not all', async () => {
   const { plane, tunnels, said } = setUp();
   await plane.update(viewOf({ peers: ['db', 'web', 'cache'] }));
@@ -193,8 +215,8 @@ test('after a turn that failed, and where nobody left, a cut is not all', async 
   await plane.update(viewOf({ peers: ['db'] }));
   assert.ok(said.includes('apply 1 open'), said.join());
   said.splice(0);
-  await plane.review();
-  assert.ok(said.includes('apply 1 open'), said.join());
+  await plane.update(viewOf({ peers: ['db'], rules: 'wider' }));
+  assert.deepEqual(said, ['cut 0 wider', 'paths peer-db', 'apply 1 wider', 'paths peer-db']);
   await plane.stop();
 });
 
