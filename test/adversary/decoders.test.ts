@@ -126,8 +126,10 @@ function targets(): Target[] {
   });
   const dnsQuery = Buffer.from('123401000001000000000000026462047368', 'hex');
   const question = Buffer.concat([dnsQuery, Buffer.from('6f7008696e7465726e616c0000010001', 'hex')]);
+  const delta = JSON.parse(Buffer.from(contract.contractDelta(version.contract, next)).toString()) as object;
   return [
     json('contract', contract.parseContract, parse, [version.contract, next]),
+    json('contract delta', (input) => contract.parseContract(input, version.contract), parse, [delta]),
     json('head proof', contract.parseHeadProof, parse, [version.proof]),
     json('bundle', contract.parsePublicationBundle, parse, [
       contract.bundleFor(version.proof, version.contract, [], b.peerId),

@@ -125,6 +125,14 @@ suite('programs over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => 
       assert.equal(await eventually('it answers', () => dig('db.example')), '192.0.2.7');
       assert.equal(await dig('+tcp', 'db.example'), '192.0.2.7');
       assert.equal((await dig('TXT', 'long.example')).length, 202);
+      const { machine } = world.place('ana');
+      const { json: explained } = await machine.ok(['explain', 'ana', 'dns-udp']);
+      assert.deepEqual([explained['allowed'], explained['works'], explained['code']], [true, null, null]);
+      const { json: pinged } = await machine.ok(['ping', 'dns-udp', '-c', '1']);
+      assert.deepEqual(
+        (pinged['pings'] as { member: string }[]).map(({ member }) => member),
+        ['ben'],
+      );
     }),
   );
 

@@ -4,6 +4,6 @@ export const ADMIN_API_ERROR_CODES = [
   'AGENT_TIMEOUT', // the agent took the request and gave no answer in time | look at the agent's log, then try again
   'AGENT_ANSWER_INVALID', // the agent's answer is not of this version of the API | restart the agent so that it runs the installed version
   'REQUEST_INVALID', // a request to the local API does not fit its schema | compare the request with GET /v1/openapi.json
-  'ENDPOINT_UNKNOWN', // the local API has no such endpoint | use the client of the version that the agent runs
+  'ENDPOINT_UNKNOWN', // the local API has no such endpoint | restart the agent or gateway so that it runs the installed version
 ] as const;
 export type AdminApiErrorCode = (typeof ADMIN_API_ERROR_CODES)[number];

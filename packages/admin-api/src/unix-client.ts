@@ -12,6 +12,7 @@ const { request: httpRequest } = process.getBuiltinModule('node:http');
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** Codes of Node that mean nobody listens there. */
 const ABSENT = new Set(['ENOENT', 'ECONNREFUSED', 'EACCES', 'ENOTSOCK', 'ENOTDIR']);
+const RESTART = 'restart the agent or gateway so that it runs the installed version';
 
 /** How one request is made. */
 export interface CallOptions {
@@ -188,12 +189,11 @@ function errorOf(value: unknown): MoatError {
   const parsed = errorAnswerSchema.safeParse(value);
   if (!parsed.success) return invalidAnswer('the error has another form', parsed.error);
   const { code, message, cause, next, retryable } = parsed.data.error;
-  return new MoatError(code, message, { ...(cause === undefined ? {} : { reason: cause }), next, retryable });
+  // What runs is older than this command: it cannot advise what it does not know.
+  const advice = code === 'ENDPOINT_UNKNOWN' ? [RESTART] : next;
+  return new MoatError(code, message, { ...(cause === undefined ? {} : { reason: cause }), next: advice, retryable });
 }
 
 function invalidAnswer(message: string, cause?: unknown): MoatError<'AGENT_ANSWER_INVALID'> {
-  return new MoatError('AGENT_ANSWER_INVALID', message, {
-    cause,
-    next: ['restart the agent so that it runs the installed version'],
-  });
+  return new MoatError('AGENT_ANSWER_INVALID', message, { cause, next: [RESTART] });
 }

@@ -51,6 +51,17 @@ test('an error of the agent comes back as the same coded error', async (t) => {
   });
 });
 
+test('what runs an older version and does not know a request is to be restarted', async (t) => {
+  const socketPath = await serve(t, (_request, response) => {
+    response.writeHead(404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ error: new MoatError('ENDPOINT_UNKNOWN', 'no endpoint').toBody() }));
+  });
+  await assert.rejects(createAgentClient({ socketPath }).status(), {
+    code: 'ENDPOINT_UNKNOWN',
+    next: ['restart the agent or gateway so that it runs the installed version'],
+  });
+});
+
 test('paths, queries and bodies are written from the table', async (t) => {
   const seen: string[] = [];
   const socketPath = await serve(t, (request, response) => {

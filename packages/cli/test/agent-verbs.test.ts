@@ -93,6 +93,19 @@ test('status shows members, services and their addresses', async () => {
   });
 });
 
+test('status says why programs here have no address for a service', async () => {
+  await withAgent(async (terminal, agent) => {
+    const here = async (service: FakeAgent['serviceHere']): Promise<string> => {
+      agent.serviceHere = { local: null, ...service };
+      return /db\.shop\.internal:5432 {2}(.+?) {2,}/.exec((await terminal.run(['status'])).stdout)?.[1] ?? '';
+    };
+    assert.equal(await here({ exposed: true, granted: false }), 'this machine');
+    assert.equal(await here({ granted: false }), 'not granted here');
+    assert.equal(await here({ protocol: 'udp' }), 'UDP: moat wireguard up');
+    assert.equal(await here({}), 'no address here');
+  });
+});
+
 test('what is so by the setup of the agent is said by node status and in detail only', async () => {
   await withAgent(async (terminal, agent) => {
     agent.warnings.push(

@@ -275,6 +275,24 @@ test('a gateway that cannot be asked is named with its line, and may be tried ag
   assert.match(refused.error.message, /moat\.yaml:12:.*gateway\.localhost cannot be resolved/);
 });
 
+test('an anchor that cannot be asked may be one without a gateway: it says what to write', async () => {
+  await using shop = await openShop();
+  const { terminal } = shop;
+  const text = readFileSync(terminal.path('moat.yaml'), 'utf8').replace(/^anchors:.*\n/m, '');
+  writeFileSync(terminal.path('moat.yaml'), `${text}anchors: [127.0.0.1]\n`);
+  const warnings: string[] = [];
+  const warned = (warning: Error): unknown => warnings.push(warning.message);
+  process.on('warning', warned);
+  const { error } = await terminal.json(['apply', '--yes']);
+  process.off('warning', warned);
+  assert.equal(error.code, 'ANCHOR_UNRESOLVED');
+  assert.deepEqual(error.next, [
+    'check the domain, and that its gateway runs',
+    'an anchor without a gateway: its address, /ip4/…/tcp/4410/p2p/…, as moat node status there shows it',
+  ]);
+  assert.deepEqual(warnings, []);
+});
+
 test('what runs can be written out as a file that changes nothing', async () => {
   await using shop = await openShop({ publish: true });
   const { terminal } = shop;

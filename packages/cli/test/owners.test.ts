@@ -118,6 +118,22 @@ test('one of two signatures changes nothing; the second puts it in force', async
   assert.equal((await terminal.json(['sign', id, '--yes', '--key', 'ben.key'])).error.code, 'PROPOSAL_UNKNOWN');
 });
 
+test('who is no owner yet is led to a file: a keeper would not let that key in', async () => {
+  await using shop = await openShop();
+  const { terminal } = shop;
+  shop.write({ owners: (await ownersLine(terminal, 1)).replace(/, cy: .* } }/, ' } }') });
+  await ok(terminal, ['apply', '--yes', '--key', 'ana.key']);
+  shop.write({ owners: await ownersLine(terminal, 3) });
+  const without = await terminal.run(['apply', '--yes', '--key', 'ana.key']);
+  assert.match(
+    without.stdout,
+    /moat sign \S+ {3}on the machine of ben\n +moat apply --out change\.json {3}.*for cy to sign/,
+  );
+  const { stdout } = await terminal.run(['apply', '--yes', '--key', 'ana.key', '--out', 'change.json']);
+  assert.match(stdout, /on the machine of ben\n +moat sign change\.json/);
+  assert.doesNotMatch(stdout, /--out/);
+});
+
 test('a port is published at once or not at all: what others have to sign is refused before anything is sent', async () => {
   await using shop = await openTwoOfThree();
   const { terminal, agent } = shop;

@@ -151,6 +151,22 @@ test('a profile that could not work is not made', async () => {
   assert.equal(home.contract().members.find(({ name }) => name === 'db-1')?.via, 'web-1');
 });
 
+test('where the device finds the machine that makes its profile is what anchors and the router say', async () => {
+  await using home = await openHome();
+  const { terminal, agent } = home;
+  agent.claims = [keyClaim(home, createWireguardKey().publicKey)];
+  const endpoint = async (seen: FakeAgent['netcheck']): Promise<unknown> => {
+    agent.netcheck = seen;
+    const made = await terminal.json(['wireguard', 'export', 'phone']);
+    return made.exitCode === 0 ? made.data['endpoint'] : made.stderr;
+  };
+  assert.equal(await endpoint({ nat: 'none' }), '198.51.100.7:40001');
+  assert.equal(await endpoint({ nat: 'edm', mapped: '198.51.100.7:51820', mappedBy: 'upnp' }), '198.51.100.7:51820');
+  // A port that one router keeps for all destinations lets nobody in who was not called.
+  assert.match(String(await endpoint({ nat: 'eim' })), /DEVICE_ENDPOINT_NEEDED/);
+  assert.match(String(await endpoint({ nat: 'none', anchors: [] })), /DEVICE_ENDPOINT_NEEDED/);
+});
+
 test('a QR code is square, with light around it', () => {
   const lines = drawQr('hello')
     .split('\n')

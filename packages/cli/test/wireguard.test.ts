@@ -28,7 +28,24 @@ test('status says for each peer how its packets go, and why not directly', async
     assert.match(stdout, /db-3 .* in a link \(spliced\) .* never/);
     assert.match(stdout, /phone .* device/);
     const { data } = await terminal.json(['wireguard', 'status']);
-    assert.equal((data as { interface: string }).interface, 'moatabcdefghij');
+    const { networks } = data as { networks: { interface: string }[] };
+    assert.deepEqual(
+      networks.map((network) => network.interface),
+      ['moatabcdefghij'],
+    );
+  });
+});
+
+test('in several networks status shows each, and up asks which one is meant', async () => {
+  await withNetwork(async (terminal, agent) => {
+    const file = `version: 1\nname: other\nmembers:\n  web-1: { node: ${agent.key.peerId}, keeper: true }\n`;
+    writeFileSync(terminal.path('other.yaml'), file);
+    assert.equal((await terminal.run(['apply', '--yes', '-f', 'other.yaml'])).exitCode, 0);
+    const { stdout } = await terminal.run(['wireguard', 'status']);
+    assert.match(stdout, /✓ shop {2}moatabc[^]*\n\n✓ other {2}moatabc/);
+    assert.doesNotMatch((await terminal.run(['wireguard', 'status', '-n', 'other'])).stdout, /✓ shop/);
+    assert.match((await terminal.run(['wireguard', 'up'])).stderr, /--network shop\n +--network other/);
+    assert.match((await terminal.run(['wireguard', 'status', '-n', 'third'])).stderr, /in no network third/);
   });
 });
 

@@ -39,6 +39,7 @@ export {
 } from './bundle.ts';
 export { canonicalBytes, canonicalize, hashCanonical } from './canonical.ts';
 export { contractBytes } from './contract-bytes.ts';
+export { contractDelta } from './contract-delta.ts';
 export {
   checkNextVersion,
   checkProvenVersion,

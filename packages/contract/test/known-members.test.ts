@@ -60,6 +60,11 @@ test('nobody changes a member that contracts to come share', () => {
   assert.throws(() => member.tags.push('other'), TypeError);
 });
 
+test('a member that somebody else froze is judged like any other', () => {
+  const wrong = withMembers((member, i) => Object.freeze(i === 0 ? { ...member, name: 'No Label' } : member));
+  assert.throws(() => parseContract(wrong), { code: 'CONTRACT_INVALID' });
+});
+
 test('members beyond those of two contracts are judged again', () => {
   const [first] = parseContract(contract).members;
   const crowd = (from: number): Member[] =>

@@ -336,7 +336,7 @@ async function openNode(
       owners,
       now: () => time.now(),
     },
-    probe: { self, overlay, links, plane, open: openStream },
+    probe: { self, overlay, links, plane, open: openStream, clock: time },
     explain: {
       self,
       overlay,

@@ -141,6 +141,26 @@ test('what is no socket at the path of the socket is never removed', async () =>
   await agent.start();
 });
 
+test('a service that takes datagrams is not forwarded, and a ping asks for its machine', async () => {
+  await using agent = await Agent.start();
+  const owner = new Owner(agent);
+  await owner.apply({
+    members: [await owner.pinned('home', 2, agent, { keeper: true })],
+    services: [
+      { name: 'dns', on: ['home'], port: 53, target: '127.0.0.1:5353', protocol: 'udp' },
+      { name: 'ntp', on: ['tag:clock'], port: 123, target: '127.0.0.1:123', protocol: 'udp' },
+    ],
+    access: [],
+  });
+  const forward = agent.client.addForward({ deployment: 'shop', service: 'dns', local: '0', keep: false });
+  await assert.rejects(forward, { code: 'NEEDS_WIREGUARD', next: ['moat wireguard up'] });
+  const ping = (target: string): Promise<unknown> => agent.client.ping(owner.deployment, { target });
+  await assert.rejects(ping('dns'), { code: 'GRANT_DENIED' });
+  await owner.apply({ ...owner.contract, access: [{ from: ['home'], to: ['dns', 'ntp'] }] });
+  await assert.rejects(ping('dns'), { code: 'PING_SELF' });
+  await assert.rejects(ping('ntp'), { code: 'SERVICE_UNREACHABLE' });
+});
+
 test('a kept forward whose port is taken says so, and can be removed', async () => {
   await using agent = await Agent.start();
   const owner = new Owner(agent);

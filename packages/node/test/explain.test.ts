@@ -39,8 +39,12 @@ interface Circumstances {
   readonly forked?: boolean;
   readonly staleMs?: number;
   readonly self?: PeerId;
+  /** Who would reach the service. */
+  readonly as?: string;
   readonly reach?: Partial<Reach>;
   readonly link?: LinkPath;
+  /** WireGuard packets find a way to every peer. */
+  readonly isMet?: boolean;
   readonly reservations?: readonly PeerId[];
   /** What opening a stream ends with. */
   readonly refusal?: MoatError;
@@ -76,7 +80,7 @@ function world(given: Circumstances): { deps: ExplainDeps; deployment: Deploymen
   const deps = {
     self,
     overlay: { connections: () => [], reach: () => reach, reservations: () => given.reservations ?? [] },
-    plane: () => undefined,
+    plane: () => (given.isMet === true ? { path: 'direct', over: null, forwarder: null, reason: null } : undefined),
     links: { get: () => (given.link === undefined ? undefined : { path: given.link }) },
     open: () =>
       given.refusal === undefined
@@ -88,6 +92,15 @@ function world(given: Circumstances): { deps: ExplainDeps; deployment: Deploymen
   } as unknown as ExplainDeps;
   return { deps, deployment };
 }
+
+const KEY = Buffer.alloc(32, 7).toString('base64');
+/** Where `db` takes datagrams, and its machine has a WireGuard key or none. */
+const udp = (wireguard?: string): Partial<Contract> => ({
+  services: CONTRACT.services.map((service) => ({ ...service, protocol: 'udp' })),
+  members: CONTRACT.members.map((member) =>
+    member.name === 'db-1' && wireguard !== undefined ? { ...member, wireguard } : member,
+  ),
+});
 
 const AWAY = new MoatError('SERVICE_UNREACHABLE', 'no instance of db took the stream');
 const REFUSED = { address: '192.0.2.7:4410', reason: 'refused' } as const;
@@ -110,6 +123,38 @@ const TABLE: readonly {
     given: { staleMs: 5 * 3_600_000, self: DB },
     is: [false, false, 'STALE', null],
     says: [/longer than maxStale/],
+  },
+  {
+    what: 'datagrams go over an interface: nobody but the service knows whether one is answered',
+    given: { contract: udp(KEY), isMet: true, refusal: AWAY },
+    is: [true, null, null, null],
+    says: [
+      /access\[0\] of version 7.*; datagrams go over WireGuard, and whether one is answered only the service knows/,
+    ],
+  },
+  {
+    what: 'datagrams, and this machine has no interface',
+    given: { contract: udp(KEY) },
+    is: [true, false, 'NEEDS_WIREGUARD', null],
+    says: [/this machine has no WireGuard interface/, /^moat wireguard up -n shop$/m],
+  },
+  {
+    what: 'datagrams, and the machine that takes them has no interface',
+    given: { contract: udp() },
+    is: [true, false, 'NEEDS_WIREGUARD', null],
+    says: [/db-1 has no WireGuard interface/, /^on db-1: moat wireguard up -n shop$/m],
+  },
+  {
+    what: 'datagrams, on the machine that takes them: no stream is tried',
+    given: { contract: udp(KEY), self: DB },
+    is: [true, null, null, null],
+    says: [/access\[0\] of version 7/],
+  },
+  {
+    what: 'datagrams, and the machine that asks takes them itself',
+    given: { contract: { ...udp(KEY), access: [{ from: ['db-1', 'web-1'], to: ['db'] }] }, self: DB, as: 'db-1' },
+    is: [true, null, null, null],
+    says: [/access\[0\] of version 7/],
   },
   {
     what: 'a fork: what either branch removed is denied',
@@ -187,7 +232,7 @@ const TABLE: readonly {
 for (const { what, given, is, says } of TABLE) {
   test(what, async () => {
     const { deps, deployment } = world(given);
-    const explained = await explain(deps, deployment, 'web-1', 'db', new AbortController().signal);
+    const explained = await explain(deps, deployment, given.as ?? 'web-1', 'db', new AbortController().signal);
     const { allowed, works, code, path, reason, pathReason, next, version } = explained;
     assert.deepEqual([allowed, works, code, path], is, reason);
     assert.equal(version, 7);
@@ -198,7 +243,6 @@ for (const { what, given, is, says } of TABLE) {
 test('a device is explained as far as the contract goes: it has no agent to ask', async () => {
   const [web, db] = CONTRACT.members;
   assert.ok(web && db);
-  const wireguard = Buffer.alloc(32, 7).toString('base64');
   const phone = { name: 'phone', via: 'web-1', ipv4: '10.77.0.9', tags: [] };
   const about = async (device: typeof phone & { wireguard?: string }): ReturnType<typeof explain> => {
     const access = [{ from: ['phone'], to: ['db'] }];
@@ -208,7 +252,7 @@ test('a device is explained as far as the contract goes: it has no agent to ask'
   const keyless = await about(phone);
   assert.deepEqual([keyless.allowed, keyless.works, keyless.code], [true, false, 'PEER_VACANT']);
   assert.deepEqual(keyless.next, ['moat wireguard export phone']);
-  const { allowed, works, code, reason } = await about({ ...phone, wireguard });
+  const { allowed, works, code, reason } = await about({ ...phone, wireguard: KEY });
   assert.deepEqual([allowed, works, code], [true, null, null]);
   assert.match(reason, /phone is a device behind web-1/);
 });

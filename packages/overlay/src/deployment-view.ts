@@ -41,6 +41,19 @@ export interface DeploymentPeer {
   readonly keeper: boolean;
 }
 
+/** A version by what names it. */
+export interface HeadName {
+  readonly version: number;
+  readonly head: Hash;
+}
+
+/**
+ * Fetches the contract of a proof from the peer that showed it: canonical bytes, or, where the peer holds `since` too,
+ * what makes it of that one. They still have to match the head. @throws `MESSAGE_INVALID` when the peer has none, and
+ * what a stream throws
+ */
+export type Pull = (since?: HeadName) => Promise<Uint8Array>;
+
 export interface DeploymentView {
   /** Deployments this machine takes part in. */
   deployments(): readonly DeploymentId[];
@@ -57,12 +70,13 @@ export interface DeploymentView {
   forks?(deployment: DeploymentId): readonly HeadProof[];
   /** Canonical bytes of that version, if it is held; of the branch with this head, where one is named. */
   contract(deployment: DeploymentId, version: number, head?: Hash): Uint8Array | undefined;
+  /** What makes the contract in force, `head`, of an earlier one; undefined unless both are held. */
+  delta?(deployment: DeploymentId, head: Hash, since: HeadName): Uint8Array | undefined;
   /**
    * Verifies, pulls the contract where the proof is newer, persists and applies. Never rejects for hostile
    * input. May run for several peers at once for one deployment, so it compares with the pin again after `pull`.
-   * `pull` yields canonical bytes that still have to match the head, and rejects when the peer has none.
    */
-  acceptProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome>;
+  acceptProof(from: PeerId, proof: HeadProof, pull: Pull): Promise<ProofOutcome>;
   /** The peer says on its own connection that this is its newest head. */
   headShown?(from: PeerId, deployment: DeploymentId, head: Hash): void;
   /** The peer says on its own connection that it shares no such deployment with us. */

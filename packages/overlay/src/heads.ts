@@ -2,7 +2,8 @@
  * `/moat/heads/1`: how heads and witnessed claims travel. One stream is one of
  *   news     { deployment, proof, claims } in parts, unasked; no answer
  *   compare  what each side holds of one deployment; afterwards both send the other what it lacks as news
- *   pull     the contract of one head, in parts; only to peers the deployment lists
+ *   pull     the contract of one head, whole or as what makes it of an earlier one, in parts; only to peers the
+ *            deployment lists
  * Whoever accepts something new tells it at once to everyone entitled, except where it came from. Everything
  * is verified behind the deployment view before it is passed on; the rest gets no answer.
  */
@@ -22,7 +23,7 @@ import { z } from 'zod';
 import type { OverlayConnection } from './connection.ts';
 import type { Control } from './control.ts';
 import { Deadline, raced } from './deadline.ts';
-import type { DeploymentView, ProofOutcome } from './deployment-view.ts';
+import type { DeploymentView, HeadName, ProofOutcome, Pull } from './deployment-view.ts';
 import { decodeJson, encodeJson, invalid, readParts, writeParts } from './messages.ts';
 import { MAX_NEWS_BYTES, decodeNews, encodeNews, type News } from './news.ts';
 import { Outbox } from './outbox.ts';
@@ -55,6 +56,7 @@ const requestSchema = z.discriminatedUnion('kind', [
     deployment: deploymentSchema,
     version: z.int().min(0),
     head: hashSchema.optional(),
+    since: z.strictObject({ version: z.int().min(0), head: hashSchema }).optional(),
   }),
 ]);
 const summarySchema = z.strictObject({
@@ -173,9 +175,9 @@ export class Heads {
       using patience = new Deadline(clock, FIRST_MS);
       await raced(first, patience.signal).catch(() => undefined);
     }
-    const pull = async (): Promise<Uint8Array> => {
+    const pull: Pull = async (since) => {
       try {
-        return await this.#pull(connection, deployment, proof.newest.head);
+        return await this.#pull(connection, deployment, proof.newest.head, since);
       } catch (error) {
         // Who has no contract for us has none in a second either.
         if (!isMoatError(error, 'MESSAGE_INVALID')) void this.#again.add(connection.peer);
@@ -263,14 +265,18 @@ export class Heads {
         return;
       }
       case 'pull': {
-        const { deployment, version, head } = request;
+        const { deployment, version, head, since } = request;
+        const { deployments } = this.#deps;
         const contract = this.#isEntitled(connection, deployment)
-          ? this.#deps.deployments.contract(deployment, version, head)
+          ? deployments.contract(deployment, version, head)
           : undefined;
         await stream.write(encodeJson({ found: contract !== undefined }), signal);
         if (contract === undefined) return;
+        // A delta, too, is paid for like the whole: it is made of that.
         await this.#pay(connection, contract.length / BYTES_PER_REQUEST, signal);
-        await writeParts(stream, contract, MAX_CONTRACT_BYTES, signal);
+        const delta =
+          head === undefined || since === undefined ? undefined : deployments.delta?.(deployment, head, since);
+        await writeParts(stream, delta ?? contract, MAX_CONTRACT_BYTES, signal);
       }
     }
   }
@@ -282,10 +288,15 @@ export class Heads {
   }
 
   /** @throws `MESSAGE_INVALID` when the peer has no such contract for us, and what a stream throws. */
-  #pull(connection: OverlayConnection, deployment: DeploymentId, head: Head): Promise<Uint8Array> {
+  #pull(
+    connection: OverlayConnection,
+    deployment: DeploymentId,
+    head: Head,
+    since: HeadName | undefined,
+  ): Promise<Uint8Array> {
     return this.#deps.probation.during(connection, async () => {
       using deadline = new Deadline(this.#deps.clock, EXCHANGE_MS, connection.closed);
-      const request = { kind: 'pull' as const, deployment, version: head.version, head: headHash(head) };
+      const request = { kind: 'pull' as const, deployment, version: head.version, head: headHash(head), since };
       const stream = await this.#open(connection, request, deadline.signal);
       try {
         await stream.close();

@@ -38,7 +38,15 @@ export {
 } from './directory-book.ts';
 export { DirectoryCopy, type DirectoryCopyDeps, type DirectoryCopyOptions } from './directory-copy.ts';
 export { noDeployments } from './deployment-view.ts';
-export type { DeploymentPeer, DeploymentView, JoinAnswer, JoinRequest, ProofOutcome } from './deployment-view.ts';
+export type {
+  DeploymentPeer,
+  DeploymentView,
+  HeadName,
+  JoinAnswer,
+  JoinRequest,
+  ProofOutcome,
+  Pull,
+} from './deployment-view.ts';
 export type { OwnerAnswer } from './join.ts';
 export { ownerReason } from './owners.ts';
 export type {

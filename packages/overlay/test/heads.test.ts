@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { silentLogger, systemClock } from '@moat/core';
-import { createInvite } from '@moat/contract';
+import { contractDelta, createInvite, headHash } from '@moat/contract';
 import { Heads } from '../src/heads.ts';
 import { Deployment, claimFor, introduce, isWith, soon, started, until, type Machine } from './world.fixture.ts';
 
@@ -62,6 +62,33 @@ test('a version that two keepers show at once is pulled and checked once, and to
   await Promise.all(taken);
   assert.deepEqual(pulled, ['alice']);
   assert.deepEqual(opened, [], 'both have it');
+});
+
+test('who holds an earlier version is given what makes the new one of it, and the whole where that is not known', async () => {
+  await using alice = await started();
+  await using bob = await started();
+  const shop = new Deployment();
+  const members = { 'alice!': alice.peer, bob: bob.peer };
+  const first = shop.version(members);
+  introduce(first, alice, bob);
+  await until(() => isWith(alice, bob), 'bob is at the keeper');
+  const asked: unknown[] = [];
+  for (const version of [1, 2]) {
+    const before = alice.view.held.get(shop.id)?.contract ?? first.contract;
+    const next = shop.version(members);
+    alice.view.delta = (id, head, since) => {
+      asked.push([id, head === headHash(next.proof.newest.head), since.version]);
+      return version === 1 ? contractDelta(before, next.contract) : undefined;
+    };
+    alice.view.hold(next);
+    alice.overlay.announceHead(shop.id);
+    await until(() => bob.view.proof(shop.id)?.newest.head.version === version, `bob has version ${version}`);
+    assert.deepEqual(bob.view.contract(shop.id, version), next.bytes);
+  }
+  assert.deepEqual(asked, [
+    [shop.id, true, 0],
+    [shop.id, true, 1],
+  ]);
 });
 
 test('who shows a version and does not give it keeps nobody from it', async () => {

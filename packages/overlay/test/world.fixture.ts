@@ -52,6 +52,7 @@ import {
   type OverlayOptions,
   type OwnersView,
   type ProofOutcome,
+  type Pull,
 } from '@moat/overlay';
 
 export const DEADLINE_MS = 15_000;
@@ -130,6 +131,7 @@ export class TestView implements DeploymentView {
   /** What was accepted and refused, in order. */
   readonly log: string[] = [];
   onChange: () => void = () => undefined;
+  delta: NonNullable<DeploymentView['delta']> = () => undefined;
   readonly #key: NodeKey;
 
   constructor(key: NodeKey) {
@@ -173,7 +175,7 @@ export class TestView implements DeploymentView {
     return held?.contract.version === version ? held.bytes : undefined;
   }
 
-  async acceptProof(_from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+  async acceptProof(_from: PeerId, proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     const outcome = await this.#accept(proof, pull);
     this.log.push(`proof ${proof.newest.head.version} ${outcome}`);
     return outcome;
@@ -220,7 +222,7 @@ export class TestView implements DeploymentView {
     return this.held.get(id)?.contract.anchors ?? [];
   }
 
-  async #acceptFork(id: DeploymentId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+  async #acceptFork(id: DeploymentId, proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     const isKnown = (): boolean =>
       this.forks(id).some(({ newest }) => headHash(newest.head) === headHash(proof.newest.head));
     if (isKnown()) return 'refused';
@@ -232,16 +234,18 @@ export class TestView implements DeploymentView {
     return 'forked';
   }
 
-  async #accept(proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+  async #accept(proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     try {
       const { deployment } = verifyProof(proof);
       const order = compareHeads(this.proof(deployment)?.newest ?? null, proof.newest);
       if (order === 'same' || order === 'older') return order;
       if (order === 'fork' && this.keepsForks) return await this.#acceptFork(deployment, proof, pull);
       if (order === 'fork' || order === 'first') return 'refused';
-      const bytes = await pull();
-      const contract = parseContract(bytes);
+      const base = this.held.get(deployment);
+      const since = base && { version: base.contract.version, head: headHash(base.proof.newest.head) };
+      const contract = parseContract(await pull(since), base?.contract);
       contractMatchesHead(contract, proof.newest.head);
+      const bytes = canonicalBytes(contract);
       if ((this.held.get(deployment)?.contract.version ?? -1) >= contract.version) return 'same';
       this.held.set(deployment, { contract, bytes, proof });
       this.onChange();

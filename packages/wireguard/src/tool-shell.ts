@@ -18,6 +18,8 @@ export interface ShellResult {
 export interface ToolShellOptions {
   /** Milliseconds a run may take. */
   readonly deadlineMs: number;
+  /** Milliseconds after which others wait for a run no longer. */
+  readonly slowMs: number;
   /** Of a run; one that prints more is ended. */
   readonly maxOutputBytes: number;
 }
@@ -28,7 +30,10 @@ interface Shell {
   readonly mark: string;
 }
 
-/** One run at a time. Those that wait are as many as callers that wait for them; each waits its predecessors' deadlines at most. */
+/**
+ * One run at a time; one that is slow goes on in its shell, which ends with it, and the next ones have another. Those that
+ * wait are as many as callers that wait for them. Bound: as many shells as a deadline has `slowMs`.
+ */
 export class ToolShell {
   readonly #options: ToolShellOptions;
   #shell: Shell | undefined;
@@ -40,17 +45,18 @@ export class ToolShell {
 
   /** Runs a program. Its arguments are seen by every user of the machine, its input by nobody; neither has a NUL. Never rejects. */
   run(command: readonly string[], input: string): Promise<ShellResult> {
-    const run = this.#last.then(() => this.#run(command, input));
-    this.#last = run;
-    return run;
+    const { promise: turnIsOver, resolve: endTurn } = Promise.withResolvers<void>();
+    const run = this.#last.then(() => this.#run(command, input, endTurn));
+    this.#last = turnIsOver;
+    return run.finally(endTurn);
   }
 
   #forget(child: ChildProcess): void {
     if (this.#shell?.child === child) this.#shell = undefined;
   }
 
-  #run(command: readonly string[], input: string): Promise<ShellResult> {
-    const { deadlineMs, maxOutputBytes } = this.#options;
+  #run(command: readonly string[], input: string, onSlow: () => void): Promise<ShellResult> {
+    const { deadlineMs, slowMs, maxOutputBytes } = this.#options;
     let shell: Shell;
     try {
       shell = this.#shell ??= startShell((ended) => this.#forget(ended));
@@ -63,16 +69,17 @@ export class ToolShell {
     return new Promise((resolve) => {
       const end = (result: Pick<ShellResult, 'code' | 'isLate'>): void => {
         clearTimeout(timer);
+        clearTimeout(slow);
         child.off('error', gone).off('exit', gone);
         stdout?.off('data', onOut);
         stderr?.off('data', onErr);
         hold(child, false);
+        if (this.#shell?.child !== child) endGroup(child);
         resolve({ ...result, stdout: beforeMark(said.stdout, mark), stderr: beforeMark(said.stderr, mark) });
       };
       /** Whatever it started goes with it. */
       const abandon = (isLate: boolean): void => {
-        this.#shell = undefined;
-        endGroup(child);
+        this.#forget(child);
         end({ code: null, isLate });
       };
       const gone = (): void => abandon(false);
@@ -85,6 +92,10 @@ export class ToolShell {
       const onOut = (text: string): void => hear('stdout', text);
       const onErr = (text: string): void => hear('stderr', text);
       const timer = setTimeout(() => abandon(true), deadlineMs);
+      const slow = setTimeout(() => {
+        this.#forget(child);
+        onSlow();
+      }, slowMs);
       child.once('error', gone).once('exit', gone);
       stdout?.on('data', onOut);
       stderr?.on('data', onErr);

@@ -38,6 +38,8 @@ export interface ToolsOptions {
 
 /** Of one run; a machine under heavy load still answers in a fraction of it. */
 const DEADLINE_MS = 15_000;
+/** One that takes longer, on an interface whose program hangs for one, holds up nobody else. */
+const SLOW_MS = 1_000;
 /** Of one run: ten thousand peers print less. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 const PACKAGES: Record<string, string> = {
@@ -56,7 +58,7 @@ const FORBIDDEN = /operation not permitted|permission denied|must be root/i;
 
 /** The machine's own programs. */
 export function createTools(options: ToolsOptions = {}): Tools {
-  const shell = new ToolShell({ deadlineMs: DEADLINE_MS, maxOutputBytes: MAX_OUTPUT_BYTES });
+  const shell = new ToolShell({ deadlineMs: DEADLINE_MS, slowMs: SLOW_MS, maxOutputBytes: MAX_OUTPUT_BYTES });
   const attempt = (run: ToolRun): Promise<ToolResult> => start(run, shell, options);
   return {
     try: attempt,

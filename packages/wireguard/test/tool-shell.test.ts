@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ToolShell } from '../src/tool-shell.ts';
 
 const run = promisify(execFile);
-const OPTIONS = { deadlineMs: 10_000, maxOutputBytes: 1 << 20 };
+const OPTIONS = { deadlineMs: 10_000, slowMs: 10_000, maxOutputBytes: 1 << 20 };
 
 test('what a program prints, complains of and ends with comes back as it was, whatever its words are', async () => {
   const shell = new ToolShell(OPTIONS);
@@ -36,6 +38,21 @@ test('what hangs or prints without end is ended with all that it started, and th
   const shell = new ToolShell({ ...OPTIONS, maxOutputBytes: 1000 });
   assert.equal((await shell.run(['yes'], '')).code, null);
   assert.equal((await shell.run(['echo', 'x'], '')).stdout, 'x\n');
+});
+
+test('one that is slow is waited for by nobody else, and its shell ends with it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moat-shell-'));
+  const shell = new ToolShell({ ...OPTIONS, slowMs: 50 });
+  const sign = join(folder, 'sign');
+  const slow = shell.run(['sh', '-c', 'until [ -e "$0" ]; do sleep 0.01; done; echo $PPID', sign], '');
+  // Behind it, and it ends after this one alone.
+  const next = await shell.run(['sh', '-c', ': > "$0"; echo $PPID', sign], '');
+  const { stdout, isLate } = await slow;
+  assert.equal(isLate, false);
+  assert.notEqual(stdout, next.stdout);
+  while (await runs(stdout.trim())) await setImmediate();
+  assert.notEqual((await shell.run(['sh', '-c', 'echo $PPID'], '')).stdout, stdout);
+  await rm(folder, { recursive: true });
 });
 
 test('a shell that was killed between two runs costs the next one nothing', async () => {

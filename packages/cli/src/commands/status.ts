@@ -165,7 +165,8 @@ function noteOf(pathReason: string | null, plane: PlanePath | undefined): string
 
 function renderServices(detail: DeploymentDetail, style: Style, whole: boolean): string {
   const rows = detail.services.map((service) => {
-    const here = service.local === null ? style.dim('not granted here') : `${service.local.host}:${service.local.port}`;
+    const here =
+      service.local !== null ? `${service.local.host}:${service.local.port}` : style.dim(nowhereText(service));
     const health =
       service.exposed === false
         ? `${style.attention} not exposed here: moat node expose ${service.target} --to ${detail.name}`
@@ -185,6 +186,13 @@ function renderServices(detail: DeploymentDetail, style: Style, whole: boolean):
     ];
   });
   return renderTable([['SERVICE', 'NAME', 'HERE', 'INSTANCES'].map(style.dim), ...rows], { indent: 2 });
+}
+
+/** Why programs here have no address to reach a service at. */
+function nowhereText({ protocol, exposed, granted }: DeploymentDetail['services'][number]): string {
+  if (exposed !== null) return 'this machine';
+  if (!granted) return 'not granted here';
+  return protocol === 'udp' ? 'UDP: moat wireguard up' : 'no address here';
 }
 
 function renderPublications(detail: DeploymentDetail, exposed: readonly Exposed[], style: Style): string {

@@ -120,17 +120,27 @@ function withDevice(current: SeenDeployment, member: string, via: string | undef
   return { ...file, members: file.members.map((one) => (one === written ? { ...one, via } : one)) };
 }
 
-/** As said, else where this machine reaches the member directly. @throws `USAGE`, `DEVICE_ENDPOINT_NEEDED` */
-async function endpointOf({ agent }: Context, id: string, via: string, given: string | undefined): Promise<string> {
+/**
+ * As said, else where this machine reaches the member directly, or is reached itself.
+ * @throws `USAGE`, `DEVICE_ENDPOINT_NEEDED`
+ */
+async function endpointOf(context: Context, id: string, via: string, given: string | undefined): Promise<string> {
   if (given !== undefined) {
     if (isTarget(given)) return given;
     throw new MoatError('USAGE', `--endpoint ${given} is not HOST:PORT`);
   }
-  const { peers } = await agent.wireguard(id);
-  const direct = peers.find(({ member, path, endpoint }) => member === via && path === 'direct' && endpoint !== null);
-  if (direct?.endpoint !== undefined && direct.endpoint !== null) return direct.endpoint;
+  const { member: self, state, peers } = await context.agent.wireguard(id);
+  const direct = peers.find(({ member, path }) => member === via && path === 'direct')?.endpoint;
+  const found = self === via && state === 'up' ? await ownEndpoint(context, id) : direct;
+  if (found !== undefined && found !== null) return found;
   throw new MoatError('DEVICE_ENDPOINT_NEEDED', `where a device finds the WireGuard of ${via} is not known here`, {
     reason: 'a device has no agent that could look for it',
     next: ['--endpoint HOST:PORT   a UDP port that leads to that machine; moat wireguard status there shows its port'],
   });
+}
+
+/** Where anybody finds this machine: as anchors see it with no router before it, or at a port that the router leads here. */
+async function ownEndpoint({ agent, progress }: Context, id: string): Promise<string | null> {
+  const { nat, anchors, mapped } = await progress.during('asking the anchors', agent.netcheck(id));
+  return nat === 'none' ? (anchors.find(({ seen }) => seen !== null)?.seen ?? null) : mapped;
 }

@@ -3,7 +3,7 @@ import type { WireguardPeer, WireguardStatus } from '@moat/admin-api';
 import { MoatError } from '@moat/core';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
-import { NETWORK_OPTION, selectDeployment } from '../deployment/select.ts';
+import { NETWORK_OPTION, selectDeployment, selectDeployments } from '../deployment/select.ts';
 import { planePathText } from '../output/plane-path.ts';
 import type { Style } from '../output/style.ts';
 import { renderTable } from '../output/table.ts';
@@ -39,9 +39,12 @@ export function addWireguard(program: Command, runner: VerbRunner): void {
       options: [NETWORK_OPTION],
     },
     async (context, _, options) => {
-      const id = await selectDeployment(context.agent, options.network);
-      const status = await context.agent.wireguard(id);
-      return { kind: 'wireguard-status', data: status, text: renderStatus(context, status) };
+      const networks: WireguardStatus[] = [];
+      for (const { id } of await selectDeployments(context.agent, options.network)) {
+        networks.push(await context.agent.wireguard(id));
+      }
+      const text = networks.map((status) => renderStatus(context, status)).join('\n\n');
+      return { kind: 'wireguard-status', data: { networks }, text };
     },
   );
   addVerb<NetworkOptions>(
@@ -148,7 +151,7 @@ function renderStatus(context: Context, status: WireguardStatus): string {
   if (state === 'off') {
     return [
       `${style.dim('·')} ${style.bold(name)} has no interface on this machine`,
-      `  ${style.dim('Next')}  moat wireguard up`,
+      `  ${style.dim('Next')}  moat wireguard up --network ${name}`,
     ].join('\n');
   }
   const mark = state === 'up' ? style.ok : state === 'failed' ? style.fail : style.attention;

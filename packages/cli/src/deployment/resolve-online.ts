@@ -57,12 +57,20 @@ export async function resolvePins(
 function unresolved(code: string, fileName: string, diagnostics: OnlineResult['diagnostics']): MoatError {
   const typed = fileName === COMMAND_LINE;
   const lines = diagnostics.map((found) => (typed ? found.message : formatDiagnostic(found)));
+  const failed = new Set(diagnostics.map((found) => found.code));
   return new MoatError(code, lines.join('\n'), {
     reason: 'a gateway is asked once who it is, and its answer is pinned; nothing was changed',
     next: [
       'check the domain, and that its gateway runs',
-      'a gateway on another port: moat publish SERVICE --gateway HOST:PORT',
-      'or pin it in the file: gateway: { domain, peers }, as https://DOMAIN/.well-known/moat says',
+      ...(failed.has('GATEWAY_UNRESOLVED')
+        ? [
+            'a gateway on another port: moat publish SERVICE --gateway HOST:PORT',
+            'or pin it in the file: gateway: { domain, peers }, as https://DOMAIN/.well-known/moat says',
+          ]
+        : []),
+      ...(failed.has('ANCHOR_UNRESOLVED')
+        ? ['an anchor without a gateway: its address, /ip4/…/tcp/4410/p2p/…, as moat node status there shows it']
+        : []),
     ],
     retryable: true,
   });

@@ -1,5 +1,5 @@
 /** Which deployment a command is about, and what this machine's agent holds of it. */
-import type { AgentClient, DeploymentDetail, DeploymentHeld } from '@moat/admin-api';
+import type { AgentClient, DeploymentDetail, DeploymentHeld, DeploymentSummary } from '@moat/admin-api';
 import {
   parseContract,
   parseHeadProof,
@@ -24,22 +24,33 @@ export const NETWORK_OPTION: VerbOption = {
  * @throws `DEPLOYMENT_UNKNOWN`, `DEPLOYMENT_AMBIGUOUS`, `AGENT_NOT_RUNNING`
  */
 export async function selectDeployment(agent: AgentClient, wanted: string | undefined): Promise<string> {
-  const all = await agent.deployments();
-  const named = wanted === undefined ? all : all.filter(({ id, name }) => id === wanted || name === wanted);
-  // What has ended is meant only where nothing else is.
-  const running = named.filter(({ state }) => state !== 'ended');
-  const fitting = running.length === 0 ? named : running;
+  const fitting = await selectDeployments(agent, wanted);
   const [only] = fitting;
   if (only !== undefined && fitting.length === 1) return only.id;
-  if (only === undefined) {
+  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `this machine is in ${fitting.length} networks that fit; say which`, {
+    next: fitting.map(({ id, name }) => `--network ${fitting.some((o) => o.id !== id && o.name === name) ? id : name}`),
+  });
+}
+
+/**
+ * At least one: those meant by `wanted`, or all.
+ * @throws `DEPLOYMENT_UNKNOWN`, `AGENT_NOT_RUNNING`
+ */
+export async function selectDeployments(
+  agent: AgentClient,
+  wanted: string | undefined,
+): Promise<readonly DeploymentSummary[]> {
+  const all = await agent.deployments();
+  const named = wanted === undefined ? all : all.filter(({ id, name }) => id === wanted || name === wanted);
+  if (named.length === 0) {
     const what = wanted === undefined ? 'this machine is in no network yet' : `this machine is in no network ${wanted}`;
     throw new MoatError('DEPLOYMENT_UNKNOWN', what, {
       next: wanted === undefined ? ['moat join TOKEN-FILE', 'moat init'] : [`moat status`],
     });
   }
-  throw new MoatError('DEPLOYMENT_AMBIGUOUS', `this machine is in ${fitting.length} networks that fit; say which`, {
-    next: fitting.map(({ id, name }) => `--network ${fitting.some((o) => o.id !== id && o.name === name) ? id : name}`),
-  });
+  // What has ended is meant only where nothing else is.
+  const running = named.filter(({ state }) => state !== 'ended');
+  return running.length === 0 ? named : running;
 }
 
 /** A deployment with its signed documents parsed. */

@@ -45,10 +45,20 @@ export function proposedOutcome(
 ): Outcome {
   const { contract } = proposal;
   const { deployment, name, version } = contract;
-  const missing = ownerNames(standing.missing, before, contract);
+  const namesOf = (keys: readonly string[]): string[] => ownerNames(keys, before, contract);
+  const missing = namesOf(standing.missing);
+  // Keepers let in owners of the version in force.
+  const isOwner = (key: string): boolean => before?.owners.keys.some((owner) => owner.key === key) ?? false;
+  const owners = namesOf(standing.missing.filter(isOwner));
+  const newcomers = namesOf(standing.missing.filter((key) => !isOwner(key)));
   const ways = [
-    ...(atKeepers ? [`moat sign ${shortId(id)}   on the machine of ${missing.join(' or ')}`] : []),
+    ...(atKeepers && owners.length > 0 ? [`moat sign ${shortId(id)}   on the machine of ${owners.join(' or ')}`] : []),
     ...(file === null ? [] : [`moat sign ${file}   there, once you have handed it over`]),
+    ...(file === null && newcomers.length > 0
+      ? [
+          `moat apply --out change.json   a file for ${newcomers.join(' and ')} to sign: keepers let in who is an owner now`,
+        ]
+      : []),
     ...(atKeepers ? ['moat proposals   what waits'] : []),
   ];
   return {

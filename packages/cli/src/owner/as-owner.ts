@@ -98,7 +98,10 @@ export async function openSession(
     throw new MoatError('OWNER_KEY_FOREIGN', `the keeper does not know ${owner.key} as an owner's`, {
       cause: error,
       reason: 'an owner is whom the version in force names; and both clocks must agree within five minutes',
-      next: ['name the key of an owner with --key FILE', 'a new owner signs the first time by a file: moat sign FILE'],
+      next: [
+        'name the key of an owner with --key FILE',
+        'who becomes an owner by it signs a file: moat apply --out FILE, and moat sign FILE',
+      ],
     });
   }
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
 import { request } from 'node:https';
+import { isIP } from 'node:net';
 import { rootCertificates } from 'node:tls';
 
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -30,7 +31,8 @@ export function httpsGet(url: string, options: HttpsOptions): Promise<HttpsAnswe
     const sent = request(
       {
         host: local ? '127.0.0.1' : hostname,
-        servername: hostname,
+        // An address is none (RFC 6066 §3): none is sent.
+        servername: isIP(hostname.replace(/^\[|\]$/g, '')) === 0 ? hostname : '',
         port: port === '' ? 443 : Number(port),
         path: pathname + search,
         method: options.method ?? 'GET',

@@ -9,6 +9,8 @@ import {
   type DeploymentDetail,
   type Forward,
   type FreshnessStatus,
+  type NetcheckReport,
+  type ServiceStatus,
   type Handlers,
   type ProposalStatus,
   type VersionAccepted,
@@ -46,6 +48,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
+import { serviceStatuses } from './service-status.ts';
 import { netcheckReport, wireguardStatus } from './wireguard-status.ts';
 
 const SINCE = '2026-11-20T10:00:00.000Z';
@@ -74,6 +77,10 @@ export class FakeAgent implements AsyncDisposable {
   readonly joins: unknown[] = [];
   /** What the next submitted version is answered with. */
   refuseNext: MoatError | undefined;
+  /** How anchors and the router see this machine, where it is not as usual. */
+  netcheck: Partial<NetcheckReport> = {};
+  /** How each service looks from this machine, where it is not as usual. */
+  serviceHere: Partial<ServiceStatus> = {};
   freshness: FreshnessStatus = { ageMs: 0, maxStaleMs: null, state: 'fresh' };
   readonly #server: Server;
 
@@ -265,7 +272,7 @@ export class FakeAgent implements AsyncDisposable {
       wireguardDown: () => ({ done: true }),
       netcheck: ({ params }) => {
         const { contract } = this.#find(params['deployment'] ?? '');
-        return netcheckReport(contract.deployment, contract.name);
+        return { ...netcheckReport(contract.deployment, contract.name), ...this.netcheck };
       },
       findInDirectory: () => this.#unsupported(),
       announce: () => this.#unsupported(),
@@ -392,20 +399,7 @@ export class FakeAgent implements AsyncDisposable {
         pathReason: null,
         rttMs: null,
       })),
-      services: contract.services.map((service) => ({
-        name: service.name,
-        host: `${service.name}.${contract.name}.internal`,
-        port: service.port,
-        protocol: service.protocol,
-        target: service.target,
-        on: [],
-        granted: true,
-        local: { host: '127.9.9.9', port: service.port },
-        instances: 1,
-        connected: 1,
-        healthy: 1,
-        exposed: null,
-      })),
+      services: serviceStatuses(contract, this.serviceHere),
       publications: contract.publish.map((line) => ({
         deployment: contract.deployment,
         name: line.name,

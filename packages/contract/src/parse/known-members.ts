@@ -11,16 +11,23 @@ import type { z } from 'zod';
 let young = new Map<string, Member>();
 let old = new Map<string, Member>();
 
+/** All that were judged and frozen: one that a delta hands on from an earlier contract is not read again. */
+const frozen = new WeakSet<object>();
+
 /** The members that a contract's JSON lists, only those judged that were not known; undefined where something is wrong. */
 export function knownMembers(input: unknown, schema: z.ZodType<Member>): Member[] | undefined {
   if (!Array.isArray(input) || input.length === 0 || input.length > CONTRACT_LIMITS.members) return undefined;
   const members: Member[] = [];
   for (const raw of input as readonly unknown[]) {
-    const member = recall(JSON.stringify(raw)) ?? judged(raw, schema);
+    const member = isKnown(raw) ? raw : (recall(JSON.stringify(raw)) ?? judged(raw, schema));
     if (member === undefined) return undefined;
     members.push(member);
   }
   return members;
+}
+
+function isKnown(raw: unknown): raw is Member {
+  return typeof raw === 'object' && raw !== null && frozen.has(raw);
 }
 
 function recall(text: string): Member | undefined {
@@ -41,7 +48,7 @@ function judged(raw: unknown, schema: z.ZodType<Member>): Member | undefined {
   if (known !== undefined) return known;
   Object.freeze(member.tags);
   if (member.invite !== undefined) Object.freeze(member.invite);
-  Object.freeze(member);
+  frozen.add(Object.freeze(member));
   rememberText(member, text);
   keep(text, member);
   return member;

@@ -3,6 +3,7 @@
  * its UTF-8 bytes, or a value as JSON.parse makes it; 1 MiB is the most any of them reads.
  */
 import { contractBytes } from '../contract-bytes.ts';
+import { withMembersOf } from '../contract-delta.ts';
 import type { SignedEntry } from '../directory-entry.ts';
 import type {
   ClaimDetails,
@@ -32,9 +33,16 @@ import { signedReceiptSchema } from './receipt.ts';
 import { signedSignInSchema } from './sign-in.ts';
 import { parseStrict } from './strict.ts';
 
-/** A contract, its shape alone: `checkContract` holds it to the rules across fields. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */
-export function parseContract(input: unknown): Contract {
-  return parseStrict(contractSchema, 'contract', input, contractBytes);
+/**
+ * A contract, its shape alone: `checkContract` holds it to the rules across fields.
+ * @param base what a delta (`contractDelta`) was made against; what is given whole takes nothing of it.
+ * @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW`
+ */
+export function parseContract(input: unknown, base?: Contract): Contract {
+  return parseStrict(contractSchema, 'contract', input, {
+    bytesOf: contractBytes,
+    ...(base === undefined ? {} : { complete: (value) => withMembersOf(base, value) }),
+  });
 }
 
 /** The beginning of a deployment. @throws `CONTRACT_INVALID`, `CONTRACT_TOO_NEW` */

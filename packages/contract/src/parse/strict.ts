@@ -4,18 +4,24 @@ import type { z } from 'zod';
 import { canonicalBytes } from '../canonical.ts';
 import { MAX_CONTRACT_BYTES } from '../limits.ts';
 
+export interface StrictOptions<T> {
+  /** The canonical bytes of a value, where they are kept for later. */
+  readonly bytesOf?: (value: T) => Uint8Array;
+  /** Puts in what the input leaves out, before it is judged. */
+  readonly complete?: (value: unknown) => unknown;
+}
+
 /**
  * @param input JSON text, its UTF-8 bytes, or a parsed value.
- * @param bytesOf the canonical bytes of a value, where they are kept for later.
  * @throws `CONTRACT_TOO_NEW` when all that is wrong are unknown fields or a newer type, else `CONTRACT_INVALID`.
  */
 export function parseStrict<T>(
   schema: z.ZodType<T>,
   what: string,
   input: unknown,
-  bytesOf: (value: T) => Uint8Array = canonicalBytes,
+  { bytesOf = canonicalBytes, complete = (value) => value }: StrictOptions<T> = {},
 ): T {
-  const value = typeof input === 'string' || input instanceof Uint8Array ? readJson(what, input) : input;
+  const value = complete(typeof input === 'string' || input instanceof Uint8Array ? readJson(what, input) : input);
   const result = judge(schema, what, value);
   if (!result.success) throw refusal(what, value, result.error.issues);
   if (bytesOf(result.data).length > MAX_CONTRACT_BYTES) throw invalid(what, 'it is larger than 1 MiB');

@@ -138,11 +138,17 @@ export function createHandlers(deps: HandlerDeps): Handlers<AgentEndpoints> {
     forwards: () => ({ forwards: forwards.list() }),
     addForward: async ({ body }) => {
       const deployment = deployments.find(body.deployment);
-      if (!deployment.view.services.has(body.service)) {
+      const service = deployment.view.services.get(body.service);
+      if (service === undefined) {
         throw new MoatError(
           'SERVICE_UNKNOWN',
           `${deployment.contract.name} has no service ${body.service.slice(0, 63)}`,
         );
+      }
+      if (service.protocol === 'udp') {
+        throw new MoatError('NEEDS_WIREGUARD', `${service.name} takes datagrams (UDP), and a forward carries streams`, {
+          next: ['moat wireguard up'],
+        });
       }
       const forward = await forwards.add(deployment.id, body.service, body.local, body.keep ?? false);
       // A socket of ours is no target any more, by no way.

@@ -1,11 +1,20 @@
 /** How long a round trip takes. */
-import { MoatError, type DeploymentId, type LinkStream, type Links, type PeerId, type StreamEvents } from '@moat/core';
-import type { Place } from '@moat/contract';
+import {
+  MoatError,
+  type Clock,
+  type DeploymentId,
+  type LinkStream,
+  type Links,
+  type PeerId,
+  type StreamEvents,
+} from '@moat/core';
+import { may, type Place } from '@moat/contract';
 import type { Pinged } from '@moat/admin-api';
 import type { Deployment } from '../deployments/deployment.ts';
 import { pathTo, type PathDeps } from '../explain/path.ts';
 
 export interface ProbeDeps extends PathDeps {
+  readonly clock: Pick<Clock, 'now'>;
   readonly links: Pick<Links, 'get' | 'connect'>;
   /** @throws the code of whoever refuses on the way */
   readonly open: (deployment: DeploymentId, service: string, signal: AbortSignal) => Promise<LinkStream>;
@@ -13,7 +22,7 @@ export interface ProbeDeps extends PathDeps {
 
 /**
  * Round trip over the link to a member; for a service, a stream to it is opened first, so that every check on the
- * way has its say.
+ * way has its say. Of a UDP service it is the link to the first machine that offers it.
  * @throws `NOT_A_MEMBER`, `PEER_VACANT`, `PING_SELF`, `GRANT_DENIED`, `NOT_EXPOSED`, `SERVICE_UNREACHABLE`, …
  */
 export async function ping(
@@ -26,8 +35,16 @@ export async function ping(
   if (place === undefined) throw new MoatError('NOT_A_MEMBER', `this machine has no place in ${view.contract.name}`);
   const member = view.places.get(target);
   if (member !== undefined) return pingMember(deps, deployment, member, signal);
-  if (!view.services.has(target)) {
+  const service = view.services.get(target);
+  if (service === undefined) {
     throw new MoatError('MEMBER_UNKNOWN', `${view.contract.name} has no member or service ${target.slice(0, 63)}`);
+  }
+  if (service.protocol === 'udp') {
+    const access = may(view, place.name, target, deps.clock.now());
+    if (!access.allowed) throw new MoatError(access.code, access.reason);
+    const [first] = view.membersOn(target);
+    if (first === undefined) throw new MoatError('SERVICE_UNREACHABLE', `no machine offers ${target} now`);
+    return pingMember(deps, deployment, first, signal);
   }
   const stream = await deps.open(deployment.id, target, signal);
   const { peer } = stream;

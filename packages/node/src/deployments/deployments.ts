@@ -23,7 +23,7 @@ import {
   type SignedHead,
   type VerifiedProof,
 } from '@moat/contract';
-import type { ProofOutcome } from '@moat/overlay';
+import type { HeadName, ProofOutcome, Pull } from '@moat/overlay';
 import type { EventFeed } from '../event-feed.ts';
 import type { LocalTime } from '../local-time.ts';
 import { plainText } from '../remote-text.ts';
@@ -77,6 +77,9 @@ export interface Expectation {
   /** As {@link Adoption.isOtherBranch}. */
   readonly isOtherBranch: boolean;
 }
+
+/** A peer that knows no deltas, and one that came out wrong, of a damaged contract for one: the whole may still be taken. */
+const NO_DELTA: ReadonlySet<string> = new Set(['STREAM_ENDED', 'CONTRACT_INVALID', 'HEAD_MISMATCH']);
 
 export class Deployments {
   readonly #deps: DeploymentsDeps;
@@ -171,7 +174,7 @@ export class Deployments {
   }
 
   /** A peer's proof; never rejects for hostile input. */
-  async offerProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+  async offerProof(from: PeerId, proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     const outcome = await this.#offerProof(from, proof, pull);
     if (outcome === 'same' || outcome === 'accepted') {
       const { head } = proof.newest;
@@ -180,7 +183,7 @@ export class Deployments {
     return outcome;
   }
 
-  async #offerProof(from: PeerId, proof: HeadProof, pull: () => Promise<Uint8Array>): Promise<ProofOutcome> {
+  async #offerProof(from: PeerId, proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     const { head } = proof.newest;
     const held = this.#byId.get(head.deployment);
     const welcome = this.#expected.get(head.deployment);
@@ -203,8 +206,15 @@ export class Deployments {
       if (order === 'usurped') throw new MoatError('HEAD_FORGED', 'signed by owners who were replaced before it');
       if (held !== undefined && order === 'fork') return await this.#forks.offer(from, held, proof, pull);
       if (held?.forked === true && !endsFork(proof, held)) throw forked(held);
-      const contract = parseContract(await pull());
-      return this.#takeProof(from, proof, verified, contract);
+      const take = async (since?: HeadName, base?: Contract): Promise<ProofOutcome> =>
+        this.#takeProof(from, proof, verified, parseContract(await pull(since), base));
+      if (held === undefined) return await take();
+      try {
+        return await take({ version: held.contract.version, head: held.head }, held.contract);
+      } catch (error) {
+        if (!NO_DELTA.has(errorCode(error))) throw error;
+        return await take();
+      }
     } catch (error) {
       this.#refuse(from, proof, error);
       return 'refused';

@@ -8,7 +8,7 @@ import {
   parseContract,
   type HeadProof,
 } from '@moat/contract';
-import type { ProofOutcome } from '@moat/overlay';
+import type { ProofOutcome, Pull } from '@moat/overlay';
 import type { EventFeed } from '../event-feed.ts';
 import type { LocalTime } from '../local-time.ts';
 import type { DeploymentStore } from '../store/deployment-store.ts';
@@ -40,12 +40,7 @@ export class ForkIntake {
    * Keeps the other branch, its head at once and then its contract: what either removed is denied from then on.
    * @param proof verified, and a fork beside what `held` has pinned.
    */
-  async offer(
-    from: PeerId,
-    held: Deployment,
-    proof: HeadProof,
-    pull: () => Promise<Uint8Array>,
-  ): Promise<ProofOutcome> {
+  async offer(from: PeerId, held: Deployment, proof: HeadProof, pull: Pull): Promise<ProofOutcome> {
     const { head } = proof.newest;
     const isNews = this.#take(from, held, { proof, contract: null });
     if (!held.forks.takes({ proof, contract: held.contract })) return isNews ? 'forked' : 'refused';

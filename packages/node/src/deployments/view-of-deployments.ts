@@ -3,6 +3,7 @@ import type { DeploymentId, PeerId } from '@moat/core';
 import { contractBytes, headHash } from '@moat/contract';
 import type { DeploymentView } from '@moat/overlay';
 import type { DeploymentStore } from '../store/deployment-store.ts';
+import { Deltas } from './deltas.ts';
 import type { Deployment } from './deployment.ts';
 import type { Deployments } from './deployments.ts';
 import type { Keeper } from './keeper.ts';
@@ -18,6 +19,7 @@ export interface ViewDeps {
 
 /** The overlay's port over this node's deployments. */
 export function viewOfDeployments({ self, deployments, keeper, store, isGuest }: ViewDeps): DeploymentView {
+  const deltas = new Deltas(store);
   const met = (): readonly Deployment[] =>
     deployments.list().filter(({ id, place }) => place !== undefined || !isGuest(id));
   return {
@@ -47,6 +49,10 @@ export function viewOfDeployments({ self, deployments, keeper, store, isGuest }:
       return head === undefined || (stored !== undefined && headHash(stored.signed.head) === head)
         ? stored?.contract
         : undefined;
+    },
+    delta: (id, head, since) => {
+      const deployment = deployments.get(id);
+      return deployment?.head === head ? deltas.to(deployment.contract, since) : undefined;
     },
     acceptProof: (from, proof, pull) => deployments.offerProof(from, proof, pull),
     notNamed: (from, id) => deployments.get(id)?.takeSilence(from),

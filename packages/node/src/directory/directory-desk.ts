@@ -100,7 +100,12 @@ export class DirectoryDesk {
       if (peer !== this.#deps.self) byPeer.set(peer, [...(byPeer.get(peer) ?? []), address]);
     }
     if (byPeer.size === 0 && this.#deps.book === undefined) {
-      throw new MoatError('NO_ANCHOR_KNOWN', 'this machine knows no anchor to ask');
+      throw new MoatError('NO_ANCHOR_KNOWN', 'this machine knows no anchor to ask about the directory', {
+        next: [
+          'moat apply, or moat join, of a network that has anchors: those are asked',
+          'directoryAnchors: in node.yaml names others',
+        ],
+      });
     }
     return [...byPeer].slice(0, MAX_ASKED);
   }

@@ -8,6 +8,7 @@ import type { Explanation } from '@moat/admin-api';
 import { IGNORE } from '../api/probe.ts';
 import { deadline } from '../deadline.ts';
 import type { Deployment } from '../deployments/deployment.ts';
+import { datagramsTo } from './datagrams.ts';
 import type { ExplainDeps, Finding } from './finding.ts';
 import { explainGateway } from './gateway.ts';
 import { ownSide, staleHere } from './own-side.ts';
@@ -39,7 +40,7 @@ export async function explain(
   const isHere = deployment.place?.name === member;
   const found =
     deniedByContract(deployment, member, to, deps.clock.now()) ??
-    (await (isHere ? tried(deps, deployment, to, signal) : seenFrom(deps, deployment, member, service)));
+    (await (isHere ? tried(deps, deployment, service, signal) : seenFrom(deps, deployment, member, service)));
   const { next = [], grant = null, ...finding } = found;
   const path = explainPath(deps, deployment, member, to);
   return {
@@ -115,14 +116,24 @@ function deniedByContract(deployment: Deployment, from: string, to: string, now:
 }
 
 /** This machine is FROM: it opens a stream, so that every check on the way has its say. */
-async function tried(deps: ExplainDeps, deployment: Deployment, to: string, signal: AbortSignal): Promise<Finding> {
+async function tried(
+  deps: ExplainDeps,
+  deployment: Deployment,
+  service: Service,
+  signal: AbortSignal,
+): Promise<Finding> {
   const { clock, open } = deps;
+  const { name: to } = service;
   const now = clock.now();
   const { name = '' } = deployment.place ?? {};
   const access = may(deployment.view, name, to, now);
   const granted = access.allowed ? { allowed: true, grant: access.grant } : { allowed: false };
   const stale = staleHere(deployment, now);
   if (stale !== undefined) return stale;
+  if (service.protocol === 'udp') {
+    if (offers(deps, deployment, to)) return seenFrom(deps, deployment, name, service);
+    return { ...granted, ...datagramsTo(deps, deployment, service, access.reason) };
+  }
   try {
     const tooLong = new MoatError('PING_TIMEOUT', `no answer within ${TRY_MS} ms`, { retryable: true });
     const stream = await open(deployment.id, to, deadline(TRY_MS, tooLong, signal));
@@ -181,27 +192,28 @@ function failureOf(
 }
 
 /** Somebody else is FROM: what this machine offers it can say of its own side, the rest it cannot see. */
-async function seenFrom(
-  deps: ExplainDeps,
-  deployment: Deployment,
-  from: string,
-  { name, target }: Service,
-): Promise<Finding> {
+async function seenFrom(deps: ExplainDeps, deployment: Deployment, from: string, service: Service): Promise<Finding> {
+  const { name } = service;
   const now = deps.clock.now();
   const access = may(deployment.view, from, name, now);
   const granted = access.allowed ? { allowed: true, grant: access.grant } : { allowed: false };
-  if (!deployment.view.membersOn(name).some(({ peer }) => peer === deps.self)) {
+  if (!offers(deps, deployment, name)) {
     return { ...granted, works: null, code: null, reason: access.reason };
   }
   return (
     staleHere(deployment, now) ??
-    (await ownSide(deps, deployment, target, false, access.reason, granted)) ?? {
+    (await ownSide(deps, deployment, service, false, access.reason, granted)) ?? {
       ...granted,
       works: null,
       code: null,
       reason: access.reason,
     }
   );
+}
+
+/** Whether this machine offers the service. */
+function offers({ self }: ExplainDeps, { view }: Deployment, service: string): boolean {
+  return view.membersOn(service).some(({ peer }) => peer === self);
 }
 
 function peerOf({ view }: Deployment, member: string): string {

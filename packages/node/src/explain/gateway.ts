@@ -45,10 +45,10 @@ export async function explainGateway(
 async function lookAt(deps: ExplainDeps, deployment: Deployment, line: PublishLine, service: string): Promise<Finding> {
   const { contract, view } = deployment;
   const text = `publish line ${line.name} of version ${contract.version}: ${line.gateway.domain} → ${service}${partOf(line, service)}`;
-  const target = view.services.get(service)?.target;
+  const offered = view.services.get(service);
   const offersIt = view.membersOn(service).some(({ peer }) => peer === deps.self);
-  if (!offersIt || target === undefined) return { allowed: true, works: null, code: null, reason: text };
-  const own = await ownSide(deps, deployment, target, true, text, { allowed: true });
+  if (!offersIt || offered === undefined) return { allowed: true, works: null, code: null, reason: text };
+  const own = await ownSide(deps, deployment, offered, true, text, { allowed: true });
   if (own !== undefined) return own;
   const status = deps
     .publications(deployment)

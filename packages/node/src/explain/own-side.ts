@@ -1,17 +1,17 @@
 /** What this machine knows of its own side: consent, the program behind a target, the age of what it goes by. */
 import { connect } from 'node:net';
-import { parseTarget } from '@moat/contract';
+import { parseTarget, type Service } from '@moat/contract';
 import type { Deployment } from '../deployments/deployment.ts';
 import { consentLine } from '../publications/withheld.ts';
 import type { ExplainDeps, Finding } from './finding.ts';
 
 const ANSWER_MS = 2_000;
 
-/** Why a stream to `target` would end here; undefined when it would not. `line` is the contract's own reason. */
+/** Why what is sent to a service would end here; undefined when it would not. `line` is the contract's own reason. */
 export async function ownSide(
   { exposed }: Pick<ExplainDeps, 'exposed'>,
   deployment: Deployment,
-  target: string,
+  { target, protocol }: Pick<Service, 'target' | 'protocol'>,
   isPublic: boolean,
   line: string,
   granted: { readonly allowed: boolean; readonly grant?: number },
@@ -26,7 +26,8 @@ export async function ownSide(
       next: [isPublic ? consentLine(deployment, { target }) : `moat node expose ${target} --to ${contract.name}`],
     };
   }
-  if (await answers(target)) return undefined;
+  // A program that takes datagrams answers what it likes.
+  if (protocol === 'udp' || (await answers(target))) return undefined;
   return {
     ...granted,
     works: false,
