@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { decode } from 'dns-packet';
 import type { Service } from '@moat/contract';
 import { silentLogger, systemClock } from '@moat/core';
+import { freePort } from '@moat/testkit';
 import type { GatewayConfig } from '../src/config.ts';
 import { createGateway, type Gateway } from '../src/create-gateway.ts';
 import type { DnsServerConfig } from '../src/dns/dns-config.ts';
@@ -45,16 +46,6 @@ async function changeable(
       return changed;
     },
   };
-}
-
-/** A TCP port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function knock(port: number): Promise<string> {

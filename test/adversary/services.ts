@@ -4,7 +4,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import { eventually, freePort, type Daemon, type Machine } from '../e2e/machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually, type Daemon, type Machine } from '../e2e/machine.ts';
 
 export interface SeeingService {
   readonly port: number;

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { eventually, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, suite, test } from 'node:test';
-import { eventually, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually } from './machine.ts';
 import { World, type DeploymentSpec } from './world.ts';
 
 interface Situation {

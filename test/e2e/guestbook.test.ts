@@ -5,8 +5,9 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { after, before, suite, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { WebSocket } from 'ws';
+import { freePort } from '@moat/testkit';
 import { Browser } from './browser.ts';
-import { Machine, eventually, freePort, type Daemon } from './machine.ts';
+import { Machine, eventually, type Daemon } from './machine.ts';
 
 const HOST = 'guestbook.localhost';
 const CHROMIUM = '/usr/bin/chromium';

@@ -19,7 +19,8 @@ import { silentLogger, systemClock, toBase64url, type Link, type StreamKind } fr
 import { createNodeKey, createOwnerKey, openOwnerKey, readPrivateFile } from '@moat/identity';
 import { createLinks, type LinkService } from '@moat/link';
 import { createMemoryAddressBook, createOverlay, noDeployments, type Overlay } from '@moat/overlay';
-import { eventually, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 

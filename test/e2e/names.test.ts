@@ -13,7 +13,8 @@ import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { createAgentClient } from '@moat/admin-api';
 import { stringify } from 'yaml';
-import { Machine, eventually, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { Machine, eventually } from './machine.ts';
 
 const UPSTREAM = '127.53.53.1';
 const BEFORE = `# by hand\nsearch lan\nnameserver ${UPSTREAM}\noptions timeout:2\n`;

@@ -8,7 +8,8 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { createGatewayClient } from '@moat/admin-api';
 import { stringify } from 'yaml';
-import { Machine, READY_MS, eventually, freePort, type Daemon } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { Machine, READY_MS, eventually, type Daemon } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 

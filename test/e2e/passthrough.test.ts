@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
 import { connect } from 'node:tls';
-import { freePorts, startPebble, withoutPebble, type Pebble } from '../../packages/acme/test/pebble.ts';
+import { freePorts } from '@moat/testkit';
+import { startPebble, withoutPebble, type Pebble } from '../../packages/acme/test/pebble.ts';
 import { Browser } from './browser.ts';
 import { eventually } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
@@ -125,7 +126,11 @@ suite('end-to-end TLS through a gateway', { ...(withoutPebble !== undefined && {
   });
 
   test('a member that comes back has its certificate still', async () => {
-    const before = await serials(12);
+    // Twelve looks may all meet the member that has less to do.
+    const before = await eventually('both certificates', async () => {
+      const shown = await serials(12);
+      return shown.size === 2 && shown;
+    });
     await world.agent('web-1').kill('SIGKILL');
     await world.restart('web-1');
     await eventually('the same certificates', async () => {

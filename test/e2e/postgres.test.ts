@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { eventually, freePort, full } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually, full } from './machine.ts';
 import { World } from './world.ts';
 
 const run = promisify(execFile);

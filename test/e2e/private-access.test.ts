@@ -6,7 +6,8 @@ import { connect, type AddressInfo } from 'node:net';
 import { after, before, suite, test } from 'node:test';
 import { createAgentClient, type NodeStatus } from '@moat/admin-api';
 import { stringify } from 'yaml';
-import { Machine, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { Machine } from './machine.ts';
 
 suite('private access', () => {
   let web: Server;

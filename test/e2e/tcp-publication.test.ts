@@ -7,7 +7,8 @@ import { connect as connectTcp, createServer, type Server, type Socket } from 'n
 import { after, before, test } from 'node:test';
 import { connect, createServer as createTlsServer, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
-import { eventually, freePort } from './machine.ts';
+import { freePort } from '@moat/testkit';
+import { eventually } from './machine.ts';
 import { World } from './world.ts';
 
 const run = promisify(execFile);

@@ -6,8 +6,9 @@
 import { readFile } from 'node:fs/promises';
 import { createAgentClient, createGatewayClient, type AgentClient } from '@moat/admin-api';
 import { stringify } from 'yaml';
+import { freePort } from '@moat/testkit';
 import { Browser } from './browser.ts';
-import { Machine, READY_MS, eventually, freePort, type Daemon } from './machine.ts';
+import { Machine, READY_MS, eventually, type Daemon } from './machine.ts';
 
 export interface MemberSpec {
   readonly tags?: readonly string[];

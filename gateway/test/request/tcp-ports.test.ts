@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { Arrival, StreamAcceptor } from '@moat/core';
+import { freePort } from '@moat/testkit';
 import type { RouteSpec } from '../../src/routes/snapshot.ts';
 import { portKey } from '../../src/names/port.ts';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
@@ -25,15 +26,6 @@ function counting(arrivals: (Arrival | undefined)[] = []): StreamAcceptor {
     });
     stream.writeHead({ connected: true });
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function routes(port: number): RouteSpec[] {

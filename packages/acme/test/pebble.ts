@@ -5,7 +5,6 @@ import { webcrypto } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -14,6 +13,7 @@ import {
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { freePorts } from '@moat/testkit';
 
 const PEBBLE = '/usr/bin/pebble';
 const CHALLTESTSRV = '/usr/bin/pebble-challtestsrv';
@@ -138,24 +138,6 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
     restart: run,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/** Ports that are free now, below those that systems give away. */
-export async function freePorts<const N extends number>(count: N): Promise<number[] & { length: N }> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = 20_000 + Math.floor(Math.random() * 8_000);
-    if (await isFree(port)) found.add(port);
-  }
-  return [...found] as number[] & { length: N };
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
 }
 
 async function reachable(port: number | undefined): Promise<void> {

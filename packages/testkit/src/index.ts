@@ -16,6 +16,7 @@
  * ```
  * @packageDocumentation
  */
+export { freePort, freePorts } from './free-port.ts';
 export {
   FLAG,
   FRAME,

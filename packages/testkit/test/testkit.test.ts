@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { sleep } from '@moat/core';
 
-import { checkLeaks, createChannelPair, createManualClock, createMemoryNetwork } from '../src/index.ts';
+import { checkLeaks, createChannelPair, createManualClock, createMemoryNetwork, freePorts } from '../src/index.ts';
 
 const soon = (): AbortSignal => AbortSignal.timeout(10_000);
 
@@ -35,6 +35,16 @@ test('the leak check names what stayed open', async () => {
   await assert.rejects(leaks.done(5), /left open: 1 TCPServerWrap/);
   server.close();
   await leaks.done();
+});
+
+test('ports that are given are free and never the same', async () => {
+  const ports = await freePorts(60);
+  assert.equal(new Set(ports).size, 60);
+  const server = createServer().listen(ports[59], '127.0.0.1');
+  await once(server, 'listening');
+  const others = await freePorts(60);
+  assert.ok(!others.includes(ports[59] ?? 0));
+  server.close();
 });
 
 test('a channel pair delivers later, stops a writer and says when to go on', async () => {

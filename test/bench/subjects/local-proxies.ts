@@ -2,8 +2,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '@moat/testkit';
 import type { Daemon } from '../../e2e/machine.ts';
-import { freePort } from '../../e2e/machine.ts';
 import type { BenchContext } from '../context.ts';
 import { edgeServer, startNginxServer } from '../nginx-server.ts';
 import { probe } from '../probe.ts';

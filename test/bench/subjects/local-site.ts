@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
-import { freePort } from '../../e2e/machine.ts';
+import { freePort } from '@moat/testkit';
 import type { BenchContext } from '../context.ts';
 import { startNginxServer, writeBodies } from '../nginx-server.ts';
 import { BODY_BYTES } from './e2e-site.ts';

@@ -1,6 +1,6 @@
 /** The same gateway in front of 1, 10 and 100 nodes that offer one service. Its CPU time is counted, not that of the nodes. */
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../../e2e/machine.ts';
+import { freePort } from '@moat/testkit';
 import { probe } from '../probe.ts';
 import { missingPrograms, whenReady } from '../programs.ts';
 import type { Subject, Target } from '../subject.ts';

@@ -68,6 +68,8 @@ class TlsEnd implements Running {
   #secure: TLSSocket | undefined;
   #target: Socket | undefined;
   #isRead = false;
+  /** With a handshake or an alert. */
+  #isAnswered = false;
   #streamOver = false;
 
   constructor(deps: TlsEndDeps, stream: LinkStream, work: TlsEndWork, onClosed: () => void) {
@@ -82,7 +84,8 @@ class TlsEnd implements Running {
     stream.listen({
       ...events,
       onData: (chunk) => (this.#isRead ? events.onData(chunk) : this.#onHello(chunk)),
-      onEnd: (trailers) => (this.#isRead ? events.onEnd(trailers) : this.abort('SERVICE_RESET')),
+      // Whoever ends before it was answered completes no handshake.
+      onEnd: (trailers) => (this.#isAnswered ? events.onEnd(trailers) : this.#left()),
       onClose: (code) => {
         this.#streamOver = true;
         events.onClose(code);
@@ -98,9 +101,7 @@ class TlsEnd implements Running {
 
   abort(code: string): void {
     this.#stream.reset(code);
-    this.#streamOver = true;
-    this.#destroy();
-    this.#finish();
+    this.#over();
   }
 
   #onHello(chunk: Uint8Array): void {
@@ -171,9 +172,14 @@ class TlsEnd implements Running {
       ...({ allowHalfOpen: true } as object),
     });
     this.#secure = secure;
+    this.#isAnswered = true;
     secure.on('error', () => this.abort('SERVICE_RESET'));
+    const left = (): void => this.#left();
+    // Its end is told to those alone who read; before the handshake is over there is nothing else to be read.
+    secure.once('end', left).resume();
     secure.once('secure', () => {
       this.#deadline.cancel();
+      secure.off('end', left);
       done(secure);
     });
     secure.once('close', () => this.#finish());
@@ -185,10 +191,24 @@ class TlsEnd implements Running {
   #alert(alert: Alert): void {
     if (this.closed || this.#streamOver) return;
     this.#isRead = true;
+    this.#isAnswered = true;
     this.#stream.writeHead({ connected: true });
     this.#stream.write(alertRecord(alert));
     this.#stream.end();
     this.#deps.clock.after(1_000, () => this.abort('SERVICE_RESET'));
+  }
+
+  /** The client left before it was in. A clean end: to the gateway, a reset would be this machine's failure. */
+  #left(): void {
+    if (!this.#isAnswered) this.#stream.writeHead({ connected: true });
+    this.#stream.end();
+    this.#over();
+  }
+
+  #over(): void {
+    this.#streamOver = true;
+    this.#destroy();
+    this.#finish();
   }
 
   #destroy(): void {

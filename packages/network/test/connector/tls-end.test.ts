@@ -6,9 +6,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex, PassThrough } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import { silentLogger, systemClock, type LinkStream } from '@moat/core';
+import { silentLogger, systemClock, type Clock, type LinkStream } from '@moat/core';
 import { StreamDuplex } from '../../src/connector/stream-duplex.ts';
 import { serveTls, type TlsEnds } from '../../src/connector/tls-end.ts';
 import { createStreamPair } from '../../src/stream-pair.ts';
@@ -64,7 +65,7 @@ interface Client {
 }
 
 /** A stream as a gateway opens it, with the name it says. */
-function opened(servername: string | undefined, target: number = port): Client {
+function opened(servername: string | undefined, target: number = port, clock: Clock = systemClock): Client {
   const request = { deployment: 'd', service: 'web', kind: 'tcp' } as const;
   const pair = createStreamPair({ request, opener: 'gateway', acceptor: 'member' });
   const accepted = Object.assign(pair.accepted, { arrival: servername === undefined ? undefined : { servername } });
@@ -72,7 +73,7 @@ function opened(servername: string | undefined, target: number = port): Client {
   duplex.on('error', () => undefined);
   pair.opened.listen(duplex.events);
   const closed = new Promise<void>((resolve) => {
-    const deps = { clock: systemClock, isOwnSocket: () => false, logger: silentLogger, ends: ENDS };
+    const deps = { clock, isOwnSocket: () => false, logger: silentLogger, ends: ENDS };
     serveTls(deps, accepted, { target: { host: '127.0.0.1', port: target }, protocol: 'http/1.1' }, resolve);
   });
   return { stream: pair.opened, duplex, closed };
@@ -115,6 +116,25 @@ test('another name than the gateway said, no name of ours, and a proof without a
   }
   assert.equal(seen.length, before, 'the service has seen nothing of it');
 });
+
+test(
+  'a client that leaves before or in the middle of the handshake is not waited for',
+  { timeout: 5_000 },
+  async () => {
+    const written = new PassThrough();
+    connect({ socket: Duplex.from({ readable: new PassThrough(), writable: written }), servername: NAME });
+    const [hello] = (await once(written, 'data')) as [Buffer];
+    const never: Clock = { ...systemClock, after: () => ({ cancel: () => undefined }) };
+    const atOnce = opened(NAME, port, never);
+    atOnce.duplex.resume().end(hello);
+    await Promise.all([atOnce.closed, once(atOnce.duplex, 'end')]);
+    const answered = opened(NAME, port, never);
+    answered.duplex.write(hello);
+    await once(answered.duplex, 'data');
+    answered.duplex.end();
+    await Promise.all([answered.closed, once(answered.duplex, 'end')]);
+  },
+);
 
 test('what is no TLS never reaches the service', async () => {
   const before = seen.length;
