@@ -12,7 +12,6 @@ export const CLI_ERROR_CODES = [
   'CONFIRMATION_NEEDED', // the answer to a question is needed and there is no terminal | look at it, then repeat with --yes
   'DECLINED', // you answered no | nothing was changed
   'APPLIED_IN_BETWEEN', // another version was applied since this one was planned | plan again and look at the difference
-  'NOT_SUPPORTED_YET', // this form of the command comes with a later version | use the way named in the message
   'MEMBER_TAKEN', // the place is held by a machine already | remove and apply, then invite again
   'NO_KEEPER', // the deployment has no pinned keeper that could witness a join | mark a pinned member keeper: true and apply
   'NO_GATEWAY', // no gateway is named to publish at | --gateway, MOAT_GATEWAY, gateway: in config.yaml, or run one

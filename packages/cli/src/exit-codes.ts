@@ -26,7 +26,6 @@ export const EXIT = {
 const CODES: Readonly<Record<number, readonly string[]>> = {
   [EXIT.usage]: [
     'USAGE',
-    'NOT_SUPPORTED_YET',
     'TARGET_INVALID',
     'DURATION_INVALID',
     'CONFIRMATION_NEEDED',
