@@ -107,6 +107,7 @@ test('one of two signatures changes nothing; the second puts it in force', async
   const text = await terminal.run(['proposals']);
   assert.match(text.stdout, /signed 1 of 2: ana; missing (ben, cy|cy, ben)/);
   assert.match(text.stdout, /~ service db: port 5432 → 5433/);
+  assert.match(text.stdout, /Next {2}moat sign \S+ {3}on the machine of (ben or cy|cy or ben)/);
 
   const again = await ok(terminal, ['sign', id.slice(0, 8), '--yes', '--key', 'ana.key']);
   assert.equal(again.data['inForce'], false, 'one owner counts once');

@@ -76,12 +76,15 @@ function render(
   const age = formatDuration(Math.max(0, io.now() - Date.parse(status.receivedAt)));
   const title = `${style.bold(shortId(status.id))}  ${age} old`;
   if (status.state === 'stale') return `${title}  ${style.dim('stale: another version came first')}`;
-  const names = (keys: readonly string[]): string => ownerNames(keys, before, contract).join(', ') || 'nobody';
+  const signers = ownerNames(status.signers, before, contract);
+  const missing = ownerNames(status.missing, before, contract);
   const { newOwners, ...rest } = status;
   const standing = standingText({ ...rest, ...(newOwners === null ? {} : { newOwners }) });
   return [
-    `${title}  ${standing}: ${names(status.signers)}; missing ${names(status.missing)}`,
+    `${title}  ${standing}: ${signers.join(', ') || 'nobody'}; missing ${missing.join(', ') || 'nobody'}`,
     renderPlan(changes, before, contract, style),
-    `  ${style.dim('Next')}  moat sign ${shortId(status.id)}`,
+    ...(missing.length > 0
+      ? [`  ${style.dim('Next')}  moat sign ${shortId(status.id)}   on the machine of ${missing.join(' or ')}`]
+      : []),
   ].join('\n');
 }
