@@ -34,16 +34,22 @@ const { readCorpus } = await import('../../gateway/test/request/corpus.ts');
 
 const random = seeded(SEED);
 
+/** Milliseconds of processor time that this thread took: others run too. */
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
+}
+
 /** Runs what may refuse, and lets only refusals with a code pass. */
 function refusing<T>(work: () => T): T | string {
-  const begin = performance.now();
+  const begin = cpuMs();
   try {
     return work();
   } catch (error) {
     if (!isMoatError(error)) throw error;
     return error.code;
   } finally {
-    const ms = performance.now() - begin;
+    const ms = cpuMs() - begin;
     if (ms > 1000) assert.fail(`it took ${Math.round(ms)} ms`);
   }
 }

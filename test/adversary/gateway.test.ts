@@ -183,11 +183,13 @@ suite('gateway', () => {
 
   test('can never: learn the rest of the contract', async () => {
     const shown = JSON.stringify(evil.bundles);
-    for (const secret of ['db', 'private', '"app"', 'hub', '10.77', 'shop.localhost', '127.0.0.1', 'access']) {
-      assert.ok(
-        !shown.includes(`"${secret}`) && !shown.includes(`${secret}"`),
-        `${secret} is not in what it was shown`,
-      );
+    // Words, as hashes and signatures have any two letters somewhere; those have none of what parts words here.
+    const words = new Set(shown.split(/[".,:/ ]+/));
+    for (const secret of ['db', 'private', 'app', 'hub', 'access']) {
+      assert.ok(!words.has(secret), `${secret} is not in what it was shown`);
+    }
+    for (const secret of ['10.77', 'shop.localhost', '127.0.0.1']) {
+      assert.ok(!shown.includes(`"${secret}`) && !shown.includes(`${secret}"`), `nor is ${secret}`);
     }
     // what it may ask for over the same connection is answered as if nothing were there
     const [connection] = evil.overlay.connections(shop.peer('web'));

@@ -4,13 +4,13 @@ import { after, before, suite, test } from 'node:test';
 import { headHash } from '@moat/contract';
 import { SteppedClock } from '../../packages/node/test/stepped-clock.ts';
 import { Agent, startEcho } from '../../packages/node/test/world.ts';
-import { eventually } from '../e2e/machine.ts';
+import { eventually, within } from '../e2e/machine.ts';
 import { Pen, pinned } from './pen.ts';
 import { Twin, framed, gone, inParts } from './twins/twin.ts';
 
 const NODES = 20;
 /** What is promised to members with any path to one that knows. */
-const WITHIN_MS = 2000;
+const WITHIN_MS = within(2_000);
 
 suite(`removal from a network of ${NODES} nodes`, { timeout: 120_000 }, () => {
   const pen = new Pen();

@@ -128,7 +128,7 @@ class Ledger {
       lines = (await this.#service.seen()).slice(this.#at);
       return lines.length >= whole.length + 1 || left().every((line) => !line.endsWith(' is missing'));
     };
-    if (!(await look())) await eventually(`${what}: ${whole.join(', ')}`, look, 5_000);
+    if (!(await look())) await eventually(`${what}: ${whole.join(', ')}`, look);
     this.#at += lines.length;
     for (const line of left()) {
       const at = this.#begun.indexOf(line);
@@ -145,7 +145,7 @@ suite('services behind a gateway see what it accepted', { concurrency: 4 }, () =
   for (const subject of SUBJECTS) {
     const lacks = missing(subject);
     const skip = lacks.length > 0 && `${lacks.join(', ')} is not installed`;
-    test(`${PAYLOADS.length} payloads before ${subject.about}`, { skip, timeout: 60_000 }, async () => {
+    test(`${PAYLOADS.length} payloads before ${subject.about}`, { skip, timeout: 200_000 }, async () => {
       const host = `${subject.name}.localhost`;
       const service = running.get(subject.name);
       assert.ok(service);

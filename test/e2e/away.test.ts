@@ -5,7 +5,7 @@ import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { freePort } from '@moat/testkit';
-import { eventually } from './machine.ts';
+import { READY_MS, eventually, within } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
@@ -83,9 +83,9 @@ suite('with every other machine down', () => {
     await world.agent('owner').kill('SIGKILL');
     const started = performance.now();
     const agent = world.spawnAgent('app');
-    await eventually('local answers from disk', () => answers(address), 10_000);
+    await eventually('local answers from disk', () => answers(address), READY_MS);
     const elapsedMs = performance.now() - started;
-    assert.ok(elapsedMs < 3_000, `took ${Math.round(elapsedMs)} ms\n${agent.output}`);
+    assert.ok(elapsedMs < within(3_000), `took ${Math.round(elapsedMs)} ms\n${agent.output}`);
     const status = await world.machine('app').ok(['status']);
     assert.ok(status.stdout.includes('local'));
   });
@@ -116,8 +116,11 @@ suite('two nodes that accept no inbound connection', () => {
     });
     const address = await eventually('db is listed', () => world.serviceAddress('app', 'db'));
     assert.equal(await eventually('db answers', () => answers(address), 30_000), true);
-    const ping = await world.machine('app').ok(['ping', 'db']);
-    assert.match(ping.stdout, /"path":\s*"spliced"/);
+    // Its first way may be that of the overlay, where a splice takes too long.
+    await eventually('it is spliced', async () => {
+      const ping = await world.machine('app').ok(['ping', 'db']);
+      return /"path":\s*"spliced"/.test(ping.stdout);
+    });
   });
 });
 
@@ -138,15 +141,15 @@ suite('a keeper that was killed and is back on other ports', () => {
     };
     await eventually('all are connected', connected);
     // Addresses are written within a second of being learned.
-    await wait(1500);
+    await wait(3_000);
     await world.agent('owner').kill('SIGKILL');
     const [port, linkPort] = [await freePort(), await freePort()];
     const started = performance.now();
     await world
       .machine('owner')
       .startAgent(['--no-mdns', '--listen', `/ip4/127.0.0.1/tcp/${port}`, '--link-port', String(linkPort)]);
-    await eventually('all are connected again', connected, 20_000);
+    await eventually('all are connected again', connected, READY_MS);
     const elapsedMs = performance.now() - started;
-    assert.ok(elapsedMs < 15_000, `took ${Math.round(elapsedMs)} ms`);
+    assert.ok(elapsedMs < within(15_000), `took ${Math.round(elapsedMs)} ms`);
   });
 });

@@ -12,14 +12,14 @@ import { WebSocket } from 'ws';
 import { freePorts } from '@moat/testkit';
 import { startPebble, withoutPebble, type Pebble } from '../../packages/acme/test/pebble.ts';
 import { Browser } from './browser.ts';
-import { eventually } from './machine.ts';
+import { eventually, within } from './machine.ts';
 import { startWebService, type WebService } from './web-service.ts';
 import { World } from './world.ts';
 
 const DOMAIN = 'apps.test';
 const HOST = `shop.${DOMAIN}`;
 /** Renewed at its half: often enough to see it, with time left for a machine that has other work to do. */
-const LIFE_SECONDS = 30;
+const LIFE_SECONDS = 45;
 
 suite('certificates of an authority, under load', { skip: withoutPebble ?? false }, () => {
   let pebble: Pebble;
@@ -114,7 +114,7 @@ suite('certificates of an authority, under load', { skip: withoutPebble ?? false
         const now = await serials(HOST);
         return now.size === 1 && ![...now].some((serial) => before.has(serial));
       },
-      60_000,
+      90_000,
     );
     stopping.abort();
     await Promise.all([...clients, changes]);
@@ -150,12 +150,12 @@ suite('certificates of an authority, under load', { skip: withoutPebble ?? false
     await daemon.kill('SIGKILL');
     await world.restartGateway();
     const readyAt = Date.now();
-    await eventually('it serves', async () => (await browser.fetch(HOST)).status === 200, 20_000);
+    await eventually('it serves', async () => (await browser.fetch(HOST)).status === 200);
     const backMs = Date.now() - readyAt;
     stopping.abort();
     await Promise.all(load);
     t.diagnostic(`served over https ${backMs} ms after the gateway answered its operator`);
-    assert.ok(backMs < 3_000, `${backMs} ms`);
+    assert.ok(backMs < within(3_000), `${backMs} ms`);
     const kept = await gateway.names();
     assert.deepEqual(
       names

@@ -318,9 +318,13 @@ suite('explain', () => {
     await eventually('log-1 is met', async () => world.client('web-1').ping('shop', { target: 'log-1' }));
     await world.agent('log-1').kill('SIGKILL');
     // Spliced first where the processor is busy; the direct path takes over.
-    await eventually('a direct link to the database', async () => {
-      return (await world.client('web-1').ping('shop', { target: 'db' })).path === 'direct';
-    });
+    await eventually(
+      'a direct link to the database',
+      async () => {
+        return (await world.client('web-1').ping('shop', { target: 'db' })).path === 'direct';
+      },
+      60_000,
+    );
     await eventually('a link between the homes', async () => {
       return (await world.client('home-1').ping('shop', { target: 'far' })).path !== 'direct';
     });

@@ -120,7 +120,8 @@ suite('postgres over the private network', { skip }, () => {
       })();
       await eventually('some rows are in', async () => acknowledged.length >= 5);
       await world.agent(victim).kill('SIGKILL');
-      await eventually('writers notice', async () => interrupted > 0);
+      // A link whose path is gone is kept for half a minute.
+      await eventually('writers notice', async () => interrupted > 0, 60_000);
       const sofar = acknowledged.length;
       await world.restart(victim);
       await eventually('rows go in again', async () => acknowledged.length >= sofar + 5, 30_000);

@@ -7,7 +7,7 @@ import { after, before, suite, test } from 'node:test';
 import { createAgentClient, type NodeStatus } from '@moat/admin-api';
 import { stringify } from 'yaml';
 import { freePort } from '@moat/testkit';
-import { Machine } from './machine.ts';
+import { Machine, eventually } from './machine.ts';
 
 suite('private access', () => {
   let web: Server;
@@ -23,7 +23,8 @@ suite('private access', () => {
     const listen = `/ip4/127.0.0.1/tcp/${await freePort()}`;
     const flags = ['--no-mdns', '--access', 'private', '--listen', listen, '--link-port', 'off', '--socks-port', '0'];
     const agent = await machine.startAgent(flags);
-    said = agent.output;
+    // What it prints comes by another way than the answer of its API.
+    said = await eventually('it says who may use it', async () => agent.output.includes('private:') && agent.output);
     status = await createAgentClient({ socketPath: machine.path('state', 'agent.sock') }).status();
     await machine.ok(['key', 'new', '--plain']);
     const file = {

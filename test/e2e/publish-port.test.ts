@@ -57,7 +57,7 @@ suite('moat publish PORT', () => {
     await publish.kill('SIGINT');
     assert.equal(publish.child.exitCode, 0, publish.output);
     await said(publish, 'withdrawn');
-    await eventually('the name is withdrawn', async () => (await get('try.localhost')).status === 404, 5_000);
+    await eventually('the name is withdrawn', async () => (await get('try.localhost')).status === 404);
     assert.deepEqual((await laptop.ok(['node', 'expose'])).json['exposed'], []);
   });
 
@@ -80,7 +80,7 @@ suite('moat publish PORT', () => {
     const ended = await laptop.ok(['unpublish', name, '-n', 'home']);
     assert.equal(ended.json['stillExposed'], `127.0.0.1:${web.port}`, 'consent is the operator’s to take back');
     await laptop.ok(['node', 'unexpose', String(web.port), '--to', 'home']);
-    await eventually('it is withdrawn', async () => (await get(`${name}.localhost`)).status === 404, 5_000);
+    await eventually('it is withdrawn', async () => (await get(`${name}.localhost`)).status === 404);
   });
 
   test('a program offers its service for as long as it runs', async () => {
@@ -105,7 +105,7 @@ suite('moat publish PORT', () => {
     const publish = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
     await said(publish, 'published');
     await publish.kill('SIGKILL');
-    await eventually('nobody is let in', async () => (await get('lost.localhost')).status === 503, 5_000);
+    await eventually('nobody is let in', async () => (await get('lost.localhost')).status === 503);
     assert.deepEqual((await laptop.ok(['node', 'expose'])).json['exposed'], []);
     const back = laptop.spawn(['publish', String(web.port), '--name', 'lost', ...gateway, '--json']);
     assert.equal((await said(back, 'published'))['status'], 200);
@@ -115,7 +115,7 @@ suite('moat publish PORT', () => {
     await world.restart('laptop');
     await eventually('the agent is told again', async () => (await get('lost.localhost')).status === 200);
     await back.kill('SIGINT');
-    await eventually('it is withdrawn', async () => (await get('lost.localhost')).status === 404, 5_000);
+    await eventually('it is withdrawn', async () => (await get('lost.localhost')).status === 404);
   });
 
   test('without an agent it says how to start one', async () => {

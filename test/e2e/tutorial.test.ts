@@ -4,15 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { globSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '@moat/testkit';
 import { Machine } from './machine.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -38,25 +37,10 @@ function scriptOf(file: string): string {
   return ['set -e', ...blocks].join('\n');
 }
 
-/** A free port that the system gives to no outgoing connection meanwhile: below the usual ephemeral range. */
-async function quietPort(): Promise<number> {
-  for (;;) {
-    const server = createServer().listen(20_000 + randomInt(10_000), '127.0.0.1');
-    try {
-      await once(server, 'listening');
-      return (server.address() as AddressInfo).port;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    } finally {
-      server.close();
-    }
-  }
-}
-
 /** A free port for every variable that a tutorial takes as `NAME=${NAME:-1234}`. */
 async function portsFor(script: string): Promise<Record<string, string>> {
   const names = [...script.matchAll(/\b([A-Z_]+)=\$\{\1:-\d+\}/g)].map((match) => match[1] ?? '');
-  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, String(await quietPort())])));
+  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, String(await freePort())])));
 }
 
 /** A folder with `moat` and the Node of this test, for PATH. */

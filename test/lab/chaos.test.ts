@@ -15,13 +15,13 @@ import { errorCode } from '@moat/core';
 import { createNodeKey } from '@moat/identity';
 import { seeded, type Random } from '../adversary/mutate.ts';
 import { Pen, pinned, publication, type Version } from '../adversary/pen.ts';
-import { eventually, full } from '../e2e/machine.ts';
+import { eventually, full, within } from '../e2e/machine.ts';
 import { ChaosWorld } from './chaos-world.ts';
 import { Internet, labSkip } from './internet.ts';
 
 const SEED = Number(process.env['MOAT_CHAOS_SEED'] ?? randomInt(2 ** 31));
 const CHAOS_MS = full ? 600_000 : 60_000;
-const CONVERGED_MS = 10_000;
+const CONVERGED_MS = within(10_000);
 /** Versions that a machine keeps. */
 const VERSIONS_KEPT = 100;
 const NODES = ['node-1', 'node-2', 'node-3', 'node-4', 'node-5'] as const;

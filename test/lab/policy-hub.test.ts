@@ -108,7 +108,10 @@ it(
     // With public addresses too the machine's own LAN is not the internet.
     world.nearby = ['9.9.9.1/24'];
     world.apply(contract, NOW);
-    assert.deepEqual(await Promise.all(streams.map((held) => devices.echo(held, QUIET))), ['member-5432', 'silence']);
+    assert.deepEqual(await Promise.all(streams.map((held, i) => devices.echo(held, i === 0 ? undefined : QUIET))), [
+      'member-5432',
+      'silence',
+    ]);
     const { egress: _, ...closed } = contract;
     world.apply({ ...closed, access: [{ from: ['phone'], to: ['home', 'dns'] }] }, NOW);
     assert.deepEqual(await Promise.all(streams.map((held) => devices.echo(held, QUIET))), ['silence', 'silence']);

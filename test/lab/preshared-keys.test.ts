@@ -4,7 +4,7 @@ import { after, before, suite, test } from 'node:test';
 import { eventually } from '../e2e/machine.ts';
 import { labSkip } from './internet.ts';
 import { pictured } from './picture.ts';
-import { TunnelWorld } from './tunnel-world.ts';
+import { TunnelWorld, DIRECT_MS } from './tunnel-world.ts';
 
 suite('preshared keys over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => {
   const world = new TunnelWorld();
@@ -37,7 +37,7 @@ suite('preshared keys over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, 
     eventually(
       'a direct way',
       async () => (await ask()) === 'ben' && (await world.peer('ana', 'ben')).path === 'direct',
-      30_000,
+      DIRECT_MS,
     );
 
   test('are agreed on with the first packet, and packets go directly', (t) =>

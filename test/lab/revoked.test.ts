@@ -10,17 +10,17 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { READY_MS, eventually, full } from '../e2e/machine.ts';
+import { READY_MS, eventually, full, within } from '../e2e/machine.ts';
 import type { Capture } from './capture.ts';
 import { labSkip } from './internet.ts';
 import { pictured } from './picture.ts';
-import { ECHO, TunnelWorld, type TunnelMember } from './tunnel-world.ts';
+import { ECHO, TunnelWorld, type TunnelMember, DIRECT_MS } from './tunnel-world.ts';
 
 const MEMBERS = full ? 50 : 4;
 /** Others that it sends to all the time. */
 const TARGETS = full ? 6 : 2;
 /** Milliseconds from the version at the owner until the last of them is done with it. */
-const REVOKED_MS = full ? 2000 : 4000;
+const REVOKED_MS = within(2_000);
 /** Milliseconds without a packet before a line is silent. */
 const SILENT_MS = full ? 1000 : 500;
 /** Milliseconds between two looks at the peers of all. */
@@ -55,7 +55,7 @@ suite(`one of ${MEMBERS} members on WireGuard is taken out`, { skip: labSkip('wg
       await eventually(
         `${gone} reaches ${name} directly`,
         async () => (await world.ask(gone, name)) === name && (await world.peer(gone, name)).path === 'direct',
-        30_000,
+        DIRECT_MS,
       );
     }
   });

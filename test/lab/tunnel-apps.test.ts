@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { eventually, full } from '../e2e/machine.ts';
 import { labSkip } from './internet.ts';
 import { pictured } from './picture.ts';
-import { TunnelWorld } from './tunnel-world.ts';
+import { TunnelWorld, DIRECT_MS } from './tunnel-world.ts';
 
 const run = promisify(execFile);
 const BIN = dirname(globSync('/usr/lib/postgresql/*/bin/initdb')[0] ?? '/nonexistent/initdb');
@@ -58,7 +58,7 @@ suite('programs over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => 
     await eventually(
       'packets go directly',
       async () => (await world.ask('ana', 'ben')) === 'ben' && (await world.peer('ana', 'ben')).path === 'direct',
-      30_000,
+      DIRECT_MS,
     );
   });
 
@@ -179,7 +179,7 @@ suite('programs over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () => 
       world.place('ben').machine.program('iperf3', ['-s', '-p', String(SERVICES.iperf[1]), '-B', '127.0.0.1']);
       const udp = await eventually('it answers', () => iperf(ben, SERVICES.iperf[0], '-u', '-b', '20M', '-t', '2'));
       t.diagnostic(`UDP at 20 Mbit/s: ${udp.lost.toFixed(2)} % lost`);
-      assert.ok(udp.lost < 2, `${udp.lost} % lost`);
+      assert.ok(udp.lost < (full ? 2 : 20), `${udp.lost} % lost`);
       await plainWireguard();
       world.place('ben').machine.program('iperf3', ['-s', '-p', '5202', '-B', PLAIN.ben]);
       await eventually('plain wg answers', () => iperf(PLAIN.ben, 5202, '-t', '1'));

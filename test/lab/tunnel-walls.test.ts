@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { eventually } from '../e2e/machine.ts';
+import { eventually, within } from '../e2e/machine.ts';
 import type { Capture } from './capture.ts';
 import { labSkip } from './internet.ts';
 import { PacketProbe, type Ask } from './packet-probe.ts';
 import { pictured } from './picture.ts';
-import { ECHO, TunnelWorld } from './tunnel-world.ts';
+import { ECHO, TunnelWorld, DIRECT_MS } from './tunnel-world.ts';
 
 /** In the LAN of Ben's machine, and somewhere on the internet. */
 const NAS = { own: '192.168.77.1', host: '192.168.77.2' } as const;
@@ -17,7 +17,7 @@ const WWW = '203.0.113.200';
 /** Of Ben's machine, on every address; nobody was granted it. */
 const UNGRANTED = 9200;
 /** Milliseconds from the owner's command until the packets of one who was taken out are dropped. */
-const REVOKED_MS = 2000;
+const REVOKED_MS = within(2_000);
 
 suite('a hostile member on WireGuard', { skip: labSkip('wg', 'wireguard-go', 'tcpdump') }, () => {
   const world = new TunnelWorld();
@@ -46,7 +46,7 @@ suite('a hostile member on WireGuard', { skip: labSkip('wg', 'wireguard-go', 'tc
       'packets go directly',
       async () =>
         (await world.ask('mallory', 'ben')) === 'ben' && (await world.peer('mallory', 'ben')).path === 'direct',
-      30_000,
+      DIRECT_MS,
     );
     for (const name of ['mallory', 'ben']) devices.set(name, (await world.status(name)).interface ?? '');
     device = devices.get('mallory') ?? '';

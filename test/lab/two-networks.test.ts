@@ -7,6 +7,7 @@ import { Machine, eventually, type Daemon } from '../e2e/machine.ts';
 import { Internet, labSkip } from './internet.ts';
 import { PacketProbe } from './packet-probe.ts';
 import { pictured } from './picture.ts';
+import { DIRECT_MS } from './tunnel-world.ts';
 
 const RANGE = '10.77.0.0/16';
 const [PORT, TARGET] = [80, 9007];
@@ -74,7 +75,7 @@ suite('two networks with the same addresses on one machine', { skip: labSkip('wg
             const got = await addressOf(`web.${network}.internal`);
             return got.startsWith('127.') ? undefined : got;
           },
-          30_000,
+          DIRECT_MS,
         );
         found.set(network, address);
         const heard = await eventually('it answers', async () => {
@@ -88,7 +89,7 @@ suite('two networks with the same addresses on one machine', { skip: labSkip('wg
             await both.probe.ask({ kind: 'tcp', host: address, port: PORT, waitMs: 1000 });
             return (await host(network).client.wireguard(network)).peers[0]?.path === 'direct';
           },
-          30_000,
+          DIRECT_MS,
         );
       }
       assert.notEqual(found.get('red'), found.get('blue'));
