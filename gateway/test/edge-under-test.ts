@@ -32,7 +32,7 @@ export interface EdgeOptions {
 
 export class EdgeUnderTest implements AsyncDisposable {
   readonly links: MemoryLinks = new MemoryLinks();
-  readonly routes: Routes = new Routes({ now: () => Date.now(), random: Math.random });
+  readonly routes: Routes;
   readonly log: LogLine[] = [];
   readonly served: string[] = [];
   /** Runs once, right after a request has found its route. */
@@ -44,8 +44,9 @@ export class EdgeUnderTest implements AsyncDisposable {
   ca = '';
   #ids = 0;
 
-  private constructor(stack: AsyncDisposableStack) {
+  private constructor(stack: AsyncDisposableStack, clock: Clock) {
     this.#stack = stack;
+    this.routes = new Routes({ now: () => clock.now(), random: Math.random });
   }
 
   static async start(options: EdgeOptions = {}): Promise<EdgeUnderTest> {
@@ -59,7 +60,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       'gateway.yaml',
       {},
     );
-    const started = new EdgeUnderTest(new AsyncDisposableStack());
+    const started = new EdgeUnderTest(new AsyncDisposableStack(), clock);
     const contexts = new SecureContexts({
       clock: systemClock,
       source: authority,

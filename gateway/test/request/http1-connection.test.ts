@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LinkStream } from '@moat/core';
+import { createManualClock } from '@moat/testkit';
 import { RequestParser } from '../../src/request/http1-parser.ts';
 import { DOMAIN, EdgeUnderTest, HOST, readAll, type LogLine } from '../edge-under-test.ts';
 import { answering, member, TEXT } from '../member.ts';
@@ -236,9 +237,12 @@ test('a connection that retires behind the head of an answer keeps it until the 
 });
 
 test('a client that asks on behind a silent answer and leaves is not kept for ever', async () => {
-  await using edge = await EdgeUnderTest.start({ limits: { headMs: 200, idleMs: 400 } });
+  const clock = createManualClock(Date.now());
+  await using edge = await EdgeUnderTest.start({ clock, limits: { headMs: 200, idleMs: 400 } });
+  const asked: string[] = [];
   edge.publish({
     m1: member((stream) => {
+      asked.push('GET');
       stream.writeHead({ status: 200, fields: TEXT });
       return undefined;
     }),
@@ -248,13 +252,19 @@ test('a client that asks on behind a silent answer and leaves is not kept for ev
     socket.write(GET);
     await delay(50);
   }
+  while (asked.length < 1) await delay(5);
   assert.equal(edge.edge.counts.running, 1);
   socket.destroy();
   const waits = await edge.connect();
   waits.write(GET);
-  while (edge.edge.counts.connections > 1) await delay(50);
+  while (asked.length < 2) await delay(5);
+  while (edge.edge.counts.connections > 1) {
+    clock.advance(50);
+    await delay(5);
+  }
   // Who asks nothing more may wait as long as it likes.
-  await delay(1_000);
+  clock.advance(1_000);
+  await delay(50);
   assert.equal(edge.edge.counts.running, 1);
   waits.destroy();
 });

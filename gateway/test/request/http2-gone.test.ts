@@ -62,7 +62,7 @@ function literal(name: string, value: string): Buffer {
 }
 
 test('a client whose reset comes while the gateway can only write is let go within a second or two', async () => {
-  await using edge = await EdgeUnderTest.start({ limits: { headMs: 200 } });
+  await using edge = await EdgeUnderTest.start({ limits: { headMs: 1_000 } });
   const written = { parts: 0 };
   edge.publish({
     m1: member((stream) => {

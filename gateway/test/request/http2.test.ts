@@ -285,10 +285,12 @@ test('draining: what runs is answered, what is new goes elsewhere', async () => 
 });
 
 test('a connection on which nothing is asked ends', async () => {
-  await using edge = await EdgeUnderTest.start({ limits: { headMs: 100, idleMs: 100 } });
+  await using edge = await EdgeUnderTest.start({ limits: { headMs: 500, idleMs: 500 } });
   edge.publish({ m1: silent });
   await using session = connectHttp2(edge);
-  await once(session, 'close');
+  const closed = new Promise((resolve) => session.once('close', resolve));
+  await once(session, 'connect');
+  await closed;
 });
 
 test('off, nobody can choose it', async () => {

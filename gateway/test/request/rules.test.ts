@@ -9,6 +9,7 @@ import type { TLSSocket } from 'node:tls';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { PublishRules } from '@moat/contract';
 import type { StreamAcceptor } from '@moat/core';
+import { createManualClock } from '@moat/testkit';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { answering, member, recording, TEXT, type Seen } from '../member.ts';
 
@@ -214,21 +215,24 @@ test('as many other members are tried as the rule says', async () => {
 });
 
 test('a member that failed in a row rests, and one request shows that it is well again', async () => {
-  await using edge = await EdgeUnderTest.start();
+  const clock = createManualClock(Date.now());
+  await using edge = await EdgeUnderTest.start({ clock });
   let status = 503;
   const failing = member((stream) => {
     stream.writeHead({ status, fields: [['content-length', '0']] });
     stream.end();
     return {};
   });
-  publish(edge, { breaker: { failures: 2, openMs: 200 } }, { members: { m1: failing } });
+  publish(edge, { breaker: { failures: 2, openMs: 10_000 } }, { members: { m1: failing } });
   assert.deepEqual([(await ask(edge)).status, codeOf(await ask(edge))], [503, '']);
-  const resting = await ask(edge);
-  assert.deepEqual([resting.status, codeOf(resting)], [503, 'MEMBERS_RESTING']);
   status = 200;
-  let answer = resting;
-  while (answer.status === 503) answer = await ask(edge);
-  assert.equal(answer.status, 200);
+  for (const waitMs of [0, 9_999]) {
+    clock.advance(waitMs);
+    const resting = await ask(edge);
+    assert.deepEqual([resting.status, codeOf(resting)], [503, 'MEMBERS_RESTING']);
+  }
+  clock.advance(1);
+  assert.equal((await ask(edge)).status, 200);
 });
 
 test('a client stays with the member that answered it, the service sees nothing of it, and it moves when that is gone', async () => {

@@ -2,12 +2,22 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { EdgeUnderTest, HOST } from '../edge-under-test.ts';
 import { echoing, member, TEXT } from '../member.ts';
 
 const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 };
+
+/** Waits until the kernel's buffers are full and nothing moves any more; gives how much moved. */
+async function stillness(moved: () => number): Promise<number> {
+  for (;;) {
+    const before = moved();
+    await Promise.all([turns(500), delay(500)]);
+    if (before > 0 && moved() === before) return before;
+  }
+}
 
 test('an endless download to a client that does not read stops at its window', async () => {
   await using edge = await EdgeUnderTest.start();
@@ -29,12 +39,7 @@ test('an endless download to a client that does not read stops at its window', a
     socket.pause();
     socket.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
   }
-  let before = -1;
-  // Until the kernel's buffers are full and nothing moves any more.
-  while (written !== before) {
-    before = written;
-    await turns(500);
-  }
+  const before = await stillness(() => written);
   const external = process.memoryUsage().external;
   await turns(2_000);
   assert.equal(written, before);
@@ -81,11 +86,7 @@ test('an upload to a service that does not read stops at its window', async () =
   };
   socket.on('drain', pump);
   pump();
-  let before = -1;
-  while (sent !== before) {
-    before = sent;
-    await turns(500);
-  }
+  await stillness(() => sent);
   assert.ok(sent < 20 * 2 ** 20, `${sent >> 20} MiB left the client`);
   assert.ok(edge.links.highest <= 512 * 1024);
   resume();

@@ -44,13 +44,19 @@ after(() => {
   server.closeAllConnections();
 });
 
-function transport(options: { readonly trusted?: boolean; readonly signal?: AbortSignal } = {}): AcmeTransport {
-  const { trusted = true, signal = AbortSignal.timeout(10_000) } = options;
-  return new AcmeTransport({ clock: systemClock }, { trust: trusted ? trust : undefined, signal, requestMs: 300 });
+interface Choices {
+  readonly trusted?: boolean;
+  readonly signal?: AbortSignal;
+  readonly requestMs?: number;
 }
 
-const ends = (path: string, says: RegExp) => async () => {
-  const sent = transport();
+function transport(choices: Choices = {}): AcmeTransport {
+  const { trusted = true, signal = AbortSignal.timeout(10_000), requestMs = 10_000 } = choices;
+  return new AcmeTransport({ clock: systemClock }, { trust: trusted ? trust : undefined, signal, requestMs });
+}
+
+const ends = (path: string, says: RegExp, choices?: Choices) => async () => {
+  const sent = transport(choices);
   await assert.rejects(
     sent.request(`${base}${path}`, 'get'),
     (error) => isMoatError(error, 'ACME_UNREACHABLE') && says.test(error.message) && error.retryable,
@@ -61,7 +67,7 @@ const ends = (path: string, says: RegExp) => async () => {
 test('an answer without an end of size', ends('/large', /larger than 262144 bytes/));
 test('an answer that is no JSON', ends('/json', /cannot reach 127\.0\.0\.1/));
 test('a redirect', ends('/moved', /status 302/));
-test('no answer', ends('/silent', /did not answer in time/));
+test('no answer', ends('/silent', /did not answer in time/, { requestMs: 300 }));
 test('a connection that breaks', ends('/reset', /cannot reach/));
 test('one that asks for too much patience', async () => {
   const error = await transport()

@@ -113,7 +113,7 @@ async function createScene({ listen = true, admitted = true } = {}): Promise<Sce
   workers.dispatcher = dispatcher;
   const member = createLinks(
     { logger: silentLogger, clock: systemClock, control: network.join(ALICE), accept: (stream) => void echo(stream) },
-    { role: 'member', mayLink: () => true, directMs: 100 },
+    { role: 'member', mayLink: () => true, directMs: 10_000 },
   );
   await Promise.all([dispatcher.start({ signal: soon() }), member.start({ signal: soon() })]);
   workers.add(1);

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net';
 import { describe, test } from 'node:test';
 
 import { isMoatError, silentLogger, systemClock, type Link } from '@moat/core';
-import { checkLeaks } from '@moat/testkit';
+import { checkLeaks, freePort } from '@moat/testkit';
 
 import { createLinks } from '../src/index.ts';
 import { decodeMessage, encodeMessage, type LinkMessage } from '../src/messages.ts';
@@ -89,11 +89,7 @@ describe('links', () => {
 
   test('where the port is closed the frames ride the overlay', async () => {
     await using leaks = checkLeaks();
-    const closed = createServer();
-    const port = await listen(closed);
-    closed.close();
-    await once(closed, 'close');
-    await using machines = await createMachines({ bob: { listen: LOOPBACK, announcePort: port } });
+    await using machines = await createMachines({ bob: { listen: LOOPBACK, announcePort: await freePort() } });
     const link = await machines.alice.connect(BOB, soon());
     assert.equal(link.path, 'direct');
     await works(link);

@@ -96,7 +96,7 @@ test('a killed peer ends the link at once', { timeout: 60_000 }, async () => {
 
 test('a peer that stands still is given up', { timeout: 60_000 }, async () => {
   await using leaks = checkLeaks();
-  await using far = await linkProcess({ heartbeat: { usedMs: 50, idleMs: 200, patience: 5 } });
+  await using far = await linkProcess({ heartbeat: { usedMs: 300, idleMs: 1_000, patience: 5 } });
   const client = new Recorder(far.session.open(tcp));
   await client.head;
   far.child.kill('SIGSTOP');

@@ -204,7 +204,7 @@ describe('an anchor’s link port', () => {
 });
 
 test('5,000 silent sockets keep nobody out', async () => {
-  await using machines = await createSpliced();
+  await using machines = await createSpliced({ alice: { directMs: 10_000 } });
   const port = machines.anchor.port ?? 0;
   const flood: Socket[] = [];
   let done = 0;

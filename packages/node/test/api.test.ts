@@ -4,6 +4,7 @@ import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from '@moat/testkit';
 import { Agent, Owner, until } from './world.ts';
 
 /** One raw request over the socket. */
@@ -169,10 +170,12 @@ test('a kept forward whose port is taken says so, and can be removed', async () 
     services: [{ name: 'web', on: ['home'], port: 8080, target: '127.0.0.1:3000', protocol: 'tcp' }],
     access: [{ from: ['home'], to: ['web'] }],
   });
-  const { id, local } = await agent.client.addForward({ deployment: 'shop', service: 'web', local: '0', keep: true });
+  const port = await freePort();
+  const forward = { deployment: 'shop', service: 'web', local: String(port), keep: true };
+  const { id, local } = await agent.client.addForward(forward);
   await agent.stop();
   const squatter = createServer();
-  await new Promise<void>((resolve) => squatter.listen(Number(local.split(':')[1]), '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => squatter.listen(port, '127.0.0.1', resolve));
   await agent.start();
   const [listed] = await agent.client.forwards();
   assert.deepEqual([listed?.id, listed?.local, listed?.code], [id, local, 'LISTEN_FAILED']);

@@ -4,15 +4,21 @@ import { readFile, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { MoatError } from '@moat/core';
+import { systemClock, type Clock, type MoatError } from '@moat/core';
 import { Agent, Owner, exchange, listenerOf, startEcho, until } from './world.ts';
 import { createConsoleLogger } from './console-logger.ts';
+import { SteppedClock } from './stepped-clock.ts';
+
+const HOUR = 3_600_000;
 
 /** db-1 (keeper, offers db, admin and ssh) and web-1, which joined by token and may reach db and ssh. */
-async function grow(stack: AsyncDisposableStack): Promise<{ owner: Owner; one: Agent; two: Agent; port: number }> {
+async function grow(
+  stack: AsyncDisposableStack,
+  clock: Clock = systemClock,
+): Promise<{ owner: Owner; one: Agent; two: Agent; port: number }> {
   const echo = stack.use(await startEcho());
-  const one = stack.use(await Agent.start({ logger: createConsoleLogger('one') }));
-  const two = stack.use(await Agent.start({ logger: createConsoleLogger('two') }));
+  const one = stack.use(await Agent.start({ logger: createConsoleLogger('one'), clock }));
+  const two = stack.use(await Agent.start({ logger: createConsoleLogger('two'), clock }));
   const owner = new Owner(one);
   const place = owner.invited('web-1', 3);
   await owner.apply({
@@ -130,13 +136,17 @@ test('a new version reaches the other node; a grant it takes away ends the runni
 
 test('an expired grant opens nothing and its running stream ends', async () => {
   await using stack = new AsyncDisposableStack();
-  const { owner, two } = await grow(stack);
-  const expires = `${new Date(Date.now() + 2000).toISOString().slice(0, 19)}Z`;
+  const clock = new SteppedClock();
+  const { owner, two } = await grow(stack, clock);
+  const expires = `${new Date(clock.now() + HOUR).toISOString().slice(0, 19)}Z`;
   await owner.apply({ access: [{ from: ['web-1'], to: ['db'], expires }] });
   await until('version 1 at the other node', async () => (await two.client.deployment('shop')).version === 1);
   const socket = connect(await listenerOf(two, 'shop', 'db'));
   socket.on('error', () => undefined);
-  await new Promise((resolve) => socket.once('close', resolve));
+  await new Promise((resolve) => socket.write('hello', () => socket.once('data', resolve)));
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  clock.pass(HOUR);
+  await closed;
   await assert.rejects(two.client.ping('shop', { target: 'db' }), { code: 'GRANT_EXPIRED' });
 });
 

@@ -172,10 +172,15 @@ export class Anchor {
       connection,
       release: probation.hold(connection),
       timer: clock.after(this.#limits.reservationMs, () => this.#drop(connection.peer)),
-      look: clock.after(this.#limits.silentMs, () => this.#look(connection)),
+      look: this.#lookIn(connection, this.#limits.silentMs),
     });
     hop.write(encodeHopStatus(RELAY_STATUS.ok, Math.floor((clock.now() + this.#limits.reservationMs) / 1000)));
     await hop.stream.close({ signal: connection.closed });
+  }
+
+  #lookIn(connection: OverlayConnection, delayMs: number): Timer {
+    // what came until then is read before it is judged
+    return this.#deps.clock.after(delayMs, () => setImmediate(() => this.#look(connection)));
   }
 
   #look(connection: OverlayConnection): void {
@@ -183,7 +188,8 @@ export class Anchor {
     if (reservation?.connection !== connection) return;
     const leftMs = this.#limits.silentMs - pulseOf(connection.raw).quietMs();
     if (leftMs <= 0) return this.#deps.probation.close(connection, 'silent for too long');
-    reservation.look = this.#deps.clock.after(leftMs, () => this.#look(connection));
+    reservation.look.cancel();
+    reservation.look = this.#lookIn(connection, leftMs);
   }
 
   async #connect(hop: RelayStream, source: OverlayConnection, peer: PeerId, signal: AbortSignal): Promise<void> {

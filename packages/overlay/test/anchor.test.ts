@@ -22,7 +22,7 @@ test('two machines that accept no inbound connection meet through an anchor', as
 });
 
 test('the relayed connection outlives probation on all three machines, and any one anchor may die', async () => {
-  const limits = { probationMs: 1000 };
+  const limits = { probationMs: 3000 };
   await using one = await started({ anchor: true, limits });
   await using two = await started({ anchor: true, limits });
   await using alice = await started({ listen: [], limits });
@@ -36,7 +36,7 @@ test('the relayed connection outlives probation on all three machines, and any o
   );
   serveEcho(bob);
   const first = await alice.overlay.connect(bob.peer, soon());
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await new Promise((resolve) => setTimeout(resolve, 3500));
   assert.equal(await echo(alice, first, 'still here'), 'still here');
   assert.equal(alice.overlay.reservations().length, 2);
   await one.overlay.stop();

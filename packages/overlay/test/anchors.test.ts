@@ -27,11 +27,12 @@ test('of six anchors each member holds two, and any two members meet', async () 
   await using stack = new AsyncDisposableStack();
   const anchors = await Promise.all(Array.from({ length: 6 }, () => started({ anchor: true })));
   for (const anchor of anchors) stack.use(anchor);
-  const machines = await homes(stack, anchors, ['a', 'b', 'c', 'd']);
+  const machines = await homes(stack, anchors, 'abcdefgh'.split(''));
   await until(() => machines.every(({ overlay }) => overlay.reservations().length === 2), 'two places each');
   assert.ok(new Set(machines.flatMap(({ overlay }) => overlay.reservations())).size > 2, 'not all at the same two');
-  for (const from of machines) {
-    for (const to of machines) if (from !== to) await from.overlay.connect(to.peer, soon());
+  const some = machines.slice(0, 4);
+  for (const from of some) {
+    for (const to of some) if (from !== to) await from.overlay.connect(to.peer, soon());
   }
 });
 

@@ -103,7 +103,7 @@ test('nobody uses up the relayed connections of another machine alone', async ()
   let reached = 0;
   for (let i = 0; i < 4; i++) {
     const stranger = crowd.use(await started({ listen: [], limits: { probationMs: 60_000 } }));
-    reached += await stranger.overlay.dial([`${at}/p2p-circuit/p2p/${bob.peer}`], soon(2000)).then(
+    reached += await stranger.overlay.dial([`${at}/p2p-circuit/p2p/${bob.peer}`], soon()).then(
       () => 1,
       () => 0,
     );

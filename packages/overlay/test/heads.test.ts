@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { silentLogger, systemClock } from '@moat/core';
+import { isMoatError, silentLogger, systemClock } from '@moat/core';
 import { contractDelta, createInvite, headHash } from '@moat/contract';
+import { createManualClock } from '@moat/testkit';
 import { Heads } from '../src/heads.ts';
 import { Deployment, claimFor, introduce, isWith, soon, started, until, type Machine } from './world.fixture.ts';
 
@@ -236,18 +237,22 @@ test('a keeper that is behind takes the newer head from a member that dials it',
 });
 
 test('a machine removed by a version it missed shows an old head and learns nothing', async () => {
-  await using alice = await started({ limits: { probationMs: 300 } });
-  await using eve = await started();
+  const clock = createManualClock(Date.now());
+  await using alice = await started({ clock, limits: { probationMs: 5000 } });
+  await using eve = await started({ limits: { probationMs: 60_000 } });
   const shop = new Deployment();
   const first = shop.version({ 'alice!': alice.peer, eve: eve.peer });
   const second = shop.version({ 'alice!': alice.peer });
   eve.view.hold(first);
   alice.view.hold(second);
-  const connection = await eve.overlay
-    .dial(alice.overlay.addresses(), AbortSignal.timeout(2000))
-    .catch(() => undefined);
-  assert.equal(connection?.closed.aborted ?? true, true);
+  let refused: unknown;
+  eve.overlay.dial(alice.overlay.addresses(), soon()).catch((error: unknown) => (refused = error));
   await until(() => alice.view.log.includes('proof 0 older'), 'alice saw the old head');
+  await until(() => {
+    clock.advance(1000);
+    return refused !== undefined;
+  }, 'alice closes');
+  assert.ok(isMoatError(refused, 'PEER_UNREACHABLE'));
   assert.deepEqual(eve.view.log, []);
 });
 

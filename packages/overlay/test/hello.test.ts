@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createManualClock } from '@moat/testkit';
 import { Deployment, introduce, soon, started, until } from './world.fixture.ts';
 
 test('two members find that they share a deployment, and messages pass', async () => {
@@ -20,11 +21,13 @@ test('two members find that they share a deployment, and messages pass', async (
 });
 
 test('a stranger is admitted nowhere and closed when probation ends', async () => {
-  await using alice = await started({ limits: { probationMs: 300 } });
+  const clock = createManualClock(Date.now());
+  await using alice = await started({ clock, limits: { probationMs: 5000 } });
   await using mallory = await started({ limits: { probationMs: 60_000 } });
   const shop = new Deployment();
   alice.view.hold(shop.version({ 'alice!': alice.peer }));
   const connection = await mallory.overlay.dial(alice.overlay.addresses(), soon());
   assert.deepEqual(mallory.overlay.shared(connection), []);
+  clock.advance(5000);
   await until(() => connection.closed.aborted, 'alice closes');
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MoatError, isMoatError, type PeerConnection } from '@moat/core';
 import type { PublicationBundle } from '@moat/contract';
+import { createManualClock, freePort } from '@moat/testkit';
 import { Deployment, introduce, soon, started, until } from './world.fixture.ts';
 
 test('an accepted publication admits the connection on both sides', async () => {
@@ -43,7 +44,8 @@ test('an accepted publication admits the connection on both sides', async () => 
 });
 
 test('a refused one does not, and the connection ends with its probation', async () => {
-  await using gateway = await started({ limits: { probationMs: 300 } });
+  const clock = createManualClock(Date.now());
+  await using gateway = await started({ clock, limits: { probationMs: 5000 } });
   await using web = await started();
   const shop = new Deployment();
   gateway.overlay.servePublish(() => Promise.reject(new MoatError('NAME_HELD', 'taken')));
@@ -54,12 +56,15 @@ test('a refused one does not, and the connection ends with its probation', async
     code: 'NAME_HELD',
     message: 'taken',
   });
-  await until(() => connection.closed.aborted, 'closed');
+  await until(() => {
+    clock.advance(1000);
+    return connection.closed.aborted;
+  }, 'closed');
 });
 
 test('a kept gateway is dialed again for ever, and each connection is told', async () => {
   await using web = await started();
-  const first = await started();
+  const first = await started({ listen: [`/ip4/127.0.0.1/tcp/${await freePort()}`] });
   const [address = ''] = first.overlay.addresses();
   const connections: PeerConnection[] = [];
   const release = web.overlay.keep({
@@ -96,8 +101,9 @@ test('publish at a machine that is no gateway is unsupported', async () => {
 const NAMED = [{ name: 'shop', host: 'shop.localhost', url: 'https://shop.localhost' }];
 
 test('who serves nothing any more is on probation again, on both sides, whatever else it publishes stays', async () => {
-  await using gateway = await started({ limits: { probationMs: 300 } });
-  await using web = await started({ limits: { probationMs: 300 } });
+  const clock = createManualClock(Date.now());
+  await using gateway = await started({ clock, limits: { probationMs: 5000 } });
+  await using web = await started({ clock, limits: { probationMs: 5000 } });
   const names = [...NAMED];
   gateway.overlay.servePublish(() => Promise.resolve({ ok: true, names: [...names], refused: [] }));
   const bundleOf = (shop: Deployment): PublicationBundle => ({
@@ -116,7 +122,10 @@ test('who serves nothing any more is on probation again, on both sides, whatever
   await web.overlay.publish(connection, bundleOf(shop), soon());
   assert.equal(web.overlay.connections(gateway.peer).length, 0);
   await until(() => gateway.overlay.connections(web.peer).length === 0, 'not admitted');
-  await until(() => connection.closed.aborted, 'closed');
+  await until(() => {
+    clock.advance(1000);
+    return connection.closed.aborted;
+  }, 'closed');
 });
 
 test('a code is handed in for a deployment, and admits nobody', async () => {

@@ -31,9 +31,10 @@ test('runs that are asked for at once come one after the other, of one shell', a
 });
 
 test('what hangs or prints without end is ended with all that it started, and the next run works', async () => {
-  const late = new ToolShell({ ...OPTIONS, deadlineMs: 100 });
+  const late = new ToolShell({ ...OPTIONS, deadlineMs: 2_000 });
   const hung = await late.run(['sh', '-c', 'sleep 1000 & echo $!; wait'], '');
   assert.deepEqual([hung.code, hung.isLate], [null, true]);
+  assert.match(hung.stdout, /^\d+\n$/);
   while (await runs(hung.stdout.trim())) await setImmediate();
   const shell = new ToolShell({ ...OPTIONS, maxOutputBytes: 1000 });
   assert.equal((await shell.run(['yes'], '')).code, null);

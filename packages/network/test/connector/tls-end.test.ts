@@ -10,6 +10,7 @@ import { Duplex, PassThrough } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { silentLogger, systemClock, type Clock, type LinkStream } from '@moat/core';
+import { freePort } from '@moat/testkit';
 import { StreamDuplex } from '../../src/connector/stream-duplex.ts';
 import { serveTls, type TlsEnds } from '../../src/connector/tls-end.ts';
 import { createStreamPair } from '../../src/stream-pair.ts';
@@ -148,12 +149,7 @@ test('what is no TLS never reaches the service', async () => {
 });
 
 test('a service that is not there is said before anything is answered, so that another member can', async () => {
-  const free = createServer().listen(0, '127.0.0.1');
-  await once(free, 'listening');
-  const { port: closedPort } = free.address() as { port: number };
-  free.close();
-  await once(free, 'close');
-  const client = opened(NAME, closedPort);
+  const client = opened(NAME, await freePort());
   const socket = handshake(client, NAME);
   socket.on('error', () => undefined);
   const broken = new Promise<void>((resolve) => void client.duplex.once('close', resolve));
