@@ -8,7 +8,7 @@ import { eventually, full } from '../e2e/machine.ts';
 import { labSkip } from './internet.ts';
 import { pictured } from './picture.ts';
 import { Transfer, startSource } from './transfer.ts';
-import { TunnelWorld, type TunnelMember } from './tunnel-world.ts';
+import { TunnelWorld, type TunnelMember, DIRECT_MS } from './tunnel-world.ts';
 
 const SOURCE = { port: 100, target: 9100 } as const;
 /** Of the anchors, in addresses that lead through them. */
@@ -44,7 +44,7 @@ suite('a transfer over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () =
   test('goes on while its machine roams, and when the other router gets another address', (t) =>
     pictured(internet, 'roaming', async () => {
       await reached('ana', 'ben', 'direct');
-      const transfer = take('ana', 'ben', 20);
+      const transfer = take('ana', 'ben');
       await flows(transfer);
       internet.addRouter('cafe', { kind: 'eim' });
       let since = Date.now();
@@ -64,7 +64,7 @@ suite('a transfer over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () =
       await reached('ana', 'ben', 'direct');
       const { interface: device } = await world.status('ana');
       const index = indexOf(device ?? '');
-      const transfer = take('ana', 'ben', 16);
+      const transfer = take('ana', 'ben');
       await flows(transfer);
       const since = Date.now();
       await Promise.all([...world.places.values()].map(({ daemon }) => daemon.kill('SIGKILL')));
@@ -73,14 +73,14 @@ suite('a transfer over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () =
       await transfer.whole();
       t.diagnostic(`nothing came for ${transfer.stall(since)} ms at most`);
       assert.equal(indexOf(device ?? ''), index, 'the same interface');
-      await eventually('it is known again', async () => (await world.peer('ana', 'ben')).path === 'direct', 30_000);
+      await eventually('it is known again', async () => (await world.peer('ana', 'ben')).path === 'direct', DIRECT_MS);
       assert.equal(await world.ask('ana', 'ben'), 'ben');
     }));
 
   test('finds another relay when its own is killed', { skip: full ? false : 'MOAT_TEST=full' }, (t) =>
     pictured(internet, 'relay', async () => {
       const { forwarder } = await reached('edm-1', 'edm-2', 'forwarded');
-      const transfer = take('edm-1', 'edm-2', 30);
+      const transfer = take('edm-1', 'edm-2');
       await flows(transfer);
       const since = Date.now();
       await world.place(forwarder ?? '').daemon.kill('SIGKILL');
@@ -96,7 +96,7 @@ suite('a transfer over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () =
   test('finds another anchor when that of its link is killed', { skip: full ? false : 'MOAT_TEST=full' }, (t) =>
     pictured(internet, 'anchor', async () => {
       await reached('blocked', 'ben', 'riding');
-      const transfer = take('blocked', 'ben', 60);
+      const transfer = take('blocked', 'ben');
       await flows(transfer);
       const stalls: number[] = [];
       for (const anchor of ['anchor-1', 'anchor-2']) {
@@ -131,12 +131,12 @@ suite('a transfer over WireGuard', { skip: labSkip('wg', 'wireguard-go') }, () =
         const peer = await world.peer(from, to);
         return peer.path === way ? peer : undefined;
       },
-      30_000,
+      DIRECT_MS,
     );
   }
 
-  function take(to: string, from: string, seconds: number): Transfer {
-    return new Transfer(world.place(to).machine, { host: world.address(from), port: SOURCE.port }, seconds);
+  function take(to: string, from: string): Transfer {
+    return new Transfer(world.place(to).machine, { host: world.address(from), port: SOURCE.port });
   }
 
   /** Waits for some more of it. */

@@ -4,8 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import { MoatError, isDeploymentId, type DeploymentId } from '@moat/core';
-import { Generations } from './generations.ts';
-import { CONTRACT_LIMITS } from './limits.ts';
 
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
@@ -23,18 +21,6 @@ export function ipv6NetworkOf(deployment: DeploymentId): string {
  * @throws `GENESIS_MISMATCH` unless the id is a deployment id.
  */
 export function ipv6Of(deployment: DeploymentId, member: string): string {
-  const key = `${deployment} ${member}`;
-  const known = derived.get(key);
-  if (known !== undefined) return known;
-  const address = derive(deployment, member);
-  derived.keep(key, address);
-  return address;
-}
-
-/** No version changes them, and each costs a hash. */
-const derived = new Generations<string>(CONTRACT_LIMITS.members);
-
-function derive(deployment: DeploymentId, member: string): string {
   const groups = prefixOf(deployment);
   const digest = createHash('sha256').update(`moat/ipv6/1\0${deployment}\0${member}`).digest();
   for (let i = 0; i < 4; i++) groups[4 + i] = digest.readUInt16BE(i * 2);

@@ -109,6 +109,8 @@ class Drafting {
   readonly #pairs = new Set<string>();
   /** By name: who is needed besides, for devices behind us. */
   readonly #carried = new Set<string>();
+  /** IPv6 addresses by name: each costs a hash. */
+  readonly #derived = new Map<string, string>();
   readonly #ends: boolean;
 
   constructor(view: ContractView, own: Place, present: ReadonlyMap<string, Place>, options: PlaneOptions) {
@@ -280,7 +282,9 @@ class Drafting {
   }
 
   #ipv6({ name }: Place): string {
-    return ipv6Of(this.#view.contract.deployment, name);
+    const known = this.#derived.get(name) ?? ipv6Of(this.#view.contract.deployment, name);
+    this.#derived.set(name, known);
+    return known;
   }
 }
 
